@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gate.h - the read-only FUSE file system that stands in for missing files.
+ *
+ * Layer: fuse (may use base, image, store, decode, registry, meter). One gate is one
+ * container's /dev/fuse queue. It shows <layer name>/<path> of each layer's TOC and
+ * answers LOOKUP of a regular file, once the file is local, with ESTALE: the VFS
+ * retries and overlayfs finds the file in REAL. Node ids are deterministic:
+ * 1 is the root, else (layer slot + 1) << 32 | entry index (the layer's own
+ * directory is entry 0).
+ *
+ *      lookup(regular)                    lcm_gate_file_done()
+ *   ------------------> [blocking queue] ----------------------> ESTALE / EIO
+ *                            | interrupt -> EINTR   | deadline -> EIO
+ *
+ * Threads: gate threads (lcm_gate_threads) run the FUSE operations and the want
+ * callbacks; everything else says so. An operation never waits.
+ * Source: Linux fuse.h 7.31+; libfuse3 low level.
+ */
+#ifndef LCM_GATE_H
+#define LCM_GATE_H
+
+#include "image/toc.h"
+
+struct lcm_gate;
+struct lcm_gate_threads;
+
+/** lcm_gate_threads_new - @n (1..4) threads that serve every gate added to them. */
+LCM_MUST_USE int lcm_gate_threads_new(unsigned int n, struct lcm_gate_threads **ret);
+void lcm_gate_threads_free(struct lcm_gate_threads *t); /* all gates must be closed */
+
+/* Policy: what is served by range instead of as a whole file. */
+struct lcm_gate_big {
+	uint64_t data_bytes; /* regular files of at least so many bytes; 0: never */
+	uint64_t exec_bytes; /* those with an x bit, or named *.so or *.so.* */
+};
+
+struct lcm_gate_layer {
+	const char *name; /* directory name in REAL; borrowed until close */
+	const struct lcm_toc *toc; /* borrowed until close */
+};
+
+struct lcm_gate_ops {
+	/** is_local - is the file in REAL? Gate thread; must not block. */
+	bool (*is_local)(void *arg, uint32_t layer, uint32_t entry);
+	/** want_file - first waiter of a missing file: have lcm_gate_file_done() called once. Gate thread; must not block. */
+	void (*want_file)(void *arg, uint32_t layer, uint32_t entry);
+	/** want_range - READ of a big file: have lcm_gate_read_done(@token) called once. Gate thread; must not block. */
+	void (*want_range)(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token);
+	/** unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called. */
+	void (*unwant)(void *arg, uint32_t layer, uint32_t entry, uint64_t token);
+	/** bound_changed - the count of bound inodes became zero. Gate thread. */
+	void (*unbound)(void *arg);
+	/** gone - the kernel dropped the file system (last overlay unmounted); only lcm_gate_close() is useful now. Gate thread. */
+	void (*gone)(void *arg);
+};
+
+struct lcm_gate_config {
+	const struct lcm_gate_layer *layers; /* copied (not the TOCs) */
+	uint32_t n_layers;
+	struct lcm_gate_big big;
+	uint64_t deadline_ns; /* a waiter gets EIO after so long; 0: never */
+	const struct lcm_gate_ops *ops; /* borrowed until close */
+	void *arg;
+};
+
+/**
+ * lcm_gate_open - open /dev/fuse and make a session; the file system is not mounted yet
+ * @ret_fd: the /dev/fuse descriptor to mount with (lcm_mount_gate()); borrowed, owned by the gate
+ * Return: 0 or -errno (text names /dev/fuse and what to do).
+ */
+LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int *ret_fd, struct lcm_err *err);
+/** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
+LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
+/**
+ * lcm_gate_close - answer every waiter (ENOTCONN/EIO), close the descriptor (the connection ends), free everything
+ * Waits until no gate thread is inside this gate. Not from a gate thread. NULL is allowed.
+ */
+void lcm_gate_close(struct lcm_gate *g);
+
+/** lcm_gate_file_done - answer all waiters of a file: 0 -> ESTALE (it is in REAL now), -errno -> EIO. Thread: any but a gate thread inside want_file. */
+void lcm_gate_file_done(struct lcm_gate *g, uint32_t layer, uint32_t entry, int status);
+/** lcm_gate_read_done - answer one READ from @fd at @off (fd borrowed during the call), or with EIO when status < 0. Unknown tokens are ignored. */
+void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len, int status);
+/** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns of the next deadline, 0 if none. Thread: any. */
+uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
+/** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
+void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
+
+/** lcm_gate_draining - from now on a big file whose lookup count is zero is answered ESTALE as soon as it is local; invalidates
+ *  the entries of bound files, so that the kernel forgets them when the overlay lets go. Thread: any but a gate thread. */
+void lcm_gate_draining(struct lcm_gate *g);
+
+struct lcm_gate_stats {
+	uint64_t requests; /* all opcodes but INIT, FORGET and INTERRUPT */
+	uint64_t lookups, lookups_files, reads, read_bytes, forgets, interrupts;
+	uint64_t answered_stale, answered_error;
+	uint32_t waiters; /* requests waiting now */
+	uint32_t waiters_peak;
+	uint32_t bound_inodes; /* regular files with a lookup count above zero */
+};
+void lcm_gate_stats(struct lcm_gate *g, struct lcm_gate_stats *ret); /* Thread: any */
+/** lcm_gate_bound_each - every bound file, under the gate's lock: @fn must be short and must not call the gate. Thread: any. */
+void lcm_gate_bound_each(struct lcm_gate *g, void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup), void *arg);
+
+/** lcm_gate_is_big - the policy, one place for it. */
+bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc, const struct lcm_toc_entry *e);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/base/digest.h"
+
+#include <openssl/evp.h>
+#include <string.h>
+
+struct lcm_hash {
+	EVP_MD_CTX *ctx; /* owned */
+	EVP_MD *md; /* owned; fetched once, so that reset costs nothing */
+};
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+int lcm_digest_parse(const char *s, size_t len, struct lcm_digest *ret)
+{
+	static const char prefix[] = "sha256:";
+	const size_t plen = sizeof(prefix) - 1;
+	struct lcm_digest d;
+
+	if (len < plen || memcmp(s, prefix, plen) != 0)
+		return memchr(s, ':', len) ? -ENOTSUP : -EINVAL;
+	if (len != plen + 64)
+		return -EINVAL;
+	for (size_t i = 0; i < 32; i++) {
+		int hi = hex_value(s[plen + 2 * i]), lo = hex_value(s[plen + 2 * i + 1]);
+
+		if (hi < 0 || lo < 0)
+			return -EINVAL;
+		d.b[i] = (uint8_t)(hi << 4 | lo);
+	}
+	*ret = d;
+	return 0;
+}
+
+const char *lcm_digest_str(const struct lcm_digest *d, char out[LCM_DIGEST_STR])
+{
+	static const char hex[] = "0123456789abcdef";
+
+	memcpy(out, "sha256:", 7);
+	for (size_t i = 0; i < 32; i++) {
+		out[7 + 2 * i] = hex[d->b[i] >> 4];
+		out[8 + 2 * i] = hex[d->b[i] & 15];
+	}
+	out[71] = '\0';
+	return out;
+}
+
+const char *lcm_digest_hex(const struct lcm_digest *d, char out[LCM_DIGEST_STR])
+{
+	return lcm_digest_str(d, out) + 7;
+}
+
+bool lcm_digest_equal(const struct lcm_digest *a, const struct lcm_digest *b)
+{
+	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
+}
+
+bool lcm_digest_is_zero(const struct lcm_digest *d)
+{
+	static const struct lcm_digest zero;
+
+	return lcm_digest_equal(d, &zero);
+}
+
+int lcm_digest_of(const void *p, size_t len, struct lcm_digest *ret)
+{
+	lcm_auto(lcm_hash) h = lcm_hash_new();
+
+	if (!h)
+		return -ENOMEM;
+	lcm_hash_update(h, p, len);
+	lcm_hash_final(h, ret);
+	return 0;
+}
+
+struct lcm_hash *lcm_hash_new(void)
+{
+	struct lcm_hash *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	h->ctx = EVP_MD_CTX_new();
+	if (!h->md || !h->ctx || EVP_DigestInit_ex2(h->ctx, h->md, NULL) != 1) {
+		lcm_hash_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+void lcm_hash_free(struct lcm_hash *h)
+{
+	if (!h)
+		return;
+	EVP_MD_CTX_free(h->ctx);
+	EVP_MD_free(h->md);
+	free(h);
+}
+
+void lcm_hash_reset(struct lcm_hash *h)
+{
+	(void)EVP_DigestInit_ex2(h->ctx, NULL, NULL);
+}
+
+void lcm_hash_update(struct lcm_hash *h, const void *p, size_t len)
+{
+	if (len)
+		(void)EVP_DigestUpdate(h->ctx, p, len);
+}
+
+void lcm_hash_final(struct lcm_hash *h, struct lcm_digest *ret)
+{
+	unsigned int n = sizeof(ret->b);
+
+	(void)EVP_DigestFinal_ex(h->ctx, ret->b, &n);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * limits.h - every maximum in one place, with its reason.
+ *
+ * Layer: base. What comes from outside is refused beyond these, by name.
+ */
+#ifndef LCM_LIMITS_H
+#define LCM_LIMITS_H
+
+/* distribution-spec: registries refuse manifests over 4 MiB; so do we. */
+#define LCM_MANIFEST_MAX (4U << 20)
+/* A config of 127 layers with long history is some 100 KiB. */
+#define LCM_CONFIG_MAX (8U << 20)
+/* containers/storage reads TOCs of up to 150 MiB, compressed and plain. */
+#define LCM_TOC_JSON_MAX (150ULL << 20)
+/* One million files is the largest layer the project promises to take. */
+#define LCM_TOC_ENTRIES_MAX (4U << 20)
+#define LCM_TOC_CHUNKS_MAX (16U << 20)
+/* overlayfs: OVL_MAX_STACK is 500; registries rarely allow more than 127. */
+#define LCM_LAYERS_MAX 500
+/* PATH_MAX less the "/<layer>/" that goes before it in a redirect. */
+#define LCM_PATH_MAX 4000
+/* NAME_MAX: longest file name the kernel takes. */
+#define LCM_NAME_LEN_MAX 255
+/* Linux XATTR_SIZE_MAX and XATTR_LIST_MAX. */
+#define LCM_XATTR_VALUE_MAX 65536
+#define LCM_XATTRS_BYTES_MAX 65536
+/* zstd window: what `zstd --ultra -22` needs without --long; more is refused. */
+#define LCM_ZSTD_WINDOW_LOG_MAX 27
+/* Depth of JSON we accept anywhere (jansson's own limit is 2048). */
+#define LCM_JSON_DEPTH_MAX 64
+/* A control request is a few options. */
+#define LCM_CONTROL_BODY_MAX (64U << 10)
+/* A control answer: the status of thousands of mounts. */
+#define LCM_CONTROL_REPLY_MAX (64U << 20)
+/* Auth files and bearer token answers. */
+#define LCM_AUTH_FILE_MAX (1U << 20)
+#define LCM_TOKEN_REPLY_MAX (1U << 20)
+/* Hops of redirects: registries need one or two. */
+#define LCM_REDIRECTS_MAX 5
+
+#endif

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/base/sys.h"
+
+#include <dirent.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <time.h>
+
+#ifdef LCM_FAULTS
+static _Atomic long fault_left = -1, fault_seen;
+static _Atomic int fault_error;
+static _Atomic bool fault_env_read;
+
+void lcm_fault_arm(long nth, int error)
+{
+	atomic_store(&fault_env_read, true);
+	atomic_store(&fault_error, error);
+	atomic_store(&fault_seen, 0);
+	atomic_store(&fault_left, nth);
+}
+
+void lcm_fault_disarm(void)
+{
+	lcm_fault_arm(-1, 0);
+}
+
+long lcm_fault_count(void)
+{
+	return atomic_load(&fault_seen);
+}
+
+static void fault_from_env(void)
+{
+	const char *n = getenv("LCM_FAULT_NTH"), *e = getenv("LCM_FAULT_ERRNO");
+	long nth = -1;
+	int error = 0;
+
+	if (n && sscanf(n, "%ld", &nth) == 1 && e && sscanf(e, "%d", &error) == 1)
+		lcm_fault_arm(nth, error);
+	atomic_store(&fault_env_read, true);
+}
+
+int lcm_fault_check(void)
+{
+	if (!atomic_load(&fault_env_read))
+		fault_from_env();
+	atomic_fetch_add(&fault_seen, 1);
+	if (atomic_load(&fault_left) < 0 || atomic_fetch_sub(&fault_left, 1) != 1)
+		return 0;
+	if (!atomic_load(&fault_error))
+		(void)kill(getpid(), SIGKILL);
+	return -atomic_load(&fault_error);
+}
+#endif
+
+long lcm_errno(long r)
+{
+	return r < 0 ? -(long)errno : r;
+}
+
+/* Runs a call as a fault point and retries EINTR. */
+#define SYS(call)                                                              \
+	({                                                                     \
+		long sys_r = lcm_fault_check();                                \
+		if (sys_r == 0)                                                \
+			do                                                     \
+				sys_r = lcm_errno(call);                       \
+			while (sys_r == -EINTR);                               \
+		sys_r;                                                         \
+	})
+
+int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+	return (int)SYS(openat(dirfd, path, flags | O_CLOEXEC, mode));
+}
+
+int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(uint32_t)(flags | O_CLOEXEC),
+		.mode = (flags & (O_CREAT | __O_TMPFILE)) ? mode : 0,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return (int)SYS(syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+}
+
+int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode)
+{
+	return (int)SYS(mkdirat(dirfd, path, mode));
+}
+
+int lcm_sys_unlinkat(int dirfd, const char *path, int flags)
+{
+	return (int)SYS(unlinkat(dirfd, path, flags));
+}
+
+int lcm_sys_renameat(int odir, const char *old, int ndir, const char *new)
+{
+	return (int)SYS(renameat(odir, old, ndir, new));
+}
+
+int lcm_sys_renameat2(int odir, const char *old, int ndir, const char *new, unsigned int flags)
+{
+	return (int)SYS(renameat2(odir, old, ndir, new, flags));
+}
+
+int lcm_sys_linkat(int odir, const char *old, int ndir, const char *new, int flags)
+{
+	return (int)SYS(linkat(odir, old, ndir, new, flags));
+}
+
+int lcm_sys_symlinkat(const char *target, int dirfd, const char *path)
+{
+	return (int)SYS(symlinkat(target, dirfd, path));
+}
+
+int lcm_sys_mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
+{
+	return (int)SYS(mknodat(dirfd, path, mode, dev));
+}
+
+int lcm_sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags)
+{
+	return (int)SYS(fstatat(dirfd, path, ret, flags));
+}
+
+int lcm_sys_fstat(int fd, struct stat *ret)
+{
+	return (int)SYS(fstat(fd, ret));
+}
+
+int lcm_sys_fchown(int fd, uid_t uid, gid_t gid)
+{
+	return (int)SYS(fchown(fd, uid, gid));
+}
+
+int lcm_sys_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
+{
+	return (int)SYS(fchownat(dirfd, path, uid, gid, flags));
+}
+
+int lcm_sys_fchmod(int fd, mode_t mode)
+{
+	return (int)SYS(fchmod(fd, mode));
+}
+
+int lcm_sys_fchmodat(int dirfd, const char *path, mode_t mode)
+{
+	return (int)SYS(fchmodat(dirfd, path, mode, 0));
+}
+
+int lcm_sys_futimens(int fd, const struct timespec ts[2])
+{
+	return (int)SYS(futimens(fd, ts));
+}
+
+int lcm_sys_utimensat(int dirfd, const char *path, const struct timespec ts[2], int flags)
+{
+	return (int)SYS(utimensat(dirfd, path, ts, flags));
+}
+
+int lcm_sys_fsetxattr(int fd, const char *name, const void *value, size_t len)
+{
+	return (int)SYS(fsetxattr(fd, name, value, len, 0));
+}
+
+int lcm_sys_lsetxattr(const char *path, const char *name, const void *value, size_t len)
+{
+	return (int)SYS(lsetxattr(path, name, value, len, 0));
+}
+
+int lcm_sys_ftruncate(int fd, uint64_t len)
+{
+	return (int)SYS(ftruncate(fd, (off_t)len));
+}
+
+int lcm_sys_fsync(int fd)
+{
+	return (int)SYS(fsync(fd));
+}
+
+int lcm_sys_syncfs(int fd)
+{
+	return (int)SYS(syncfs(fd));
+}
+
+int lcm_sys_pread_full(int fd, void *p, size_t len, uint64_t off)
+{
+	char *at = p;
+
+	while (len) {
+		long n = SYS(pread(fd, at, len, (off_t)off));
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return -EIO;
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off)
+{
+	const char *at = p;
+
+	while (len) {
+		long n = SYS(pwrite(fd, at, len, (off_t)off));
+
+		if (n < 0)
+			return (int)n;
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+ssize_t lcm_sys_read(int fd, void *p, size_t len)
+{
+	return SYS(read(fd, p, len));
+}
+
+int lcm_sys_write_full(int fd, const void *p, size_t len)
+{
+	const char *at = p;
+
+	while (len) {
+		long n = SYS(write(fd, at, len));
+
+		if (n < 0)
+			return (int)n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	lcm_autoclose int fd = lcm_sys_openat(dirfd, path, O_RDONLY, 0);
+	lcm_autofree char *p = NULL;
+	size_t len = 0, cap = 4096;
+
+	if (fd < 0)
+		return fd;
+	for (;;) {
+		char *q = realloc(p, cap + 1);
+		ssize_t n;
+
+		if (!q)
+			return -ENOMEM;
+		p = q;
+		n = lcm_sys_read(fd, p + len, cap - len);
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+		if (len > max)
+			return -EFBIG;
+		if (len == cap)
+			cap *= 2;
+	}
+	p[len] = '\0';
+	*ret = lcm_steal(&p);
+	*ret_len = len;
+	return 0;
+}
+
+static int fsync_parent(int dirfd, const char *path)
+{
+	char dir[4096];
+	const char *slash = strrchr(path, '/');
+	lcm_autoclose int fd = -EBADF;
+
+	if (!slash)
+		(void)snprintf(dir, sizeof(dir), ".");
+	else if (slash - path >= (long)sizeof(dir))
+		return -ENAMETOOLONG;
+	else
+		(void)snprintf(dir, sizeof(dir), "%.*s", (int)LCM_MAX(slash - path, 1L), path);
+	fd = lcm_sys_openat(dirfd, dir, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	return lcm_sys_fsync(fd);
+}
+
+int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mode_t mode)
+{
+	static _Atomic unsigned int serial;
+	lcm_autoclose int fd = -EBADF;
+	char tmp[4096];
+	int r;
+
+	r = snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(), atomic_fetch_add(&serial, 1));
+	if (r >= (int)sizeof(tmp))
+		return -ENAMETOOLONG;
+	fd = lcm_sys_openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL, mode);
+	if (fd < 0)
+		return fd;
+	r = lcm_sys_write_full(fd, p, len);
+	if (r == 0)
+		r = lcm_sys_fsync(fd);
+	if (r == 0)
+		r = lcm_sys_renameat(dirfd, tmp, dirfd, path);
+	if (r < 0) {
+		lcm_ignore(lcm_sys_unlinkat(dirfd, tmp, 0));
+		return r;
+	}
+	return fsync_parent(dirfd, path);
+}
+
+int lcm_mkdir_p(const char *path, mode_t mode)
+{
+	char tmp[4096];
+	size_t len = strlen(path);
+	struct stat st;
+	int r = 0;
+
+	if (len == 0 || len >= sizeof(tmp))
+		return len ? -ENAMETOOLONG : -EINVAL;
+	memcpy(tmp, path, len + 1);
+	for (size_t i = 1; i <= len; i++) {
+		if (tmp[i] != '/' && tmp[i] != '\0')
+			continue;
+		tmp[i] = '\0';
+		r = lcm_sys_mkdirat(AT_FDCWD, tmp, mode);
+		if (r < 0 && r != -EEXIST)
+			return r;
+		tmp[i] = i < len ? '/' : '\0';
+	}
+	if (r == -EEXIST) {
+		r = lcm_sys_fstatat(AT_FDCWD, path, &st, 0);
+		if (r == 0 && !S_ISDIR(st.st_mode))
+			r = -ENOTDIR;
+	}
+	return r;
+}
+
+/* Removes the children of the directory @fd (consumed). Depth is bounded by open descriptors. */
+static int rmtree_children(int fd, dev_t dev)
+{
+	DIR *d = fdopendir(fd);
+	struct dirent *e;
+	int r = 0;
+
+	if (!d) {
+		r = (int)lcm_errno(-1);
+		(void)close(fd);
+		return r;
+	}
+	while (r == 0 && (e = readdir(d))) {
+		struct stat st;
+		int sub;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		r = lcm_sys_unlinkat(dirfd(d), e->d_name, 0);
+		if (r != -EISDIR && r != -EPERM)
+			continue;
+		sub = lcm_sys_openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		if (sub < 0) {
+			r = sub;
+			continue;
+		}
+		r = lcm_sys_fstat(sub, &st);
+		if (r == 0 && st.st_dev != dev)
+			r = -EXDEV;
+		if (r < 0) {
+			(void)close(sub);
+			continue;
+		}
+		r = rmtree_children(sub, dev);
+		if (r == 0)
+			r = lcm_sys_unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+	}
+	(void)closedir(d);
+	return r;
+}
+
+int lcm_rmtree_at(int dirfd, const char *path)
+{
+	struct stat st;
+	int fd, r;
+
+	r = lcm_sys_fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!S_ISDIR(st.st_mode))
+		return lcm_sys_unlinkat(dirfd, path, 0);
+	fd = lcm_sys_openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	r = rmtree_children(fd, st.st_dev);
+	return r < 0 ? r : lcm_sys_unlinkat(dirfd, path, AT_REMOVEDIR);
+}
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t lcm_now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t lcm_realtime_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sys.h - the only place that reads errno: system calls that return -errno.
+ *
+ * Layer: base. Every descriptor made here is O_CLOEXEC; EINTR is retried.
+ * Each call is a fault point: built with --enable-faults, the n-th call can be
+ * made to fail or to kill the process (lcm_fault_*()). Threads: any.
+ */
+#ifndef LCM_SYS_H
+#define LCM_SYS_H
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "src/base/base.h"
+
+/** lcm_errno - turn the result of a call that sets errno into 0.. or -errno. */
+long lcm_errno(long r);
+
+LCM_MUST_USE int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode);
+/** lcm_sys_open_beneath - openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. */
+LCM_MUST_USE int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+LCM_MUST_USE int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode);
+LCM_MUST_USE int lcm_sys_unlinkat(int dirfd, const char *path, int flags);
+LCM_MUST_USE int lcm_sys_renameat(int odir, const char *old, int ndir, const char *new);
+/** lcm_sys_renameat2 - @flags as renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
+LCM_MUST_USE int lcm_sys_renameat2(int odir, const char *old, int ndir, const char *new, unsigned int flags);
+LCM_MUST_USE int lcm_sys_linkat(int odir, const char *old, int ndir, const char *new, int flags);
+LCM_MUST_USE int lcm_sys_symlinkat(const char *target, int dirfd, const char *path);
+LCM_MUST_USE int lcm_sys_mknodat(int dirfd, const char *path, mode_t mode, dev_t dev);
+LCM_MUST_USE int lcm_sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags);
+LCM_MUST_USE int lcm_sys_fstat(int fd, struct stat *ret);
+LCM_MUST_USE int lcm_sys_fchown(int fd, uid_t uid, gid_t gid);
+LCM_MUST_USE int lcm_sys_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags);
+LCM_MUST_USE int lcm_sys_fchmod(int fd, mode_t mode);
+LCM_MUST_USE int lcm_sys_fchmodat(int dirfd, const char *path, mode_t mode);
+LCM_MUST_USE int lcm_sys_futimens(int fd, const struct timespec ts[2]);
+LCM_MUST_USE int lcm_sys_utimensat(int dirfd, const char *path, const struct timespec ts[2], int flags);
+LCM_MUST_USE int lcm_sys_fsetxattr(int fd, const char *name, const void *value, size_t len);
+LCM_MUST_USE int lcm_sys_lsetxattr(const char *path, const char *name, const void *value, size_t len);
+LCM_MUST_USE int lcm_sys_ftruncate(int fd, uint64_t len);
+LCM_MUST_USE int lcm_sys_fsync(int fd);
+LCM_MUST_USE int lcm_sys_syncfs(int fd);
+/** lcm_sys_pread_full - exactly @len bytes. Return: 0, -EIO at end of file, -errno. */
+LCM_MUST_USE int lcm_sys_pread_full(int fd, void *p, size_t len, uint64_t off);
+/** lcm_sys_pwrite_full - exactly @len bytes. Return: 0 or -errno. */
+LCM_MUST_USE int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off);
+/** lcm_sys_read - one read(2). Return: bytes, 0 at end, -errno. */
+LCM_MUST_USE ssize_t lcm_sys_read(int fd, void *p, size_t len);
+/** lcm_sys_write_full - exactly @len bytes at the file position. */
+LCM_MUST_USE int lcm_sys_write_full(int fd, const void *p, size_t len);
+
+/** lcm_read_file_at - whole file of at most @max bytes; *ret is NUL-terminated, free(3) it. Return: 0, -EFBIG, -errno. */
+LCM_MUST_USE int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
+/** lcm_write_file_at - create or replace @path atomically and durably (tmp + fsync + rename + fsync of the directory). */
+LCM_MUST_USE int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mode_t mode);
+/** lcm_mkdir_p - @path and its missing parents (absolute or relative to cwd). An existing directory is success. */
+LCM_MUST_USE int lcm_mkdir_p(const char *path, mode_t mode);
+/** lcm_rmtree_at - remove @path below @dirfd and all in it; stays on one file system, follows no link. Missing is success. */
+LCM_MUST_USE int lcm_rmtree_at(int dirfd, const char *path);
+
+uint64_t lcm_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
+
+/*
+ * Fault injection. Without --enable-faults lcm_fault_check() is 0 at compile time.
+ * LCM_FAULT_NTH=n and LCM_FAULT_ERRNO=e (0: SIGKILL oneself) arm it from the
+ * environment at the first call, for sweeps over whole programs.
+ */
+#ifdef LCM_FAULTS
+void lcm_fault_arm(long nth, int error); /* nth >= 1; error: positive errno, 0 = SIGKILL */
+void lcm_fault_disarm(void);
+long lcm_fault_count(void); /* calls seen since arm/disarm */
+int lcm_fault_check(void); /* 0, or the -errno to return */
+#else
+static inline int lcm_fault_check(void)
+{
+	return 0;
+}
+#endif
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/base/buf.h"
+#include "src/base/digest.h"
+#include "src/base/log.h"
+#include "src/base/loop.h"
+#include "src/base/pool.h"
+#include "tests/unit/test.h"
+
+static void digest_round_trip(void **state)
+{
+	static const char text[] = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+	struct lcm_digest d, e;
+	char out[LCM_DIGEST_STR];
+
+	(void)state;
+	assert_int_equal(lcm_digest_parse(text, strlen(text), &d), 0);
+	assert_int_equal(lcm_digest_of("", 0, &e), 0);
+	assert_true(lcm_digest_equal(&d, &e));
+	assert_string_equal(lcm_digest_str(&d, out), text);
+}
+
+static void digest_refuses(void **state)
+{
+	static const struct {
+		const char *s;
+		int r;
+	} rows[] = {
+		{ "", -EINVAL },
+		{ "sha256:", -EINVAL },
+		{ "sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", -EINVAL },
+		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555", -EINVAL },
+		{ "sha512:00", -ENOTSUP },
+	};
+	struct lcm_digest d = { .b = { 7 } };
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		assert_int_equal(lcm_digest_parse(rows[i].s, strlen(rows[i].s), &d), rows[i].r);
+		assert_int_equal(d.b[0], 7);
+	}
+}
+
+static void buf_has_a_maximum(void **state)
+{
+	struct lcm_buf b = LCM_BUF(10);
+
+	(void)state;
+	assert_int_equal(lcm_buf_add(&b, "12345", 5), 0);
+	assert_int_equal(lcm_buf_printf(&b, "%d", 67890), 0);
+	assert_int_equal(lcm_buf_add(&b, "x", 1), -EFBIG);
+	assert_string_equal(lcm_buf_str(&b), "1234567890");
+	lcm_buf_fini(&b);
+}
+
+static void err_text_is_clean(void **state)
+{
+	struct lcm_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(lcm_err_set(&err, -EIO, "a\nb"), -EIO);
+	assert_int_equal(lcm_err_prefix(&err, -EIO, "%s", "x"), -EIO);
+	assert_string_equal(err.msg, "x: a?b");
+	assert_string_equal(lcm_err_text(NULL, -ENOENT), "No such file or directory");
+}
+
+static void log_redacts(void **state)
+{
+	char out[128];
+
+	(void)state;
+	assert_string_equal(lcm_log_redact("https://u:p@h/x?sig=1#f", out, sizeof(out)), "https://h/x");
+	assert_string_equal(lcm_log_redact("http://h/a@b", out, sizeof(out)), "http://h/a@b");
+}
+
+struct loop_test {
+	struct lcm_loop *loop;
+	struct lcm_pool *pool;
+	struct lcm_task job, done;
+	int order[4], n;
+};
+
+static void on_done(void *arg)
+{
+	struct loop_test *t = arg;
+
+	t->order[t->n++] = 2;
+	lcm_loop_stop(t->loop);
+}
+
+static void on_job(void *arg)
+{
+	struct loop_test *t = arg;
+
+	lcm_loop_post_task(t->loop, &t->done);
+}
+
+static void on_timer(void *arg)
+{
+	struct loop_test *t = arg;
+
+	t->order[t->n++] = 1;
+	lcm_pool_submit(t->pool, LCM_POOL_DEMAND, &t->job);
+}
+
+static void loop_timer_pool_mailbox(void **state)
+{
+	struct loop_test t = { 0 };
+	struct lcm_timer *a, *b;
+
+	(void)state;
+	assert_int_equal(lcm_loop_new(&t.loop), 0);
+	assert_int_equal(lcm_pool_new(2, "test", &t.pool), 0);
+	t.job = (struct lcm_task){ .fn = on_job, .arg = &t };
+	t.done = (struct lcm_task){ .fn = on_done, .arg = &t };
+	assert_int_equal(lcm_timer_new(t.loop, on_timer, &t, &a), 0);
+	assert_int_equal(lcm_timer_new(t.loop, on_done, &t, &b), 0);
+	lcm_timer_set(b, 3600000000000ULL);
+	lcm_timer_set(a, 1000000);
+	assert_int_equal(lcm_loop_run(t.loop), 0);
+	assert_int_equal(t.n, 2);
+	assert_int_equal(t.order[0], 1);
+	assert_int_equal(t.order[1], 2);
+	assert_true(lcm_timer_armed(b));
+	assert_false(lcm_timer_armed(a));
+	lcm_timer_free(a);
+	lcm_timer_free(b);
+	lcm_pool_free(t.pool);
+	lcm_loop_free(t.loop);
+}
+
+static void files_are_atomic(void **state)
+{
+	char *dir = test_mkdir();
+	lcm_autofree char *text = NULL;
+	lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
+	size_t len = 0;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(lcm_write_file_at(fd, "f", "one", 3, 0600), 0);
+	assert_int_equal(lcm_write_file_at(fd, "f", "second", 6, 0600), 0);
+	assert_int_equal(lcm_read_file_at(fd, "f", 5, &text, &len), -EFBIG);
+	assert_int_equal(lcm_read_file_at(fd, "f", 6, &text, &len), 0);
+	assert_string_equal(text, "second");
+	assert_int_equal(lcm_sys_mkdirat(fd, "d", 0700), 0);
+	assert_int_equal(lcm_sys_symlinkat("/etc", fd, "d/link"), 0);
+	assert_int_equal(lcm_sys_open_beneath(fd, "d/link/passwd", O_RDONLY, 0), -ELOOP);
+	assert_int_equal(lcm_sys_open_beneath(fd, "../x", O_RDONLY, 0), -EXDEV);
+	test_rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(digest_round_trip), cmocka_unit_test(digest_refuses),
+		cmocka_unit_test(buf_has_a_maximum), cmocka_unit_test(err_text_is_clean),
+		cmocka_unit_test(log_redacts),	     cmocka_unit_test(loop_timer_pool_mailbox),
+		cmocka_unit_test(files_are_atomic),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
