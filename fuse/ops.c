@@ -15,6 +15,45 @@
 /* What the calling gate thread is serving; its id names the request in the queue. */
 static __thread const struct fuse_in_header *current;
 
+static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, len);
+}
+
+/*
+ * libfuse up to 3.14 at least counts parallel lookups among what it wants, and
+ * then does not say so in its answer; the kernel would send one LOOKUP per
+ * directory at a time, and a file that is being fetched would block its siblings.
+ */
+static ssize_t write_init(int fd, const struct iovec *iov, int n)
+{
+	const struct fuse_init_in *in = (const void *)(current + 1);
+	struct fuse_init_out out = { 0 };
+	struct iovec v[2] = { iov[0], { &out, iov[1].iov_len } };
+
+	if (n != 2 || iov[1].iov_len > sizeof(out) || iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
+		return writev(fd, iov, n);
+	memcpy(&out, iov[1].iov_base, iov[1].iov_len);
+	out.flags |= in->flags & FUSE_PARALLEL_DIROPS;
+	return writev(fd, v, 2);
+}
+
+/* A connection that ended is no news; libfuse would print it for every answer unless told "interrupted". */
+static ssize_t io_writev(int fd, struct iovec *iov, int n, void *userdata)
+{
+	long r;
+
+	(void)userdata;
+	r = lcm_errno(current && current->opcode == FUSE_INIT ? write_init(fd, iov, n) : writev(fd, iov, n));
+	if (r >= 0)
+		return r;
+	errno = r == -ENODEV ? ENOENT : (int)-r;
+	return -1;
+}
+
+const struct fuse_custom_io lcm_gate_io = { .writev = io_writev, .read = io_read };
+
 void lcm_gate_serve(struct lcm_gate *g, struct fuse_buf *buf)
 {
 	const struct fuse_in_header *in = buf->mem;

@@ -70,6 +70,9 @@ bool lcm_gate_split(const struct lcm_gate *g, fuse_ino_t ino, uint32_t *ret_laye
 
 extern const struct fuse_lowlevel_ops lcm_gate_fuse_ops;
 
+/** lcm_gate_io - how libfuse reads and writes a descriptor it did not open; adds what it leaves out of INIT. */
+extern const struct fuse_custom_io lcm_gate_io;
+
 /** lcm_gate_serve - one request read into @buf (@buf->size bytes). Thread: gate. */
 void lcm_gate_serve(struct lcm_gate *g, struct fuse_buf *buf);
 

@@ -53,6 +53,16 @@ struct gate_env {
 /** env_namespace - a private mount namespace for the process. Return: 0; 77 when this host cannot run gate tests. */
 int env_namespace(void);
 
+/**
+ * env_watchdog - after @seconds, or SIGTERM, end the process with status 1
+ *
+ * Threads of this process that wait for its own gate keep its descriptors open, so
+ * plain death would leave them waiting for ever: /dev/fuse is closed first.
+ */
+void env_watchdog(unsigned int seconds);
+/** env_exit - exit with @status in the same way. */
+_Noreturn void env_exit(int status);
+
 struct env_worker *env_worker_new(void);
 void env_worker_free(struct env_worker *w); /* after every env it serves */
 
