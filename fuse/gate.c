@@ -253,7 +253,6 @@ void lcm_gate_draining(struct lcm_gate *g)
 	uint32_t layer, entry;
 	bool more = true;
 
-	atomic_store(&g->draining, true);
 	(void)pthread_mutex_lock(&g->mu);
 	lcm_bound_round(&g->bound);
 	(void)pthread_mutex_unlock(&g->mu);

@@ -87,8 +87,18 @@ uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
 /** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
 void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
 
-/** lcm_gate_draining - from now on a big file whose lookup count is zero is answered ESTALE as soon as it is local; invalidates
- *  the entries of bound files, so that the kernel forgets them when the overlay lets go. Thread: any but a gate thread. */
+/**
+ * lcm_gate_draining - make the kernel let go of bound files as soon as nobody uses them
+ *
+ * Invalidates the name of every bound file (FUSE_NOTIFY_INVAL_ENTRY), so that its FORGET comes with the last use:
+ * when the overlay's own cache is dropped (lcm_mount_shrink()) after the last close and unmap. To be called when
+ * every file is local, and again before each lcm_mount_shrink(), since overlayfs may look a name up again
+ * meanwhile; costs one write per bound file. A file that is local and has a lookup count of zero is answered
+ * ESTALE at any time; one that is still held stays bound.
+ *
+ * Thread: any but a gate thread, and not while LOOKUPs wait for the calling thread: the kernel takes the lock of
+ * the file's directory, which a LOOKUP in it holds until it is answered.
+ */
 void lcm_gate_draining(struct lcm_gate *g);
 
 struct lcm_gate_stats {

@@ -224,23 +224,29 @@ static void lookup_missing(struct lcm_gate *g, fuse_req_t req, uint32_t layer, u
 }
 
 /*
- * Counts first and looks again after, so that lcm_gate_draining() either sees
- * the file bound or this sees it local. The count is taken back when the kernel
- * did not get the answer.
+ * The kernel is given a node to hold. A file that it holds already stays where it
+ * is even when it is local by now: overlayfs asks again for names that
+ * lcm_gate_draining() invalidated, and passes ESTALE on to the application.
+ *
+ * Counts first and looks after, so that lcm_gate_draining() either sees the file
+ * bound or this sees it local. The count is taken back when the kernel did not
+ * get the answer.
  */
 static void lookup_big(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry, const struct lcm_toc_entry *e)
 {
 	struct fuse_entry_param p;
+	bool held;
 	int r;
 
 	(void)pthread_mutex_lock(&g->mu);
+	held = lcm_bound_nlookup(&g->bound, layer, entry) != 0;
 	r = lcm_bound_add(&g->bound, layer, entry);
 	(void)pthread_mutex_unlock(&g->mu);
 	if (r < 0) {
 		answer_error(g, req, EIO);
 		return;
 	}
-	if (g->ops->is_local(g->arg, layer, entry)) {
+	if (!held && g->ops->is_local(g->arg, layer, entry)) {
 		lcm_gate_unbind(g, layer, entry, 1);
 		answer_error(g, req, ESTALE);
 		return;
@@ -257,10 +263,10 @@ static void lookup_file(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint
 	const struct lcm_toc_entry *e = lcm_toc_entry(toc, entry);
 
 	atomic_fetch_add(&g->count.lookups_files, 1);
-	if (g->ops->is_local(g->arg, layer, entry))
-		answer_error(g, req, ESTALE);
-	else if (lcm_gate_is_big(&g->big, toc, e))
+	if (lcm_gate_is_big(&g->big, toc, e))
 		lookup_big(g, req, layer, entry, e);
+	else if (g->ops->is_local(g->arg, layer, entry))
+		answer_error(g, req, ESTALE);
 	else
 		lookup_missing(g, req, layer, entry);
 }

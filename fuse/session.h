@@ -50,7 +50,6 @@ struct lcm_gate {
 	void *arg;
 	_Atomic uint64_t deadline_ns; /* 0: never */
 	_Atomic bool open_free; /* the kernel opens files without asking */
-	_Atomic bool draining;
 	_Atomic bool gone; /* ops->gone was called */
 	pthread_mutex_t mu; /* guards queue and bound */
 	struct lcm_queue queue;

@@ -662,9 +662,9 @@ static void cached_files_are_let_go(void **state)
 	}
 }
 
-static int read_big_in_child(const struct gate_env *e, bool mapped)
+static int read_big_in_child(const struct gate_env *e, const char *path, bool mapped)
 {
-	int fd = open(env_path(e, "sub/big3.bin"), O_RDONLY | O_CLOEXEC);
+	int fd = open(env_path(e, path), O_RDONLY | O_CLOEXEC);
 	const volatile char *map;
 	char c;
 
@@ -691,14 +691,16 @@ static void stalled_reads(void **state)
 	(void)state;
 	for (int mapped = 0; mapped < 2; mapped++) {
 		for (int with_kill = 1; with_kill >= 0; with_kill--) {
+			char path[32];
 			pid_t pid;
 
+			(void)snprintf(path, sizeof(path), "sub/big%d.bin", mapped * 2 + with_kill);
 			atomic_store(&e->stall, true);
 			pid = fork();
 			assert_true(pid >= 0);
 			if (pid == 0) {
 				(void)sigaction(SIGUSR1, &sa, NULL);
-				_exit(read_big_in_child(e, mapped));
+				_exit(read_big_in_child(e, path, mapped));
 			}
 			while (env_stats(e).waiters == 0)
 				(void)usleep(1000);
