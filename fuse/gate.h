@@ -74,7 +74,9 @@ LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gat
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**
  * lcm_gate_close - answer every waiter (ENOTCONN/EIO), close the descriptor (the connection ends), free everything
- * Waits until no gate thread is inside this gate. Not from a gate thread. NULL is allowed.
+ * Waits until no gate thread is inside this gate. No callback runs any more once it returns, and none is made for
+ * the waiters it answers. Not from a gate thread, and not while another thread is in a call for this gate
+ * (lcm_gate_file_done() and so on). NULL is allowed.
  */
 void lcm_gate_close(struct lcm_gate *g);
 

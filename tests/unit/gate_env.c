@@ -228,10 +228,13 @@ static void *worker(void *arg)
 		struct env_job *j;
 
 		(void)pthread_mutex_lock(&w->mu);
+		w->busy = false;
+		(void)pthread_cond_broadcast(&w->cond);
 		while (!w->first)
 			(void)pthread_cond_wait(&w->cond, &w->mu);
 		j = w->first;
 		w->first = j->next;
+		w->busy = true;
 		(void)pthread_mutex_unlock(&w->mu);
 		if (!j->env) {
 			free(j);
@@ -251,7 +254,15 @@ static void worker_push(struct env_worker *w, struct env_job *j)
 	else
 		w->first = j;
 	w->last = j;
-	(void)pthread_cond_signal(&w->cond);
+	(void)pthread_cond_broadcast(&w->cond);
+	(void)pthread_mutex_unlock(&w->mu);
+}
+
+void env_quiesce(struct env_worker *w)
+{
+	(void)pthread_mutex_lock(&w->mu);
+	while (w->first || w->busy)
+		(void)pthread_cond_wait(&w->cond, &w->mu);
 	(void)pthread_mutex_unlock(&w->mu);
 }
 
@@ -460,6 +471,7 @@ void env_umount(struct gate_env *e)
 
 void env_free(struct gate_env *e)
 {
+	env_quiesce(e->worker);
 	lcm_gate_close(e->gate);
 	if (e->mounted)
 		env_umount(e);

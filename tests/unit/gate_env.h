@@ -32,6 +32,7 @@ struct env_worker {
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
 	struct env_job *first, *last;
+	bool busy; /* with a job that was taken out */
 	pthread_t thread;
 };
 
@@ -77,6 +78,8 @@ struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const
 void env_overlay(struct gate_env *e);
 /** env_umount - the overlay, or the gate when there is none yet, goes. */
 void env_umount(struct gate_env *e);
+/** env_quiesce - wait until the fetch side has nothing to do. */
+void env_quiesce(struct env_worker *w);
 void env_free(struct gate_env *e);
 
 /** env_resume - no stall any more: everything put aside is fetched. */
