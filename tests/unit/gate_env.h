@@ -48,6 +48,8 @@ struct gate_env {
 	pthread_mutex_t mu; /* guards aside */
 	struct env_job *aside;
 	_Atomic uint32_t wants, unwants, ranges, unbounds, gones;
+	bool prepared;
+	int real; /* directory descriptor of REAL, owned */
 	const char *mounted; /* "gate" or "m" below dir; NULL: nothing */
 };
 
@@ -71,6 +73,7 @@ struct env_options {
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	int n_files, n_big; /* at most ENV_FILES, ENV_BIG */
+	bool prepared; /* layer l1's files lie ready: to fetch one is a rename */
 };
 /** env_new - image, directories, gate; mounted and served by @t. */
 struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const struct env_options *o);
