@@ -11,7 +11,10 @@
  *
  *      lookup(regular)                    lcm_gate_file_done()
  *   ------------------> [blocking queue] ----------------------> ESTALE / EIO
- *                            | interrupt -> EINTR   | deadline -> EIO
+ *                            | fatal signal -> EINTR   | deadline -> EIO
+ *
+ * Signals: a waiter with a fatal signal is let go at once. A signal with a handler
+ * does not end an open before two seconds, and a READ never (interrupt.c).
  *
  * Threads: gate threads (lcm_gate_threads) run the FUSE operations and the want
  * callbacks; everything else says so. An operation never waits.
@@ -47,7 +50,12 @@ struct lcm_gate_ops {
 	void (*want_file)(void *arg, uint32_t layer, uint32_t entry);
 	/** want_range - READ of a big file: have lcm_gate_read_done(@token) called once. Gate thread; must not block. */
 	void (*want_range)(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token);
-	/** unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called. */
+	/**
+	 * unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called.
+	 * Gate thread, or the thread inside lcm_gate_expire(). want_file and unwant of one file come in turn and never at the
+	 * same time, so a later want_file stands; after unwant, lcm_gate_file_done() with an error only ends those that came
+	 * since. An unwant of a READ may overtake its want_range: the answer is then ignored.
+	 */
 	void (*unwant)(void *arg, uint32_t layer, uint32_t entry, uint64_t token);
 	/** bound_changed - the count of bound inodes became zero. Gate thread. */
 	void (*unbound)(void *arg);
@@ -82,7 +90,12 @@ void lcm_gate_close(struct lcm_gate *g);
 
 /** lcm_gate_file_done - answer all waiters of a file: 0 -> ESTALE (it is in REAL now), -errno -> EIO. Thread: any but a gate thread inside want_file. */
 void lcm_gate_file_done(struct lcm_gate *g, uint32_t layer, uint32_t entry, int status);
-/** lcm_gate_read_done - answer one READ from @fd at @off (fd borrowed during the call), or with EIO when status < 0. Unknown tokens are ignored. */
+/**
+ * lcm_gate_read_done - answer one READ with @len bytes from @fd at @off (fd borrowed during the call), or with EIO when @status < 0
+ *
+ * @len must be what want_range asked for (never beyond the file's end), else EIO: the kernel takes a short answer for the
+ * end of the file. Unknown tokens are ignored. Blocks for the pread(2). Thread: any.
+ */
 void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len, int status);
 /** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns of the next deadline, 0 if none. Thread: any. */
 uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
@@ -122,7 +135,7 @@ void lcm_gate_bound_each(struct lcm_gate *g, void (*fn)(void *arg, uint32_t laye
  */
 LCM_MUST_USE int lcm_gate_readahead(int mount_fd, uint32_t kib);
 
-/** lcm_gate_is_big - the policy, one place for it. */
+/** lcm_gate_is_big - the policy, one place for it. Never true for files of fewer than two chunks: their first byte costs the whole file. */
 bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc, const struct lcm_toc_entry *e);
 
 #endif

@@ -90,6 +90,26 @@ static void opened_and_closed(void **state)
 	assert_int_equal(open_fds(), fds);
 }
 
+#ifdef LCM_FAULTS
+static void no_device(void **state)
+{
+	struct lcm_gate_ops ops = { 0 };
+	struct lcm_gate_config cfg = { .ops = &ops };
+	struct lcm_gate *g = (void *)1;
+	struct lcm_err err;
+	int fd = -7;
+
+	(void)state;
+	lcm_fault_arm(1, ENODEV);
+	assert_int_equal(lcm_gate_open(&cfg, &g, &fd, &err), -ENODEV);
+	lcm_fault_disarm();
+	assert_non_null(strstr(err.msg, "/dev/fuse"));
+	assert_non_null(strstr(err.msg, "modprobe"));
+	assert_ptr_equal(g, (void *)1);
+	assert_int_equal(fd, -7);
+}
+#endif
+
 static void first_open_fetches(void **state)
 {
 	struct gate_env *e = small_env(20);
@@ -815,6 +835,9 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_arguments),
 		cmocka_unit_test(opened_and_closed),
+#ifdef LCM_FAULTS
+		cmocka_unit_test(no_device),
+#endif
 		cmocka_unit_test(policy),
 		cmocka_unit_test(first_open_fetches),
 		cmocka_unit_test(metadata_costs_nothing),
