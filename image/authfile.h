@@ -2,7 +2,7 @@
 /*
  * authfile.h - credentials from docker's config.json and podman's auth.json.
  *
- * Layer: image. Pure: bytes in, credentials out. Secrets are wiped when freed.
+ * Layer: image. Pure: bytes in, credentials out. Decoded credentials are wiped when freed.
  * Sources: containers-auth.json(5); containers/image pkg/docker/config
  * (lookup order); docker cli "config.json". Credential helpers are not run,
  * but are named, so that an error can say what is missing.

@@ -27,7 +27,7 @@ struct lcm_token {
 /**
  * lcm_token_parse - parse a token service's reply body
  *
- * "token" wins over "access_token"; when both are there they must not differ.
+ * "token" wins over "access_token"; when both are there and differ, the specification leaves the choice to us.
  * Return: 0; -EUCLEAN (not JSON, no token, a byte that no header may hold; text never quotes the token);
  * -EFBIG; -ENOMEM. Thread: any.
  */
