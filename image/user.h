@@ -28,13 +28,13 @@ struct lcm_user {
 
 /**
  * lcm_user_resolve - ids for a "User" string
- * @spec:   "" (root), "uid", "uid:gid", "name", "name:group" and mixtures
+ * @spec:   "" (root), "uid", "uid:gid", "name", "name:group" and mixtures; ":group" is root's
  * @passwd: bytes of the image's /etc/passwd; NULL when it has none
  * @group:  bytes of the image's /etc/group; NULL when it has none
  *
  * A numeric id needs no entry: group 0 then, unless one is named. Damaged lines are skipped as libc does.
- * Return: 0; -ENOENT (text names the user or group and the file it is not in); -EINVAL (id out of range,
- * empty user before ":"); -EFBIG; -ENOMEM. Thread: any.
+ * Return: 0; -ENOENT (text names the user or group and the file it is not in); -EINVAL (id out of range);
+ * -EFBIG; -ENOMEM. Thread: any.
  */
 LCM_MUST_USE int lcm_user_resolve(const char *spec, const void *passwd, size_t passwd_len, const void *group,
 				  size_t group_len, struct lcm_user **ret, struct lcm_err *err);
