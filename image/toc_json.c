@@ -332,15 +332,21 @@ static int chunk_end_entry(struct lcm_toc_json *j)
 	return chunk_push(j, e);
 }
 
+/* Whether it has U+FFFD, what Go's JSON makes of a byte that is not UTF-8: whatever it was, it is not this. */
+static bool is_lossy(const struct entry *e, struct span s)
+{
+	const char *p = s.len ? memchr(text(e, s), 0xef, s.len) : NULL;
+
+	return p && memmem(p, s.len - (size_t)(p - text(e, s)), "\xef\xbf\xbd", 3);
+}
+
 static int entry_check(struct lcm_toc_json *j, const struct entry *e)
 {
 	static const enum key u32[] = { K_UID, K_GID, K_MAJOR, K_MINOR };
 
 	if (!e->type || !(e->seen & 1U << K_NAME))
 		return bad(j, e, "no name or no type");
-	/* What Go's JSON makes of a byte that is not UTF-8; whatever the name was, it is not this. */
-	if (memmem(text(e, e->name), e->name.len, "\xef\xbf\xbd", 3) ||
-	    memmem(text(e, e->link), e->link.len, "\xef\xbf\xbd", 3))
+	if (is_lossy(e, e->name) || is_lossy(e, e->link))
 		return lcm_err_set(j->err, -EILSEQ,
 				   "table of contents: entry '%.*s': a name that is not UTF-8 is lost in JSON; "
 				   "the layer must be pulled whole",
