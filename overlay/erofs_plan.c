@@ -149,7 +149,7 @@ static int plan_content(struct planner *pn, uint32_t node, const struct lcm_toc_
 
 /*
  * Place an inode whose data does not live in blocks of its own only. Inline data must
- * not cross a block; kernels before 6.9 want a symlink's inode in the same block too,
+ * not cross a block; older kernels want a symlink's inode in the same block too,
  * so the whole of it goes into one block or the data goes into its own.
  */
 static void place_inline(struct planner *pn, struct lcm_erofs_place *pl, size_t head)
