@@ -55,7 +55,8 @@ LCM_MUST_USE int lcm_mount_overlay(const struct lcm_overlay_spec *spec, struct l
 /** lcm_mount_attach - put a detached mount on directory @path. @path must exist and not be a mount point. Return: 0, -EBUSY, -errno. */
 LCM_MUST_USE int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err);
 /** lcm_mount_shrink - drop unused dentries of the file system mounted at @path (a reconfigure that changes nothing), so that
- *  lower inodes nobody uses are forgotten. Return: 0 or -errno. */
+ *  lower inodes nobody uses are let go. FUSE forgets such an inode only if its entry was invalidated before (lcm_gate_draining()).
+ *  Options and read-only state stay as they are. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_mount_shrink(const char *path);
 /** lcm_umount - unmount what is mounted at @path, MNT_DETACH when @lazy. Not mounted: -EINVAL. */
 LCM_MUST_USE int lcm_umount(const char *path, bool lazy, struct lcm_err *err);
