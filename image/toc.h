@@ -71,7 +71,7 @@ struct lcm_toc_entry {
 	};
 	struct lcm_digest digest; /* regular files: SHA-256 of the content; zero: not known */
 };
-_Static_assert(sizeof(struct lcm_toc_entry) == 96, "on-disk layout");
+_Static_assert(sizeof(struct lcm_toc_entry) == 88, "on-disk layout");
 
 #define LCM_TOC_CHUNK_ZEROS (1U << 0) /* a hole: no bytes in the blob */
 
