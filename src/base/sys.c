@@ -276,7 +276,7 @@ int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t
 	return 0;
 }
 
-static int fsync_parent(int dirfd, const char *path)
+int lcm_fsync_parent_at(int dirfd, const char *path)
 {
 	char dir[4096];
 	const char *slash = strrchr(path, '/');
@@ -316,7 +316,7 @@ int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mo
 		lcm_ignore(lcm_sys_unlinkat(dirfd, tmp, 0));
 		return r;
 	}
-	return fsync_parent(dirfd, path);
+	return lcm_fsync_parent_at(dirfd, path);
 }
 
 int lcm_mkdir_p(const char *path, mode_t mode)

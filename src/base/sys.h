@@ -56,6 +56,8 @@ LCM_MUST_USE int lcm_sys_write_full(int fd, const void *p, size_t len);
 LCM_MUST_USE int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
 /** lcm_write_file_at - create or replace @path atomically and durably (tmp + fsync + rename + fsync of the directory). */
 LCM_MUST_USE int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mode_t mode);
+/** lcm_fsync_parent_at - make a rename to @path durable: fsync of its directory. */
+LCM_MUST_USE int lcm_fsync_parent_at(int dirfd, const char *path);
 /** lcm_mkdir_p - @path and its missing parents (absolute or relative to cwd). An existing directory is success. */
 LCM_MUST_USE int lcm_mkdir_p(const char *path, mode_t mode);
 /** lcm_rmtree_at - remove @path below @dirfd and all in it; stays on one file system, follows no link. Missing is success. */
