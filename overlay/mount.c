@@ -2,6 +2,7 @@
 #include "overlay/mount.h"
 
 #include <stdio.h>
+#include <dirent.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -96,7 +97,8 @@ int lcm_mount_overlay(const struct lcm_overlay_spec *spec, struct lcm_err *err)
 	return lcm_mount_overlay_how(spec, LCM_MOUNT_ANY, err);
 }
 
-int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
+/* O_PATH descriptor of a directory that a mount may be put on. */
+static int open_target(const char *path, struct lcm_err *err)
 {
 	lcm_autoclose int dir = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
 	struct statx stx;
@@ -113,6 +115,34 @@ int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
 		return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
 	if (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT)
 		return lcm_err_set(err, -EBUSY, "%s is a mount point already; unmount it (umount %s) or name another directory", path, path);
+	return lcm_steal_fd(&dir);
+}
+
+int lcm_mount_check_target(const char *path, struct lcm_err *err)
+{
+	lcm_autoclose int dir = open_target(path, err);
+	struct dirent *e;
+	bool empty = true;
+	DIR *d;
+
+	if (dir < 0)
+		return dir;
+	d = opendir(path);
+	if (!d)
+		return lcm_err_set(err, (int)lcm_errno(-1), "%s cannot be read", path);
+	while (empty && (e = readdir(d)))
+		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	(void)closedir(d);
+	return empty ? 0 : lcm_err_set(err, -ENOTEMPTY, "%s is not empty; name an empty directory, what is in it would be hidden", path);
+}
+
+int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
+{
+	lcm_autoclose int dir = open_target(path, err);
+	int r;
+
+	if (dir < 0)
+		return dir;
 	r = sys_move_mount(mount_fd, dir);
 	return r < 0 ? lcm_err_set(err, r, "%s: cannot be mounted on: %s", path, strerror(-r)) : 0;
 }

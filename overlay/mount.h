@@ -52,6 +52,8 @@ struct lcm_overlay_spec {
  * Return: mount fd or -errno (text carries the kernel's own message from the fs context).
  */
 LCM_MUST_USE int lcm_mount_overlay(const struct lcm_overlay_spec *spec, struct lcm_err *err);
+/** lcm_mount_check_target - can a mount be put there? Return: 0; -ENOENT, -ENOTDIR, -EBUSY (a mount point), -ENOTEMPTY: text says what to do. */
+LCM_MUST_USE int lcm_mount_check_target(const char *path, struct lcm_err *err);
 /** lcm_mount_attach - put a detached mount on directory @path. @path must exist and not be a mount point. Return: 0, -EBUSY, -errno. */
 LCM_MUST_USE int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err);
 /** lcm_mount_shrink - drop unused dentries of the file system mounted at @path (a reconfigure that changes nothing), so that

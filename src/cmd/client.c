@@ -62,7 +62,8 @@ static void exec_daemon(int ready)
 		(void)dup2(null, 1);
 		(void)dup2(out >= 0 ? out : null, 2);
 	}
-	(void)chdir("/");
+	if (chdir("/") < 0)
+		_exit(127);
 	(void)execl("/proc/self/exe", "locum", "--root", cmd_globals.root, "--run", cmd_globals.run_dir, "daemon", "--ready-fd", fd, NULL);
 	_exit(127);
 }

@@ -13,6 +13,8 @@
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image}
  */
+#include "config.h"
+
 #include "src/daemon/api.h"
 
 #include <stdio.h>

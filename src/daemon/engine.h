@@ -16,6 +16,7 @@
 #include "registry/registry.h"
 #include "src/base/loop.h"
 #include "src/base/pool.h"
+#include "src/base/sys.h"
 #include "store/store.h"
 
 struct lcm_layer;

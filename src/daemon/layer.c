@@ -45,10 +45,7 @@ static void layer_free(struct lcm_layer *l)
 	lcm_bigfile_free_all(l);
 	lcm_timer_free(l->retry);
 	lcm_layer_dir_close(l->dir);
-	if (l->row.state == LCM_LAYER_COMPLETE)
-		lcm_blob_discard(l->blob);
-	else
-		lcm_blob_close(l->blob);
+	lcm_blob_close(l->blob);
 	lcm_toc_close(l->toc);
 	free((void *)l->entries);
 	if (l->phase == LCM_LAYER_FAILED && l->row.id)
@@ -102,12 +99,32 @@ static int share(struct lcm_engine *e, int64_t id, struct lcm_layer **ret, struc
 	return 1;
 }
 
+/* A TOC kept by drop-cache makes the layer lazy again without asking the registry for it. */
+static void reuse_toc(struct lcm_engine *e, struct lcm_layer_row *row)
+{
+	int fd = lcm_store_toc_fd(e->store);
+	char old[24], new[24];
+	int64_t kept;
+
+	if (lcm_store_toc_find(e->store, &row->key, &kept) < 0)
+		return;
+	(void)snprintf(old, sizeof(old), "%lld", (long long)kept);
+	(void)snprintf(new, sizeof(new), "%lld", (long long)row->id);
+	if (lcm_sys_linkat(fd, old, fd, new, 0) == 0 && lcm_store_layer_set_toc(e->store, row->id) == 0)
+		row->has_toc = true;
+	lcm_ignore(lcm_store_toc_drop(e->store, kept));
+}
+
 static int find_or_add_row(struct lcm_engine *e, const struct lcm_layer_key *key, uint64_t size, struct lcm_layer_row *row, struct lcm_err *err)
 {
 	int r = lcm_store_layer_find(e->store, key, row);
 
-	if (r == -ENOENT)
-		return lcm_store_layer_add(e->store, key, size, row, err);
+	if (r == -ENOENT) {
+		r = lcm_store_layer_add(e->store, key, size, row, err);
+		if (r == 0)
+			reuse_toc(e, row);
+		return r;
+	}
 	if (r < 0)
 		return lcm_err_set(err, r, "state database: %s", strerror(-r));
 	return 0;
@@ -472,8 +489,12 @@ void lcm_layer_prepare(struct lcm_layer *l)
 	}
 	if (l->row.has_toc) {
 		r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, &err);
-		if (r < 0)
-			l->row.has_toc = false; /* damaged: fetch it again */
+		if (r == 0 && !lcm_digest_equal(&lcm_toc_id(l->toc)->blob, &l->row.key.blob)) {
+			lcm_toc_close(l->toc); /* its ranges are those of another blob with the same content */
+			l->toc = NULL;
+		}
+		if (!l->toc)
+			l->row.has_toc = false; /* fetch or make it again */
 	}
 	if (l->toc || !l->chunked) {
 		ready(l, 0, NULL);
