@@ -287,7 +287,7 @@ void lcm_layer_note(struct lcm_layer *l, const struct lcm_err *why)
 	lcm_layer_changed(l);
 }
 
-void lcm_layer_fail(struct lcm_layer *l, const struct lcm_err *why)
+void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why)
 {
 	l->error = *why;
 	l->phase = LCM_LAYER_FAILED;
@@ -366,7 +366,7 @@ static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
 	if (status < 0) {
 		if (!e.code)
 			lcm_err_set(&e, status, "layer %s: %s", l->name, strerror(-status));
-		lcm_layer_fail(l, &e);
+		lcm_layer_condemn(l, &e);
 		return;
 	}
 	l->phase = LCM_LAYER_READY;
@@ -605,7 +605,7 @@ void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err 
 	if (status == -ECANCELED || status == -ESHUTDOWN || l->e->closing)
 		return;
 	if (l->pull_urgent && !l->toc) {
-		lcm_layer_fail(l, &e);
+		lcm_layer_condemn(l, &e);
 		return;
 	}
 	lcm_layer_note(l, &e);

@@ -120,7 +120,7 @@ void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t e
 
 /** lcm_layer_mark_local - note that @entry is in REAL. Return: the bits it had before. Thread: any. */
 uint8_t lcm_layer_mark_local(struct lcm_layer *l, uint32_t entry);
-void lcm_layer_fail(struct lcm_layer *l, const struct lcm_err *why);
+void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why);
 void lcm_layer_note(struct lcm_layer *l, const struct lcm_err *why); /* transient trouble, shown in status */
 void lcm_layer_changed(struct lcm_layer *l);
 void lcm_layer_file_done(struct lcm_layer *l, uint32_t entry, int status);

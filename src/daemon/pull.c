@@ -385,7 +385,7 @@ static void on_ended(void *arg)
 	if (status == 0)
 		lcm_layer_pulled(l, p->result.bytes);
 	else if (proven_wrong(status))
-		lcm_layer_fail(l, &err);
+		lcm_layer_condemn(l, &err);
 	else
 		lcm_layer_pull_broke(l, status, &err);
 	pull_free(p);
