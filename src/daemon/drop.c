@@ -32,7 +32,12 @@ static int collect(void *arg, const struct lcm_layer_row *row)
 	for (struct lcm_layer *l = d->h->e->layers; l; l = l->next) {
 		if (l->row.id != row->id)
 			continue;
-		d->res->in_use++;
+		if (l->watches) {
+			d->res->in_use++;
+		} else {
+			lcm_layer_doom(l, d->toc);
+			d->res->layers++;
+		}
 		return 0;
 	}
 	if (d->n == d->cap) {
@@ -109,6 +114,7 @@ int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_d
 		}
 	}
 	free(d.ids);
+	lcm_engine_sweep(h->e);
 	if (r == 0 && all && !*image)
 		r = forget_images(h);
 	return r;

@@ -26,6 +26,34 @@ void lcm_engine_fini(struct lcm_engine *e)
 	e->resume = NULL;
 }
 
+static void on_swept(void *arg)
+{
+	struct lcm_engine *e = arg;
+
+	e->sweeping = false;
+	if (e->sweep_again)
+		lcm_engine_sweep(e);
+}
+
+static void sweep_job(void *arg)
+{
+	struct lcm_engine *e = arg;
+
+	lcm_ignore(lcm_store_sweep(e->store));
+	e->sweep.fn = on_swept;
+	lcm_loop_post_task(e->loop, &e->sweep);
+}
+
+void lcm_engine_sweep(struct lcm_engine *e)
+{
+	e->sweep_again = e->sweeping;
+	if (e->sweeping || e->closing)
+		return;
+	e->sweeping = true;
+	e->sweep = (struct lcm_task){ .fn = sweep_job, .arg = e };
+	lcm_pool_submit(e->pool, LCM_POOL_BACKGROUND, &e->sweep);
+}
+
 void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes)
 {
 	e->spans++;

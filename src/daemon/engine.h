@@ -40,11 +40,16 @@ struct lcm_engine {
 	uint64_t starved_since_ns; /* since when background is held back; 0: it is not */
 	struct lcm_timer *resume; /* owned; lets background go on */
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
+	struct lcm_task sweep; /* removes what the store has in its trash */
+	bool sweeping, sweep_again;
 	bool closing;
 };
 
 LCM_MUST_USE int lcm_engine_init(struct lcm_engine *e);
 void lcm_engine_fini(struct lcm_engine *e);
+
+/** lcm_engine_sweep - have the store's trash removed in the background. */
+void lcm_engine_sweep(struct lcm_engine *e) LCM_ON(loop);
 
 /** lcm_engine_demand_begin/_end - bracket one span; background yields in between. */
 void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);

@@ -48,8 +48,10 @@ static void layer_free(struct lcm_layer *l)
 	lcm_blob_close(l->blob);
 	lcm_toc_close(l->toc);
 	free((void *)l->entries);
-	if (l->phase == LCM_LAYER_FAILED && l->row.id)
-		lcm_ignore(lcm_store_layer_drop(l->e->store, l->row.id, false, NULL));
+	if ((l->phase == LCM_LAYER_FAILED || l->doomed) && !l->e->closing) {
+		lcm_ignore(lcm_store_layer_drop(l->e->store, l->row.id, l->doomed && !l->doomed_toc, NULL));
+		lcm_engine_sweep(l->e);
+	}
 	free(l);
 }
 
@@ -95,6 +97,7 @@ static int share(struct lcm_engine *e, int64_t id, struct lcm_layer **ret, struc
 	if (l->phase == LCM_LAYER_FAILED)
 		return lcm_err_set(err, l->error.code, "%s (unmount what still uses it, then try again)", l->error.msg);
 	l->refs++;
+	l->doomed = false;
 	*ret = l;
 	return 1;
 }
@@ -200,14 +203,17 @@ int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64
 
 void lcm_layer_put(struct lcm_layer *l)
 {
-	if (!l || --l->refs > 0) {
-		/* Only what runs for the layer itself is left: let it end. */
-		if (l && l->pull && l->refs == 1 && !l->watches)
-			lcm_pull_cancel(l);
+	if (!l || --l->refs > 0)
 		return;
-	}
 	lcm_demand_cancel_all(l, -ESHUTDOWN);
 	layer_free(l);
+}
+
+void lcm_layer_doom(struct lcm_layer *l, bool toc)
+{
+	l->doomed = true;
+	l->doomed_toc = toc;
+	lcm_pull_cancel(l);
 }
 
 /* ---- watching ---- */
@@ -602,8 +608,12 @@ void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err 
 		e = *err;
 	if (!e.code)
 		lcm_err_set(&e, status, "layer %s: %s", l->name, strerror(-status));
-	if (status == -ECANCELED || status == -ESHUTDOWN || l->e->closing)
+	if (l->e->closing || !l->watches)
 		return;
+	if (status == -ECANCELED) {
+		lcm_layer_pull(l, false); /* it was stopped for nobody's sake, and somebody came */
+		return;
+	}
 	if (l->pull_urgent && !l->toc) {
 		lcm_layer_condemn(l, &e);
 		return;

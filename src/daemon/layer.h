@@ -72,6 +72,7 @@ struct lcm_layer {
 	struct lcm_bigfile *bigfiles;
 	struct lcm_pull *pull; /* owned; the background stream while it runs */
 	bool pull_wanted, pull_urgent;
+	bool doomed, doomed_toc; /* drop-cache: leave the store as soon as nothing uses it; its TOC too */
 	struct lcm_timer *retry; /* owned; restarts a pull that met transient trouble */
 	uint32_t retries;
 	uint64_t demand_files, demand_bytes; /* placed or read by demand; compressed bytes fetched for it */
@@ -87,8 +88,10 @@ LCM_MUST_USE int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference 
 			       const struct lcm_digest *diffid, struct lcm_layer **ret, struct lcm_err *err);
 /** lcm_layer_adopt - a layer known by its row (after a restart); takes a reference. Its TOC must have been kept, unless it is complete. */
 LCM_MUST_USE int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id, struct lcm_layer **ret, struct lcm_err *err);
-/** lcm_layer_put - drop a reference; the last one cancels what is in flight. */
+/** lcm_layer_put - drop a reference. A pull that was begun holds one of its own and goes on to its end. */
 void lcm_layer_put(struct lcm_layer *l);
+/** lcm_layer_doom - remove a layer that nobody watches any more from the store, stopping its pull. */
+void lcm_layer_doom(struct lcm_layer *l, bool toc);
 
 void lcm_layer_watch(struct lcm_layer *l, struct lcm_layer_watch *w); /* @w borrowed until unwatch */
 void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w);

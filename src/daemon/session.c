@@ -378,11 +378,14 @@ static void remove_container(struct lcm_session *s, bool upper)
 {
 	if (s->pull)
 		return;
+	if (s->keep == upper) {
+		s->keep = !upper;
+		lcm_ignore(session_put_row(s, NULL));
+	}
 	lcm_ignore(lcm_store_mount_remove(s->host->e->store, s->id));
 	if (s->own_target)
 		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->target, AT_REMOVEDIR));
-	if (upper && lcm_rmtree_at(lcm_store_containers_fd(s->host->e->store), s->id) < 0)
-		lcm_log(LCM_LOG_WARNING, "id=%s its upper could not be removed whole", s->id);
+	lcm_engine_sweep(s->host->e);
 }
 
 int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err)
@@ -495,7 +498,6 @@ static int collect_row(void *arg, const struct lcm_mount_row *row)
 struct stale {
 	struct lcm_host *h;
 	char ids[256][LCM_ID_MAX + 1];
-	bool keep[256];
 	size_t n;
 };
 
@@ -505,8 +507,7 @@ static int collect_stale(void *arg, const struct lcm_mount_row *row)
 
 	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
 		return 0;
-	(void)snprintf(st->ids[st->n], sizeof(st->ids[0]), "%s", row->id);
-	st->keep[st->n++] = row->keep_upper;
+	(void)snprintf(st->ids[st->n++], sizeof(st->ids[0]), "%s", row->id);
 	return 0;
 }
 
@@ -521,13 +522,11 @@ void lcm_session_recover(struct lcm_host *h)
 		st->h = h;
 		st->n = 0;
 		lcm_ignore(lcm_store_mount_each(h->e->store, collect_stale, st));
-		for (size_t i = 0; i < st->n; i++) {
+		for (size_t i = 0; i < st->n; i++)
 			lcm_ignore(lcm_store_mount_remove(h->e->store, st->ids[i]));
-			if (!st->keep[i])
-				lcm_ignore(lcm_rmtree_at(lcm_store_containers_fd(h->e->store), st->ids[i]));
-		}
 	} while (st->n == LCM_ARRAY_SIZE(st->ids));
 	free(st);
+	lcm_engine_sweep(h->e);
 }
 
 void lcm_session_check_mounts(struct lcm_host *h)

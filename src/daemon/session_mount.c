@@ -354,7 +354,6 @@ static void on_mounted(void *arg)
 	if (status < 0) {
 		lcm_gate_close(s->gate);
 		s->gate = NULL;
-		lcm_ignore(lcm_store_mount_remove(s->host->e->store, s->id));
 		if (!session_job_back(s))
 			session_fail(s, status, &err);
 		return;
@@ -372,7 +371,7 @@ static void on_mounted(void *arg)
 	session_advance(s);
 }
 
-static int put_row(struct lcm_session *s, struct lcm_err *err)
+int session_put_row(struct lcm_session *s, struct lcm_err *err)
 {
 	struct lcm_mount_row row = { .image = s->image_ref, .target = s->target, .read_only = s->read_only, .keep_upper = s->keep, .n_layers = s->n_slots };
 	lcm_autofree int64_t *ids = calloc(s->n_slots + 1, sizeof(*ids));
@@ -390,7 +389,7 @@ void session_mount_start(struct lcm_session *s, bool lazy)
 {
 	struct mount_job *j = calloc(1, sizeof(*j));
 	struct lcm_err err = { 0 };
-	int r = j ? put_row(s, &err) : -ENOMEM;
+	int r = j ? session_put_row(s, &err) : -ENOMEM;
 
 	if (r < 0) {
 		free(j);

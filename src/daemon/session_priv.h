@@ -56,7 +56,8 @@ struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial);
 /* session_mount.c */
 /** session_mount_start - run the mount job; @lazy: META::REAL::GATE, else the plain layout. */
 void session_mount_start(struct lcm_session *s, bool lazy);
-const struct lcm_gate_ops *session_gate_ops(void);
+/** session_put_row - record the mount, durably. */
+LCM_MUST_USE int session_put_row(struct lcm_session *s, struct lcm_err *err);
 /** session_begin_drain - everything is local and proven: LAZY -> DRAINING -> NATIVE. */
 void session_begin_drain(struct lcm_session *s);
 /** session_drain - one more try to have the kernel let go of the gate. */
