@@ -27,7 +27,7 @@ struct bench {
 	struct lcm_meta_layer l[LAYERS];
 	struct lcm_merge m;
 	struct lcm_erofs_plan plan;
-	uint64_t payload; /* bytes of names and of xattr names and values */
+	uint64_t payload;                               /* bytes of names and of xattr names and values */
 	double merge, layout, write, mount, tree, mkfs; /* ms */
 	uint64_t mkfs_bytes;
 };
@@ -62,24 +62,35 @@ static void add(struct lcm_toc_builder *b, struct lcm_toc_item *it, const char *
 		die(path, r, &err);
 }
 
-/* Packages of some 40 files; all files of a package have the time it was built. Every tenth file replaces one of the layer below. */
+/* Packages of some 40 files; all files of a package have the time it was built. Every tenth file replaces one of the
+ * layer below. */
 static void add_files(struct lcm_toc_builder *b, unsigned int layer, unsigned int files)
 {
-	static const char *const places[] = { "usr/lib/x86_64-linux-gnu", "usr/share/doc", "usr/lib/python3/dist-packages", "usr/include", "usr/share/locale" };
+	static const char *const places[] = { "usr/lib/x86_64-linux-gnu", "usr/share/doc",
+					      "usr/lib/python3/dist-packages", "usr/include", "usr/share/locale" };
 
 	for (unsigned int i = 0; i < files; i++) {
 		unsigned int owner = layer > 0 && i % 10 == 0 ? layer - 1 : layer, package = i / 40;
 		uint64_t h = mix((uint64_t)owner << 32 | i);
-		struct lcm_toc_item it = { .type = LCM_TOC_REG, .mode = 0644, .size = 1 + h % 20000, .mtime = 1600000000 + mix(package) % 90000000 };
+		struct lcm_toc_item it = { .type = LCM_TOC_REG,
+					   .mode = 0644,
+					   .size = 1 + h % 20000,
+					   .mtime = 1600000000 + mix(package) % 90000000 };
 		char path[256];
 
 		if (layer == LAYERS - 1)
 			it.mtime = 1700000000; /* one COPY: one time */
-		(void)snprintf(path, sizeof(path), "%s/package-%u-%u/%s%06x-%u.%s", places[package % LCM_ARRAY_SIZE(places)], owner, package,
-			       i % 40 < 10 ? "sub/" : "", (unsigned int)(h & 0xffffff), i, h & 1 ? "py" : "so.1");
+		(void)snprintf(path, sizeof(path), "%s/package-%u-%u/%s%06x-%u.%s",
+			       places[package % LCM_ARRAY_SIZE(places)], owner, package, i % 40 < 10 ? "sub/" : "",
+			       (unsigned int)(h & 0xffffff), i, h & 1 ? "py" : "so.1");
 		add(b, &it, path);
 		if (i % 25 == 0) {
-			it = (struct lcm_toc_item){ .type = LCM_TOC_SYMLINK, .mode = 0777, .size = 12, .link = "target.so.12", .link_len = 12, .mtime = it.mtime };
+			it = (struct lcm_toc_item){ .type = LCM_TOC_SYMLINK,
+						    .mode = 0777,
+						    .size = 12,
+						    .link = "target.so.12",
+						    .link_len = 12,
+						    .mtime = it.mtime };
 			(void)snprintf(path, sizeof(path), "usr/lib/x86_64-linux-gnu/lib%u-%u.so", layer, i);
 			add(b, &it, path);
 		}
@@ -204,7 +215,8 @@ static void make_tree(struct bench *s, uint32_t dir, char *path, size_t at)
 			r = lcm_sys_symlinkat(lcm_toc_link(toc, e), AT_FDCWD, path);
 		} else {
 			r = lcm_toc_path(toc, s->m.nodes[name->node].entry, rel, sizeof(rel));
-			(void)snprintf(redirect, sizeof(redirect), "/%s/%s", s->l[s->m.nodes[name->node].layer].name, rel);
+			(void)snprintf(redirect, sizeof(redirect), "/%s/%s", s->l[s->m.nodes[name->node].layer].name,
+				       rel);
 			r = r < 0 ? r : placeholder(path, e, redirect, strlen(redirect));
 		}
 		if (r < 0)
@@ -260,14 +272,16 @@ static void report(const struct bench *s)
 	const struct lcm_meta_stats *st = &s->plan.stats;
 	double ours = s->merge + s->layout + s->write;
 
-	printf("files %llu inodes %llu image_bytes %llu\n", (unsigned long long)st->regular, (unsigned long long)st->inodes,
-	       (unsigned long long)st->image_bytes);
-	printf("merge_ms %.2f layout_ms %.2f write_ms %.2f total_ms %.2f mount_ms %.2f\n", s->merge, s->layout, s->write, ours, s->mount);
+	printf("files %llu inodes %llu image_bytes %llu\n", (unsigned long long)st->regular,
+	       (unsigned long long)st->inodes, (unsigned long long)st->image_bytes);
+	printf("merge_ms %.2f layout_ms %.2f write_ms %.2f total_ms %.2f mount_ms %.2f\n", s->merge, s->layout,
+	       s->write, ours, s->mount);
 	printf("bytes_per_inode %.1f beyond_names_and_xattrs %.1f\n", (double)st->image_bytes / (double)st->inodes,
 	       (double)(st->image_bytes - s->payload) / (double)st->inodes);
-	printf("mkfs_ms %.0f (tree of placeholders %.0f) mkfs_bytes %llu\n", s->mkfs, s->tree, (unsigned long long)s->mkfs_bytes);
-	printf("ratio_time %.1f ratio_time_with_tree %.1f ratio_bytes %.2f\n", s->mkfs / ours, (s->mkfs + s->tree) / ours,
-	       (double)s->mkfs_bytes / (double)st->image_bytes);
+	printf("mkfs_ms %.0f (tree of placeholders %.0f) mkfs_bytes %llu\n", s->mkfs, s->tree,
+	       (unsigned long long)s->mkfs_bytes);
+	printf("ratio_time %.1f ratio_time_with_tree %.1f ratio_bytes %.2f\n", s->mkfs / ours,
+	       (s->mkfs + s->tree) / ours, (double)s->mkfs_bytes / (double)st->image_bytes);
 }
 
 int main(int argc, char **argv)

@@ -196,12 +196,13 @@ static bool shown(const struct lcm_xattr *x)
 		return false;
 	if (!strcmp(x->name, "system.posix_acl_access") || !strcmp(x->name, "system.posix_acl_default"))
 		return true;
-	return (!strncmp(x->name, "user.", 5) && x->name_len > 5) || (!strncmp(x->name, "trusted.", 8) && x->name_len > 8) ||
+	return (!strncmp(x->name, "user.", 5) && x->name_len > 5) ||
+	       (!strncmp(x->name, "trusted.", 8) && x->name_len > 8) ||
 	       (!strncmp(x->name, "security.", 9) && x->name_len > 9);
 }
 
-const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n, const char *(*fn)(void *arg, const struct lcm_xattr *x),
-			  void *arg)
+const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n,
+			  const char *(*fn)(void *arg, const struct lcm_xattr *x), void *arg)
 {
 	const struct lcm_toc_entry *e = mm_entry(m, n);
 	const char *bad = NULL;

@@ -42,7 +42,11 @@ static int teardown(void **state)
 static void add_word(struct lcm_toc_builder *b, const char *word, size_t len, uint32_t uid)
 {
 	const char *eq = memchr(word, '=', len);
-	struct lcm_toc_item it = { .path = word + 2, .path_len = (eq ? (size_t)(eq - word) : len) - 2, .mode = 0700, .uid = uid, .mtime = 1000 };
+	struct lcm_toc_item it = { .path = word + 2,
+				   .path_len = (eq ? (size_t)(eq - word) : len) - 2,
+				   .mode = 0700,
+				   .uid = uid,
+				   .mtime = 1000 };
 	struct lcm_err err = { 0 };
 
 	if (eq) {
@@ -154,7 +158,8 @@ static void merge_rules(void **state)
 		{ { "d:d f:d/x", "c:d" }, "" }, /* a device 0:0 is a whiteout to overlayfs */
 		{ { "n:d" }, "1:d" },
 		{ { "f:.wh.a c:b" }, "" }, /* nothing below to hide */
-		{ { "d:usr d:usr/bin f:usr/bin/a", "f:usr/bin/b", "f:usr/bin/c" }, "1:usr/ 1:usr/bin/ 1:usr/bin/a 2:usr/bin/b 3:usr/bin/c" },
+		{ { "d:usr d:usr/bin f:usr/bin/a", "f:usr/bin/b", "f:usr/bin/c" },
+		  "1:usr/ 1:usr/bin/ 1:usr/bin/a 2:usr/bin/b 3:usr/bin/c" },
 		{ { "f:usr/bin/b", "d:usr", "f:usr/x" }, "2:usr/ 0:usr/bin/ 1:usr/bin/b 3:usr/x" },
 		{ { "f:a h:b=a h:c=a" }, "1:a@3 1:b@3 1:c@3" },
 		{ { "f:a h:b=a h:c=a", "f:.wh.a" }, "1:b@2 1:c@2" },
@@ -175,7 +180,8 @@ static void merge_rules(void **state)
 		size_t n = 0;
 
 		for (; n < 3 && rows[i].layers[n]; n++)
-			l[n] = (struct lcm_meta_layer){ files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
+			l[n] = (struct lcm_meta_layer){ files[n],
+							layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
 		assert_int_equal(lcm_merge_init(l, n, &m, NULL), 0);
 		describe(&m, 0, path, out, sizeof(out));
 		if (strcmp(out, rows[i].want) != 0)
@@ -207,7 +213,8 @@ static void root_metadata(void **state)
 		struct lcm_merge m;
 
 		for (size_t n = 0; n < 3; n++)
-			l[n] = (struct lcm_meta_layer){ files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
+			l[n] = (struct lcm_meta_layer){ files[n],
+							layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
 		assert_int_equal(lcm_merge_init(l, 3, &m, NULL), 0);
 		assert_int_equal(lcm_merge_entry(&m, 0)->uid, rows[i].uid);
 		assert_int_equal(lcm_merge_entry(&m, 0)->mtime, rows[i].mtime);
@@ -261,8 +268,10 @@ static void golden(void **state)
 		const char *digest;
 	} rows[] = {
 		{ { NULL }, "c4e625b1e9666ddb074b72fa2e48917229c7421dc6c4bcbc6adfc19a797b306f" },
-		{ { "d:./ d:bin f:bin/sh h:bin/dash=bin/sh l:sh=bin/sh e:empty n:null" }, "aed0b8f4f96fc5b2dae9d79ced03ee435d4a94ba3e45f4cee3751c32f462dc75" },
-		{ { "d:./ d:bin f:bin/sh h:bin/dash=bin/sh", "f:bin/.wh.sh f:usr/lib/x d:tmp" }, "f9ea7cd5bdfff39f4f9fec67cd951e4fbfe8924219a074296ec67f3b362fc26c" },
+		{ { "d:./ d:bin f:bin/sh h:bin/dash=bin/sh l:sh=bin/sh e:empty n:null" },
+		  "aed0b8f4f96fc5b2dae9d79ced03ee435d4a94ba3e45f4cee3751c32f462dc75" },
+		{ { "d:./ d:bin f:bin/sh h:bin/dash=bin/sh", "f:bin/.wh.sh f:usr/lib/x d:tmp" },
+		  "f9ea7cd5bdfff39f4f9fec67cd951e4fbfe8924219a074296ec67f3b362fc26c" },
 	};
 	struct fixture *f = *state;
 
@@ -275,7 +284,8 @@ static void golden(void **state)
 		size_t n = 0;
 
 		for (; n < 2 && rows[i].layers[n]; n++)
-			l[n] = (struct lcm_meta_layer){ files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
+			l[n] = (struct lcm_meta_layer){ files[n],
+							layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
 		check_image(l, n, &st);
 		for (int twice = 0; twice < 2; twice++) {
 			lcm_autofree uint8_t *p = image_of(l, n, &st);
@@ -300,8 +310,19 @@ static void nasty_items(void **state)
 					   { "user.x", 6, 1, (const uint8_t *)"v" },
 					   { "com.apple.x", 11, 1, (const uint8_t *)"v" } };
 	const struct lcm_toc_item rows[] = {
-		{ .type = LCM_TOC_REG, .path = "a/b/c", .path_len = 5, .size = 1, .mode = 07777, .uid = UINT32_MAX - 1, .gid = UINT32_MAX - 1 },
-		{ .type = LCM_TOC_REG, .path = "neg", .path_len = 3, .size = 1, .mtime = -62135596800, .mtime_nsec = 999999999 },
+		{ .type = LCM_TOC_REG,
+		  .path = "a/b/c",
+		  .path_len = 5,
+		  .size = 1,
+		  .mode = 07777,
+		  .uid = UINT32_MAX - 1,
+		  .gid = UINT32_MAX - 1 },
+		{ .type = LCM_TOC_REG,
+		  .path = "neg",
+		  .path_len = 3,
+		  .size = 1,
+		  .mtime = -62135596800,
+		  .mtime_nsec = 999999999 },
 		{ .type = LCM_TOC_REG, .path = "far", .path_len = 3, .size = 1, .mtime = INT64_MAX },
 		{ .type = LCM_TOC_REG, .path = "4g-1", .path_len = 4, .size = UINT32_MAX },
 		{ .type = LCM_TOC_REG, .path = "4g", .path_len = 2, .size = 1ULL << 32 },
@@ -311,10 +332,22 @@ static void nasty_items(void **state)
 		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 4095, .size = 4095 },
 		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 4064, .size = 4064 },
 		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 4065, .size = 4065 },
-		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 9, .size = 9, .xattrs = big, .n_xattrs = 1 },
+		{ .type = LCM_TOC_SYMLINK,
+		  .path = "s",
+		  .path_len = 1,
+		  .link = target,
+		  .link_len = 9,
+		  .size = 9,
+		  .xattrs = big,
+		  .n_xattrs = 1 },
 		{ .type = LCM_TOC_DIR, .path = "d", .path_len = 1, .mode = 01777, .xattrs = big, .n_xattrs = 1 },
 		{ .type = LCM_TOC_DIR, .path = "./", .path_len = 2, .mode = 0500, .xattrs = big, .n_xattrs = 1 },
-		{ .type = LCM_TOC_REG, .path = name, .path_len = 255, .size = 9, .xattrs = many, .n_xattrs = LCM_ARRAY_SIZE(many) },
+		{ .type = LCM_TOC_REG,
+		  .path = name,
+		  .path_len = 255,
+		  .size = 9,
+		  .xattrs = many,
+		  .n_xattrs = LCM_ARRAY_SIZE(many) },
 		{ .type = LCM_TOC_BLOCK, .path = "b", .path_len = 1, .rdev_major = 0xfff, .rdev_minor = 0xfffff },
 		{ .type = LCM_TOC_CHAR, .path = "c", .path_len = 1, .rdev_major = 0, .rdev_minor = 256 },
 		{ .type = LCM_TOC_FIFO, .path = "p", .path_len = 1, .mode = 04000 },
@@ -366,8 +399,14 @@ static void refusals(void **state)
 		const char *layer, *text;
 		int want;
 	} rows[] = {
-		{ { .type = LCM_TOC_REG, .path = "dir/huge", .path_len = 8, .size = (16ULL << 40) + 1 }, "l", "/dir/huge in layer l: ", -EFBIG },
-		{ { .type = LCM_TOC_REG, .path = "x", .path_len = 1, .xattrs = &big, .n_xattrs = 1 }, "l", "/x in layer l: ", -EFBIG },
+		{ { .type = LCM_TOC_REG, .path = "dir/huge", .path_len = 8, .size = (16ULL << 40) + 1 },
+		  "l",
+		  "/dir/huge in layer l: ",
+		  -EFBIG },
+		{ { .type = LCM_TOC_REG, .path = "x", .path_len = 1, .xattrs = &big, .n_xattrs = 1 },
+		  "l",
+		  "/x in layer l: ",
+		  -EFBIG },
 		{ { .type = LCM_TOC_REG, .path = "x", .path_len = 1 }, "", "layer 0", -EINVAL },
 		{ { .type = LCM_TOC_REG, .path = "x", .path_len = 1 }, "a/b", "a/b", -EINVAL },
 		{ { .type = LCM_TOC_REG, .path = "x", .path_len = 1 }, "..", "..", -EINVAL },
@@ -406,6 +445,32 @@ static void failed_writes(void **state)
 	lcm_toc_close((struct lcm_toc *)(uintptr_t)l.toc);
 }
 
+#ifdef LCM_FAULTS
+/* Every system call fails once: the error comes back, the results stay untouched. */
+static void every_call_fails_once(void **state)
+{
+	struct fixture *f = *state;
+	struct lcm_meta_layer l = { "l", layer_of(f, "t", "f:a d:b f:b/c", 0) };
+	struct lcm_meta_stats st = { .inodes = 7 };
+	int fd = memfd_create("meta", MFD_CLOEXEC), r = -EIO;
+	long n = 0;
+
+	while (r < 0) {
+		lcm_fault_arm(++n, EIO);
+		r = lcm_meta_write(&l, 1, fd, &st, NULL);
+		lcm_fault_disarm();
+		if (r < 0) {
+			assert_int_equal(r, -EIO);
+			assert_int_equal(st.inodes, 7);
+		}
+	}
+	assert_true(n > 1);
+	assert_int_equal(st.inodes, 4);
+	(void)close(fd);
+	lcm_toc_close((struct lcm_toc *)(uintptr_t)l.toc);
+}
+#endif
+
 static int note_file(void *arg, uint32_t layer, uint32_t entry)
 {
 	char *out = arg;
@@ -432,7 +497,8 @@ static void each_file(void **state)
 	char out[256] = "", want[64];
 
 	assert_int_equal(lcm_meta_each_file(l, 2, note_file, out, NULL), 0);
-	(void)snprintf(want, sizeof(want), "0.%u 1.%u ", lcm_toc_walk(l[0].toc, "a", 1), lcm_toc_walk(l[1].toc, "dir/x", 5));
+	(void)snprintf(want, sizeof(want), "0.%u 1.%u ", lcm_toc_walk(l[0].toc, "a", 1),
+		       lcm_toc_walk(l[1].toc, "dir/x", 5));
 	assert_string_equal(out, want);
 	assert_int_equal(lcm_meta_each_file(l, 2, stop, NULL, NULL), -EINTR);
 	for (size_t i = 0; i < 2; i++)
@@ -454,7 +520,9 @@ static void common_time_is_compact(void **state)
 		assert_int_equal(lcm_toc_builder_new(&b), 0);
 		for (unsigned int i = 0; i < 64; i++) {
 			char path[8];
-			struct lcm_toc_item it = { .type = LCM_TOC_FIFO, .path = path, .mtime = odd && i == 9 ? 78 : 77, .mtime_nsec = 5 };
+			struct lcm_toc_item it = {
+				.type = LCM_TOC_FIFO, .path = path, .mtime = odd && i == 9 ? 78 : 77, .mtime_nsec = 5
+			};
 
 			it.path_len = (size_t)snprintf(path, sizeof(path), "%03u", i);
 			assert_int_equal(lcm_toc_builder_add(b, &it, NULL), 0);
@@ -482,6 +550,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(directory_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(failed_writes, setup, teardown),
+#ifdef LCM_FAULTS
+		cmocka_unit_test_setup_teardown(every_call_fails_once, setup, teardown),
+#endif
 		cmocka_unit_test_setup_teardown(each_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(common_time_is_compact, setup, teardown),
 	};
