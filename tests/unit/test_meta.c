@@ -59,7 +59,7 @@ static void add_word(struct lcm_toc_builder *b, const char *word, size_t len, ui
 		break;
 	case 'f':
 		it.size = 3;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case 'e':
 		it.type = LCM_TOC_REG;
 		break;
