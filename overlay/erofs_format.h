@@ -30,11 +30,11 @@ struct erofs_super {
 	uint8_t block_bits;
 	uint8_t ext_slots; /* 0: 128 bytes */
 	uint16_t root_nid;
-	uint64_t inos; /* inodes, for statfs */
+	uint64_t inos;       /* inodes, for statfs */
 	uint64_t build_time; /* seconds: mtime of compact inodes */
 	uint32_t build_time_nsec;
-	uint32_t blocks; /* of the image, for statfs */
-	uint32_t meta_block; /* where nids count from */
+	uint32_t blocks;      /* of the image, for statfs */
+	uint32_t meta_block;  /* where nids count from */
 	uint32_t xattr_block; /* where shared xattr ids count from */
 	uint8_t uuid[16];
 	uint8_t volume_name[16]; /* NUL-terminated */
@@ -54,7 +54,7 @@ _Static_assert(sizeof(struct erofs_super) == 128, "on-disk layout");
 /* i_format: bit 0 is the version, bits 1..3 the data layout. */
 #define EROFS_FORMAT(extended, layout) ((uint16_t)((extended) | (unsigned int)(layout) << 1))
 enum erofs_layout {
-	EROFS_FLAT_PLAIN = 0, /* data in blocks */
+	EROFS_FLAT_PLAIN = 0,  /* data in blocks */
 	EROFS_FLAT_INLINE = 2, /* full blocks, then the tail right after the xattrs */
 	EROFS_CHUNK_BASED = 4, /* an array of block addresses after the xattrs */
 };
@@ -92,7 +92,7 @@ _Static_assert(sizeof(struct erofs_inode_extended) == 64, "on-disk layout");
 /* Chunk format: chunk size is block size << these bits; 31 is the most. */
 #define EROFS_CHUNK_BLKBITS_MAX 31U
 #define EROFS_CHUNK_BITS_MAX (EROFS_BLOCK_BITS + EROFS_CHUNK_BLKBITS_MAX) /* 8 TiB */
-#define EROFS_NULL_ADDR UINT32_MAX /* a chunk that is a hole */
+#define EROFS_NULL_ADDR UINT32_MAX                                        /* a chunk that is a hole */
 
 struct erofs_xattr_head {
 	uint32_t name_filter; /* 0: not used */
@@ -112,7 +112,7 @@ _Static_assert(sizeof(struct erofs_xattr_entry) == 4, "on-disk layout");
 
 enum erofs_xattr_index {
 	EROFS_XATTR_USER = 1,
-	EROFS_XATTR_ACL_ACCESS = 2, /* the whole name, nothing follows */
+	EROFS_XATTR_ACL_ACCESS = 2,  /* the whole name, nothing follows */
 	EROFS_XATTR_ACL_DEFAULT = 3, /* likewise */
 	EROFS_XATTR_TRUSTED = 4,
 	EROFS_XATTR_SECURITY = 6,

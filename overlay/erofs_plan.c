@@ -69,7 +69,7 @@ static int choose_build_time(struct lcm_erofs_plan *p)
 struct planner {
 	struct lcm_erofs_plan *p;
 	struct lcm_err *err;
-	uint64_t pos; /* first free byte behind the inodes so far */
+	uint64_t pos;        /* first free byte behind the inodes so far */
 	uint64_t own_blocks; /* blocks of directories and symlinks so far */
 };
 
@@ -85,7 +85,8 @@ static int plan_symlink(struct planner *pn, uint32_t node, const struct lcm_toc_
 	const struct lcm_toc *toc = pn->p->m->layers[pn->p->m->nodes[node].layer].toc;
 
 	if (e->link_len == 0 || memchr(lcm_toc_link(toc, e), 0, e->link_len))
-		return refuse(pn, node, -EUCLEAN, "a symlink that no system call could make (empty target, or a NUL in it)");
+		return refuse(pn, node, -EUCLEAN,
+			      "a symlink that no system call could make (empty target, or a NUL in it)");
 	if (e->link_len > SYMLINK_MAX)
 		return refuse(pn, node, -ENAMETOOLONG, "the symlink's target is longer than 4095 bytes");
 	*ret_bytes = e->link_len;
@@ -186,9 +187,12 @@ static int plan_node(void *arg, uint32_t node, const char *redirect, size_t len)
 	if (e->xattrs != LCM_TOC_NONE || len > 0) {
 		r = lcm_erofs_xattr_plan(m->layers[m->nodes[node].layer].toc, e, len, &pl->icount);
 		if (r < 0)
-			return refuse(pn, node, r, "an extended attribute of 64 KiB or more, or 256 KiB of them, do not fit in EROFS");
+			return refuse(
+			    pn, node, r,
+			    "an extended attribute of 64 KiB or more, or 256 KiB of them, do not fit in EROFS");
 	}
-	pl->extended = !fits_compact(m, node, e) || e->mtime != pn->p->build_time || e->mtime_nsec != pn->p->build_time_nsec;
+	pl->extended = !fits_compact(m, node, e) || e->mtime != pn->p->build_time ||
+		       e->mtime_nsec != pn->p->build_time_nsec;
 	head = lcm_erofs_inode_bytes(pl) + lcm_erofs_xattr_bytes(pl->icount);
 	if (pl->layout == EROFS_CHUNK_BASED)
 		head += 4 * lcm_erofs_chunks(e->size);

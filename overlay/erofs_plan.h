@@ -22,22 +22,22 @@
 
 /* Where a node goes. */
 struct lcm_erofs_place {
-	uint32_t slot; /* nid */
+	uint32_t slot;       /* nid */
 	uint32_t data_bytes; /* directories and symlinks: i_size */
-	uint32_t block; /* first block of its own, counted from the end of the inodes */
-	uint16_t icount; /* i_xattr_icount */
-	uint8_t layout; /* enum erofs_layout */
-	uint8_t extended; /* inode of 64 bytes */
+	uint32_t block;      /* first block of its own, counted from the end of the inodes */
+	uint16_t icount;     /* i_xattr_icount */
+	uint8_t layout;      /* enum erofs_layout */
+	uint8_t extended;    /* inode of 64 bytes */
 };
 
 struct lcm_erofs_plan {
-	const struct lcm_merge *m; /* borrowed */
+	const struct lcm_merge *m;      /* borrowed */
 	struct lcm_erofs_place *places; /* owned, one per node */
-	int64_t build_time; /* mtime that most inodes have: those need no extended inode */
+	int64_t build_time;             /* mtime that most inodes have: those need no extended inode */
 	uint32_t build_time_nsec;
-	uint64_t end; /* byte after the last inode */
+	uint64_t end;         /* byte after the last inode */
 	uint64_t meta_blocks; /* up to the blocks of directories */
-	uint64_t blocks; /* of the image */
+	uint64_t blocks;      /* of the image */
 	struct lcm_meta_stats stats;
 };
 
@@ -65,9 +65,11 @@ static inline size_t lcm_erofs_chunks(uint64_t size)
 }
 
 /* Why an entry's xattrs cannot be stored; 0 and *ret_icount otherwise. @redirect_len 0: no placeholder. */
-LCM_MUST_USE int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e, size_t redirect_len, uint16_t *ret_icount);
+LCM_MUST_USE int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e, size_t redirect_len,
+				      uint16_t *ret_icount);
 /* Fill lcm_erofs_xattr_bytes() zeroed bytes at @p. */
-void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e, const char *redirect, size_t len, uint8_t *p);
+void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e, const char *redirect, size_t len,
+			 uint8_t *p);
 
 /* ---- directories: entries in order, "." and ".." among them ---- */
 
@@ -75,8 +77,8 @@ void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *
 
 struct lcm_erofs_dir {
 	const struct lcm_merge *m;
-	uint32_t dir; /* node */
-	uint32_t next; /* next child, 0 .. count */
+	uint32_t dir;      /* node */
+	uint32_t next;     /* next child, 0 .. count */
 	unsigned int dots; /* how many of "." and ".." are done */
 };
 

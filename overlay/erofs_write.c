@@ -79,8 +79,8 @@ static uint32_t encode_dev(uint32_t major, uint32_t minor)
 static uint16_t mode_of(const struct lcm_toc_entry *e)
 {
 	static const uint16_t types[LCM_TOC_TYPE_MAX] = {
-		[LCM_TOC_DIR] = S_IFDIR,   [LCM_TOC_REG] = S_IFREG,   [LCM_TOC_SYMLINK] = S_IFLNK,
-		[LCM_TOC_CHAR] = S_IFCHR,  [LCM_TOC_BLOCK] = S_IFBLK, [LCM_TOC_FIFO] = S_IFIFO,
+		[LCM_TOC_DIR] = S_IFDIR,  [LCM_TOC_REG] = S_IFREG,   [LCM_TOC_SYMLINK] = S_IFLNK,
+		[LCM_TOC_CHAR] = S_IFCHR, [LCM_TOC_BLOCK] = S_IFBLK, [LCM_TOC_FIFO] = S_IFIFO,
 	};
 
 	return (uint16_t)(types[e->type] | (e->mode & 07777));
@@ -89,7 +89,7 @@ static uint16_t mode_of(const struct lcm_toc_entry *e)
 static uint8_t file_type_of(const struct lcm_toc_entry *e)
 {
 	static const uint8_t types[LCM_TOC_TYPE_MAX] = {
-		[LCM_TOC_DIR] = EROFS_FT_DIR,	[LCM_TOC_REG] = EROFS_FT_REG,	  [LCM_TOC_SYMLINK] = EROFS_FT_SYMLINK,
+		[LCM_TOC_DIR] = EROFS_FT_DIR,   [LCM_TOC_REG] = EROFS_FT_REG,     [LCM_TOC_SYMLINK] = EROFS_FT_SYMLINK,
 		[LCM_TOC_CHAR] = EROFS_FT_CHAR, [LCM_TOC_BLOCK] = EROFS_FT_BLOCK, [LCM_TOC_FIFO] = EROFS_FT_FIFO,
 	};
 
@@ -246,7 +246,8 @@ static int write_blocks(struct writer *w)
 	for (uint32_t node = 0; node < m->n_nodes && r == 0; node++) {
 		const struct lcm_erofs_place *pl = &w->p->places[node];
 		uint64_t pos = (w->p->meta_blocks + pl->block) * EROFS_BLOCK;
-		uint32_t blocks = pl->data_bytes / EROFS_BLOCK + (pl->layout == EROFS_FLAT_PLAIN && pl->data_bytes % EROFS_BLOCK ? 1 : 0);
+		uint32_t blocks = pl->data_bytes / EROFS_BLOCK +
+				  (pl->layout == EROFS_FLAT_PLAIN && pl->data_bytes % EROFS_BLOCK ? 1 : 0);
 		const struct lcm_toc_entry *e;
 		uint8_t *p;
 
@@ -293,7 +294,8 @@ static int make_uuid(const struct lcm_erofs_plan *p, uint8_t uuid[16])
 
 static int write_super(struct writer *w)
 {
-	static const struct erofs_xattr_entry metacopy = { .name_len = sizeof(EROFS_METACOPY_NAME) - 1, .name_index = EROFS_XATTR_TRUSTED };
+	static const struct erofs_xattr_entry metacopy = { .name_len = sizeof(EROFS_METACOPY_NAME) - 1,
+							   .name_index = EROFS_XATTR_TRUSTED };
 	const struct lcm_erofs_plan *p = w->p;
 	struct erofs_super s = {
 		.magic = htole32(EROFS_MAGIC),

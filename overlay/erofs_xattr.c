@@ -33,7 +33,8 @@ static bool classify(const struct lcm_xattr *x, uint8_t *ret_index, size_t *ret_
 	if (starts_with(x, "trusted.overlay.", 16) || starts_with(x, "user.overlay.", 13))
 		return false;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(prefixes); i++) {
-		if (!starts_with(x, prefixes[i].prefix, prefixes[i].len) || (x->name_len == prefixes[i].len) != prefixes[i].whole)
+		if (!starts_with(x, prefixes[i].prefix, prefixes[i].len) ||
+		    (x->name_len == prefixes[i].len) != prefixes[i].whole)
 			continue;
 		*ret_index = prefixes[i].index;
 		*ret_prefix = prefixes[i].len;
@@ -47,7 +48,8 @@ static size_t entry_bytes(size_t name_len, size_t value_len)
 	return (sizeof(struct erofs_xattr_entry) + name_len + value_len + 3) & ~(size_t)3;
 }
 
-int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e, size_t redirect_len, uint16_t *ret_icount)
+int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e, size_t redirect_len,
+			 uint16_t *ret_icount)
 {
 	size_t bytes = 0, prefix;
 	struct lcm_xattr x;
@@ -69,7 +71,8 @@ int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *
 	return 0;
 }
 
-static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name_len, const void *value, size_t value_len)
+static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name_len, const void *value,
+			size_t value_len)
 {
 	const struct erofs_xattr_entry head = { .name_len = (uint8_t)name_len,
 						.name_index = index,
@@ -82,7 +85,8 @@ static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name
 	return entry_bytes(name_len, value_len);
 }
 
-void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e, const char *redirect, size_t len, uint8_t *p)
+void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e, const char *redirect, size_t len,
+			 uint8_t *p)
 {
 	struct erofs_xattr_head head = { .shared_count = redirect ? 1 : 0 };
 	const uint32_t shared = htole32(EROFS_METACOPY_POS / 4);

@@ -21,9 +21,9 @@ struct merger {
 	struct lcm_merge *m;
 	struct source *sources; /* of all directories; a directory's are contiguous, top first */
 	uint32_t n_sources;
-	uint32_t *node_of; /* [base[layer] + entry]: node + 1 of a non-directory; 0: none yet */
-	uint32_t *base; /* [layer] */
-	struct cursor *heap; /* [n_layers] */
+	uint32_t *node_of;    /* [base[layer] + entry]: node + 1 of a non-directory; 0: none yet */
+	uint32_t *base;       /* [layer] */
+	struct cursor *heap;  /* [n_layers] */
 	struct source *group; /* [n_layers]: layers that have the current name, top first */
 };
 
@@ -220,20 +220,24 @@ static void merge_dir(struct merger *mg, uint32_t dir)
 	m->nodes[dir].count = m->n_names - first;
 }
 
-static int check_layers(const struct lcm_meta_layer *layers, size_t n, uint32_t *base, uint32_t *ret_total, struct lcm_err *err)
+static int check_layers(const struct lcm_meta_layer *layers, size_t n, uint32_t *base, uint32_t *ret_total,
+			struct lcm_err *err)
 {
 	uint64_t total = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const char *name = layers[i].name;
 
-		if (!*name || strlen(name) > LCM_NAME_LEN_MAX || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
+		if (!*name || strlen(name) > LCM_NAME_LEN_MAX || strchr(name, '/') || !strcmp(name, ".") ||
+		    !strcmp(name, ".."))
 			return lcm_err_set(err, -EINVAL, "layer %zu: '%.300s' is not a directory name", i, name);
 		base[i] = (uint32_t)total;
 		total += lcm_toc_count(layers[i].toc);
 		if (total > LCM_META_ENTRIES_MAX)
-			return lcm_err_set(err, -EFBIG, "the layers up to '%s' list more than %u files, which is more than locum takes", name,
-					   LCM_META_ENTRIES_MAX);
+			return lcm_err_set(
+			    err, -EFBIG,
+			    "the layers up to '%s' list more than %u files, which is more than locum takes", name,
+			    LCM_META_ENTRIES_MAX);
 	}
 	*ret_total = (uint32_t)total;
 	return 0;
@@ -301,10 +305,9 @@ void lcm_merge_fini(struct lcm_merge *m)
 
 const struct lcm_toc_entry *lcm_merge_entry(const struct lcm_merge *m, uint32_t node)
 {
-	static const struct lcm_toc_entry none = { .type = LCM_TOC_DIR,
-						   .flags = LCM_TOC_IMPLICIT,
-						   .mode = 0755,
-						   .xattrs = LCM_TOC_NONE };
+	static const struct lcm_toc_entry none = {
+		.type = LCM_TOC_DIR, .flags = LCM_TOC_IMPLICIT, .mode = 0755, .xattrs = LCM_TOC_NONE
+	};
 	const struct lcm_merge_node *n = &m->nodes[node];
 
 	return n->layer == LCM_TOC_NONE ? &none : entry_of(m, n->layer, n->entry);
@@ -319,7 +322,8 @@ const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_nam
 	return lcm_toc_name(toc, e);
 }
 
-int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err, int code, const char *what)
+int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err, int code,
+		  const char *what)
 {
 	char path[PATH_MAX];
 
@@ -327,7 +331,9 @@ int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, str
 		const struct lcm_merge_name name = { .layer = layer, .entry = entry };
 		size_t len;
 
-		return lcm_err_set(err, code, ".../%.200s in layer %.100s: %s", lcm_merge_name(m, &name, &len), m->layers[layer].name, what);
+		return lcm_err_set(err, code, ".../%.200s in layer %.100s: %s", lcm_merge_name(m, &name, &len),
+				   m->layers[layer].name, what);
 	}
-	return lcm_err_set(err, code, "/%.200s%s in layer %.100s: %s", path, strlen(path) > 200 ? "..." : "", m->layers[layer].name, what);
+	return lcm_err_set(err, code, "/%.200s%s in layer %.100s: %s", path, strlen(path) > 200 ? "..." : "",
+			   m->layers[layer].name, what);
 }

@@ -14,10 +14,10 @@
 #include "overlay/meta.h"
 
 struct lcm_merge_node {
-	uint32_t layer; /* whose entry gives the metadata; LCM_TOC_NONE: no layer (root of an empty stack) */
-	uint32_t entry; /* never a hardlink entry, never one that hides */
-	uint32_t nlink; /* visible names; directories: 2 + subdirectories */
-	uint32_t parent; /* directories: node above; the root's is 0 */
+	uint32_t layer;        /* whose entry gives the metadata; LCM_TOC_NONE: no layer (root of an empty stack) */
+	uint32_t entry;        /* never a hardlink entry, never one that hides */
+	uint32_t nlink;        /* visible names; directories: 2 + subdirectories */
+	uint32_t parent;       /* directories: node above; the root's is 0 */
 	uint32_t first, count; /* directories: children are names[first] .. names[first + count - 1] */
 };
 
@@ -42,7 +42,8 @@ struct lcm_merge {
  * Return: 0; -EINVAL (a layer name that is no file name, too many layers); -EFBIG (LCM_META_ENTRIES_MAX); -ENOMEM.
  * Complexity: O(entries * log layers).
  */
-LCM_MUST_USE int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m, struct lcm_err *err);
+LCM_MUST_USE int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
+				struct lcm_err *err);
 void lcm_merge_fini(struct lcm_merge *m);
 
 /** lcm_merge_entry - metadata of a node. */
@@ -70,6 +71,7 @@ typedef int (*lcm_merge_fn)(void *arg, uint32_t node, const char *redirect, size
 LCM_MUST_USE int lcm_merge_walk(const struct lcm_merge *m, lcm_merge_fn fn, void *arg, struct lcm_err *err);
 
 /** lcm_merge_err - record @what about an entry, naming layer and path. Return: @code. */
-int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err, int code, const char *what);
+int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err, int code,
+		  const char *what);
 
 #endif

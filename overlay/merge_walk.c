@@ -9,10 +9,10 @@
 
 struct walker {
 	const struct lcm_merge *m;
-	uint32_t dir; /* directory whose path is in @path; LCM_TOC_NONE: none */
-	size_t dir_len; /* bytes of that path, with a '/' at the end unless it is the root */
+	uint32_t dir;      /* directory whose path is in @path; LCM_TOC_NONE: none */
+	size_t dir_len;    /* bytes of that path, with a '/' at the end unless it is the root */
 	size_t parent_len; /* bytes of its parent's path, likewise */
-	uint32_t prefix; /* layer whose prefix stands before @path; LCM_TOC_NONE: none */
+	uint32_t prefix;   /* layer whose prefix stands before @path; LCM_TOC_NONE: none */
 	char buf[PREFIX_MAX + PATH_MAX + LCM_NAME_LEN_MAX + 2];
 };
 
@@ -123,7 +123,8 @@ static int file_path(struct walker *w, uint32_t dir, const struct lcm_merge_name
 	return 0;
 }
 
-static int visit(struct walker *w, uint32_t dir, const struct lcm_merge_name *name, lcm_merge_fn fn, void *arg, struct lcm_err *err)
+static int visit(struct walker *w, uint32_t dir, const struct lcm_merge_name *name, lcm_merge_fn fn, void *arg,
+		 struct lcm_err *err)
 {
 	const struct lcm_merge_node *n = &w->m->nodes[name->node];
 	size_t len = 0, prefix;

@@ -27,8 +27,9 @@ static unsigned int pick(struct gen *g, unsigned int n)
 
 static void pick_name(struct gen *g, char out[256])
 {
-	static const char *const names[] = { "a", "b", "c", "dir", "..a", "!", ".-", ".x", "-", "bin\n", "\x01\xff\x7f", "a\\,:\"'", "name8byt",
-					     "name8bytes", "aa", "b.d" };
+	static const char *const names[] = { "a",        "b",          "c",  "dir",   "..a",          "!",
+					     ".-",       ".x",         "-",  "bin\n", "\x01\xff\x7f", "a\\,:\"'",
+					     "name8byt", "name8bytes", "aa", "b.d" };
 	unsigned int i = pick(g, LCM_ARRAY_SIZE(names) + 1);
 
 	if (i < LCM_ARRAY_SIZE(names)) {
@@ -56,11 +57,18 @@ static size_t pick_path(struct gen *g, char *out, size_t cap)
 
 static size_t pick_xattrs(struct gen *g, struct lcm_xattr *x, size_t max, bool acl)
 {
-	static const char *const names[] = { "user.a",	      "security.capability", "trusted.x",	   "user.b",
-					     "user.overlay.opaque", "trusted.overlay.redirect", "com.apple.quarantine", "user.",
+	static const char *const names[] = { "user.a",
+					     "security.capability",
+					     "trusted.x",
+					     "user.b",
+					     "user.overlay.opaque",
+					     "trusted.overlay.redirect",
+					     "com.apple.quarantine",
+					     "user.",
 					     "security.selinux" };
-	static const uint8_t acl_value[] = { 2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 4, 0,
-					     255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255 };
+	static const uint8_t acl_value[] = { 2, 0,   0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 2,   0,  4,
+					     0, 232, 3,   0,   0,   4,   0,  4, 0,   255, 255, 255, 255, 16, 0,
+					     4, 0,   255, 255, 255, 255, 32, 0, 0,   0,   255, 255, 255, 255 };
 	static const uint8_t cap_value[20] = { 1, 0, 0, 2, 0, 4 };
 	static const uint16_t lens[] = { 0, 1, 3, 4, 20, 300, 4000 };
 	size_t n = pick(g, 8), used = 0;
@@ -69,7 +77,9 @@ static size_t pick_xattrs(struct gen *g, struct lcm_xattr *x, size_t max, bool a
 		return 0;
 	for (size_t i = 0; i < n; i++) {
 		if (acl && i == 2) {
-			x[used++] = (struct lcm_xattr){ .name = "system.posix_acl_access", .value = acl_value, .value_len = sizeof(acl_value) };
+			x[used++] = (struct lcm_xattr){ .name = "system.posix_acl_access",
+							.value = acl_value,
+							.value_len = sizeof(acl_value) };
 		} else {
 			x[used].name = names[(pick(g, LCM_ARRAY_SIZE(names)) + i) % LCM_ARRAY_SIZE(names)];
 			x[used].value = (const uint8_t *)g->value;
@@ -113,7 +123,9 @@ static void remember(struct gen *g, const char *path)
 
 static void pick_content(struct gen *g, struct lcm_toc_item *it, char *target)
 {
-	static const uint64_t sizes[] = { 0, 1, 4096, 5000, 0xffffffff, 0x100000000, 5ULL << 30, (8ULL << 40) - 1, 8ULL << 40, 16ULL << 40 };
+	static const uint64_t sizes[] = { 0,          1,           4096,       5000,
+					  0xffffffff, 0x100000000, 5ULL << 30, (8ULL << 40) - 1,
+					  8ULL << 40, 16ULL << 40 };
 	static const uint16_t links[] = { 1, 10, 100, 1000, 4000, 4032, 4095 };
 
 	if (it->type == LCM_TOC_REG)
@@ -133,8 +145,9 @@ static void pick_content(struct gen *g, struct lcm_toc_item *it, char *target)
 /* Failure of one item (a name below a file...) is part of the game: it is left out. */
 static void add_item(struct gen *g)
 {
-	static const uint8_t types[] = { LCM_TOC_REG,	  LCM_TOC_REG,	  LCM_TOC_REG,	LCM_TOC_DIR,   LCM_TOC_DIR,	 LCM_TOC_SYMLINK,
-					 LCM_TOC_CHAR, LCM_TOC_BLOCK, LCM_TOC_FIFO, LCM_TOC_WHITEOUT, LCM_TOC_WHITEOUT, LCM_TOC_HARDLINK };
+	static const uint8_t types[] = { LCM_TOC_REG,  LCM_TOC_REG,      LCM_TOC_REG,      LCM_TOC_DIR,
+					 LCM_TOC_DIR,  LCM_TOC_SYMLINK,  LCM_TOC_CHAR,     LCM_TOC_BLOCK,
+					 LCM_TOC_FIFO, LCM_TOC_WHITEOUT, LCM_TOC_WHITEOUT, LCM_TOC_HARDLINK };
 	struct lcm_toc_item it = { .type = PICK(g, types) };
 	struct lcm_xattr x[8];
 	char path[1200], target[4096];
@@ -167,7 +180,8 @@ static void add_item(struct gen *g)
 	pick_content(g, &it, target);
 	if (whiteout)
 		it.size = 0;
-	if (lcm_toc_builder_add(g->b, &it, NULL) == 0 && !whiteout && it.type != LCM_TOC_DIR && it.type != LCM_TOC_HARDLINK)
+	if (lcm_toc_builder_add(g->b, &it, NULL) == 0 && !whiteout && it.type != LCM_TOC_DIR &&
+	    it.type != LCM_TOC_HARDLINK)
 		remember(g, path);
 }
 
@@ -213,7 +227,8 @@ static bool add_layer(struct gen *g, int dirfd, const char *file, struct lcm_toc
 		else
 			add_item(g);
 	}
-	return lcm_toc_builder_finish(b, &id, dirfd, file, false, NULL) == 0 && lcm_toc_open(dirfd, file, ret, NULL) == 0;
+	return lcm_toc_builder_finish(b, &id, dirfd, file, false, NULL) == 0 &&
+	       lcm_toc_open(dirfd, file, ret, NULL) == 0;
 }
 
 void mm_generate(const uint8_t *data, size_t size, int dirfd, struct mm_layers *ret)

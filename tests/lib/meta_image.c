@@ -12,7 +12,7 @@ struct image {
 	int64_t build_time;
 	uint32_t build_nsec;
 	uint64_t inodes; /* seen */
-	uint8_t *used; /* one per 4 bytes of the image */
+	uint8_t *used;   /* one per 4 bytes of the image */
 	const char *bad;
 };
 
@@ -125,7 +125,8 @@ struct want {
 	uint64_t found; /* entries matched */
 };
 
-static const char *find_xattr(struct want *w, unsigned int index, const char *name, size_t len, const void *value, size_t value_len)
+static const char *find_xattr(struct want *w, unsigned int index, const char *name, size_t len, const void *value,
+			      size_t value_len)
 {
 	uint64_t at = w->n->xattrs + 12 + 4 * le(w->im, w->n->xattrs + 4, 1);
 
@@ -185,7 +186,8 @@ static const char *check_xattrs(struct image *im, const struct mm_node *node, co
 	if (bad || !n->icount)
 		return bad;
 	shared = le(im, n->xattrs + 4, 1);
-	if (shared != (placeholder ? 1 : 0) || le(im, n->xattrs, 4) || le(im, n->xattrs + 5, 4) || le(im, n->xattrs + 9, 3))
+	if (shared != (placeholder ? 1 : 0) || le(im, n->xattrs, 4) || le(im, n->xattrs + 5, 4) ||
+	    le(im, n->xattrs + 9, 3))
 		return "xattr header";
 	if (placeholder)
 		bad = check_metacopy(im, le(im, n->xattrs + 12, 4));
@@ -225,10 +227,10 @@ static uint8_t *read_data(struct image *im, const struct inode *n)
 
 static const char *check_node(struct image *im, struct mm_node *node, uint64_t nid, uint64_t parent);
 
-static const char *check_dirent(struct image *im, struct mm_node *node, const uint8_t *name, size_t len, uint64_t nid, unsigned int type,
-				uint64_t self, uint64_t parent)
+static const char *check_dirent(struct image *im, struct mm_node *node, const uint8_t *name, size_t len, uint64_t nid,
+				unsigned int type, uint64_t self, uint64_t parent)
 {
-	static const uint8_t types[] = { [LCM_TOC_DIR] = 2,   [LCM_TOC_REG] = 1,  [LCM_TOC_SYMLINK] = 7,
+	static const uint8_t types[] = { [LCM_TOC_DIR] = 2,  [LCM_TOC_REG] = 1,   [LCM_TOC_SYMLINK] = 7,
 					 [LCM_TOC_CHAR] = 3, [LCM_TOC_BLOCK] = 4, [LCM_TOC_FIFO] = 5 };
 	struct mm_node *kid;
 
@@ -275,7 +277,8 @@ static const char *check_dir_block(struct dir_walk *d, const uint8_t *p, size_t 
 		order = d->last ? memcmp(d->last, name, LCM_MIN(d->last_len, name_len)) : -1;
 		if (order > 0 || (order == 0 && d->last_len >= name_len))
 			return "order of names";
-		bad = check_dirent(d->im, d->node, name, name_len, le(&block, i * 12, 8), p[i * 12 + 10], d->self, d->parent);
+		bad = check_dirent(d->im, d->node, name, name_len, le(&block, i * 12, 8), p[i * 12 + 10], d->self,
+				   d->parent);
 		if (bad)
 			return bad;
 		d->last = name;
@@ -285,7 +288,8 @@ static const char *check_dir_block(struct dir_walk *d, const uint8_t *p, size_t 
 	return NULL;
 }
 
-static const char *check_dir(struct image *im, struct mm_node *node, const struct inode *n, uint64_t nid, uint64_t parent)
+static const char *check_dir(struct image *im, struct mm_node *node, const struct inode *n, uint64_t nid,
+			     uint64_t parent)
 {
 	struct dir_walk d = { .im = im, .node = node, .self = nid, .parent = parent };
 	lcm_autofree uint8_t *data = read_data(im, n);
@@ -329,11 +333,14 @@ static const char *check_regular(struct image *im, const struct mm_node *node, c
 	return claim(im, n->end, 4 * chunks);
 }
 
-static const char *check_content(struct image *im, struct mm_node *node, const struct inode *n, uint64_t nid, uint64_t parent)
+static const char *check_content(struct image *im, struct mm_node *node, const struct inode *n, uint64_t nid,
+				 uint64_t parent)
 {
 	const struct lcm_toc_entry *e = mm_entry(im->m, node);
-	static const uint32_t types[] = { [LCM_TOC_DIR] = 0040000,  [LCM_TOC_REG] = 0100000,   [LCM_TOC_SYMLINK] = 0120000,
-					  [LCM_TOC_CHAR] = 0020000, [LCM_TOC_BLOCK] = 0060000, [LCM_TOC_FIFO] = 0010000 };
+	static const uint32_t types[] = {
+		[LCM_TOC_DIR] = 0040000,  [LCM_TOC_REG] = 0100000,   [LCM_TOC_SYMLINK] = 0120000,
+		[LCM_TOC_CHAR] = 0020000, [LCM_TOC_BLOCK] = 0060000, [LCM_TOC_FIFO] = 0010000
+	};
 
 	if (n->mode != (types[e->type] | (e->mode & 07777)))
 		return "mode";

@@ -24,11 +24,17 @@ static void node_free(struct mm_node *n)
 	free(n);
 }
 
+/* The last byte first: numbered names differ there, and a fuzzer makes memcmp() dear. */
+static bool has_name(const struct mm_node *n, const char *name, size_t len)
+{
+	return n->name_len == len && n->name[len - 1] == name[len - 1] && memcmp(n->name, name, len) == 0;
+}
+
 static size_t kid_index(const struct mm_node *dir, const char *name, size_t len)
 {
 	size_t i = 0;
 
-	while (i < dir->n_kids && (dir->kids[i]->name_len != len || memcmp(dir->kids[i]->name, name, len) != 0))
+	while (i < dir->n_kids && !has_name(dir->kids[i], name, len))
 		i++;
 	return i;
 }
@@ -196,12 +202,13 @@ static bool shown(const struct lcm_xattr *x)
 		return false;
 	if (!strcmp(x->name, "system.posix_acl_access") || !strcmp(x->name, "system.posix_acl_default"))
 		return true;
-	return (!strncmp(x->name, "user.", 5) && x->name_len > 5) || (!strncmp(x->name, "trusted.", 8) && x->name_len > 8) ||
+	return (!strncmp(x->name, "user.", 5) && x->name_len > 5) ||
+	       (!strncmp(x->name, "trusted.", 8) && x->name_len > 8) ||
 	       (!strncmp(x->name, "security.", 9) && x->name_len > 9);
 }
 
-const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n, const char *(*fn)(void *arg, const struct lcm_xattr *x),
-			  void *arg)
+const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n,
+			  const char *(*fn)(void *arg, const struct lcm_xattr *x), void *arg)
 {
 	const struct lcm_toc_entry *e = mm_entry(m, n);
 	const char *bad = NULL;

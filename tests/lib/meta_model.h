@@ -22,7 +22,7 @@ struct mm_node {
 	bool dir;
 	uint32_t nlink;
 	struct mm_node *first; /* of the names of this inode */
-	uint64_t id; /* scratch of the checks: nid or st_ino, 0: not seen yet */
+	uint64_t id;           /* scratch of the checks: nid or st_ino, 0: not seen yet */
 };
 
 struct mm_model {
@@ -38,8 +38,8 @@ void mm_fini(struct mm_model *m);
 const struct lcm_toc_entry *mm_entry(const struct mm_model *m, const struct mm_node *n);
 struct mm_node *mm_child(const struct mm_node *dir, const char *name, size_t len);
 /* The xattrs META must show: calls @fn for each but the overlay's own. */
-const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n, const char *(*fn)(void *arg, const struct lcm_xattr *x),
-			  void *arg);
+const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n,
+			  const char *(*fn)(void *arg, const struct lcm_xattr *x), void *arg);
 size_t mm_redirect(const struct mm_model *m, const struct mm_node *n, char *out, size_t cap);
 
 const char *mm_check_image(const struct mm_model *m, const uint8_t *image, size_t len);

@@ -12,7 +12,7 @@
 
 struct check {
 	const struct mm_model *m;
-	int at; /* directory that @path is in */
+	int at;              /* directory that @path is in */
 	char path[PATH_MAX]; /* through /proc/self/fd */
 	size_t found;
 	bool regular_or_dir;
@@ -50,7 +50,8 @@ static const char *check_xattrs(struct check *c, const struct mm_node *n)
 	if (e->type == LCM_TOC_REG && e->size > 0 && !c->m->overlay) {
 		bad = compare_value(c->path, "trusted.overlay.metacopy", "", 0);
 		if (!bad)
-			bad = compare_value(c->path, "trusted.overlay.redirect", redirect, mm_redirect(c->m, n, redirect, sizeof(redirect)));
+			bad = compare_value(c->path, "trusted.overlay.redirect", redirect,
+					    mm_redirect(c->m, n, redirect, sizeof(redirect)));
 		c->found = 2;
 	}
 	if (!bad)
@@ -65,8 +66,10 @@ static const char *check_xattrs(struct check *c, const struct mm_node *n)
 
 static const char *check_stat(struct check *c, struct mm_node *n, const char *name)
 {
-	static const mode_t types[] = { [LCM_TOC_DIR] = S_IFDIR,   [LCM_TOC_REG] = S_IFREG,   [LCM_TOC_SYMLINK] = S_IFLNK,
-					[LCM_TOC_CHAR] = S_IFCHR,  [LCM_TOC_BLOCK] = S_IFBLK, [LCM_TOC_FIFO] = S_IFIFO };
+	static const mode_t types[] = {
+		[LCM_TOC_DIR] = S_IFDIR,  [LCM_TOC_REG] = S_IFREG,   [LCM_TOC_SYMLINK] = S_IFLNK,
+		[LCM_TOC_CHAR] = S_IFCHR, [LCM_TOC_BLOCK] = S_IFBLK, [LCM_TOC_FIFO] = S_IFIFO
+	};
 	const struct lcm_toc_entry *e = mm_entry(c->m, n);
 	struct stat st;
 
@@ -82,7 +85,8 @@ static const char *check_stat(struct check *c, struct mm_node *n, const char *na
 		return "link count";
 	if ((e->type == LCM_TOC_REG || e->type == LCM_TOC_SYMLINK) && (uint64_t)st.st_size != e->size)
 		return "size";
-	if ((e->type == LCM_TOC_CHAR || e->type == LCM_TOC_BLOCK) && st.st_rdev != makedev(e->rdev_major, e->rdev_minor))
+	if ((e->type == LCM_TOC_CHAR || e->type == LCM_TOC_BLOCK) &&
+	    st.st_rdev != makedev(e->rdev_major, e->rdev_minor))
 		return "device number";
 	if (n->first->id && n->first->id != st.st_ino)
 		return "inode number of a hardlink";

@@ -57,7 +57,8 @@ static void write_image(struct fixture *f, const struct lcm_meta_layer *l, size_
 	(void)close(fd);
 }
 
-/* 0: the image is sound; 127: there is no fsck.erofs. Version 1.5 exits with 0 on some errors: its messages count, too. */
+/* 0: the image is sound; 127: there is no fsck.erofs. Version 1.5 exits with 0 on some errors: its messages count, too.
+ */
 static int fsck(const char *image)
 {
 	char *argv[] = { (char *)(uintptr_t) "fsck.erofs", (char *)(uintptr_t) "-d2", (char *)(uintptr_t)image, NULL };
@@ -100,7 +101,9 @@ static int mount_image(struct fixture *f)
 /* The same tree through a read-only overlay with nothing in REAL: all but content must be there. */
 static const char *check_overlay(struct fixture *f, struct mm_model *m, int meta)
 {
-	struct lcm_overlay_spec spec = { .lowers = &meta, .n_lowers = 1, .n_data = 1, .upper = -1, .work = -1, .source = "locum-test" };
+	struct lcm_overlay_spec spec = {
+		.lowers = &meta, .n_lowers = 1, .n_data = 1, .upper = -1, .work = -1, .source = "locum-test"
+	};
 	struct lcm_err err = { 0 };
 	const char *bad;
 	int fd, real;
@@ -167,7 +170,8 @@ static void random_trees(void **state)
 static void damage_is_seen(void **state)
 {
 	struct fixture *f = *state;
-	static const uint8_t data[] = { 1, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24 };
+	static const uint8_t data[] = { 1,  20, 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+					12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24 };
 	struct lcm_meta_stats st;
 	struct mm_layers l;
 	uint8_t byte;
@@ -208,7 +212,9 @@ static struct lcm_toc *toc_of(struct fixture *f, const char *file, const struct 
 
 static int overlay_of(struct fixture *f, int meta, int real)
 {
-	struct lcm_overlay_spec spec = { .lowers = &meta, .n_lowers = 1, .data = &real, .n_data = 1, .source = "locum-test" };
+	struct lcm_overlay_spec spec = {
+		.lowers = &meta, .n_lowers = 1, .data = &real, .n_data = 1, .source = "locum-test"
+	};
 	struct lcm_err err = { 0 };
 	int fd;
 
@@ -269,7 +275,9 @@ static void assert_content(int root, const char *path, const char *want)
 
 static struct lcm_toc_item file_item(const char *path)
 {
-	return (struct lcm_toc_item){ .type = LCM_TOC_REG, .path = path, .path_len = strlen(path), .size = strlen(path), .mode = 0640 };
+	return (struct lcm_toc_item){
+		.type = LCM_TOC_REG, .path = path, .path_len = strlen(path), .size = strlen(path), .mode = 0640
+	};
 }
 
 /* Content through a redirect whose name has each byte a file name may have, alone, first, last and doubled. */
@@ -338,8 +346,8 @@ static void paths_near_path_max(void **state)
 		size_t layer_len, path_len;
 		int want;
 	} rows[] = {
-		{ 1, 199, 0 },	  { 1, 3000, 0 },	       { 1, LCM_PATH_MAX, 0 },
-		{ 93, 4000, 0 }, { 94, 4000, -ENAMETOOLONG }, { 255, 3838, 0 },
+		{ 1, 199, 0 },    { 1, 3000, 0 }, { 1, LCM_PATH_MAX, 0 }, { 93, 4000, 0 }, { 94, 4000, -ENAMETOOLONG },
+		{ 255, 3838, 0 },
 	};
 	static char paths[32][LCM_PATH_MAX + 1];
 	struct fixture *f = *state;
@@ -377,12 +385,15 @@ static void paths_near_path_max(void **state)
 /* What a container sees and does: metadata, content, copy-up, nothing of the overlay's own xattrs. */
 static void overlay_semantics(void **state)
 {
-	static const struct lcm_xattr cap = { "security.capability", 19, 20, (const uint8_t *)"\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0" };
-	struct lcm_toc_item items[] = { { .type = LCM_TOC_DIR, .path = "./", .path_len = 2, .mode = 0751, .uid = 5, .mtime = 99 },
-					file_item("ping"),
-					file_item("big"),
-					{ .type = LCM_TOC_HARDLINK, .path = "pong", .path_len = 4, .link = "ping", .link_len = 4 },
-					{ .type = LCM_TOC_CHAR, .path = "null", .path_len = 4, .mode = 0666, .rdev_major = 1, .rdev_minor = 3 } };
+	static const struct lcm_xattr cap = { "security.capability", 19, 20,
+					      (const uint8_t *)"\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0" };
+	struct lcm_toc_item items[] = {
+		{ .type = LCM_TOC_DIR, .path = "./", .path_len = 2, .mode = 0751, .uid = 5, .mtime = 99 },
+		file_item("ping"),
+		file_item("big"),
+		{ .type = LCM_TOC_HARDLINK, .path = "pong", .path_len = 4, .link = "ping", .link_len = 4 },
+		{ .type = LCM_TOC_CHAR, .path = "null", .path_len = 4, .mode = 0666, .rdev_major = 1, .rdev_minor = 3 }
+	};
 	struct fixture *f = *state;
 	struct lcm_meta_layer layer = { .name = "l1" };
 	struct lcm_meta_stats st;
@@ -449,8 +460,8 @@ int main(void)
 	};
 	struct lcm_mount_features have;
 
-	if (!can_mount() || lcm_mount_probe("/tmp", &have, NULL) < 0 || !have.erofs_file || !have.data_only || !have.redirect_no_metacopy ||
-	    fsck("/dev/null") == 127) {
+	if (!can_mount() || lcm_mount_probe("/tmp", &have, NULL) < 0 || !have.erofs_file || !have.data_only ||
+	    !have.redirect_no_metacopy || fsck("/dev/null") == 127) {
 		fprintf(stderr, "skipped: needs root, fsck.erofs, and a kernel that mounts META\n");
 		return getenv("LCM_TESTS_MUST_RUN") ? 1 : 77;
 	}
