@@ -455,8 +455,6 @@ uint32_t lcm_toc_walk(const struct lcm_toc *t, const char *path, size_t len)
 
 		if (n)
 			at = lcm_toc_child(t, at, path, n);
-		else if (t->entries[at].type != LCM_TOC_DIR)
-			return LCM_TOC_NONE;
 		n += slash ? 1 : 0;
 		path += n;
 		len -= n;
