@@ -336,6 +336,49 @@ static void test_tls(void **state)
 	real_stop(&r);
 }
 
+static int pause_often(struct regfetch *f, uint64_t off, size_t len)
+{
+	unsigned int *n = f->user;
+
+	(void)off, (void)len;
+	if ((*n)++ % 8)
+		return 0;
+	lcm_fetch_resume(f->t->reg, f->id);
+	return LCM_FETCH_PAUSE;
+}
+
+/* Sinks that pause all the time, on streams that share a connection. */
+static void test_h2_pause(void **state)
+{
+	char ca[512];
+	struct real r = tls_start(ca, sizeof(ca));
+	struct lcm_reference ref = regtest_ref(r.port, "r/x:v1");
+	struct regfetch f[20] = { 0 };
+	unsigned int n = 0;
+	struct regtest t;
+
+	(void)state;
+	regtest_init(&t, &(struct lcm_registry_config){ .ca_file = ca });
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(f); i++) {
+		struct lcm_fetch_req req = blob_req(&ref, i * 500000, 1000000);
+
+		req.prio = i % 5 ? LCM_PRIO_DEMAND : LCM_PRIO_BACKGROUND;
+		f[i].hook = pause_often;
+		f[i].user = &n;
+		regtest_start(&t, &f[i], &req);
+	}
+	regtest_run(&t);
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(f); i++) {
+		assert_int_equal(f[i].res.status, 0);
+		assert_int_equal(f[i].res.tries, 1);
+		assert_int_equal(f[i].got.len, 1000000);
+		assert_memory_equal(f[i].got.data, blob + f[i].first, 1000000);
+		regfetch_fini(&f[i]);
+	}
+	regtest_fini(&t);
+	real_stop(&r);
+}
+
 static int count_sockets(void)
 {
 	int n = 0;
@@ -383,6 +426,7 @@ static void test_h2_connections(void **state)
 		assert_int_equal(f[i].res.status, 0);
 		regfetch_fini(&f[i]);
 	}
+	print_message("%d sockets\n", max - before);
 	/* One for demand and two for background (and libcurl's own socket pairs). */
 	assert_true(max - before >= 2);
 	assert_true(max - before <= 8);
@@ -416,6 +460,7 @@ int main(void)
 		cmocka_unit_test(test_anonymous), cmocka_unit_test(test_missing),
 		cmocka_unit_test(test_htpasswd),  cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_h2_connections), cmocka_unit_test(test_tls_untrusted),
+		cmocka_unit_test(test_h2_pause),
 	};
 
 	if (access(REGISTRY, X_OK) < 0 || access(OPENSSL, X_OK) < 0) {
