@@ -394,7 +394,7 @@ static void transport_failed(struct lcm_fetch *f, CURLcode code)
 	} else if (class == LCM_TRANSPORT_FATAL || f->http.head_too_big) {
 		fetch_fail(f, f->code);
 	} else {
-		fetch_retry(f, class == LCM_TRANSPORT_NAME ? LCM_MIN(f->reg->retries, LCM_RETRY_DNS_MAX) :
+		fetch_retry(f, class == LCM_TRANSPORT_UNLIKELY ? LCM_MIN(f->reg->retries, LCM_RETRY_UNLIKELY_MAX) :
 							     f->reg->retries);
 	}
 }

@@ -21,7 +21,8 @@ enum lcm_transport lcm_retry_transport(CURLcode code)
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_RESOLVE_PROXY:
-		return LCM_TRANSPORT_NAME;
+	case CURLE_SSL_CONNECT_ERROR:
+		return LCM_TRANSPORT_UNLIKELY;
 	case CURLE_COULDNT_CONNECT:
 	case CURLE_OPERATION_TIMEDOUT:
 	case CURLE_SEND_ERROR:
@@ -30,7 +31,6 @@ enum lcm_transport lcm_retry_transport(CURLcode code)
 	case CURLE_PARTIAL_FILE:
 	case CURLE_HTTP2:
 	case CURLE_HTTP2_STREAM:
-	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_AGAIN:
 	case CURLE_NO_CONNECTION_AVAILABLE:
 		return LCM_TRANSPORT_RETRY;

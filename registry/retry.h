@@ -18,13 +18,13 @@
 #define LCM_RETRY_AFTER_CAP_MS 30000U
 /* A try that brought so many bytes gives all tries back: long transfers over bad lines end. */
 #define LCM_RETRY_PROGRESS_BYTES (1ULL << 20)
-/* An unknown name rarely becomes known: tries after the first. */
-#define LCM_RETRY_DNS_MAX 2U
+/* An unknown name rarely becomes known, a server rarely learns TLS: tries after the first. */
+#define LCM_RETRY_UNLIKELY_MAX 2U
 
 /* How a transfer failed below HTTP. */
 enum lcm_transport {
 	LCM_TRANSPORT_RETRY, /* may go better next time */
-	LCM_TRANSPORT_NAME, /* name lookup; at most LCM_RETRY_DNS_MAX tries more */
+	LCM_TRANSPORT_UNLIKELY, /* name lookup, TLS handshake; at most LCM_RETRY_UNLIKELY_MAX tries more */
 	LCM_TRANSPORT_FATAL, /* certificate, URL, memory */
 };
 

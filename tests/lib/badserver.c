@@ -128,6 +128,11 @@ static bool read_head(struct bad_conn *c, char *head)
 
 	while (n < BAD_HEAD_MAX - 1 && wait_readable(c->server, c->fd, -1) && recv(c->fd, head + n, 1, 0) == 1) {
 		head[++n] = '\0';
+		if (n == 1 && (head[0] < 'A' || head[0] > 'Z')) {
+			/* A TLS hello: what every HTTP server says. */
+			bad_printf(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+			return false;
+		}
 		if (n >= 4 && memcmp(head + n - 4, "\r\n\r\n", 4) == 0)
 			return true;
 	}
