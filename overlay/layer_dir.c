@@ -128,7 +128,7 @@ static int parent_fail(int r, const char *path, struct lcm_err *err)
 
 static int parent_open(struct lcm_layer_dir *d, const char *path)
 {
-	return lcm_sys_open_beneath(d->root, path[0] ? path : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+	return lcm_sys_open_beneath(d->root, path[0] ? path : ".", O_PATH | O_DIRECTORY, 0);
 }
 
 int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err)
@@ -161,11 +161,11 @@ int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len,
 		memcpy(dir, path + pos, n);
 		dir[n] = '\0';
 		pos += n + 1;
-		next = lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+		next = lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
 		if (next == -ENOENT) {
 			r = lcm_sys_mkdirat(at, dir, 0755);
 			next = r < 0 && r != -EEXIST ? r :
-						       lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
+						       lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
 		}
 		if (next < 0)
 			return parent_fail(next, dir, err);
