@@ -19,6 +19,7 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "images", "list the images in the store", cmd_images_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },
 	{ "serve", "serve an OCI layout directory as a registry", cmd_serve_main },
+	{ "doctor", "say what this host allows", cmd_doctor_main },
 	{ "daemon", "run the daemon in the foreground", cmd_daemon_main },
 	{ NULL, NULL, NULL },
 };
