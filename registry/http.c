@@ -189,7 +189,9 @@ static int set_network(struct lcm_http *h, const struct lcm_http_req *req)
 	(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)req->buffer);
 	(void)curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, req->fresh ? 1L : 0L);
-	(void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	/* A body with a connection of its own gains nothing from HTTP/2 and loses its framing's cost. */
+	(void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+			       (long)(req->pool == LCM_MULTI_DEMAND ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
 	/* Waiting for a connection that may multiplex pays only where HTTP/2 can be. */
 	(void)curl_easy_setopt(e, CURLOPT_PIPEWAIT,
 			       req->pool == LCM_MULTI_DEMAND && strncmp(req->url, "https:", 6) == 0 ? 1L : 0L);

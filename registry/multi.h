@@ -6,9 +6,9 @@
  * transfer ever changes its pool, so a demand range cannot wait behind a
  * background body: stream weights are a hint that few servers follow, and
  * bytes already in the pipe have no weight at all. Within the demand pool
- * HTTP/2 streams share connections; a background transfer has its own, since
- * its sink pauses often and libcurl before 8.1 holds up a whole HTTP/2
- * connection while one of its streams is paused.
+ * HTTP/2 streams share connections; a background transfer has its own, and
+ * speaks HTTP/1.1 on it: its sink pauses often, and libcurl before 8.1 holds up
+ * a whole HTTP/2 connection while one of its streams is paused.
  * Source: libcurl-multi(3), "curl_multi_socket_action".
  */
 #ifndef LCM_MULTI_H
