@@ -39,19 +39,19 @@ images_fail()
 images_step()
 {
 	# TEXT CMD...: run with the time it took; what it prints is shown only when it fails
-	images_text=$1
-	images_log=$(mktemp) || return 1
-	images_from=$(date +%s%N)
+	step_text=$1
+	step_log=$(mktemp) || return 1
+	step_from=$(date +%s%N)
 	shift
-	if "$@" >"$images_log" 2>&1; then
-		images_ms=$((($(date +%s%N) - images_from) / 1000000))
-		images_say "$(printf '%4d.%d s  %s' $((images_ms / 1000)) $((images_ms / 100 % 10)) "$images_text")"
-		rm -f "$images_log"
+	if "$@" >"$step_log" 2>&1; then
+		step_ms=$((($(date +%s%N) - step_from) / 1000000))
+		images_say "$(printf '%4d.%d s  %s' $((step_ms / 1000)) $((step_ms / 100 % 10)) "$step_text")"
+		rm -f "$step_log"
 	else
-		images_status=$?
-		tail -n 30 "$images_log" >&2
-		rm -f "$images_log"
-		images_fail "$images_text: failed with status $images_status"
+		step_status=$?
+		tail -n 30 "$step_log" >&2
+		rm -f "$step_log"
+		images_fail "$step_text: failed with status $step_status"
 	fi
 }
 
@@ -316,34 +316,59 @@ images_copy()
 	images_skopeo copy -q "$@" "$images_src" "$images_dest"
 }
 
-images_recompress()
+images_tmp()
 {
-	# SRC KIND DEST: only uncompressed layers are compressed anew
-	images_from_kind=$(image_kind "$1") || return 1
-	if [ "$images_from_kind" = "$2" ] || [ "$2" = as-is ]; then
-		images_copy "$1" "$3"
-		return
-	fi
-	if [ "$images_from_kind" != uncompressed ]; then
-		images_plain=$(mktemp -d "${TMPDIR:-/var/tmp}/locum-plain.XXXXXX") || return 1
-		images_copy "$1" "dir:$images_plain" --dest-decompress &&
-			images_compress "dir:$images_plain" "$2" "$3"
-		images_status=$?
-		rm -rf "$images_plain"
-		return "$images_status"
-	fi
-	images_compress "$1" "$2" "$3"
+	mktemp -d "${TMPDIR:-/var/tmp}/locum-images.XXXXXX"
 }
 
-images_compress()
+# The layers as they are, also when they are not compressed.
+images_as_is()
 {
-	# SRC KIND DEST, SRC uncompressed
-	case $2:$3 in
-	uncompressed:dir:*) images_copy "$1" "$3" ;;
-	uncompressed:*) images_copy "$1" "$3" --dest-oci-accept-uncompressed-layers ;;
-	*:dir:*) images_fail "$3: skopeo compresses a dir: copy with gzip only; use oci:" ;;
-	*) images_copy "$1" "$3" --dest-compress-format "$2" ;;
+	case $2 in
+	oci:*) images_copy "$1" "$2" --dest-oci-accept-uncompressed-layers ;;
+	*) images_copy "$1" "$2" ;;
 	esac
+}
+
+# SRC KIND DEST. Only uncompressed layers are compressed anew, and only where the uncompressed ones are not there yet:
+# else skopeo takes those. Hence by way of an empty layout.
+images_recompress()
+{
+	images_from_kind=$(image_kind "$1") || return 1
+	if [ "$images_from_kind" = "$2" ] || [ "$2" = as-is ]; then
+		images_as_is "$1" "$3"
+		return
+	fi
+	case $2:$3 in
+	uncompressed:dir:*)
+		images_copy "$1" "$3" --dest-decompress
+		return
+		;;
+	*:dir:*)
+		images_fail "$3: skopeo compresses a dir: copy with gzip only; use oci:"
+		return
+		;;
+	esac
+	images_dir=$(images_tmp) || return 1
+	images_convert "$1" "$2" "$3"
+	images_status=$?
+	rm -rf "$images_dir"
+	return "$images_status"
+}
+
+images_convert()
+{
+	images_from=$1
+	if [ "$images_from_kind" != uncompressed ]; then
+		images_from=dir:$images_dir/plain
+		images_copy "$1" "$images_from" --dest-decompress || return 1
+	fi
+	if [ "$2" = uncompressed ]; then
+		images_as_is "$images_from" "$3"
+	else
+		images_copy "$images_from" "oci:$images_dir/new:x" --dest-compress-format "$2" &&
+			images_as_is "oci:$images_dir/new:x" "$3"
+	fi
 }
 
 image_copy()
