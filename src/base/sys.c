@@ -90,6 +90,13 @@ int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 	return (int)SYS(syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
 }
 
+int lcm_sys_open_in_root(int rootfd, const char *path, int flags)
+{
+	struct open_how how = { .flags = (uint64_t)(uint32_t)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+
+	return (int)SYS(syscall(SYS_openat2, rootfd, path, &how, sizeof(how)));
+}
+
 int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode)
 {
 	return (int)SYS(mkdirat(dirfd, path, mode));
@@ -276,7 +283,7 @@ int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t
 	return 0;
 }
 
-static int fsync_parent(int dirfd, const char *path)
+int lcm_fsync_parent_at(int dirfd, const char *path)
 {
 	char dir[4096];
 	const char *slash = strrchr(path, '/');
@@ -316,7 +323,7 @@ int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mo
 		lcm_ignore(lcm_sys_unlinkat(dirfd, tmp, 0));
 		return r;
 	}
-	return fsync_parent(dirfd, path);
+	return lcm_fsync_parent_at(dirfd, path);
 }
 
 int lcm_mkdir_p(const char *path, mode_t mode)

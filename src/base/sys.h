@@ -22,6 +22,8 @@ long lcm_errno(long r);
 LCM_MUST_USE int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode);
 /** lcm_sys_open_beneath - openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. */
 LCM_MUST_USE int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+/** lcm_sys_open_in_root - openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: links are followed inside @rootfd. */
+LCM_MUST_USE int lcm_sys_open_in_root(int rootfd, const char *path, int flags);
 LCM_MUST_USE int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode);
 LCM_MUST_USE int lcm_sys_unlinkat(int dirfd, const char *path, int flags);
 LCM_MUST_USE int lcm_sys_renameat(int odir, const char *old, int ndir, const char *new);
@@ -56,6 +58,8 @@ LCM_MUST_USE int lcm_sys_write_full(int fd, const void *p, size_t len);
 LCM_MUST_USE int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
 /** lcm_write_file_at - create or replace @path atomically and durably (tmp + fsync + rename + fsync of the directory). */
 LCM_MUST_USE int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mode_t mode);
+/** lcm_fsync_parent_at - make a rename to @path durable: fsync of its directory. */
+LCM_MUST_USE int lcm_fsync_parent_at(int dirfd, const char *path);
 /** lcm_mkdir_p - @path and its missing parents (absolute or relative to cwd). An existing directory is success. */
 LCM_MUST_USE int lcm_mkdir_p(const char *path, mode_t mode);
 /** lcm_rmtree_at - remove @path below @dirfd and all in it; stays on one file system, follows no link. Missing is success. */
