@@ -10,6 +10,7 @@
 #   image_copy SRC KIND DEST           SRC and DEST: oci:DIR:TAG, dir:DIR or docker://HOST/NAME:TAG (plain http)
 #                                      KIND: as-is, uncompressed, gzip, zstd or zstd:chunked. zstd:chunked is made from
 #                                      any SRC, by way of an uncompressed copy. The result is checked to be of that KIND.
+#                                      With IMAGES_CACHE=DIR what was compressed once is kept there.
 #   image_kind REF                     prints as image_copy's KIND, or "mixed"
 #   reference_unpack OCI:TAG DIR       another tool's (umoci's) unpack, in DIR/rootfs; gzip or uncompressed layers
 #   registry_start DIR                 docker-registry on a free loopback port that stores in DIR; sets REGISTRY_HOST
@@ -330,7 +331,7 @@ images_as_is()
 	esac
 }
 
-# SRC KIND DEST. Only uncompressed layers are compressed anew, and only where the uncompressed ones are not there yet:
+# SRC KIND DEST: only uncompressed layers are compressed anew, and only where the uncompressed ones are not there yet:
 # else skopeo takes those. Hence by way of an empty layout.
 images_recompress()
 {
@@ -349,25 +350,40 @@ images_recompress()
 		return
 		;;
 	esac
+	if [ -n "${IMAGES_CACHE:-}" ]; then
+		images_key=$IMAGES_CACHE/copies/$(images_manifest "$1" | sha256sum | cut -c1-64)-$(printf %s "$2" | tr : -)
+		[ -d "$images_key" ] || images_new "$1" "$2" "$images_key" || return 1
+		images_as_is "oci:$images_key:x" "$3"
+		return
+	fi
 	images_dir=$(images_tmp) || return 1
-	images_convert "$1" "$2" "$3"
+	images_new "$1" "$2" "$images_dir/oci" && images_as_is "oci:$images_dir/oci:x" "$3"
 	images_status=$?
 	rm -rf "$images_dir"
 	return "$images_status"
 }
 
+# SRC KIND OCI: the layout OCI appears with the image as tag x, whole or not at all.
+images_new()
+{
+	mkdir -p "${3%/*}" && images_work=$(mktemp -d "${3%/*}/new.XXXXXX") || return 1
+	images_convert "$1" "$2" "$images_work/oci" && mv -T "$images_work/oci" "$3"
+	images_status=$?
+	rm -rf "$images_work"
+	return "$images_status"
+}
+
 images_convert()
 {
-	images_from=$1
+	images_plain=$1
 	if [ "$images_from_kind" != uncompressed ]; then
-		images_from=dir:$images_dir/plain
-		images_copy "$1" "$images_from" --dest-decompress || return 1
+		images_plain=dir:$images_work/plain
+		images_copy "$1" "$images_plain" --dest-decompress || return 1
 	fi
 	if [ "$2" = uncompressed ]; then
-		images_as_is "$images_from" "$3"
+		images_as_is "$images_plain" "oci:$3:x"
 	else
-		images_copy "$images_from" "oci:$images_dir/new:x" --dest-compress-format "$2" &&
-			images_as_is "oci:$images_dir/new:x" "$3"
+		images_copy "$images_plain" "oci:$3:x" --dest-compress-format "$2"
 	fi
 }
 
