@@ -505,7 +505,6 @@ static void umount_busy_and_lazy(void **state)
 
 static void mounted_source_is_found(void **state)
 {
-	lcm_autofree char *path = NULL;
 	struct lcm_err err = { 0 };
 
 	(void)state;
