@@ -21,6 +21,7 @@ export LOCUM_ROOT LOCUM_RUN
 run_pid=
 
 cleanup() {
+	exec 3>&- 4<&-
 	if [ -n "$run_pid" ]; then
 		kill "$run_pid" 2>/dev/null || true
 		wait "$run_pid" 2>/dev/null || true
