@@ -100,14 +100,16 @@ int env_read_all(const struct gate_env *e, const char *path, uint32_t layer, uin
 /** env_shrink - drop what the overlay caches and nobody uses. */
 void env_shrink(struct gate_env *e);
 struct lcm_gate_stats env_stats(struct gate_env *e);
-/** env_wait - until @count (a field of lcm_gate_stats) reaches @want; fails the test after 10 s. */
-#define env_wait(e, field, want)                                                             \
+/** env_until - until a condition holds; fails the test after 10 s. */
+#define env_until(condition)                                                                 \
 	do {                                                                                 \
 		uint64_t end_ = lcm_now_ns() + 10000000000ULL;                               \
-		while (env_stats(e).field != (want)) {                                       \
+		while (!(condition)) {                                                       \
 			assert_true(lcm_now_ns() < end_);                                    \
 			(void)usleep(500);                                                   \
 		}                                                                            \
 	} while (0)
+/** env_wait - until a field of lcm_gate_stats has a value. */
+#define env_wait(e, field, want) env_until(env_stats(e).field == (want))
 
 #endif

@@ -248,7 +248,7 @@ static void thousand_files(void **state)
 	atomic_store(&e->stall, true);
 	start_openers(e, o, 1000, 1000);
 	env_wait(e, waiters, 1000);
-	assert_int_equal(e->wants, 1000);
+	env_until(e->wants == 1000);
 	env_resume(e);
 	join_openers(o, 1000, 0);
 	assert_int_equal(env_stats(e).waiters_peak, 1000);
@@ -323,6 +323,7 @@ static void deadline_is_eio(void **state)
 	atomic_store(&e->stall, true);
 	start_openers(e, o, 1, 1);
 	env_wait(e, waiters, 1);
+	env_until(e->wants == 1);
 	next = lcm_gate_expire(e->gate, 1);
 	assert_true(next > lcm_now_ns() - SECOND && next < lcm_now_ns() + SECOND);
 	assert_int_equal(env_stats(e).waiters, 1);
@@ -365,8 +366,7 @@ static void gone_when_unmounted(void **state)
 	assert_int_equal(env_read_all(e, "d/f0000", 0, env_entry(e, 0, "d/f0000")), 0);
 	assert_int_equal(e->gones, 0);
 	env_umount(e);
-	for (int i = 0; i < 2000 && !e->gones; i++)
-		(void)usleep(1000);
+	env_until(e->gones);
 	(void)usleep(50000);
 	assert_int_equal(e->gones, 1);
 	env_free(e);
@@ -418,14 +418,12 @@ static void fatal_signals_kill_at_once(void **state)
 		pid_t pid = fork_opener(e, "d/f0000");
 
 		env_wait(e, waiters, 1);
+		env_until(e->wants == i + 1);
 		assert_true(kill_ms(pid, signals[i], &status) < 100);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signals[i]);
 		env_wait(e, waiters, 0);
-		assert_int_equal(e->wants, i + 1);
+		env_until(e->unwants == i + 1);
 	}
-	for (int i = 0; i < 1000 && e->unwants < LCM_ARRAY_SIZE(signals); i++)
-		(void)usleep(1000);
-	assert_int_equal(e->unwants, LCM_ARRAY_SIZE(signals));
 	env_free(e);
 }
 
@@ -622,7 +620,7 @@ static void big_file_becomes_native(void **state)
 	assert_int_equal(close(fd), 0);
 	env_shrink(e);
 	env_wait(e, bound_inodes, 0);
-	assert_int_equal(e->unbounds, 1);
+	env_until(e->unbounds == 1);
 	requests = env_stats(e).requests;
 	assert_int_equal(env_read_all(e, "sub/big0.bin", 1, f), 0);
 	assert_int_equal(env_stats(e).requests, requests);
@@ -679,7 +677,7 @@ static void cached_files_are_let_go(void **state)
 		if (!shrink_first)
 			env_shrink(e);
 		env_wait(e, bound_inodes, 0);
-		assert_int_equal(e->unbounds, 1);
+		env_until(e->unbounds == 1);
 		env_free(e);
 	}
 }
@@ -724,8 +722,7 @@ static void stalled_reads(void **state)
 				(void)sigaction(SIGUSR1, &sa, NULL);
 				_exit(read_big_in_child(e, path, mapped));
 			}
-			while (env_stats(e).waiters == 0)
-				(void)usleep(1000);
+			env_until(env_stats(e).waiters != 0);
 			assert_int_equal(kill(pid, SIGUSR1), 0);
 			(void)usleep(100000);
 			assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
