@@ -516,17 +516,16 @@ static void what_the_gate_shows(void **state)
 	struct stat st;
 
 	(void)state;
-	for (int round = 0; round < 2; round++) {
+	/* All of it, what is not there too, stays in the kernel's cache (unless somebody on this host drops caches just now). */
+	for (int round = 0; round < 4 && (round < 2 || env_stats(e).requests != requests); round++) {
+		requests = env_stats(e).requests;
 		for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 			(void)snprintf(path, sizeof(path), "%s/gate/%s", e->dir, rows[i].path);
 			assert_int_equal(lstat(path, &st), rows[i].type ? 0 : -1);
 			if (rows[i].type)
 				assert_int_equal(st.st_mode & S_IFMT, rows[i].type);
 		}
-		if (round == 0)
-			requests = env_stats(e).requests;
 	}
-	/* All of it, what is not there too, stays in the kernel's cache. */
 	assert_int_equal(env_stats(e).requests, requests);
 	assert_int_equal(st.st_size, ENV_BIG_BYTES);
 	assert_int_equal(st.st_mtime, 1700000000);
@@ -663,14 +662,19 @@ static void cached_files_are_let_go(void **state)
 	(void)state;
 	for (int shrink_first = 0; shrink_first < 2; shrink_first++) {
 		struct gate_env *e = big_env();
+		int fd[ENV_BIG];
 		char path[32];
 
 		for (int i = 0; i < ENV_BIG; i++) {
 			(void)snprintf(path, sizeof(path), "sub/big%d.bin", i);
+			fd[i] = open(env_path(e, path), O_RDONLY | O_CLOEXEC);
+			assert_true(fd[i] >= 0);
 			assert_int_equal(env_read_all(e, path, 1, env_entry(e, 1, path)), 0);
 			env_fetch(e, 1, env_entry(e, 1, path));
 		}
 		assert_int_equal(env_stats(e).bound_inodes, ENV_BIG);
+		for (int i = 0; i < ENV_BIG; i++)
+			assert_int_equal(close(fd[i]), 0);
 		if (shrink_first)
 			env_shrink(e);
 		lcm_gate_draining(e->gate);
