@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "decode/stream.h"
+
+#include <isa-l/igzip_lib.h>
+#include <string.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include "decode/hasher.h"
+
+/* Large enough that ISA-L's 32 KiB of history per call are small change, small enough for a level 2 cache. */
+#define OUT_BYTES ((size_t)256 << 10)
+/* isal_inflate counts in 32 bits; sources may lend more than that at once. */
+#define IN_MAX ((size_t)1 << 30)
+/*
+ * The default limit: deflate cannot exceed 1032:1, so this never stops a gzip layer,
+ * and zstd (which can reach 32768:1) gets a gigabyte of zeros for nothing.
+ */
+#define PLAIN_FREE (1ULL << 30)
+#define PLAIN_RATIO 1100ULL
+
+struct lcm_stream {
+	enum lcm_compression comp;
+	lcm_source_fn fn;
+	void *arg; /* borrowed */
+	uint64_t max_plain; /* 0: by ratio */
+	uint64_t plain, blob; /* bytes so far */
+	struct lcm_hasher *hasher; /* owned; of the compressed side */
+	const uint8_t *in; /* lent by the source */
+	size_t in_len; /* of @in, not consumed yet */
+	bool in_end; /* the source has nothing more */
+	bool begun; /* inside a member or frame */
+	uint8_t head[4]; /* first bytes of the blob */
+	size_t head_len;
+	struct inflate_state *inflate; /* owned; gzip */
+	struct isal_gzip_header header; /* of the member being read */
+	bool in_header;
+	ZSTD_DStream *zstd; /* owned */
+	uint8_t *out; /* owned; OUT_BYTES; NULL for plain */
+	bool done;
+	int status; /* sticky -errno */
+	struct lcm_digest digest; /* when done */
+	struct lcm_err err;
+};
+
+static const char *comp_name(enum lcm_compression comp)
+{
+	switch (comp) {
+	case LCM_COMP_GZIP:
+		return "gzip";
+	case LCM_COMP_ZSTD:
+		return "zstd";
+	default:
+		return "plain tar";
+	}
+}
+
+static int stream_fail(struct lcm_stream *s, int code, const char *what)
+{
+	s->status = lcm_err_set(&s->err, code, "%s layer, compressed byte %llu: %s", comp_name(s->comp),
+				(unsigned long long)(s->blob - s->in_len), what);
+	return s->status;
+}
+
+static int stream_alloc(struct lcm_stream *s)
+{
+	s->hasher = lcm_hasher_new();
+	if (!s->hasher)
+		return -ENOMEM;
+	if (s->comp == LCM_COMP_NONE)
+		return 0;
+	s->out = malloc(OUT_BYTES);
+	if (!s->out)
+		return -ENOMEM;
+	if (s->comp == LCM_COMP_GZIP) {
+		s->inflate = malloc(sizeof(*s->inflate));
+		return s->inflate ? 0 : -ENOMEM;
+	}
+	s->zstd = ZSTD_createDStream();
+	if (!s->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(s->zstd, ZSTD_d_windowLogMax, LCM_ZSTD_WINDOW_LOG_MAX)))
+		return -ENOMEM;
+	return 0;
+}
+
+int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg, uint64_t max_plain, struct lcm_stream **ret)
+{
+	lcm_auto(lcm_stream) s = NULL;
+
+	if (comp != LCM_COMP_NONE && comp != LCM_COMP_GZIP && comp != LCM_COMP_ZSTD)
+		return -EINVAL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->comp = comp;
+	s->fn = fn;
+	s->arg = arg;
+	s->max_plain = max_plain;
+	if (stream_alloc(s) < 0)
+		return -ENOMEM;
+	*ret = lcm_steal(&s);
+	return 0;
+}
+
+void lcm_stream_free(struct lcm_stream *s)
+{
+	if (!s)
+		return;
+	lcm_hasher_free(s->hasher);
+	ZSTD_freeDStream(s->zstd);
+	free(s->inflate);
+	free(s->out);
+	free(s);
+}
+
+static enum lcm_compression magic_of(const uint8_t *p)
+{
+	static const uint8_t gzip[] = { 0x1f, 0x8b, 0x08 }, zstd[] = { 0x28, 0xb5, 0x2f, 0xfd },
+			     skippable[] = { 0x2a, 0x4d, 0x18 };
+
+	if (memcmp(p, gzip, sizeof(gzip)) == 0)
+		return LCM_COMP_GZIP;
+	if (memcmp(p, zstd, sizeof(zstd)) == 0 || ((p[0] & 0xf0) == 0x50 && memcmp(p + 1, skippable, 3) == 0))
+		return LCM_COMP_ZSTD;
+	return LCM_COMP_NONE;
+}
+
+/* A tar whose first name happens to begin like a compressed file is still a tar. */
+static bool is_ustar(const uint8_t *p, size_t len)
+{
+	return len >= 262 && memcmp(p + 257, "ustar", 5) == 0;
+}
+
+static int head_check(struct lcm_stream *s)
+{
+	enum lcm_compression is;
+	size_t n = LCM_MIN(sizeof(s->head) - s->head_len, s->in_len);
+
+	if (s->head_len == sizeof(s->head))
+		return 0;
+	memcpy(s->head + s->head_len, s->in, n);
+	s->head_len += n;
+	if (s->head_len < sizeof(s->head))
+		return 0;
+	is = magic_of(s->head);
+	if (is == s->comp || (s->comp == LCM_COMP_NONE && n == sizeof(s->head) && is_ustar(s->in, s->in_len)))
+		return 0;
+	s->status = lcm_err_set(&s->err, -EUCLEAN, "layer is said to be %s, but its first bytes (%02x %02x %02x %02x) are %s",
+				comp_name(s->comp), s->head[0], s->head[1], s->head[2], s->head[3],
+				is == LCM_COMP_NONE ? "not" : comp_name(is));
+	return s->status;
+}
+
+/* Makes s->in non-empty, or s->in_end true. */
+static int stream_fill(struct lcm_stream *s)
+{
+	const void *p = NULL;
+	ssize_t n;
+
+	if (s->in_len || s->in_end)
+		return 0;
+	lcm_hasher_wait(s->hasher);
+	n = s->fn(s->arg, &p);
+	if (n < 0)
+		return stream_fail(s, (int)n, strerror((int)-n));
+	if (n == 0) {
+		s->in_end = true;
+		return 0;
+	}
+	s->in = p;
+	s->in_len = (size_t)n;
+	s->blob += (uint64_t)n;
+	lcm_hasher_add(s->hasher, p, (size_t)n);
+	return head_check(s);
+}
+
+static int gzip_fail(struct lcm_stream *s, int r)
+{
+	switch (r) {
+	case ISAL_INCORRECT_CHECKSUM:
+		return stream_fail(s, -EUCLEAN, "CRC or length at the end of the gzip member is wrong");
+	case ISAL_INVALID_WRAPPER:
+		return stream_fail(s, -EUCLEAN, s->plain ? "garbage after the last gzip member" : "not a gzip header");
+	case ISAL_UNSUPPORTED_METHOD:
+		return stream_fail(s, -EUCLEAN, "gzip method other than deflate");
+	default:
+		return stream_fail(s, -EUCLEAN, "damaged deflate data");
+	}
+}
+
+/*
+ * The header is read on its own: isal_inflate() can do it, but (2.30) forgets the header's
+ * flags when the input ends in the middle of it.
+ */
+static void gzip_begin(struct lcm_stream *s)
+{
+	isal_inflate_init(s->inflate);
+	isal_gzip_header_init(&s->header);
+	s->inflate->crc_flag = ISAL_GZIP_NO_HDR_VER;
+	s->begun = true;
+	s->in_header = true;
+}
+
+/* One call of ISA-L with what is there: header or data. Return: its status. */
+static int gzip_step(struct lcm_stream *s)
+{
+	struct inflate_state *z = s->inflate;
+	size_t given = LCM_MIN(s->in_len, IN_MAX);
+	int r;
+
+	z->next_in = (uint8_t *)(uintptr_t)s->in;
+	z->avail_in = (uint32_t)given;
+	z->next_out = s->out;
+	z->avail_out = OUT_BYTES;
+	if (s->in_header) {
+		r = isal_read_gzip_header(z, &s->header);
+		s->in_header = r == ISAL_END_INPUT;
+	} else {
+		r = isal_inflate(z);
+	}
+	s->in += given - z->avail_in;
+	s->in_len -= given - z->avail_in;
+	return r == ISAL_END_INPUT ? ISAL_DECOMP_OK : r;
+}
+
+static const char *gzip_cut_text(const struct lcm_stream *s)
+{
+	return s->in_header && s->plain ? "garbage after the last gzip member, or a member cut off in its header" :
+					  "ends in the middle of a gzip member";
+}
+
+/* Return: plain bytes in s->out, 0 at the end, -errno. */
+static ssize_t gzip_read(struct lcm_stream *s)
+{
+	struct inflate_state *z = s->inflate;
+	size_t n;
+	int r;
+
+	for (;;) {
+		r = stream_fill(s);
+		if (r < 0)
+			return r;
+		if (s->in_end && !s->begun)
+			return s->blob ? 0 : stream_fail(s, -EUCLEAN, "empty, not even a gzip header");
+		if (!s->begun)
+			gzip_begin(s);
+		r = gzip_step(s);
+		if (r != ISAL_DECOMP_OK)
+			return gzip_fail(s, r);
+		n = OUT_BYTES - z->avail_out;
+		if (z->block_state == ISAL_BLOCK_FINISH)
+			s->begun = false;
+		else if (s->in_end && n == 0)
+			return stream_fail(s, -EUCLEAN, gzip_cut_text(s));
+		if (n)
+			return (ssize_t)n;
+	}
+}
+
+static int zstd_fail(struct lcm_stream *s, size_t r)
+{
+	if (ZSTD_getErrorCode(r) == ZSTD_error_memory_allocation)
+		return stream_fail(s, -ENOMEM, "out of memory for the zstd window");
+	if (ZSTD_getErrorCode(r) == ZSTD_error_prefix_unknown && s->plain)
+		return stream_fail(s, -EUCLEAN, "garbage after the last zstd frame");
+	return stream_fail(s, -EUCLEAN, ZSTD_getErrorName(r));
+}
+
+static ssize_t zstd_read(struct lcm_stream *s)
+{
+	for (;;) {
+		ZSTD_outBuffer out = { .dst = s->out, .size = OUT_BYTES };
+		ZSTD_inBuffer in = { 0 };
+		size_t left;
+		int r = stream_fill(s);
+
+		if (r < 0)
+			return r;
+		if (s->in_end && !s->begun)
+			return s->blob ? 0 : stream_fail(s, -EUCLEAN, "empty, not even a zstd frame");
+		in.src = s->in;
+		in.size = s->in_len;
+		left = ZSTD_decompressStream(s->zstd, &out, &in);
+		if (ZSTD_isError(left))
+			return zstd_fail(s, left);
+		s->in += in.pos;
+		s->in_len -= in.pos;
+		s->begun = left != 0;
+		if (out.pos)
+			return (ssize_t)out.pos;
+		if (s->begun && s->in_end)
+			return stream_fail(s, -EUCLEAN, "ends in the middle of a zstd frame");
+	}
+}
+
+static ssize_t plain_read(struct lcm_stream *s)
+{
+	int r = stream_fill(s);
+	size_t n;
+
+	if (r < 0)
+		return r;
+	n = LCM_MIN(s->in_len, (size_t)SSIZE_MAX);
+	s->in_len -= n;
+	return (ssize_t)n;
+}
+
+static int plain_count(struct lcm_stream *s, size_t n)
+{
+	uint64_t max = s->max_plain;
+
+	if (!max && (__builtin_mul_overflow(s->blob, PLAIN_RATIO, &max) || __builtin_add_overflow(max, PLAIN_FREE, &max)))
+		max = UINT64_MAX;
+	s->plain += n;
+	if (s->plain <= max)
+		return 0;
+	s->status = lcm_err_set(&s->err, -EFBIG, "%s layer: unpacks to more than %llu bytes, which is the limit for it",
+				comp_name(s->comp), (unsigned long long)max);
+	return s->status;
+}
+
+ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret)
+{
+	const uint8_t *at;
+	ssize_t n;
+	int r;
+
+	if (s->status < 0)
+		return s->status;
+	if (s->done)
+		return 0;
+	if (s->comp == LCM_COMP_NONE) {
+		n = plain_read(s);
+		at = s->in;
+	} else {
+		n = s->comp == LCM_COMP_GZIP ? gzip_read(s) : zstd_read(s);
+		at = s->out;
+	}
+	if (n < 0)
+		return n;
+	if (n == 0) {
+		lcm_hasher_final(s->hasher, &s->digest);
+		s->done = true;
+		return 0;
+	}
+	r = plain_count(s, (size_t)n);
+	if (r < 0)
+		return r;
+	*ret = at;
+	return n;
+}
+
+void lcm_stream_blob_digest(struct lcm_stream *s, struct lcm_digest *ret, uint64_t *ret_len)
+{
+	*ret = s->digest;
+	*ret_len = s->blob;
+}
+
+const struct lcm_err *lcm_stream_err(const struct lcm_stream *s)
+{
+	return &s->err;
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "decode/tar.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
+#include <string.h>
+
+#include "decode/hasher.h"
+#include "decode/tar_window.h"
+#include "src/base/buf.h"
+
+#define XATTRS_MAX 1024 /* more names do not fit into XATTR_LIST_MAX in any useful way */
+
+struct lcm_tar {
+	struct lcm_stream *src; /* borrowed */
+	struct archive *a; /* owned */
+	struct archive_entry *entry; /* owned by a */
+	locale_t c_locale; /* owned */
+	struct lcm_hasher *hasher; /* owned; of the tar */
+	struct lcm_tar_window window;
+	uint64_t bytes; /* read from src */
+	int src_status; /* sticky error of src */
+	bool src_end, opened;
+	struct lcm_buf path, link;
+	struct lcm_xattr *xattrs; /* owned; XATTRS_MAX */
+};
+
+static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
+{
+	struct lcm_tar *t = arg;
+	const void *p = NULL;
+	ssize_t n;
+
+	lcm_hasher_wait(t->hasher);
+	lcm_tar_window_retire(&t->window);
+	if (t->src_end)
+		return 0;
+	n = lcm_stream_read(t->src, &p);
+	if (n < 0) {
+		t->src_status = (int)n;
+		archive_set_error(a, (int)-n, "%s", lcm_stream_err(t->src)->msg);
+		return -1;
+	}
+	t->src_end = n == 0;
+	if (n == 0)
+		return 0;
+	t->bytes += (uint64_t)n;
+	lcm_hasher_add(t->hasher, p, (size_t)n);
+	lcm_tar_window_set(&t->window, p, (size_t)n);
+	*ret = p;
+	return n;
+}
+
+int lcm_tar_open(struct lcm_stream *src, struct lcm_tar **ret)
+{
+	lcm_auto(lcm_tar) t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->src = src;
+	t->path = LCM_BUF(LCM_PATH_MAX);
+	t->link = LCM_BUF(LCM_PATH_MAX + 95); /* a symlink may hold 4095 bytes */
+	t->xattrs = calloc(XATTRS_MAX, sizeof(*t->xattrs));
+	t->hasher = lcm_hasher_new();
+	t->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+	t->a = archive_read_new();
+	if (!t->xattrs || !t->hasher || !t->c_locale || !t->a || archive_read_support_format_tar(t->a) != ARCHIVE_OK)
+		return -ENOMEM;
+	*ret = lcm_steal(&t);
+	return 0;
+}
+
+void lcm_tar_close(struct lcm_tar *t)
+{
+	if (!t)
+		return;
+	if (t->a)
+		(void)archive_read_free(t->a);
+	lcm_hasher_free(t->hasher);
+	if (t->c_locale)
+		freelocale(t->c_locale);
+	lcm_buf_fini(&t->path);
+	lcm_buf_fini(&t->link);
+	free(t->xattrs);
+	free(t);
+}
+
+static int tar_fail(struct lcm_tar *t, struct lcm_err *err)
+{
+	const char *text;
+
+	if (t->src_status < 0)
+		return lcm_err_set(err, t->src_status, "%s", lcm_err_text(lcm_stream_err(t->src), t->src_status));
+	if (archive_errno(t->a) == ENOMEM)
+		return lcm_err_set(err, -ENOMEM, "out of memory in a tar header");
+	text = archive_error_string(t->a);
+	return lcm_err_set(err, -EUCLEAN, "bad tar, after byte %llu: %s", (unsigned long long)t->bytes,
+			   text ? text : "unknown reason");
+}
+
+const char *lcm_tar_path_normal(char *path, size_t *len)
+{
+	const char *end = path + *len, *in = path;
+	char *out = path;
+
+	while (in < end) {
+		const char *slash = memchr(in, '/', (size_t)(end - in));
+		size_t n = (size_t)((slash ? slash : end) - in);
+
+		if (n == 2 && in[0] == '.' && in[1] == '.')
+			return "'..' in a path";
+		if (n > LCM_NAME_LEN_MAX)
+			return "name longer than 255 bytes";
+		if (n && !(n == 1 && in[0] == '.')) {
+			if (out != path)
+				*out++ = '/';
+			memmove(out, in, n);
+			out += n;
+		}
+		in += n + (slash ? 1 : 0);
+	}
+	*len = (size_t)(out - path);
+	*out = '\0';
+	return NULL;
+}
+
+static int text_set(struct lcm_buf *b, const char *s)
+{
+	b->len = 0;
+	return lcm_buf_add(b, s, strlen(s));
+}
+
+static int entry_fail(const struct lcm_tar *t, const char *what, struct lcm_err *err)
+{
+	const char *path = archive_entry_pathname(t->entry);
+
+	return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': %s", path ? path : "", what);
+}
+
+static int entry_path(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+{
+	const char *raw = archive_entry_pathname(t->entry), *why, *slash;
+	int r;
+
+	if (!raw)
+		return entry_fail(t, "no path", err);
+	r = text_set(&t->path, raw);
+	if (r < 0)
+		return r == -EFBIG ? entry_fail(t, "path longer than 4000 bytes", err) : r;
+	why = lcm_tar_path_normal(t->path.data, &t->path.len);
+	if (why)
+		return entry_fail(t, why, err);
+	e->path = t->path.data;
+	e->path_len = t->path.len;
+	slash = strrchr(e->path, '/');
+	e->name_off = slash ? (size_t)(slash - e->path) + 1 : 0;
+	return 0;
+}
+
+static int entry_link(struct lcm_tar *t, struct lcm_tar_entry *e, const char *raw, struct lcm_err *err)
+{
+	const char *why = NULL;
+	int r;
+
+	if (!raw || !raw[0])
+		return entry_fail(t, "link without a target", err);
+	r = text_set(&t->link, raw);
+	if (r < 0)
+		return r == -EFBIG ? entry_fail(t, "link target longer than 4095 bytes", err) : r;
+	if (e->type == LCM_TOC_HARDLINK)
+		why = lcm_tar_path_normal(t->link.data, &t->link.len);
+	if (!why && !t->link.len)
+		why = "hardlink to a directory";
+	if (why)
+		return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': link to '%.200s': %s", e->path, raw, why);
+	e->link = t->link.data;
+	e->link_len = t->link.len;
+	return 0;
+}
+
+static int entry_type(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+{
+	struct archive_entry *ae = t->entry;
+	const char *hard = archive_entry_hardlink(ae);
+
+	if (hard) {
+		e->type = LCM_TOC_HARDLINK;
+		return entry_link(t, e, hard, err);
+	}
+	switch (archive_entry_filetype(ae)) {
+	case AE_IFREG:
+		e->type = LCM_TOC_REG;
+		if (archive_entry_size(ae) < 0)
+			return entry_fail(t, "negative size", err);
+		e->size = (uint64_t)archive_entry_size(ae);
+		return 0;
+	case AE_IFDIR:
+		e->type = LCM_TOC_DIR;
+		return 0;
+	case AE_IFLNK:
+		e->type = LCM_TOC_SYMLINK;
+		return entry_link(t, e, archive_entry_symlink(ae), err);
+	case AE_IFIFO:
+		e->type = LCM_TOC_FIFO;
+		return 0;
+	case AE_IFCHR:
+	case AE_IFBLK:
+		e->type = archive_entry_filetype(ae) == AE_IFCHR ? LCM_TOC_CHAR : LCM_TOC_BLOCK;
+		e->rdev_major = (uint32_t)archive_entry_rdevmajor(ae);
+		e->rdev_minor = (uint32_t)archive_entry_rdevminor(ae);
+		return 0;
+	default:
+		return entry_fail(t, "type that no layer may have", err);
+	}
+}
+
+static int entry_numbers(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+{
+	struct archive_entry *ae = t->entry;
+	int64_t uid = archive_entry_uid(ae), gid = archive_entry_gid(ae);
+	long nsec = archive_entry_mtime_nsec(ae);
+	int r;
+
+	/* (uid_t)-1 means "leave it" to chown(2). */
+	if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
+		return entry_fail(t, "owner out of range", err);
+	e->uid = (uint32_t)uid;
+	e->gid = (uint32_t)gid;
+	e->mode = (uint32_t)archive_entry_perm(ae) & 07777;
+	e->mtime = archive_entry_mtime(ae);
+	e->mtime_nsec = nsec >= 0 && nsec <= 999999999 ? (uint32_t)nsec : 0;
+	if (e->mtime > 0 || e->mtime_nsec == 0)
+		return 0;
+	r = lcm_tar_window_mtime(&t->window, (uint64_t)archive_read_header_position(t->a), &e->mtime, &e->mtime_nsec);
+	if (r < 0)
+		return r == -EUCLEAN ? entry_fail(t, "extended header too large or malformed", err) : r;
+	return 0;
+}
+
+static bool xattr_is_overlays(const char *name)
+{
+	return strncmp(name, "trusted.overlay.", 16) == 0 || strncmp(name, "user.overlay.", 13) == 0;
+}
+
+static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *xattrs, const char *name)
+{
+	for (size_t i = 0; i < e->n_xattrs; i++)
+		if (strcmp(xattrs[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first, and the last wins. */
+static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+{
+	const char *name;
+	const void *value;
+	size_t len, bytes = 0;
+
+	e->xattrs = t->xattrs;
+	if (archive_entry_xattr_reset(t->entry) == 0)
+		return 0;
+	while (archive_entry_xattr_next(t->entry, &name, &value, &len) == ARCHIVE_OK) {
+		size_t name_len = strlen(name);
+
+		if (xattr_is_overlays(name) || xattr_known(e, t->xattrs, name))
+			continue;
+		if (name_len < 1 || name_len > LCM_NAME_LEN_MAX || len > LCM_XATTR_VALUE_MAX)
+			return entry_fail(t, "xattr with a bad name or too large", err);
+		bytes += name_len + 1 + len;
+		if (e->n_xattrs == XATTRS_MAX || bytes > LCM_XATTRS_BYTES_MAX + LCM_NAME_LEN_MAX + 1)
+			return entry_fail(t, "too many xattrs", err);
+		t->xattrs[e->n_xattrs++] = (struct lcm_xattr){
+			.name = name, .name_len = (uint16_t)name_len, .value_len = (uint32_t)len, .value = value,
+		};
+	}
+	return 0;
+}
+
+/* In the C locale nothing beyond ASCII can be converted, and what cannot be converted libarchive passes on as it is. */
+static int next_header(struct lcm_tar *t)
+{
+	locale_t old = uselocale(t->c_locale);
+	int r = ARCHIVE_OK;
+
+	if (!t->opened)
+		r = archive_read_open(t->a, t, NULL, tar_read, NULL);
+	t->opened = true;
+	if (r == ARCHIVE_OK)
+		r = archive_read_next_header(t->a, &t->entry);
+	(void)uselocale(old);
+	return r;
+}
+
+static bool only_charset_warning(struct archive *a)
+{
+	const char *text = archive_error_string(a);
+
+	return text && strstr(text, "can't be converted from");
+}
+
+int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *err)
+{
+	struct lcm_tar_entry e = { 0 };
+	int r = next_header(t);
+
+	/* No byte at all: a layer without changes, as some builders write it. */
+	if (r == ARCHIVE_EOF || (t->src_end && !t->bytes))
+		return 0;
+	if (r != ARCHIVE_OK && !(r == ARCHIVE_WARN && only_charset_warning(t->a)))
+		return tar_fail(t, err);
+	r = entry_path(t, &e, err);
+	if (r == 0)
+		r = entry_type(t, &e, err);
+	if (r == 0)
+		r = entry_numbers(t, &e, err);
+	if (r == 0)
+		r = entry_xattrs(t, &e, err);
+	if (r < 0)
+		return r;
+	*ret = e;
+	return 1;
+}
+
+int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_off, struct lcm_err *err)
+{
+	la_int64_t off;
+	int r;
+
+	do
+		r = archive_read_data_block(t->a, ret, ret_len, &off);
+	while (r == ARCHIVE_OK && *ret_len == 0);
+	if (r == ARCHIVE_EOF)
+		return 0;
+	if (r != ARCHIVE_OK)
+		return tar_fail(t, err);
+	*ret_off = (uint64_t)off;
+	return 1;
+}
+
+int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_err *err)
+{
+	const void *p;
+	ssize_t n;
+
+	do
+		n = tar_read(t->a, t, &p);
+	while (n > 0);
+	if (n < 0)
+		return tar_fail(t, err);
+	lcm_hasher_final(t->hasher, ret_diffid);
+	return 0;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "overlay/unpack_run.h"
+#include "src/base/sys.h"
+
+/* Between checkpoints: 2 ms at full speed. */
+#define CHECKPOINT_BYTES ((uint64_t)4 << 20)
+
+enum lcm_unpack_name lcm_unpack_name_of(const char *name, size_t len)
+{
+	static const char wh[] = ".wh.", meta[] = ".wh..wh.", opaque[] = ".wh..wh..opq";
+
+	if (len < sizeof(wh) - 1 || memcmp(name, wh, sizeof(wh) - 1) != 0)
+		return LCM_UNPACK_ORDINARY;
+	if (len < sizeof(meta) - 1 || memcmp(name, meta, sizeof(meta) - 1) != 0)
+		return LCM_UNPACK_WHITEOUT;
+	if (len == sizeof(opaque) - 1 && memcmp(name, opaque, len) == 0)
+		return LCM_UNPACK_OPAQUE;
+	return LCM_UNPACK_DROPPED;
+}
+
+enum lcm_unpack_name lcm_unpack_below(const char *path, size_t len)
+{
+	while (len) {
+		const char *slash = memchr(path, '/', len);
+		size_t n = slash ? (size_t)(slash - path) : len;
+		enum lcm_unpack_name is = lcm_unpack_name_of(path, n);
+
+		if (is != LCM_UNPACK_ORDINARY)
+			return is == LCM_UNPACK_OPAQUE ? LCM_UNPACK_DROPPED : is;
+		path += LCM_MIN(n + 1, len);
+		len -= LCM_MIN(n + 1, len);
+	}
+	return LCM_UNPACK_ORDINARY;
+}
+
+int lcm_unpack_parent_cached(const struct lcm_unpack_run *u, const char *path, size_t len)
+{
+	return u->parent >= 0 && u->parent_len == len && memcmp(u->parent_path, path, len) == 0 ? u->parent : -ENOENT;
+}
+
+int lcm_unpack_parent_keep(struct lcm_unpack_run *u, const char *path, size_t len, int fd)
+{
+	lcm_closep(&u->parent);
+	memcpy(u->parent_path, path, len);
+	u->parent_len = len;
+	u->parent = fd;
+	return fd;
+}
+
+int lcm_unpack_checkpoint(struct lcm_unpack_run *u, uint64_t bytes)
+{
+	u->unchecked += bytes;
+	if (bytes && u->unchecked < CHECKPOINT_BYTES)
+		return 0;
+	u->unchecked = 0;
+	return u->ops->checkpoint ? u->ops->checkpoint(u->ops->arg) : 0;
+}
+
+struct lcm_layer_attr lcm_unpack_attr(const struct lcm_tar_entry *e)
+{
+	return (struct lcm_layer_attr){
+		.mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime, .mtime_nsec = e->mtime_nsec,
+		.xattrs = e->xattrs, .n_xattrs = e->n_xattrs,
+	};
+}
+
+static mode_t node_mode(enum lcm_toc_type type)
+{
+	switch (type) {
+	case LCM_TOC_CHAR:
+		return S_IFCHR;
+	case LCM_TOC_BLOCK:
+		return S_IFBLK;
+	default:
+		return S_IFIFO;
+	}
+}
+
+int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name, const struct lcm_tar_entry *e)
+{
+	struct lcm_layer_attr a = lcm_unpack_attr(e);
+	bool symlink = e->type == LCM_TOC_SYMLINK;
+	int r;
+
+	if (symlink)
+		r = lcm_sys_symlinkat(e->link, dirfd, name);
+	else
+		r = lcm_sys_mknodat(dirfd, name, node_mode(e->type) | (e->mode & 0777),
+				    e->type == LCM_TOC_FIFO ? 0 : makedev(e->rdev_major, e->rdev_minor));
+	if (r < 0)
+		return r == -EEXIST ? r : lcm_layer_fail(u->err, r, e->path, "cannot be made");
+	return lcm_layer_attr_set_at(dirfd, name, symlink, &a, e->path, u->err);
+}
+
+int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int fd,
+		    int (*fn)(void *arg, const void *p, uint64_t len), void *arg)
+{
+	uint64_t at = 0, off;
+	const void *p;
+	size_t len;
+	int r;
+
+	while ((r = lcm_tar_data(u->tar, &p, &len, &off, u->err)) > 0) {
+		if (off < at || off > e->size || len > e->size - off)
+			return lcm_err_set(u->err, -EUCLEAN, "layer entry '%.250s': data outside of the file", e->path);
+		r = off > at && fn ? fn(arg, NULL, off - at) : 0;
+		if (r == 0 && fd >= 0)
+			r = lcm_sys_pwrite_full(fd, p, len, off);
+		if (r < 0)
+			return lcm_layer_fail(u->err, r, e->path, "cannot write");
+		if (fn)
+			r = fn(arg, p, len);
+		if (r == 0)
+			r = lcm_unpack_checkpoint(u, len);
+		if (r < 0)
+			return r;
+		at = off + len;
+	}
+	if (r < 0 || at == e->size)
+		return r;
+	r = fd >= 0 ? lcm_sys_ftruncate(fd, e->size) : 0;
+	if (r < 0)
+		return lcm_layer_fail(u->err, r, e->path, "cannot set size");
+	return fn ? fn(arg, NULL, e->size - at) : 0;
+}
+
+int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name, const char *path)
+{
+	lcm_autoclose int opened = -EBADF;
+	const char *slash = strrchr(target, '/');
+	size_t len = slash ? (size_t)(slash - target) : 0;
+	int from = lcm_unpack_parent_cached(u, target, len), r;
+
+	if (from < 0)
+		from = opened = lcm_layer_parent(u->d, target, len, u->err);
+	if (from < 0)
+		return from;
+	r = lcm_sys_linkat(from, slash ? slash + 1 : target, dirfd, name, 0);
+	if (r == 0 || r == -EEXIST || r == -ENOENT)
+		return r;
+	if (r == -EPERM)
+		return lcm_err_set(u->err, -EUCLEAN, "layer entry '%.200s': hardlink to '%.200s', which is a directory", path, target);
+	return lcm_err_set(u->err, r, "layer entry '%.200s': cannot link to '%.200s' (%s)", path, target, strerror(-r));
+}
+
+int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc, const struct lcm_unpack_ops *ops,
+	       struct lcm_unpack_result *ret, struct lcm_err *err)
+{
+	static const struct lcm_unpack_ops none;
+	lcm_autofree struct lcm_unpack_run *u = calloc(1, sizeof(*u));
+	lcm_auto(lcm_tar) tar = NULL;
+	int r;
+
+	if (!u)
+		return -ENOMEM;
+	r = lcm_tar_open(src, &tar);
+	if (r < 0)
+		return r;
+	u->d = d;
+	u->tar = tar;
+	u->toc = toc;
+	u->ops = ops ? ops : &none;
+	u->parent = -EBADF;
+	u->err = err;
+	r = toc ? lcm_unpack_with_toc(u) : lcm_unpack_plain(u);
+	lcm_closep(&u->parent);
+	if (r == 0)
+		*ret = u->result;
+	return r;
+}
