@@ -27,6 +27,8 @@ LCM_DEFINE_AUTO(lcm_stream)
 LCM_MUST_USE ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret);
 /** lcm_stream_blob_digest - SHA-256 and length of all compressed bytes; only after lcm_stream_read() returned 0. */
 void lcm_stream_blob_digest(struct lcm_stream *s, struct lcm_digest *ret, uint64_t *ret_len);
+/** lcm_stream_is_plain - are the plain bytes the blob itself, so that its digest is theirs too? */
+bool lcm_stream_is_plain(const struct lcm_stream *s);
 const struct lcm_err *lcm_stream_err(const struct lcm_stream *s);
 
 /**

@@ -531,6 +531,51 @@ static void diffid_covers_all(void **state)
 	lcm_buf_fini(&b);
 }
 
+/* Large blocks, so that both digests are made on threads of their own. */
+static void compressed_layers(void **state)
+{
+	static const struct {
+		const char *program, *suffix;
+		enum lcm_compression comp;
+	} rows[] = { { "gzip", ".gz", LCM_COMP_GZIP }, { "zstd", ".zst", LCM_COMP_ZSTD } };
+	struct trees t;
+
+	(void)state;
+	trees_setup(&t, false);
+	RUN("tar", "--format=posix", "-S", "--xattrs", "--xattrs-include=*", "-C", t.in, "-cf", t.tar, ".");
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		lcm_autofree char *tar = NULL, *blob = NULL;
+		struct lcm_digest want_tar, want_blob, is;
+		struct lcm_unpack_result res;
+		struct lcm_stream *s = NULL;
+		struct layer_fixture f;
+		struct tar_source src;
+		size_t tar_len, blob_len;
+		uint64_t len;
+		char path[80];
+
+		RUN(rows[i].program, "-q", "-1", "-k", t.tar);
+		(void)snprintf(path, sizeof(path), "%s%s", t.tar, rows[i].suffix);
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, t.tar, SIZE_MAX / 4, &tar, &tar_len), 0);
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, path, SIZE_MAX / 4, &blob, &blob_len), 0);
+		assert_int_equal(lcm_digest_of(tar, tar_len, &want_tar), 0);
+		assert_int_equal(lcm_digest_of(blob, blob_len, &want_blob), 0);
+		layer_setup(&f);
+		src = source_of_bytes(&(struct lcm_buf){ .data = blob, .len = blob_len }, 200000);
+		assert_int_equal(lcm_stream_new(rows[i].comp, tar_source_read, &src, 0, &s), 0);
+		assert_int_equal(lcm_unpack(f.d, s, NULL, NULL, &res, NULL), 0);
+		lcm_stream_blob_digest(s, &is, &len);
+		assert_int_equal(len, blob_len);
+		assert_true(lcm_digest_equal(&is, &want_blob));
+		assert_true(lcm_digest_equal(&res.diffid, &want_tar));
+		RUN("tests/lib/treecmp", t.in, f.path);
+		lcm_stream_free(s);
+		source_fini(&src);
+		layer_teardown(&f);
+	}
+	test_rmdir(t.dir);
+}
+
 static int stop_at_third(void *arg)
 {
 	int *n = arg;
@@ -567,6 +612,7 @@ int main(void)
 		cmocka_unit_test(evil_is_refused),	cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(whiteouts),		cmocka_unit_test(order_and_duplicates),
 		cmocka_unit_test(diffid_covers_all),	cmocka_unit_test(checkpoint_ends_it),
+		cmocka_unit_test(compressed_layers),
 	};
 
 	if (geteuid() != 0) {
