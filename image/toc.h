@@ -12,7 +12,7 @@
  * Invariants checked by lcm_toc_open() (a kept TOC is hostile input too): every
  * index and offset is in range, every name is 1..255 bytes without '/' or NUL
  * and not "." or "..", parents are directories with a smaller index than their
- * children, siblings are strictly ascending, chunks of a file are contiguous in
+ * children, siblings are strictly ascending, directories are numbered breadth first, chunks of a file are contiguous in
  * file offsets and cover exactly its size, chunk ranges lie within the blob, hardlinks point to
  * a non-directory, non-hardlink entry, the checksum over the body matches.
  *
@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct lcm_toc_entry) == 88, "on-disk layout");
 
 struct lcm_toc_chunk {
 	uint64_t blob_off; /* first byte of its compressed frame(s) in the blob */
-	uint64_t blob_len; /* compressed bytes; 0 for holes */
+	uint64_t blob_len; /* compressed bytes, maybe with more behind the chunk: inflate file_len bytes; 0 for holes */
 	uint64_t file_off; /* where its plain bytes begin in the file */
 	uint64_t file_len; /* plain bytes, >= 1 */
 	uint32_t flags;
@@ -154,11 +154,15 @@ struct lcm_toc_item_chunk {
 struct lcm_toc_item {
 	const char *path; /* as listed: "./" and leading or trailing '/' are stripped, "//" folded; ".." refused */
 	size_t path_len;
-	enum lcm_toc_type type; /* regular files named ".wh.*" become whiteouts, ".wh..wh..opq" sets OPAQUE on its directory */
-	uint32_t mode, uid, gid;
+	/*
+	 * An entry of any type named ".wh.NAME" becomes a whiteout of NAME (aufs made them of hardlinks),
+	 * ".wh..wh..opq" sets OPAQUE on its directory, other ".wh..wh.*" and what lies below them is dropped.
+	 */
+	enum lcm_toc_type type;
+	uint32_t mode, uid, gid; /* of mode, 07777 is taken; a hardlink's are kept but its target's count */
 	int64_t mtime;
 	uint32_t mtime_nsec;
-	uint64_t size;
+	uint64_t size; /* regular files only */
 	const char *link; /* symlink target, or path of a hardlink's target */
 	size_t link_len;
 	uint32_t rdev_major, rdev_minor;
@@ -176,17 +180,24 @@ LCM_DEFINE_AUTO(lcm_toc_builder)
 /**
  * lcm_toc_builder_add - add one entry; a later entry of the same path replaces the earlier, as tar does
  *
- * A directory over a directory keeps the children and takes the new metadata. A whiteout and a new
- * entry of the same name in one layer: the entry stays and, if it is a directory, becomes OPAQUE.
+ * A directory over a directory keeps the children and takes the new metadata. Anything else replaces: a
+ * file over a directory drops the directory with all below it (containerd, umoci; GNU tar would stop),
+ * and hardlinks made to a replaced file keep its content, the first of them in tree order becoming the
+ * file. A whiteout and a new entry of the same name in one layer, in either order: the entry stays and,
+ * if it is a directory, becomes OPAQUE and loses IMPLICIT (no lower directory is left to show through;
+ * one that is OPAQUE by ".wh..wh..opq" alone keeps IMPLICIT: the lower directory's metadata still wins).
  * xattrs trusted.overlay.* and user.overlay.* are dropped (they would steer overlayfs).
- * Return: 0; -EUCLEAN (bad path, name, range, type; the text names the entry); -EFBIG (limits.h); -ENOMEM.
+ * Return: 0; -EUCLEAN (bad path, name, range, type, or below something that is no directory; the text names
+ * the entry); -EFBIG (limits.h); -ENOMEM. What was added before stays and the builder
+ * goes on; directories above a refused entry may have been made.
  */
 LCM_MUST_USE int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_err *err);
 /**
  * lcm_toc_builder_finish - resolve hardlinks, sort, check, write the file atomically (tmp, fsync when @durable, rename)
  *
- * A hardlink whose target is not in this layer, or is a directory: -EUCLEAN, the text names both.
- * Return: 0 or -errno. The builder may only be freed afterwards.
+ * Hardlinks may come before their target. One whose target is not in this layer, or is a directory:
+ * -EUCLEAN, the text names both. A chunk beyond id->blob_size: -EUCLEAN.
+ * Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The builder may only be freed afterwards.
  */
 LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd, const char *path, bool durable, struct lcm_err *err);
 

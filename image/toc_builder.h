@@ -65,8 +65,6 @@ static inline const char *toc_node_name(const struct lcm_toc_builder *b, const s
 	return b->strings.data + n->e.name;
 }
 
-/** lcm_toc_grow - room for @more elements of @size bytes in *pp; at most @max. Return: 0, -EFBIG, -ENOMEM. */
-LCM_MUST_USE int lcm_toc_grow(void *pp, size_t *cap, size_t n, size_t more, size_t size, size_t max);
 /** lcm_toc_string_add - store @len bytes and a NUL; *ret: where. Return: 0, -EFBIG, -ENOMEM. */
 LCM_MUST_USE int lcm_toc_string_add(struct lcm_toc_builder *b, const char *s, size_t len, uint32_t *ret);
 /** lcm_toc_slots_grow - room for one more node in the hash. Return: 0, -ENOMEM. */

@@ -72,4 +72,7 @@ static inline int toc_name_cmp(const char *a, size_t alen, const char *b, size_t
 	return r ? r : (alen > blen) - (alen < blen);
 }
 
+/** lcm_toc_grow - room for @more elements of @size bytes in *pp; at most @max. Return: 0, -EFBIG, -ENOMEM. */
+LCM_MUST_USE int lcm_toc_grow(void *pp, size_t *cap, size_t n, size_t more, size_t size, size_t max);
+
 #endif

@@ -29,7 +29,7 @@ struct lcm_registry_config {
 struct lcm_registry;
 
 LCM_MUST_USE int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cfg, struct lcm_registry **ret, struct lcm_err *err);
-/** lcm_registry_free - cancels what is in flight: each callback gets -ESHUTDOWN from inside this call. */
+/** lcm_registry_free - cancels what is in flight: each callback gets -ESHUTDOWN from inside this call. Not from a sink or a done callback. */
 void lcm_registry_free(struct lcm_registry *r);
 LCM_DEFINE_AUTO(lcm_registry)
 
@@ -39,7 +39,7 @@ enum lcm_fetch_kind {
 };
 
 enum lcm_fetch_prio {
-	LCM_PRIO_DEMAND, /* starts at once */
+	LCM_PRIO_DEMAND, /* starts at once (up to 256 of one host; the memory of more has no bound) */
 	LCM_PRIO_BACKGROUND, /* waits for a free connection */
 };
 
@@ -51,6 +51,8 @@ struct lcm_fetch_result {
 	uint32_t tries;
 	const char *content_type; /* borrowed during the callback; may be NULL */
 	struct lcm_digest digest; /* manifests: sha256 of the body (equals the requested one) */
+	const void *body; /* manifests that were asked for without a sink: the whole body, borrowed during the callback; else NULL */
+	size_t body_len; /* bytes */
 };
 
 /**
@@ -68,7 +70,7 @@ struct lcm_fetch_req {
 	struct lcm_digest digest; /* blobs; manifests: used when not zero, instead of ref's tag or digest */
 	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the reply */
 	uint64_t off, len; /* blobs: the range; off + len <= size, len >= 1 */
-	lcm_fetch_sink_fn sink; /* manifests: may be NULL, body is then in lcm_fetch_done */
+	lcm_fetch_sink_fn sink; /* manifests: may be NULL, body is then in the result */
 	lcm_fetch_done_fn done; /* exactly once, after the last sink call */
 	void *arg;
 };
@@ -78,7 +80,9 @@ struct lcm_fetch_req {
  *
  * A retry goes on at the first byte the sink has not taken (a range request from there), so the sink never sees a byte twice.
  * A 200 answer to a range: when off is 0 and len == size it is what was asked; otherwise the bytes before @off are skipped
- * unseen if that costs at most 1 MiB, else -EPROTO "registry does not serve ranges".
+ * unseen if that costs at most 1 MiB, else -EPROTO "registry does not serve ranges". A whole blob that is gone on with
+ * after a broken connection may skip any number of bytes: such a registry leaves no other way.
+ * Sinks may call lcm_fetch_start(), _cancel(), _pause() and _resume() for any fetch.
  * Manifests are at most LCM_MANIFEST_MAX, are given to the sink only whole and after the digest was checked.
  * Return: 0 and an id; -EINVAL; -ENOMEM; -ESHUTDOWN.
  */

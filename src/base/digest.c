@@ -21,7 +21,7 @@ int lcm_digest_parse(const char *s, size_t len, struct lcm_digest *ret)
 {
 	static const char prefix[] = "sha256:";
 	const size_t plen = sizeof(prefix) - 1;
-	const uint8_t *p = (const uint8_t *)s + plen;
+	const uint8_t *p;
 	uint8_t ok = HEX_OK;
 	struct lcm_digest d;
 
@@ -29,6 +29,7 @@ int lcm_digest_parse(const char *s, size_t len, struct lcm_digest *ret)
 		return memchr(s, ':', len) ? -ENOTSUP : -EINVAL;
 	if (len != plen + 64)
 		return -EINVAL;
+	p = (const uint8_t *)s + plen;
 	for (size_t i = 0; i < 32; i++) {
 		uint8_t hi = hex_values[p[2 * i]], lo = hex_values[p[2 * i + 1]];
 

@@ -16,6 +16,8 @@
 /* One million files is the largest layer the project promises to take. */
 #define LCM_TOC_ENTRIES_MAX (4U << 20)
 #define LCM_TOC_CHUNKS_MAX (16U << 20)
+/* Entries of all layers of an image together: merging keeps some 50 bytes each in memory. */
+#define LCM_META_ENTRIES_MAX (16U << 20)
 /* overlayfs: OVL_MAX_STACK is 500; registries rarely allow more than 127. */
 #define LCM_LAYERS_MAX 500
 /* PATH_MAX less the "/<layer>/" that goes before it in a redirect. */

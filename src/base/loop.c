@@ -85,12 +85,17 @@ static void reap_dead(struct lcm_loop *l)
 	}
 }
 
+void lcm_loop_drain(struct lcm_loop *l)
+{
+	while (l->head)
+		run_mailbox(l);
+}
+
 void lcm_loop_free(struct lcm_loop *l)
 {
 	if (!l)
 		return;
-	while (l->head)
-		run_mailbox(l);
+	lcm_loop_drain(l);
 	reap_dead(l);
 	lcm_closep(&l->epfd);
 	lcm_closep(&l->wake);

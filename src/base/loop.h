@@ -25,6 +25,8 @@ LCM_MUST_USE int lcm_loop_new(struct lcm_loop **ret);
 void lcm_loop_free(struct lcm_loop *l);
 /** lcm_loop_run - until lcm_loop_stop(). Return: 0, -errno of epoll. */
 LCM_MUST_USE int lcm_loop_run(struct lcm_loop *l);
+/** lcm_loop_drain - run what is in the mailbox, and what that posts, without waiting. */
+void lcm_loop_drain(struct lcm_loop *l) LCM_ON(loop);
 /** lcm_loop_stop - leave lcm_loop_run() after the current callbacks. Thread: any. */
 void lcm_loop_stop(struct lcm_loop *l);
 

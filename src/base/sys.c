@@ -90,6 +90,13 @@ int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 	return (int)SYS(syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
 }
 
+int lcm_sys_open_in_root(int rootfd, const char *path, int flags)
+{
+	struct open_how how = { .flags = (uint64_t)(uint32_t)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+
+	return (int)SYS(syscall(SYS_openat2, rootfd, path, &how, sizeof(how)));
+}
+
 int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode)
 {
 	return (int)SYS(mkdirat(dirfd, path, mode));

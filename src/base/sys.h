@@ -22,6 +22,8 @@ long lcm_errno(long r);
 LCM_MUST_USE int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode);
 /** lcm_sys_open_beneath - openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. */
 LCM_MUST_USE int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+/** lcm_sys_open_in_root - openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: links are followed inside @rootfd. */
+LCM_MUST_USE int lcm_sys_open_in_root(int rootfd, const char *path, int flags);
 LCM_MUST_USE int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode);
 LCM_MUST_USE int lcm_sys_unlinkat(int dirfd, const char *path, int flags);
 LCM_MUST_USE int lcm_sys_renameat(int odir, const char *old, int ndir, const char *new);

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry/auth.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include "image/challenge.h"
+#include "image/content_range.h"
+#include "image/token.h"
+#include "registry/creds.h"
+#include "registry/origin.h"
+#include "registry/retry.h"
+#include "src/base/log.h"
+#include "src/base/sys.h"
+
+#define SECOND 1000000000ULL
+#define FIELD_MAX (LCM_TOKEN_LEN_MAX + 64)
+#define WHERE_MAX 1024
+#define BUFFER_BYTES 16384
+
+TAILQ_HEAD(wait_list, lcm_auth_wait);
+
+struct lcm_auth {
+	struct lcm_auth_env *env; /* borrowed */
+	char *host, *repo; /* owned */
+	struct lcm_challenge *bearer; /* owned; how to get a token; NULL: not known */
+	char *field; /* owned secret; NULL: send without */
+	bool basic; /* field has user name and password */
+	uint64_t expires_ns; /* of the token */
+	uint64_t generation;
+	bool pending; /* a token request is under way */
+	uint32_t tries; /* of it */
+	struct lcm_http http;
+	struct lcm_timer *again; /* owned; the pause before another try */
+	struct lcm_buf body; /* secret; the token service's reply */
+	struct wait_list waiting;
+};
+
+static void wipe(char **s)
+{
+	if (*s)
+		OPENSSL_cleanse(*s, strlen(*s));
+	free(*s);
+	*s = NULL;
+}
+
+static void wipe_buf(struct lcm_buf *b)
+{
+	if (b->data)
+		OPENSSL_cleanse(b->data, b->cap);
+	lcm_buf_fini(b);
+}
+
+static void set_field(struct lcm_auth *a, char *field, bool basic)
+{
+	wipe(&a->field);
+	a->field = field;
+	a->basic = basic;
+	a->generation++;
+}
+
+/* RFC 7617: base64(user-id ":" password). */
+static int basic_field(const struct lcm_credentials *c, char **ret)
+{
+	struct lcm_buf plain = LCM_BUF(FIELD_MAX / 2);
+	struct lcm_buf out = LCM_BUF(FIELD_MAX);
+	int r;
+
+	/* Reserved at once: growing would leave copies behind. */
+	r = lcm_buf_reserve(&plain, strlen(c->username) + strlen(c->password) + 1);
+	if (r == 0)
+		r = lcm_buf_printf(&plain, "%s:%s", c->username, c->password);
+	if (r == 0)
+		r = lcm_buf_reserve(&out, 32 + (plain.len + 2) / 3 * 4);
+	if (r == 0)
+		r = lcm_buf_printf(&out, "Authorization: Basic ");
+	if (r == 0) {
+		out.len += (size_t)EVP_EncodeBlock((unsigned char *)out.data + out.len, (unsigned char *)plain.data,
+						   (int)plain.len);
+		*ret = lcm_buf_steal(&out);
+	}
+	wipe_buf(&plain);
+	wipe_buf(&out);
+	return r;
+}
+
+static void wake_all(struct lcm_auth *a, int r, const struct lcm_err *err)
+{
+	struct wait_list list;
+
+	TAILQ_INIT(&list);
+	TAILQ_CONCAT(&list, &a->waiting, link);
+	while (!TAILQ_EMPTY(&list)) {
+		struct lcm_auth_wait *w = TAILQ_FIRST(&list);
+
+		TAILQ_REMOVE(&list, w, link);
+		w->queued = false;
+		w->fn(w->arg, r, err);
+	}
+}
+
+static void token_failed(struct lcm_auth *a, int r, const struct lcm_err *err)
+{
+	a->pending = false;
+	wake_all(a, r, err);
+}
+
+static int realm_check(const struct lcm_auth *a, struct lcm_err *err)
+{
+	struct lcm_origin o;
+	int r;
+
+	if (lcm_origin_parse(a->bearer->realm, &o) < 0)
+		return lcm_err_set(err, -EPROTO, "registry %s names a token service that is not a URL", a->host);
+	r = lcm_origin_check_plain(&o, a->env->insecure_hosts, err);
+	return r < 0 ? lcm_err_prefix(err, r, "token service of %s", a->host) : 0;
+}
+
+static int add_param(struct lcm_buf *b, const char *name, const char *value)
+{
+	char *esc;
+	int r;
+
+	if (!value[0])
+		return 0;
+	esc = curl_easy_escape(NULL, value, (int)strlen(value));
+	if (!esc)
+		return -ENOMEM;
+	r = lcm_buf_printf(b, "%s%s=%s", b->len ? "&" : "", name, esc);
+	OPENSSL_cleanse(esc, strlen(esc));
+	curl_free(esc);
+	return r;
+}
+
+/* What both ways of asking name: the service and the scope. */
+static int add_common(struct lcm_auth *a, struct lcm_buf *b)
+{
+	char scope[512];
+	int r = add_param(b, "service", a->bearer->service);
+
+	(void)snprintf(scope, sizeof(scope), "repository:%s:pull", a->repo);
+	return r ? r : add_param(b, "scope", a->bearer->scope[0] ? a->bearer->scope : scope);
+}
+
+static int token_send(struct lcm_auth *a, const char *url, const char *field, const char *form)
+{
+	const char *fields[] = { "Accept: application/json", field, NULL };
+	struct lcm_origin o = { 0 };
+
+	lcm_ignore(lcm_origin_parse(url, &o));
+	a->body.len = 0;
+	return lcm_http_start(&a->http, &(struct lcm_http_req){ .url = url,
+								.fields = fields,
+								.form = form,
+								.pool = LCM_MULTI_DEMAND,
+								.buffer = BUFFER_BYTES,
+								.direct = lcm_origin_is_loopback(&o),
+								.fresh = a->http.stalled });
+}
+
+/* "GET realm?service=...&scope=...", with Basic when there are credentials. */
+static int token_get(struct lcm_auth *a, const struct lcm_credentials *c)
+{
+	struct lcm_buf query = LCM_BUF(LCM_URL_MAX);
+	struct lcm_buf url = LCM_BUF(LCM_URL_MAX);
+	char *field = NULL;
+	int r = add_common(a, &query);
+
+	if (r == 0)
+		r = lcm_buf_printf(&url, "%s%s%s", a->bearer->realm, strchr(a->bearer->realm, '?') ? "&" : "?",
+				   lcm_buf_str(&query));
+	if (r == 0 && c)
+		r = basic_field(c, &field);
+	if (r == 0)
+		r = token_send(a, lcm_buf_str(&url), field, NULL);
+	wipe(&field);
+	lcm_buf_fini(&query);
+	lcm_buf_fini(&url);
+	return r;
+}
+
+/* OAuth2: "POST realm" with the identity token as refresh token. */
+static int token_post(struct lcm_auth *a, const struct lcm_credentials *c)
+{
+	struct lcm_buf form = LCM_BUF(2 * FIELD_MAX);
+	int r = lcm_buf_reserve(&form, FIELD_MAX);
+
+	if (r == 0)
+		r = lcm_buf_printf(&form, "grant_type=refresh_token&client_id=locum");
+	if (r == 0)
+		r = add_common(a, &form);
+	if (r == 0)
+		r = add_param(&form, "refresh_token", c->identity_token);
+	if (r == 0)
+		r = token_send(a, a->bearer->realm, NULL, lcm_buf_str(&form));
+	wipe_buf(&form);
+	return r;
+}
+
+static int token_request(struct lcm_auth *a, struct lcm_err *err)
+{
+	lcm_auto(lcm_credentials) c = NULL;
+	struct lcm_buf where = LCM_BUF(WHERE_MAX);
+	int r;
+
+	a->tries++;
+	r = realm_check(a, err);
+	if (r == 0)
+		r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, err);
+	lcm_buf_fini(&where);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = c && c->identity_token[0] ? token_post(a, c) : token_get(a, c);
+	if (r == -EFBIG)
+		return lcm_err_set(err, -EPROTO, "challenge or credentials of %s are too long", a->host);
+	return r < 0 ? lcm_err_set(err, r, "asking the token service of %s: %s", a->host, lcm_err_text(NULL, r)) : 0;
+}
+
+static void on_again(void *arg)
+{
+	struct lcm_auth *a = arg;
+	struct lcm_err err = { 0 };
+	int r = token_request(a, &err);
+
+	if (r < 0)
+		token_failed(a, r, &err);
+}
+
+/* Begin a token request unless one is under way, and wait for it. */
+static int token_wait(struct lcm_auth *a, struct lcm_auth_wait *w)
+{
+	if (!a->pending) {
+		a->pending = true;
+		a->tries = 0;
+		lcm_timer_set(a->again, 0);
+	}
+	w->queued = true;
+	TAILQ_INSERT_TAIL(&a->waiting, w, link);
+	return 1;
+}
+
+static int on_body(void *arg, const void *p, size_t len)
+{
+	struct lcm_auth *a = arg;
+
+	return lcm_buf_add(&a->body, p, len);
+}
+
+static bool try_again(struct lcm_auth *a, bool transient, int64_t after_s)
+{
+	if (!transient || a->tries > a->env->retries)
+		return false;
+	a->env->retried++;
+	lcm_timer_set(a->again,
+		      lcm_retry_delay_ms(a->tries, a->env->backoff_ms, lcm_now_ns() >> 6, after_s) * 1000000);
+	return true;
+}
+
+static int take_token(struct lcm_auth *a, struct lcm_err *err)
+{
+	lcm_auto(lcm_token) t = NULL;
+	struct lcm_buf field = LCM_BUF(FIELD_MAX);
+	int r = lcm_token_parse(lcm_buf_str(&a->body), a->body.len, &t, err);
+
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
+		return lcm_err_prefix(err, -EPROTO, "token service of %s", a->host);
+	r = lcm_buf_reserve(&field, strlen(t->value) + 64);
+	if (r == 0)
+		r = lcm_buf_printf(&field, "Authorization: Bearer %s", t->value);
+	if (r < 0)
+		return r;
+	set_field(a, lcm_buf_steal(&field), false);
+	/* A tenth early: the clock of the service started before the reply came. */
+	a->expires_ns = lcm_now_ns() + t->expires_in_s * (SECOND - SECOND / 10);
+	a->env->tokens++;
+	lcm_debug("registry=%s repo=%s token for %us", a->host, a->repo, t->expires_in_s);
+	return 0;
+}
+
+static int64_t retry_after(const struct lcm_http *h)
+{
+	const char *f = lcm_http_field(h, "Retry-After", 0);
+	uint32_t s;
+
+	if (!f || lcm_retry_after_parse(f, strlen(f), (int64_t)(lcm_realtime_ns() / SECOND), &s) < 0)
+		return -1;
+	return s;
+}
+
+static int token_status(struct lcm_auth *a, long status, struct lcm_err *err)
+{
+	char realm[256];
+
+	(void)lcm_log_redact(a->bearer->realm, realm, sizeof(realm));
+	/* RFC 6749 s. 5.2: a refused grant is a 400. */
+	if (status == 400 || status == 401 || status == 403) {
+		lcm_auth_refused(a, status, err);
+		return lcm_err_prefix(err, -EACCES, "token service %s", realm);
+	}
+	return lcm_err_set(err, lcm_retry_status(status) ? -EHOSTUNREACH : -EPROTO,
+			   "token service %s of %s answered with status %ld", realm, a->host, status);
+}
+
+static void on_done(void *arg, CURLcode code)
+{
+	struct lcm_auth *a = arg;
+	struct lcm_err err = { 0 };
+	struct lcm_origin o = { 0 };
+	char peer[LCM_ORIGIN_STR_MAX];
+	long status = lcm_http_status(&a->http);
+	int r;
+
+	if (code == CURLE_OK && status == 200) {
+		r = take_token(a, &err);
+	} else if (code == CURLE_OK) {
+		if (try_again(a, lcm_retry_status(status), retry_after(&a->http)))
+			return;
+		r = token_status(a, status, &err);
+	} else {
+		if (try_again(a, lcm_retry_transport(code) != LCM_TRANSPORT_FATAL, -1))
+			return;
+		lcm_ignore(lcm_origin_parse(a->bearer->realm, &o));
+		r = lcm_http_error(&a->http, code, lcm_origin_str(&o, peer, sizeof(peer)), &err);
+		r = lcm_err_prefix(&err, r, "token service of %s", a->host);
+	}
+	wipe_buf(&a->body);
+	a->pending = false;
+	wake_all(a, r, &err);
+}
+
+static const struct lcm_http_ops auth_ops = { .body = on_body, .done = on_done };
+
+struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const char *repo)
+{
+	lcm_auto(lcm_auth) a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	TAILQ_INIT(&a->waiting);
+	a->env = env;
+	a->body = LCM_BUF(LCM_TOKEN_REPLY_MAX);
+	a->host = strdup(host);
+	a->repo = strdup(repo);
+	if (!a->host || !a->repo || lcm_http_init(&a->http, env->http, &auth_ops, a) < 0 ||
+	    lcm_timer_new(env->http->loop, on_again, a, &a->again) < 0)
+		return NULL;
+	return lcm_steal(&a);
+}
+
+void lcm_auth_free(struct lcm_auth *a)
+{
+	if (!a)
+		return;
+	lcm_http_fini(&a->http);
+	lcm_timer_free(a->again);
+	wipe(&a->field);
+	wipe_buf(&a->body);
+	free(a->bearer);
+	free(a->host);
+	free(a->repo);
+	free(a);
+}
+
+bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo)
+{
+	return strcmp(a->host, host) == 0 && strcmp(a->repo, repo) == 0;
+}
+
+const char *lcm_auth_field(const struct lcm_auth *a)
+{
+	return a->field;
+}
+
+uint64_t lcm_auth_generation(const struct lcm_auth *a)
+{
+	return a->generation;
+}
+
+int lcm_auth_ready(struct lcm_auth *a, struct lcm_auth_wait *w)
+{
+	if (a->pending || (a->field && !a->basic && lcm_now_ns() >= a->expires_ns))
+		return token_wait(a, w);
+	return 0;
+}
+
+int lcm_auth_refused(struct lcm_auth *a, long status, struct lcm_err *err)
+{
+	lcm_auto(lcm_credentials) c = NULL;
+	struct lcm_buf where = LCM_BUF(WHERE_MAX);
+	int r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, NULL);
+
+	r = lcm_err_set(err, -EACCES, "%s refuses access to %s (status %ld) %s; looked in: %s", a->host, a->repo,
+			status, r == 0 ? "with these credentials" : "without credentials, log in or check the name",
+			where.len ? lcm_buf_str(&where) : "no auth file");
+	lcm_buf_fini(&where);
+	return r;
+}
+
+static int use_basic(struct lcm_auth *a, uint64_t generation, struct lcm_err *err)
+{
+	lcm_auto(lcm_credentials) c = NULL;
+	struct lcm_buf where = LCM_BUF(WHERE_MAX);
+	char *field = NULL;
+	int r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, err);
+
+	lcm_buf_fini(&where);
+	if (r == -ENOENT || (r == 0 && (!c->username[0] || (a->basic && generation == a->generation))))
+		return lcm_auth_refused(a, 401, err);
+	if (r < 0)
+		return r;
+	r = basic_field(c, &field);
+	if (r < 0)
+		return lcm_err_set(err, r, "credentials for %s: %s", a->host, lcm_err_text(NULL, r));
+	set_field(a, field, true);
+	return 0;
+}
+
+static int parse_challenges(struct lcm_auth *a, const struct lcm_http *reply, struct lcm_challenges *cs,
+			    struct lcm_err *err)
+{
+	const char *f;
+
+	for (size_t i = 0; (f = lcm_http_field(reply, "WWW-Authenticate", i)); i++) {
+		int r = lcm_challenges_add(cs, f, strlen(f), err);
+
+		if (r < 0)
+			return lcm_err_prefix(err, -EPROTO, "WWW-Authenticate of %s", a->host);
+	}
+	return 0;
+}
+
+static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_challenges *cs, struct lcm_auth_wait *w,
+		  struct lcm_err *err)
+{
+	const struct lcm_challenge *c = lcm_challenges_find(cs, LCM_AUTH_BEARER);
+
+	if (!c && lcm_challenges_find(cs, LCM_AUTH_BASIC))
+		return use_basic(a, generation, err);
+	if (!c)
+		return lcm_err_set(err, -EACCES, "registry %s answered 401 and offers neither Basic nor Bearer", a->host);
+	if (!a->bearer)
+		a->bearer = malloc(sizeof(*a->bearer));
+	if (!a->bearer)
+		return -ENOMEM;
+	*a->bearer = *c;
+	return token_wait(a, w);
+}
+
+int lcm_auth_challenged(struct lcm_auth *a, uint64_t generation, const struct lcm_http *reply, struct lcm_auth_wait *w,
+			struct lcm_err *err)
+{
+	struct lcm_challenges *cs;
+	int r;
+
+	if (a->pending)
+		return token_wait(a, w);
+	if (generation != a->generation)
+		return 0;
+	cs = calloc(1, sizeof(*cs));
+	if (!cs)
+		return -ENOMEM;
+	r = parse_challenges(a, reply, cs, err);
+	if (r == 0)
+		r = answer(a, generation, cs, w, err);
+	free(cs);
+	return r;
+}
+
+void lcm_auth_unwait(struct lcm_auth *a, struct lcm_auth_wait *w)
+{
+	if (!w->queued)
+		return;
+	TAILQ_REMOVE(&a->waiting, w, link);
+	w->queued = false;
+}

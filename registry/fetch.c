@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of one fetch. Suspension points are the states; every move goes
+ * through fetch_move() and its table.
+ *
+ *          +------------------------------+
+ *          v                              |
+ *   NEW -> AUTH -> SEND -> BODY -> DONE   |
+ *     \     ^      ^ |^     |             |
+ *      \____|______/ |+-----|--RETRY_WAIT-+
+ *           +--------+      |   ^
+ *           (401)    |      +---+ (transport, 429, 5xx)
+ *                    +----------+
+ *   any but DONE -> FAILED
+ */
+#include "registry/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "registry/retry.h"
+#include "src/base/limits.h"
+#include "src/base/log.h"
+#include "src/base/sys.h"
+
+#define EDGE(state) (1U << LCM_FETCH_##state)
+
+static const struct {
+	const char *name;
+	uint32_t next; /* states that may follow */
+} states[LCM_FETCH_STATE_MAX] = {
+	[LCM_FETCH_NEW] = { "new", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
+	[LCM_FETCH_AUTH] = { "auth", EDGE(SEND) | EDGE(FAILED) },
+	[LCM_FETCH_SEND] = { "send", EDGE(SEND) | EDGE(AUTH) | EDGE(BODY) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
+	[LCM_FETCH_BODY] = { "body", EDGE(DONE) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
+	[LCM_FETCH_RETRY_WAIT] = { "retry-wait", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
+	[LCM_FETCH_DONE] = { "done", 0 },
+	[LCM_FETCH_FAILED] = { "failed", 0 },
+};
+
+#define MANIFEST_TYPES                                                                                                 \
+	"Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "               \
+	"application/vnd.docker.distribution.manifest.list.v2+json, "                                                  \
+	"application/vnd.docker.distribution.manifest.v2+json"
+
+/* Receive buffers: one pipe's worth for background, little for the many demand ranges. */
+#define BUFFER_BACKGROUND (512U << 10)
+#define BUFFER_DEMAND (64U << 10)
+#define MS 1000000ULL
+
+static void chain_start(struct lcm_fetch *f);
+
+bool lcm_fetch_edge(enum lcm_fetch_state from, enum lcm_fetch_state to)
+{
+	return (states[from].next & (1U << to)) != 0;
+}
+
+static bool fetch_move(struct lcm_fetch *f, enum lcm_fetch_state to)
+{
+	if (!lcm_fetch_edge(f->state, to)) {
+		lcm_debug("fetch=%" PRIu64 " has no way from %s to %s", f->id, states[f->state].name, states[to].name);
+		return false;
+	}
+	lcm_debug("fetch=%" PRIu64 " %s -> %s", f->id, states[f->state].name, states[to].name);
+	f->state = to;
+	return true;
+}
+
+void lcm_fetch_end(struct lcm_fetch *f, int code)
+{
+	struct lcm_fetch_result res;
+
+	if (f->cancel && code != -ESHUTDOWN)
+		code = lcm_err_set(&f->err, -ECANCELED, "cancelled");
+	res = (struct lcm_fetch_result){ .status = code, .err = f->err, .bytes = f->bytes, .tries = f->tries };
+	if (!fetch_move(f, code ? LCM_FETCH_FAILED : LCM_FETCH_DONE) && !code)
+		res.status = -EIO;
+	lcm_http_stop(&f->http);
+	lcm_auth_unwait(f->auth, &f->wait);
+	if (f->http.stalled || code)
+		lcm_debug("fetch=%" PRIu64 " status=%d %s", f->id, code, f->err.msg);
+	if (res.status == 0) {
+		res.err = (struct lcm_err){ 0 };
+		res.content_type = lcm_http_field(&f->http, "Content-Type", 0);
+		res.digest = f->digest;
+		if (f->kind == LCM_FETCH_MANIFEST && !f->sink) {
+			res.body = f->body.data;
+			res.body_len = f->body.len;
+		}
+	}
+	lcm_fetch_unlink(f);
+	f->done(f->arg, &res);
+	lcm_fetch_free(f);
+}
+
+/* "URL: what happened"; the URL is the one that was asked last. */
+static void fetch_fail(struct lcm_fetch *f, int code)
+{
+	struct lcm_buf b = LCM_BUF(2 * LCM_URL_MAX);
+	char url[240];
+
+	if (!f->url)
+		lcm_ignore(lcm_fetch_url(f, &b));
+	(void)lcm_log_redact(f->url ? f->url : lcm_buf_str(&b), url, sizeof(url));
+	lcm_buf_fini(&b);
+	if (f->fails)
+		lcm_err_prefix(&f->err, code, "%s (%u tries)", url, f->tries);
+	else
+		lcm_err_prefix(&f->err, code, "%s", url);
+	lcm_fetch_end(f, code);
+}
+
+static void fail_text(struct lcm_fetch *f, int code, const char *text)
+{
+	lcm_err_set(&f->err, code, "%s", text);
+	fetch_fail(f, code);
+}
+
+/* ---- sending ---- */
+
+static int add_fields(struct lcm_fetch *f, const char **fields, size_t n, char *range, size_t cap)
+{
+	const char *auth = f->away ? NULL : lcm_auth_field(f->auth);
+
+	fields[n++] = "Accept-Encoding: identity";
+	if (f->kind == LCM_FETCH_MANIFEST)
+		fields[n++] = MANIFEST_TYPES;
+	f->ranged = f->kind == LCM_FETCH_BLOB && (f->off + f->pos > 0 || f->len < f->size);
+	if (f->ranged) {
+		(void)snprintf(range, cap, "Range: bytes=%" PRIu64 "-%" PRIu64, f->off + f->pos, f->off + f->len - 1);
+		fields[n++] = range;
+	}
+	if (auth)
+		fields[n++] = auth;
+	f->generation = lcm_auth_generation(f->auth);
+	return (int)n;
+}
+
+static int exchange_start(struct lcm_fetch *f, const char *url)
+{
+	const char *fields[6] = { NULL };
+	bool demand = f->prio == LCM_PRIO_DEMAND;
+	struct lcm_origin o;
+	char range[64];
+	int r = lcm_origin_parse(url, &o);
+
+	if (r < 0)
+		return r;
+	fields[add_fields(f, fields, 0, range, sizeof(range))] = NULL;
+	return lcm_http_start(&f->http, &(struct lcm_http_req){
+						.url = url,
+						.fields = fields,
+						.pool = demand ? LCM_MULTI_DEMAND : LCM_MULTI_BACKGROUND,
+						.buffer = demand ? BUFFER_DEMAND : BUFFER_BACKGROUND,
+						.direct = lcm_origin_is_loopback(&o),
+						.fresh = f->http.stalled });
+}
+
+static void fetch_send(struct lcm_fetch *f)
+{
+	struct lcm_buf b = LCM_BUF(LCM_URL_MAX);
+	int r = f->url ? 0 : lcm_fetch_url(f, &b);
+
+	f->verdict = LCM_VERDICT_NONE;
+	f->plan = (struct lcm_plan){ 0 };
+	f->complete = false;
+	f->try_bytes = 0;
+	f->drained = 0;
+	f->body.len = 0;
+	f->err = (struct lcm_err){ 0 };
+	if (!fetch_move(f, LCM_FETCH_SEND))
+		r = -EIO;
+	if (r == 0)
+		r = exchange_start(f, f->url ? f->url : lcm_buf_str(&b));
+	lcm_buf_fini(&b);
+	if (r < 0)
+		fail_text(f, r, r == -EINVAL ? "not a URL that can be asked; check the registry's name" :
+						lcm_err_text(NULL, r));
+}
+
+static void on_auth(void *arg, int r, const struct lcm_err *err)
+{
+	struct lcm_fetch *f = arg;
+
+	if (r == 0) {
+		fetch_send(f);
+		return;
+	}
+	f->err = *err;
+	fetch_fail(f, r);
+}
+
+/* Wait for a token when lcm_auth_*() said so (1), go on (0), or end. */
+static void after_auth(struct lcm_fetch *f, int r)
+{
+	if (r == 0)
+		fetch_send(f);
+	else if (r < 0)
+		fetch_fail(f, r);
+	else if (!fetch_move(f, LCM_FETCH_AUTH))
+		fail_text(f, -EIO, "cannot wait for a token now");
+}
+
+/* From the registry's URL on, or from where it led to a moment ago. */
+static void chain_start(struct lcm_fetch *f)
+{
+	const char *kept = NULL;
+
+	free(lcm_steal(&f->url));
+	f->hops = 0;
+	f->away = f->cached = false;
+	f->tls = f->host->tls;
+	if (f->kind == LCM_FETCH_BLOB && !f->no_cache)
+		kept = lcm_location_get(&f->host->locations, f->ref.repo, &f->digest, lcm_now_ns());
+	if (kept)
+		f->url = strdup(kept);
+	if (f->url) {
+		f->away = f->cached = true;
+		fetch_send(f);
+		return;
+	}
+	after_auth(f, lcm_auth_ready(f->auth, &f->wait));
+}
+
+static void try_start(struct lcm_fetch *f)
+{
+	f->tries++;
+	f->challenges = f->backs = 0;
+	f->flipped = false;
+	chain_start(f);
+}
+
+void lcm_fetch_begin(struct lcm_fetch *f)
+{
+	try_start(f);
+}
+
+static void on_again(void *arg)
+{
+	try_start(arg);
+}
+
+/* ---- the body ---- */
+
+static int body_stop(struct lcm_fetch *f, int code)
+{
+	f->verdict = LCM_VERDICT_FAIL;
+	f->code = code;
+	return -1;
+}
+
+static int take_blob(struct lcm_fetch *f, const uint8_t *p, size_t len)
+{
+	size_t skip = (size_t)LCM_MIN(f->plan.skip, (uint64_t)len);
+	size_t n = (size_t)LCM_MIN(f->plan.take, (uint64_t)(len - skip));
+	int r = 0;
+
+	if (skip + n < len && f->plan.exact)
+		return body_stop(f, lcm_err_set(&f->err, -EPROTO,
+						"the body is longer than the %" PRIu64 " bytes asked for", f->len));
+	if (n && f->hold)
+		return 1;
+	if (n)
+		r = f->sink(f->arg, f->off + f->pos, p + skip, n);
+	if (r > 0)
+		return 1;
+	if (r < 0)
+		return body_stop(f, lcm_err_set(&f->err, r, "the receiver stopped: %s", lcm_err_text(NULL, r)));
+	f->plan.skip -= skip;
+	f->plan.take -= n;
+	f->pos += n;
+	f->try_bytes += n;
+	f->bytes += len;
+	f->reg->stats.bytes += len;
+	f->complete = f->pos == f->len;
+	return f->complete && !f->plan.exact ? -1 : 0;
+}
+
+static int take_manifest(struct lcm_fetch *f, const void *p, size_t len)
+{
+	int r = lcm_buf_add(&f->body, p, len);
+
+	if (r < 0)
+		return body_stop(f, lcm_err_set(&f->err, r, "manifest of over %u bytes: %s", LCM_MANIFEST_MAX,
+						lcm_err_text(NULL, r)));
+	f->bytes += len;
+	f->reg->stats.bytes += len;
+	return 0;
+}
+
+static void head_judge(struct lcm_fetch *f)
+{
+	lcm_fetch_judge(f);
+	if (f->verdict != LCM_VERDICT_BODY)
+		return;
+	if (!fetch_move(f, LCM_FETCH_BODY))
+		body_stop(f, -EIO);
+	else if (f->kind == LCM_FETCH_BLOB && f->url && f->away && !f->cached)
+		lcm_location_put(&f->host->locations, f->ref.repo, &f->digest, f->url, lcm_now_ns());
+}
+
+/* Inside libcurl. */
+static int on_body(void *arg, const void *p, size_t len)
+{
+	struct lcm_fetch *f = arg;
+
+	if (f->cancel)
+		return body_stop(f, -ECANCELED);
+	if (f->verdict == LCM_VERDICT_NONE)
+		head_judge(f);
+	if (f->verdict == LCM_VERDICT_BODY)
+		return f->kind == LCM_FETCH_BLOB ? take_blob(f, p, len) : take_manifest(f, p, len);
+	if (f->verdict == LCM_VERDICT_FAIL)
+		return -1;
+	f->drained += len;
+	return f->drained > LCM_HTTP_DRAIN_MAX ? -1 : 0;
+}
+
+/* ---- the end of an exchange ---- */
+
+static uint64_t next_random(struct lcm_registry *r)
+{
+	/* xorshift64*, enough to spread retries. */
+	r->rnd ^= r->rnd >> 12;
+	r->rnd ^= r->rnd << 25;
+	r->rnd ^= r->rnd >> 27;
+	return (r->rnd * 2685821657736338717ULL) >> 8;
+}
+
+static void forget_location(struct lcm_fetch *f)
+{
+	lcm_location_drop(&f->host->locations, f->ref.repo, &f->digest);
+	f->no_cache = true;
+}
+
+/* f->code and f->err say why. @max: tries after the first. */
+static void fetch_retry(struct lcm_fetch *f, uint32_t max)
+{
+	uint64_t ms;
+
+	if (f->try_bytes >= LCM_RETRY_PROGRESS_BYTES)
+		f->fails = 0;
+	if (f->url)
+		forget_location(f);
+	if (f->fails >= max) {
+		fetch_fail(f, f->code);
+		return;
+	}
+	f->fails++;
+	f->reg->stats.retries++;
+	ms = lcm_retry_delay_ms(f->fails, f->reg->backoff_ms, next_random(f->reg), f->after_s);
+	lcm_debug("fetch=%" PRIu64 " try=%u again in %" PRIu64 " ms: %s", f->id, f->tries, ms, f->err.msg);
+	if (!fetch_move(f, LCM_FETCH_RETRY_WAIT))
+		fail_text(f, -EIO, "cannot be tried again now");
+	else
+		lcm_timer_set(f->again, ms * MS);
+}
+
+/*
+ * A host that may be either: loopback is asked in plain http first, a listed
+ * one with TLS first. Until one of them answered, a try may use both.
+ */
+static bool other_scheme(struct lcm_fetch *f, bool evidence)
+{
+	if (f->url || f->host->answered || !f->host->may_plain || f->flipped || !evidence)
+		return false;
+	f->flipped = true;
+	if (f->host->tls == f->tls)
+		f->host->tls = !f->tls;
+	return true;
+}
+
+static void transport_failed(struct lcm_fetch *f, CURLcode code)
+{
+	enum lcm_transport class = lcm_retry_transport(code);
+	struct lcm_buf b = LCM_BUF(LCM_URL_MAX);
+	struct lcm_origin o = { 0 };
+	char peer[LCM_ORIGIN_STR_MAX];
+
+	if (other_scheme(f, f->tls && (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_COULDNT_CONNECT))) {
+		chain_start(f);
+		return;
+	}
+	if (!f->url)
+		lcm_ignore(lcm_fetch_url(f, &b));
+	lcm_ignore(lcm_origin_parse(f->url ? f->url : lcm_buf_str(&b), &o));
+	lcm_buf_fini(&b);
+	f->code = lcm_http_error(&f->http, code, lcm_origin_str(&o, peer, sizeof(peer)), &f->err);
+	f->after_s = -1;
+	if (f->cached && !f->try_bytes) {
+		forget_location(f);
+		chain_start(f);
+	} else if (class == LCM_TRANSPORT_FATAL || f->http.head_too_big) {
+		fetch_fail(f, f->code);
+	} else {
+		fetch_retry(f, class == LCM_TRANSPORT_UNLIKELY ? LCM_MIN(f->reg->retries, LCM_RETRY_UNLIKELY_MAX) :
+							     f->reg->retries);
+	}
+}
+
+static void fetch_redirect(struct lcm_fetch *f)
+{
+	const char *location = lcm_http_field(&f->http, "Location", 0);
+	struct lcm_buf b = LCM_BUF(LCM_URL_MAX);
+	struct lcm_origin from, to;
+	char *url = NULL;
+	int r = f->url ? 0 : lcm_fetch_url(f, &b);
+	const char *base = f->url ? f->url : lcm_buf_str(&b);
+
+	if (++f->hops > LCM_REDIRECTS_MAX)
+		r = lcm_err_set(&f->err, -EPROTO, "more than %u redirects; the registry's storage is misconfigured",
+				LCM_REDIRECTS_MAX);
+	else if (r == 0 && !location)
+		r = lcm_err_set(&f->err, -EPROTO, "redirected without a Location");
+	if (r == 0)
+		r = lcm_origin_redirect(base, location, f->reg->auth.insecure_hosts, &url, &f->err);
+	if (r == 0 && (lcm_origin_parse(base, &from) < 0 || lcm_origin_parse(url, &to) < 0))
+		r = -EPROTO;
+	lcm_buf_fini(&b);
+	if (r < 0) {
+		free(url);
+		fetch_fail(f, r);
+		return;
+	}
+	/* Once away, always away: a foreign host cannot send credentials to a path of its choice. */
+	f->away = f->away || !lcm_origin_equal(&from, &to);
+	f->cached = false;
+	free(f->url);
+	f->url = url;
+	fetch_send(f);
+}
+
+static void fetch_authenticate(struct lcm_fetch *f)
+{
+	bool current = f->generation == lcm_auth_generation(f->auth);
+
+	if (current && f->challenges++) {
+		lcm_auth_refused(f->auth, 401, &f->err);
+		fetch_fail(f, -EACCES);
+		return;
+	}
+	after_auth(f, lcm_auth_challenged(f->auth, f->generation, &f->http, &f->wait, &f->err));
+}
+
+static void fetch_back(struct lcm_fetch *f)
+{
+	if (!f->cached && f->backs++) {
+		fail_text(f, -EACCES, "the host that the registry redirects to refuses access");
+		return;
+	}
+	forget_location(f);
+	chain_start(f);
+}
+
+/* The whole manifest is here. */
+static void manifest_deliver(struct lcm_fetch *f)
+{
+	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
+	struct lcm_digest d;
+	int r = lcm_digest_of(lcm_buf_str(&f->body), f->body.len, &d);
+
+	if (r == 0 && !lcm_digest_is_zero(&f->digest) && !lcm_digest_equal(&d, &f->digest))
+		r = lcm_err_set(&f->err, -EBADMSG,
+				"the manifest has digest %s, wanted was %s; the registry's copy is damaged",
+				lcm_digest_str(&d, got), lcm_digest_str(&f->digest, want));
+	if (r == 0 && f->sink && f->hold)
+		r = LCM_FETCH_PAUSE;
+	else if (r == 0 && f->sink)
+		r = f->sink(f->arg, 0, lcm_buf_str(&f->body), f->body.len);
+	f->complete = true;
+	if (r > 0)
+		return; /* lcm_fetch_resume() brings it here again */
+	if (r < 0) {
+		fetch_fail(f, r);
+		return;
+	}
+	f->digest = d;
+	lcm_fetch_end(f, 0);
+}
+
+static void body_ended(struct lcm_fetch *f, CURLcode code)
+{
+	if (f->kind == LCM_FETCH_MANIFEST && code == CURLE_OK)
+		manifest_deliver(f);
+	else if (f->kind == LCM_FETCH_BLOB && f->complete)
+		lcm_fetch_end(f, 0);
+	else
+		transport_failed(f, code == CURLE_OK ? CURLE_PARTIAL_FILE : code);
+}
+
+static void on_done(void *arg, CURLcode code)
+{
+	struct lcm_fetch *f = arg;
+
+	if (f->verdict == LCM_VERDICT_NONE && f->http.head_done && !f->http.head_too_big)
+		head_judge(f);
+	switch (f->verdict) {
+	case LCM_VERDICT_NONE:
+		transport_failed(f, code);
+		return;
+	case LCM_VERDICT_BODY:
+		body_ended(f, code);
+		return;
+	case LCM_VERDICT_REDIRECT:
+		fetch_redirect(f);
+		return;
+	case LCM_VERDICT_AUTH:
+		fetch_authenticate(f);
+		return;
+	case LCM_VERDICT_BACK:
+		fetch_back(f);
+		return;
+	case LCM_VERDICT_SCHEME:
+		lcm_ignore(other_scheme(f, true));
+		chain_start(f);
+		return;
+	case LCM_VERDICT_RETRY:
+		fetch_retry(f, f->reg->retries);
+		return;
+	case LCM_VERDICT_FAIL:
+		fetch_fail(f, f->code);
+		return;
+	}
+}
+
+void lcm_fetch_attend(struct lcm_fetch *f)
+{
+	if (f->cancel) {
+		lcm_fetch_end(f, -ECANCELED);
+		return;
+	}
+	if (!f->resume || f->hold)
+		return;
+	f->resume = false;
+	if (f->kind == LCM_FETCH_MANIFEST && f->complete)
+		manifest_deliver(f);
+	else
+		lcm_http_resume(&f->http);
+}
+
+/* ---- life ---- */
+
+static const struct lcm_http_ops fetch_ops = { .body = on_body, .done = on_done };
+
+int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struct lcm_fetch **ret)
+{
+	lcm_auto(lcm_fetch) f = calloc(1, sizeof(*f));
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	f->reg = r;
+	f->kind = req->kind;
+	f->prio = req->prio;
+	f->ref = *req->ref;
+	f->digest = req->digest;
+	if (f->kind == LCM_FETCH_MANIFEST && lcm_digest_is_zero(&f->digest) && f->ref.has_digest)
+		f->digest = f->ref.digest;
+	f->size = req->size;
+	f->off = req->off;
+	f->len = req->len;
+	f->sink = req->sink;
+	f->done = req->done;
+	f->arg = req->arg;
+	f->after_s = -1;
+	f->body = LCM_BUF(LCM_MANIFEST_MAX);
+	f->wait = (struct lcm_auth_wait){ .fn = on_auth, .arg = f };
+	rc = lcm_http_init(&f->http, &r->http, &fetch_ops, f);
+	if (rc == 0)
+		rc = lcm_timer_new(r->loop, on_again, f, &f->again);
+	if (rc < 0)
+		return rc;
+	*ret = lcm_steal(&f);
+	return 0;
+}
+
+void lcm_fetch_free(struct lcm_fetch *f)
+{
+	if (!f)
+		return;
+	lcm_http_fini(&f->http);
+	lcm_timer_free(f->again);
+	lcm_buf_fini(&f->body);
+	free(f->url);
+	free(f);
+}

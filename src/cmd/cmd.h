@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd.h - the verbs of the command line, one file each.
+ *
+ * Layer: cmd. Threads: called by main() on the only thread. argv[0] is the verb.
+ * Return: the exit status: 0, 1 failed (one line on stderr), 2 usage.
+ */
+#ifndef LCM_CMD_H
+#define LCM_CMD_H
+
+#include <stdio.h>
+
+#include "src/base/err.h"
+
+#define CMD_FAILED 1
+#define CMD_USAGE 2
+#define CMD_RUN_FAILED 125 /* `run`: locum itself failed; everything else is the container's status */
+
+/* The dispatch table, also the source of --help and of the check that each verb has a man page. */
+struct cmd_verb {
+	const char *name, *summary;
+	int (*main)(int argc, char **argv);
+};
+extern const struct cmd_verb cmd_verbs[]; /* ends with name NULL */
+
+/* Set by options before the verb, by LOCUM_ROOT and LOCUM_RUN, or the defaults. */
+struct cmd_globals {
+	const char *root, *run_dir;
+};
+extern struct cmd_globals cmd_globals;
+
+/** cmd_error - "locum: VERB: text" on stderr. Return: CMD_FAILED. */
+int cmd_error(const char *verb, const struct lcm_err *err, int code);
+/** cmd_usage - "locum: VERB: text; see locum VERB --help". Return: CMD_USAGE. */
+int cmd_usage(const char *verb, const char *fmt, ...) LCM_PRINTF(2, 3);
+/** cmd_number - "123", with @suffixes also "8K", "8M", "8G". Return: 0, -EINVAL. */
+LCM_MUST_USE int cmd_number(const char *s, bool suffixes, uint64_t *ret);
+/** cmd_bytes - "12.3 MB" into @out; returns it. */
+const char *cmd_bytes(double bytes, char out[24]);
+
+int cmd_daemon_main(int argc, char **argv);
+int cmd_doctor_main(int argc, char **argv);
+int cmd_drop_cache_main(int argc, char **argv);
+int cmd_images_main(int argc, char **argv);
+int cmd_mount_main(int argc, char **argv);
+int cmd_pull_main(int argc, char **argv);
+int cmd_run_main(int argc, char **argv);
+int cmd_serve_main(int argc, char **argv);
+int cmd_status_main(int argc, char **argv);
+int cmd_umount_main(int argc, char **argv);
+int cmd_wait_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <string.h>
+
+#include "src/base/log.h"
+#include "src/base/sys.h"
+#include "src/cmd/client.h"
+#include "src/cmd/cmd.h"
+#include "src/daemon/daemon.h"
+
+#define LIST_MAX 32
+
+static const char usage[] =
+	"Usage: locum [--root DIR] [--run DIR] daemon [OPTION]...\n"
+	"Run the daemon in the foreground until SIGTERM. Other verbs start one when none runs.\n"
+	"\n"
+	"      --stop                 end the running daemon; native mounts stay, lazy ones wait for the next daemon\n"
+	"      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be repeated\n"
+	"      --authfile FILE        credentials as docker and podman write them; may be repeated\n"
+	"      --ca-file FILE         PEM certificates to trust instead of the system's\n"
+	"      --big-data SIZE        data files from this size are read by range (8M; 0: never)\n"
+	"      --big-exec SIZE        the same for executables and libraries (32M; 0: never)\n"
+	"      --deadline SECONDS     a reader of a missing file gets EIO after so long (60; 0: never)\n"
+	"      --no-background        fetch only what is asked for (for measurements)\n"
+	"      --hold MS              background waits so long after a demand (50)\n"
+	"      --retries N            further tries of one transfer (5)\n"
+	"      --verbose, --debug     more log lines on stderr\n"
+	"  -h, --help                 this text\n";
+
+enum {
+	OPT_STOP = 256, OPT_INSECURE, OPT_AUTHFILE, OPT_CA, OPT_BIG_DATA, OPT_BIG_EXEC, OPT_DEADLINE, OPT_NO_BACKGROUND, OPT_HOLD, OPT_RETRIES,
+	OPT_VERBOSE, OPT_DEBUG, OPT_READY,
+};
+
+struct options {
+	struct lcm_daemon_config cfg;
+	const char *insecure[LIST_MAX + 1], *auth[LIST_MAX + 1];
+	size_t n_insecure, n_auth;
+	uint64_t ready_fd;
+	bool stop, help;
+};
+
+static int number(const char *name, const char *value, bool suffixes, uint64_t scale, uint64_t *ret)
+{
+	uint64_t n;
+
+	if (cmd_number(value, suffixes, &n) < 0 || n > UINT64_MAX / scale)
+		return cmd_usage("daemon", "--%s %s is not a number", name, value);
+	*ret = n * scale;
+	return 0;
+}
+
+static int add(const char *name, const char **list, size_t *n, const char *value)
+{
+	if (*n == LIST_MAX)
+		return cmd_usage("daemon", "--%s is given more than %d times", name, LIST_MAX);
+	list[(*n)++] = value;
+	return 0;
+}
+
+static int take(struct options *o, int c)
+{
+	uint64_t n = 0;
+	int r = 0;
+
+	switch (c) {
+	case OPT_INSECURE:
+		return add("insecure", o->insecure, &o->n_insecure, optarg);
+	case OPT_AUTHFILE:
+		return add("authfile", o->auth, &o->n_auth, optarg);
+	case OPT_CA:
+		o->cfg.registry.ca_file = optarg;
+		return 0;
+	case OPT_BIG_DATA:
+		return number("big-data", optarg, true, 1, &o->cfg.big.data_bytes);
+	case OPT_BIG_EXEC:
+		return number("big-exec", optarg, true, 1, &o->cfg.big.exec_bytes);
+	case OPT_DEADLINE:
+		return number("deadline", optarg, false, 1000000000, &o->cfg.deadline_ns);
+	case OPT_HOLD:
+		return number("hold", optarg, false, 1000000, &o->cfg.hold_ns);
+	case OPT_RETRIES:
+		r = number("retries", optarg, false, 1, &n);
+		o->cfg.registry.retries = (uint32_t)LCM_MIN(n, 100U);
+		return r;
+	case OPT_READY:
+		return number("ready-fd", optarg, false, 1, &o->ready_fd);
+	default:
+		return CMD_USAGE;
+	}
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "stop", no_argument, NULL, OPT_STOP }, { "insecure", required_argument, NULL, OPT_INSECURE },
+		{ "authfile", required_argument, NULL, OPT_AUTHFILE }, { "ca-file", required_argument, NULL, OPT_CA },
+		{ "big-data", required_argument, NULL, OPT_BIG_DATA }, { "big-exec", required_argument, NULL, OPT_BIG_EXEC },
+		{ "deadline", required_argument, NULL, OPT_DEADLINE }, { "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
+		{ "hold", required_argument, NULL, OPT_HOLD }, { "retries", required_argument, NULL, OPT_RETRIES },
+		{ "verbose", no_argument, NULL, OPT_VERBOSE }, { "debug", no_argument, NULL, OPT_DEBUG },
+		{ "ready-fd", required_argument, NULL, OPT_READY }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c, r = 0;
+
+	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == OPT_STOP)
+			o->stop = true;
+		else if (c == OPT_NO_BACKGROUND)
+			o->cfg.background = false;
+		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
+			lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
+		else if (c == 'h')
+			o->help = true;
+		else
+			r = take(o, c);
+	}
+	if (r == 0 && optind != argc)
+		r = cmd_usage("daemon", "\"%s\" is not an option", argv[optind]);
+	return r;
+}
+
+static void tell(const struct options *o, const char *text)
+{
+	if (!o->ready_fd)
+		return;
+	lcm_ignore(lcm_sys_write_full((int)o->ready_fd, text, strlen(text)));
+	(void)close((int)o->ready_fd);
+}
+
+static void on_ready(void *arg)
+{
+	tell(arg, "ok\n");
+}
+
+int cmd_daemon_main(int argc, char **argv)
+{
+	struct options o = { .stop = false };
+	struct lcm_err err = { 0 };
+	int r;
+
+	lcm_daemon_defaults(&o.cfg);
+	r = parse(argc, argv, &o);
+	if (r)
+		return r;
+	if (o.help)
+		return fputs(usage, stdout) < 0;
+	if (o.stop) {
+		r = client_call("POST", "/v1/daemon/stop", NULL, false, NULL, &err);
+		return r < 0 ? cmd_error("daemon", &err, r) : 0;
+	}
+	if (geteuid() != 0)
+		return cmd_error("daemon", &(struct lcm_err){ .code = -EPERM, .msg = "not root: mounting needs root (try sudo)" }, -EPERM);
+	o.cfg.root = cmd_globals.root;
+	o.cfg.run_dir = cmd_globals.run_dir;
+	o.cfg.registry.insecure_hosts = o.insecure;
+	o.cfg.registry.auth_files = o.n_auth ? o.auth : NULL;
+	if (o.ready_fd)
+		(void)fcntl((int)o.ready_fd, F_SETFD, FD_CLOEXEC);
+	r = lcm_daemon_run(&o.cfg, on_ready, &o, &err);
+	if (r == 0)
+		return 0;
+	tell(&o, lcm_err_text(&err, r));
+	return cmd_error("daemon", &err, r);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <limits.h>
+#include <string.h>
+
+#include "src/base/sys.h"
+#include "src/cmd/client.h"
+#include "src/cmd/cmd.h"
+#include "src/cmd/mount_options.h"
+
+static const char usage[] =
+	"Usage: locum mount [OPTION]... IMAGE DIR\n"
+	"Mount IMAGE at the empty directory DIR and return as soon as it can be used.\n"
+	"\n" MOUNT_OPTIONS_HELP
+	"      --json              print the status as JSON\n"
+	"  -h, --help              this text\n";
+
+static int check_dir(const char *dir, char out[PATH_MAX], struct lcm_err *err)
+{
+	if (!realpath(dir, out))
+		return lcm_err_set(err, (int)lcm_errno(-1), "mount point %s: %s", dir, "cannot be used");
+	return 0;
+}
+
+static int do_mount(struct mount_options *o, const char *image, const char *dir, bool json)
+{
+	struct lcm_err err = { 0 };
+	char target[PATH_MAX];
+	json_t *st = NULL;
+	int r = check_dir(dir, target, &err);
+
+	if (r == 0)
+		r = client_session(mount_options_body(o, image, target), "ready", &st, &err);
+	if (r < 0) {
+		json_decref(st);
+		return cmd_error("mount", &err, r);
+	}
+	if (json)
+		(void)json_dumpf(st, stdout, JSON_INDENT(2));
+	else
+		(void)printf("%s", json_string_value(json_object_get(st, "id")));
+	(void)printf("\n");
+	json_decref(st);
+	return 0;
+}
+
+int cmd_mount_main(int argc, char **argv)
+{
+	static const struct option longs[] = { MOUNT_OPTIONS_LONG, { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	struct mount_options o = { .pull = "" };
+	bool json = false;
+	int c, r = 0;
+
+	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return fputs(usage, stdout) < 0;
+		if (c == 'j')
+			json = true;
+		else
+			r = mount_options_take(&o, "mount", c, optarg);
+	}
+	if (r)
+		return r;
+	if (argc - optind != 2)
+		return cmd_usage("mount", "an image and a directory are needed");
+	return do_mount(&o, argv[optind], argv[optind + 1], json);
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.c - routes of the control API (doc/control-api.md):
+ *
+ *   GET    /v1/daemon              version, pid, counters
+ *   POST   /v1/daemon/stop
+ *   GET    /v1/mounts[?holders]    every session
+ *   POST   /v1/mounts              {image, target, id, ...} -> 202 and its status
+ *   GET    /v1/mounts/ID           ID may be a target, with '/' as %2F
+ *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
+ *   GET    /v1/mounts/ID/config    the image config
+ *   DELETE /v1/mounts/ID           ?lazy&remove=0|1
+ *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
+ *   GET    /v1/images              POST /v1/drop-cache {image}
+ */
+#include "config.h"
+
+#include "src/daemon/api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "src/base/log.h"
+
+#define WAIT_MS_MAX 600000
+
+void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, ...)
+{
+	char text[LCM_ERR_MSG_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	c->status = http;
+	c->reply = json_pack("{s:o s:i}", "error", json_stringn_nocheck(text, strlen(text)), "code", code);
+}
+
+static void fail(struct lcm_api_call *c, int code, const struct lcm_err *err)
+{
+	int http = code == -ENOENT ? 404 : code == -EEXIST || code == -EBUSY ? 409 : code == -EINVAL ? 400 : 500;
+
+	lcm_api_error(c, http, code, "%s", lcm_err_text(err, code));
+}
+
+static const char *str_arg(json_t *args, const char *key)
+{
+	const char *s = json_string_value(json_object_get(args, key));
+
+	return s ? s : "";
+}
+
+static bool bool_arg(json_t *args, const char *key)
+{
+	json_t *v = json_object_get(args, key);
+
+	return json_is_true(v) || (json_is_string(v) && strcmp(json_string_value(v), "1") == 0);
+}
+
+/* Numbers come as JSON numbers or, in a query, as text. */
+static int u64_arg(json_t *args, const char *key, uint64_t *ret)
+{
+	json_t *v = json_object_get(args, key);
+	const char *s = json_string_value(v);
+	unsigned long long n;
+	char extra;
+
+	if (!v)
+		return 0;
+	if (json_is_integer(v) && json_integer_value(v) >= 0) {
+		*ret = (uint64_t)json_integer_value(v);
+		return 0;
+	}
+	if (!s || *s < '0' || *s > '9' || sscanf(s, "%18llu%c", &n, &extra) != 1)
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
+/* ---- sessions ---- */
+
+static void reply_status(struct lcm_api_call *c, int http, struct lcm_session *s, bool holders)
+{
+	c->reply = lcm_session_status(s, holders);
+	c->status = c->reply ? http : 500;
+}
+
+static int parse_policy(const char *s, enum lcm_image_policy *ret)
+{
+	static const char *const names[] = { [LCM_IMAGE_MISSING] = "missing", [LCM_IMAGE_ALWAYS] = "always", [LCM_IMAGE_NEVER] = "never" };
+
+	for (size_t i = 0; *s && i < LCM_ARRAY_SIZE(names); i++) {
+		if (strcmp(s, names[i]) != 0)
+			continue;
+		*ret = (enum lcm_image_policy)i;
+		return 0;
+	}
+	return *s ? -EINVAL : 0;
+}
+
+static void mounts_post(struct lcm_api_call *c, json_t *args)
+{
+	struct lcm_session_options o = {
+		.image = str_arg(args, "image"), .id = str_arg(args, "id"), .target = str_arg(args, "target"), .platform = str_arg(args, "platform"),
+		.pull = bool_arg(args, "pull_only"), .read_only = bool_arg(args, "read_only"), .full = bool_arg(args, "full"),
+		.keep = bool_arg(args, "keep"), .big = c->host->big, .deadline_ns = c->host->deadline_ns,
+		.policy = bool_arg(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
+	};
+	struct lcm_err err = { 0 };
+	struct lcm_session *s;
+	uint64_t ms = 0;
+	int r;
+
+	if (!*o.image) {
+		lcm_api_error(c, 400, -EINVAL, "\"image\" is missing");
+		return;
+	}
+	if (*o.target && *o.target != '/') {
+		lcm_api_error(c, 400, -EINVAL, "target \"%s\" is not an absolute path", o.target);
+		return;
+	}
+	if (parse_policy(str_arg(args, "pull"), &o.policy) < 0) {
+		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected", str_arg(args, "pull"));
+		return;
+	}
+	if (u64_arg(args, "deadline_ms", &ms) < 0 || u64_arg(args, "big_data", &o.big.data_bytes) < 0 ||
+	    u64_arg(args, "big_exec", &o.big.exec_bytes) < 0) {
+		lcm_api_error(c, 400, -EINVAL, "deadline_ms, big_data and big_exec are numbers from 0");
+		return;
+	}
+	if (json_object_get(args, "deadline_ms"))
+		o.deadline_ns = ms * 1000000;
+	r = lcm_session_new(c->host, &o, &s, &err);
+	if (r < 0)
+		fail(c, r, &err);
+	else
+		reply_status(c, 202, s, false);
+}
+
+static void mounts_get(struct lcm_api_call *c, json_t *args)
+{
+	json_t *list = json_array();
+
+	lcm_session_check_mounts(c->host);
+	for (struct lcm_session *s = c->host->sessions; s; s = lcm_session_next(s))
+		(void)json_array_append_new(list, lcm_session_status(s, bool_arg(args, "holders")));
+	c->reply = json_pack("{s:o}", "mounts", list);
+	c->status = 200;
+}
+
+static void unwatch_all(struct lcm_host *h, struct lcm_session_watch *w)
+{
+	for (struct lcm_session_watch **p = &h->watches; *p; p = &(*p)->next) {
+		if (*p != w)
+			continue;
+		*p = w->next;
+		return;
+	}
+}
+
+static void stop_waiting(struct lcm_api_call *c)
+{
+	if (!c->waiting)
+		return;
+	c->waiting = false;
+	if (c->s)
+		lcm_session_unwatch(c->s, &c->watch);
+	else
+		unwatch_all(c->host, &c->watch);
+	lcm_timer_clear(c->timeout);
+}
+
+static bool reached(const struct lcm_api_call *c)
+{
+	enum lcm_phase p = lcm_session_phase(c->s);
+
+	return p == LCM_FAILED || p >= c->want;
+}
+
+static void on_wait_changed(void *arg, struct lcm_session *s, bool gone)
+{
+	struct lcm_api_call *c = arg;
+
+	if (gone) {
+		c->waiting = false;
+		lcm_timer_clear(c->timeout);
+		lcm_api_error(c, 404, -ENOENT, "mount %s is gone", lcm_session_id(s));
+		c->answered(c->arg);
+	} else if (reached(c)) {
+		stop_waiting(c);
+		reply_status(c, 200, s, false);
+		c->answered(c->arg);
+	}
+}
+
+static void on_wait_timeout(void *arg)
+{
+	struct lcm_api_call *c = arg;
+
+	stop_waiting(c);
+	reply_status(c, 200, c->s, false);
+	c->answered(c->arg);
+}
+
+/* ---- any change at all ---- */
+
+static void changes_end(void *arg)
+{
+	struct lcm_api_call *c = arg;
+
+	stop_waiting(c);
+	c->reply = json_object();
+	c->status = 200;
+	c->answered(c->arg);
+}
+
+static void on_any_change(void *arg, struct lcm_session *s, bool gone)
+{
+	(void)s;
+	(void)gone;
+	changes_end(arg);
+}
+
+static void changes_get(struct lcm_api_call *c, json_t *args)
+{
+	uint64_t ms = WAIT_MS_MAX;
+
+	if (u64_arg(args, "timeout_ms", &ms) < 0 || ms > WAIT_MS_MAX) {
+		lcm_api_error(c, 400, -EINVAL, "timeout_ms: 0 to %d is expected", WAIT_MS_MAX);
+		return;
+	}
+	if (lcm_timer_new(c->host->e->loop, changes_end, c, &c->timeout) < 0) {
+		fail(c, -ENOMEM, NULL);
+		return;
+	}
+	c->watch = (struct lcm_session_watch){ .changed = on_any_change, .arg = c, .next = c->host->watches };
+	c->host->watches = &c->watch;
+	lcm_timer_set(c->timeout, ms * 1000000);
+	c->waiting = true;
+}
+
+static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
+{
+	const char *what = str_arg(args, "for");
+	uint64_t ms = WAIT_MS_MAX;
+
+	if (!*what || strcmp(what, "ready") == 0)
+		c->want = LCM_LAZY;
+	else if (strcmp(what, "local") == 0)
+		c->want = LCM_DRAINING;
+	else if (strcmp(what, "native") == 0)
+		c->want = LCM_NATIVE;
+	else
+		lcm_api_error(c, 400, -EINVAL, "for=%s: ready, local or native is expected", what);
+	if (!c->status && (u64_arg(args, "timeout_ms", &ms) < 0 || ms > WAIT_MS_MAX))
+		lcm_api_error(c, 400, -EINVAL, "timeout_ms: 0 to %d is expected", WAIT_MS_MAX);
+	if (c->status)
+		return;
+	c->s = s;
+	if (reached(c) || ms == 0 || lcm_timer_new(c->host->e->loop, on_wait_timeout, c, &c->timeout) < 0) {
+		reply_status(c, 200, s, false);
+		return;
+	}
+	c->watch = (struct lcm_session_watch){ .changed = on_wait_changed, .arg = c };
+	lcm_session_watch(s, &c->watch);
+	lcm_timer_set(c->timeout, ms * 1000000);
+	c->waiting = true;
+}
+
+static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
+{
+	const char *remove = str_arg(args, "remove");
+	struct lcm_err err = { 0 };
+	int r = lcm_session_close(s, bool_arg(args, "lazy"), *remove ? strcmp(remove, "1") == 0 : -1, &err);
+
+	if (r < 0) {
+		fail(c, r, &err);
+		return;
+	}
+	c->reply = json_object();
+	c->status = 200;
+}
+
+static void mount_config(struct lcm_api_call *c, struct lcm_session *s)
+{
+	c->reply = json_pack("{s:o}", "config", json_string_nocheck(lcm_session_config(s)));
+	c->status = c->reply ? 200 : 500;
+}
+
+static void one_mount(struct lcm_api_call *c, const char *method, const char *rest, json_t *args)
+{
+	const char *action = strrchr(rest, '/');
+	char name[4096];
+	struct lcm_session *s;
+	bool wait = action && strcmp(action, "/wait") == 0, config = action && strcmp(action, "/config") == 0;
+
+	(void)snprintf(name, sizeof(name), "%.*s", wait || config ? (int)(action - rest) : (int)strlen(rest), rest);
+	s = lcm_session_find(c->host, name);
+	if (!s)
+		lcm_api_error(c, 404, -ENOENT, "no mount \"%s\" (locum status lists them)", name);
+	else if (wait && strcmp(method, "GET") == 0)
+		mount_wait(c, s, args);
+	else if (config && strcmp(method, "GET") == 0)
+		mount_config(c, s);
+	else if (strcmp(method, "GET") == 0)
+		reply_status(c, 200, s, bool_arg(args, "holders"));
+	else if (strcmp(method, "DELETE") == 0)
+		mount_delete(c, s, args);
+	else
+		lcm_api_error(c, 405, -EINVAL, "%s is not allowed here", method);
+}
+
+/* ---- images and the daemon ---- */
+
+static int add_image(void *arg, const struct lcm_image_row *row)
+{
+	lcm_auto(lcm_manifest) m = NULL;
+	char digest[LCM_DIGEST_STR];
+	uint64_t bytes = 0;
+
+	if (lcm_manifest_parse(row->manifest_json, row->manifest_len, NULL, &m, NULL) == 0)
+		for (size_t i = 0; i < m->n_layers; i++)
+			bytes += m->layers[i].size;
+	return json_array_append_new(arg, json_pack("{s:s s:s s:I s:I s:I}", "image", row->ref, "digest", lcm_digest_str(&row->manifest, digest),
+						    "layers", (json_int_t)(m ? m->n_layers : 0), "blob_bytes", (json_int_t)bytes, "last_used_s",
+						    (json_int_t)(row->last_used_ns / 1000000000)));
+}
+
+static void images_get(struct lcm_api_call *c)
+{
+	json_t *list = json_array();
+	int r = lcm_store_image_each(c->host->e->store, add_image, list);
+
+	if (r < 0) {
+		json_decref(list);
+		fail(c, r, NULL);
+		return;
+	}
+	c->reply = json_pack("{s:o}", "images", list);
+	c->status = 200;
+}
+
+static void drop_cache(struct lcm_api_call *c, json_t *args)
+{
+	struct lcm_drop_result res = { 0 };
+	struct lcm_err err = { 0 };
+	int r = lcm_drop_cache(c->host, str_arg(args, "image"), bool_arg(args, "all"), &res, &err);
+
+	if (r < 0) {
+		fail(c, r, &err);
+		return;
+	}
+	c->reply = json_pack("{s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers, "layers_in_use", (json_int_t)res.in_use, "bytes",
+			     (json_int_t)res.bytes);
+	c->status = 200;
+}
+
+static void daemon_get(struct lcm_api_call *c)
+{
+	struct lcm_registry_stats st;
+
+	lcm_registry_stats(c->host->e->reg, &st);
+	c->reply = json_pack("{s:s s:i s:s s:{s:I s:I s:I s:I} s:I s:I s:I}", "version", PACKAGE_VERSION, "pid", (int)getpid(), "root",
+			     lcm_store_root(c->host->e->store), "registry", "requests", (json_int_t)st.requests, "retries", (json_int_t)st.retries,
+			     "bytes", (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight, "demand_fetches",
+			     (json_int_t)c->host->e->demand_fetches, "demand_bytes", (json_int_t)c->host->e->demand_bytes, "background_bytes",
+			     (json_int_t)c->host->e->background_bytes);
+	c->status = c->reply ? 200 : 500;
+}
+
+static void route_images(struct lcm_api_call *c, json_t *args)
+{
+	(void)args;
+	images_get(c);
+}
+
+static void route_daemon(struct lcm_api_call *c, json_t *args)
+{
+	(void)args;
+	daemon_get(c);
+}
+
+static void route_stop(struct lcm_api_call *c, json_t *args)
+{
+	(void)args;
+	c->reply = json_object();
+	c->status = 200;
+	lcm_loop_stop(c->host->e->loop);
+}
+
+static const struct {
+	const char *method, *url;
+	void (*fn)(struct lcm_api_call *c, json_t *args);
+} routes[] = {
+	{ "GET", "/v1/daemon", route_daemon },	{ "POST", "/v1/daemon/stop", route_stop }, { "GET", "/v1/mounts", mounts_get },
+	{ "POST", "/v1/mounts", mounts_post },	{ "GET", "/v1/images", route_images },	   { "POST", "/v1/drop-cache", drop_cache },
+	{ "GET", "/v1/changes", changes_get },
+};
+
+void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
+{
+	static const char mounts[] = "/v1/mounts/";
+
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(routes); i++) {
+		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].url, url) != 0)
+			continue;
+		routes[i].fn(c, args);
+		return;
+	}
+	if (strncmp(url, mounts, sizeof(mounts) - 1) == 0)
+		one_mount(c, method, url + sizeof(mounts) - 1, args);
+	else
+		lcm_api_error(c, 404, -ENOENT, "no such resource: %s %s", method, url);
+}
+
+void lcm_api_end(struct lcm_api_call *c)
+{
+	stop_waiting(c);
+	lcm_timer_free(c->timeout);
+	c->timeout = NULL;
+	json_decref(c->reply);
+	c->reply = NULL;
+}
+
+void lcm_api_shutdown(struct lcm_host *h)
+{
+	/* Sessions end with the daemon; each tells its waiters. */
+	while (h->sessions)
+		lcm_session_free(h->sessions);
+}

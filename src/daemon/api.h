@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h - what the control API can be asked, without HTTP.
+ *
+ * Layer: daemon. Threads: loop.
+ */
+#ifndef LCM_API_H
+#define LCM_API_H
+
+#include "src/daemon/session.h"
+
+struct lcm_api_call {
+	struct lcm_host *host; /* borrowed */
+	int status; /* HTTP status; 0: not answered yet */
+	json_t *reply; /* owned */
+	void (*answered)(void *arg); /* status was set after lcm_api_start() had returned */
+	void *arg;
+	/* a wait for a session */
+	struct lcm_session *s; /* borrowed while watched; NULL: any change is waited for */
+	struct lcm_session_watch watch;
+	struct lcm_timer *timeout; /* owned */
+	enum lcm_phase want;
+	bool waiting;
+};
+
+/** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */
+void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args);
+void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, ...) LCM_PRINTF(4, 5);
+/** lcm_api_end - the call is over, answered or not. */
+void lcm_api_end(struct lcm_api_call *c);
+/** lcm_api_shutdown - answer every waiting call with 503. */
+void lcm_api_shutdown(struct lcm_host *h);
+
+#endif

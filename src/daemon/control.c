@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control.c - the HTTP side: sockets, bodies, waiting answers. What is asked is in api.c.
+ */
+#include "src/daemon/control.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "src/base/buf.h"
+#include "src/base/log.h"
+#include "src/daemon/api.h"
+
+struct lcm_control {
+	struct lcm_host *host; /* borrowed */
+	struct MHD_Daemon *mhd; /* owned */
+	struct lcm_loop_fd *watch;
+	struct lcm_timer *run; /* owned; MHD wants another turn */
+};
+
+struct request {
+	struct lcm_control *c;
+	struct MHD_Connection *conn;
+	struct lcm_buf body;
+	struct lcm_api_call call;
+	bool started, suspended;
+};
+
+static void run(void *arg)
+{
+	struct lcm_control *c = arg;
+
+	(void)MHD_run(c->mhd);
+}
+
+static void on_ready(void *arg, uint32_t events)
+{
+	(void)events;
+	run(arg);
+}
+
+static enum MHD_Result reply(struct request *rq)
+{
+	lcm_autofree char *text = rq->call.reply ? json_dumps(rq->call.reply, JSON_COMPACT) : NULL;
+	struct MHD_Response *resp;
+	enum MHD_Result ok;
+
+	resp = MHD_create_response_from_buffer(text ? strlen(text) : 0, text ? text : (char *)"", MHD_RESPMEM_MUST_COPY);
+	if (!resp)
+		return MHD_NO;
+	(void)MHD_add_response_header(resp, "Content-Type", "application/json");
+	ok = MHD_queue_response(rq->conn, (unsigned int)rq->call.status, resp);
+	MHD_destroy_response(resp);
+	return ok;
+}
+
+static void on_answer(void *arg)
+{
+	struct request *rq = arg;
+
+	if (!rq->suspended)
+		return;
+	rq->suspended = false;
+	MHD_resume_connection(rq->conn);
+	lcm_timer_set(rq->c->run, 0);
+}
+
+static enum MHD_Result on_query(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	(void)kind;
+	if (json_object_set_new(arg, key, value ? json_string(value) : json_true()) < 0)
+		return MHD_NO;
+	return MHD_YES;
+}
+
+static void start_call(struct request *rq, const char *method, const char *url)
+{
+	json_t *args = json_object();
+
+	rq->started = true;
+	rq->call.host = rq->c->host;
+	rq->call.answered = on_answer;
+	rq->call.arg = rq;
+	(void)MHD_get_connection_values(rq->conn, MHD_GET_ARGUMENT_KIND, on_query, args);
+	if (rq->body.len) {
+		json_t *body = json_loadb(rq->body.data, rq->body.len, JSON_REJECT_DUPLICATES, NULL);
+
+		if (!json_is_object(body)) {
+			json_decref(body);
+			json_decref(args);
+			lcm_api_error(&rq->call, 400, -EINVAL, "request body is not a JSON object");
+			return;
+		}
+		(void)json_object_update(args, body);
+		json_decref(body);
+	}
+	lcm_api_start(&rq->call, method, url, args);
+	json_decref(args);
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url, const char *method, const char *version,
+				  const char *data, size_t *len, void **state)
+{
+	struct request *rq = *state;
+
+	(void)version;
+	if (!rq) {
+		rq = calloc(1, sizeof(*rq));
+		if (!rq)
+			return MHD_NO;
+		rq->c = arg;
+		rq->conn = conn;
+		rq->body = LCM_BUF(LCM_CONTROL_BODY_MAX);
+		*state = rq;
+		return MHD_YES;
+	}
+	if (*len) {
+		int r = lcm_buf_add(&rq->body, data, *len);
+
+		*len = 0;
+		return r < 0 ? MHD_NO : MHD_YES;
+	}
+	if (!rq->started)
+		start_call(rq, method, url);
+	if (rq->call.status)
+		return reply(rq);
+	rq->suspended = true;
+	MHD_suspend_connection(conn);
+	return MHD_YES;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode code)
+{
+	struct request *rq = *state;
+
+	(void)arg;
+	(void)conn;
+	(void)code;
+	if (!rq)
+		return;
+	lcm_api_end(&rq->call);
+	lcm_buf_fini(&rq->body);
+	free(rq);
+	*state = NULL;
+}
+
+static int connect_probe(const struct sockaddr_un *sa)
+{
+	lcm_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return (int)lcm_errno(-1);
+	return (int)lcm_errno(connect(fd, (const struct sockaddr *)sa, sizeof(*sa)));
+}
+
+int lcm_control_listen(const char *path, int *ret_fd, struct lcm_err *err)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	lcm_autoclose int fd = -EBADF;
+	mode_t old;
+	int r;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return lcm_err_set(err, -ENAMETOOLONG, "socket path %s is longer than %zu bytes", path, sizeof(sa.sun_path) - 1);
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+	r = connect_probe(&sa);
+	if (r == 0)
+		return lcm_err_set(err, -EADDRINUSE, "a daemon already listens on %s (locum daemon --stop ends it)", path);
+	if (r == -ECONNREFUSED)
+		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return lcm_err_set(err, -EMFILE, "socket: no descriptor");
+	old = umask(0177);
+	r = (int)lcm_errno(bind(fd, (const struct sockaddr *)&sa, sizeof(sa)));
+	(void)umask(old);
+	if (r == 0)
+		r = (int)lcm_errno(listen(fd, 128));
+	if (r < 0)
+		return lcm_err_set(err, r, "socket %s: %s", path, strerror(-r));
+	*ret_fd = lcm_steal_fd(&fd);
+	return 0;
+}
+
+int lcm_control_new(struct lcm_host *h, int fd, struct lcm_control **ret, struct lcm_err *err)
+{
+	struct lcm_control *c = calloc(1, sizeof(*c));
+	const union MHD_DaemonInfo *info;
+	int r = -ENOMEM;
+
+	if (c)
+		r = lcm_timer_new(h->e->loop, run, c, &c->run);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->host = h;
+	c->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, c, MHD_OPTION_LISTEN_SOCKET, fd,
+				  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT, 1024U, MHD_OPTION_END);
+	info = c->mhd ? MHD_get_daemon_info(c->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	if (!info) {
+		lcm_control_free(c);
+		return lcm_err_set(err, -EIO, "HTTP server could not be started");
+	}
+	r = lcm_loop_add_fd(h->e->loop, info->epoll_fd, EPOLLIN, on_ready, c, &c->watch);
+	if (r < 0) {
+		lcm_control_free(c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void lcm_control_free(struct lcm_control *c)
+{
+	if (!c)
+		return;
+	lcm_api_shutdown(c->host);
+	lcm_loop_del_fd(c->watch);
+	if (c->mhd) {
+		(void)MHD_run(c->mhd);
+		MHD_stop_daemon(c->mhd);
+	}
+	lcm_timer_free(c->run);
+	free(c);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control.h - the control API: HTTP/1.1 and JSON on a unix socket (doc/control-api.md).
+ *
+ * Layer: daemon. Threads: loop. The socket is 0600 and owned by the daemon's user;
+ * whoever may connect may do everything.
+ */
+#ifndef LCM_CONTROL_H
+#define LCM_CONTROL_H
+
+#include "src/daemon/session.h"
+
+struct lcm_control;
+
+/** lcm_control_listen - make and lock the socket. A stale one is replaced; a live one is -EADDRINUSE (text says what to do). */
+LCM_MUST_USE int lcm_control_listen(const char *path, int *ret_fd, struct lcm_err *err);
+/** lcm_control_new - serve @fd (taken) on the host's loop. */
+LCM_MUST_USE int lcm_control_new(struct lcm_host *h, int fd, struct lcm_control **ret, struct lcm_err *err);
+/** lcm_control_free - answers what is waiting with 503. */
+void lcm_control_free(struct lcm_control *c);
+
+#endif

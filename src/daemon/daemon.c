@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "src/daemon/daemon.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+#include "src/base/log.h"
+#include "src/daemon/control.h"
+
+#define GATE_THREADS 2
+#define MOUNTS_SETTLE_NS 50000000ULL
+
+struct daemon {
+	const struct lcm_daemon_config *cfg;
+	struct lcm_engine e;
+	struct lcm_host h;
+	struct lcm_control *control;
+	int control_fd, signal_fd, mountinfo_fd;
+	struct lcm_loop_fd *signals, *mountinfo;
+	struct lcm_timer *settle; /* after a change of the mount table */
+};
+
+void lcm_daemon_defaults(struct lcm_daemon_config *cfg)
+{
+	*cfg = (struct lcm_daemon_config){
+		.root = LCM_DEFAULT_ROOT,
+		.run_dir = LCM_DEFAULT_RUN,
+		.big = { .data_bytes = 8ULL << 20, .exec_bytes = 32ULL << 20 },
+		.deadline_ns = 60000000000ULL,
+		.hold_ns = 50000000ULL,
+		.background = true,
+	};
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct daemon *d = arg;
+	struct signalfd_siginfo si;
+
+	(void)events;
+	if (lcm_sys_read(d->signal_fd, &si, sizeof(si)) == sizeof(si))
+		lcm_log(LCM_LOG_NOTICE, "signal=%u stopping", si.ssi_signo);
+	lcm_loop_stop(d->e.loop);
+}
+
+static void on_mounts(void *arg, uint32_t events)
+{
+	struct daemon *d = arg;
+
+	(void)events;
+	if (!lcm_timer_armed(d->settle))
+		lcm_timer_set(d->settle, MOUNTS_SETTLE_NS);
+}
+
+static void on_settled(void *arg)
+{
+	struct daemon *d = arg;
+
+	lcm_session_check_mounts(&d->h);
+}
+
+static void process_limits(void)
+{
+	struct rlimit rl;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)umask(0);
+	/* Few arenas: threads hand their memory to each other, and a node runs this for months. */
+	(void)mallopt(M_ARENA_MAX, 2);
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
+		rl.rlim_cur = rl.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+static int watch_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	d->signal_fd = (int)lcm_errno(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+	return d->signal_fd < 0 ? d->signal_fd : lcm_loop_add_fd(d->e.loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signals);
+}
+
+static int watch_mounts(struct daemon *d)
+{
+	int r = lcm_timer_new(d->e.loop, on_settled, d, &d->settle);
+
+	if (r < 0)
+		return r;
+	d->mountinfo_fd = lcm_sys_openat(AT_FDCWD, "/proc/self/mountinfo", O_RDONLY, 0);
+	if (d->mountinfo_fd < 0)
+		return d->mountinfo_fd;
+	return lcm_loop_add_fd(d->e.loop, d->mountinfo_fd, EPOLLPRI, on_mounts, d, &d->mountinfo);
+}
+
+/* Everything that may fork or fail for an ordinary reason comes before the first thread. */
+static int open_first(struct daemon *d, struct lcm_err *err)
+{
+	char path[4096];
+	int r = lcm_mkdir_p(d->cfg->run_dir, 0700);
+
+	if (r < 0)
+		return lcm_err_set(err, r, "%s: %s", d->cfg->run_dir, strerror(-r));
+	(void)snprintf(path, sizeof(path), "%s/locum.sock", d->cfg->run_dir);
+	r = lcm_control_listen(path, &d->control_fd, err);
+	if (r == 0)
+		r = lcm_store_open(d->cfg->root, &d->e.store, err);
+	if (r == 0)
+		r = lcm_mount_probe(d->cfg->root, &d->h.features, err);
+	if (r == 0)
+		r = lcm_loop_new(&d->e.loop);
+	if (r == 0)
+		r = watch_signals(d);
+	return r;
+}
+
+static int start(struct daemon *d, struct lcm_err *err)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int n = d->cfg->threads ? d->cfg->threads : (unsigned int)LCM_MIN(LCM_MAX(cpus, 2), 16);
+	int r = lcm_engine_init(&d->e);
+
+	if (r == 0)
+		r = lcm_pool_new(n, "locum-pool", &d->e.pool);
+	if (r == 0)
+		r = lcm_pool_new(n, "locum-stream", &d->e.streams);
+	if (r == 0)
+		r = lcm_gate_threads_new(GATE_THREADS, &d->h.gates);
+	if (r == 0)
+		r = lcm_registry_new(d->e.loop, &d->cfg->registry, &d->e.reg, err);
+	if (r == 0)
+		r = watch_mounts(d);
+	if (r < 0)
+		return r;
+	d->h.e = &d->e;
+	d->h.run_dir = d->cfg->run_dir;
+	d->h.big = d->cfg->big;
+	d->h.deadline_ns = d->cfg->deadline_ns;
+	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background, .hold_ns = d->cfg->hold_ns };
+	lcm_session_recover(&d->h);
+	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
+	if (r == 0)
+		d->control_fd = -EBADF;
+	return r;
+}
+
+/* The registry is told to end first: its callbacks let layers go, and streams see their source end. */
+static void stop(struct daemon *d)
+{
+	char path[4096];
+
+	d->e.closing = true;
+	lcm_control_free(d->control);
+	lcm_registry_free(d->e.reg);
+	lcm_pool_free(d->e.streams);
+	lcm_pool_free(d->e.pool);
+	if (d->e.loop)
+		lcm_loop_drain(d->e.loop);
+	lcm_gate_threads_free(d->h.gates);
+	lcm_loop_del_fd(d->signals);
+	lcm_loop_del_fd(d->mountinfo);
+	lcm_timer_free(d->settle);
+	lcm_engine_fini(&d->e);
+	lcm_loop_free(d->e.loop);
+	lcm_store_close(d->e.store);
+	lcm_closep(&d->signal_fd);
+	lcm_closep(&d->mountinfo_fd);
+	if (d->control || d->control_fd >= 0) {
+		(void)snprintf(path, sizeof(path), "%s/locum.sock", d->cfg->run_dir);
+		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
+	}
+	lcm_closep(&d->control_fd);
+}
+
+int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg, struct lcm_err *err)
+{
+	struct daemon d = { .cfg = cfg, .control_fd = -EBADF, .signal_fd = -EBADF, .mountinfo_fd = -EBADF };
+	int r;
+
+	process_limits();
+	r = open_first(&d, err);
+	if (r == 0)
+		r = start(&d, err);
+	if (r == 0) {
+		lcm_log(LCM_LOG_NOTICE, "locum %s serves %s/locum.sock, state in %s", PACKAGE_VERSION, cfg->run_dir, cfg->root);
+		ready(arg);
+		r = lcm_loop_run(d.e.loop);
+	}
+	stop(&d);
+	return r;
+}

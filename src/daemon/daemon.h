@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon.h - one locum daemon: everything that is shared, from start to stop.
+ *
+ * Layer: daemon.
+ */
+#ifndef LCM_DAEMON_H
+#define LCM_DAEMON_H
+
+#include "fuse/gate.h"
+#include "registry/registry.h"
+
+#define LCM_DEFAULT_ROOT "/var/lib/locum"
+#define LCM_DEFAULT_RUN "/run/locum"
+
+struct lcm_daemon_config {
+	const char *root; /* state directory */
+	const char *run_dir; /* socket, mount points of `run` */
+	struct lcm_registry_config registry;
+	struct lcm_gate_big big; /* defaults for mounts */
+	uint64_t deadline_ns;
+	uint64_t hold_ns; /* background waits so long after a demand */
+	bool background;
+	unsigned int threads; /* of the verify pool; 0: one per processor */
+};
+
+/** lcm_daemon_defaults - the configuration the man page documents. */
+void lcm_daemon_defaults(struct lcm_daemon_config *cfg);
+
+/**
+ * lcm_daemon_run - run until SIGTERM, SIGINT or a stop request; mounts that are still lazy stay and wait for the next daemon
+ * @ready: called once, when the socket answers
+ * Call from a process with one thread. Return: 0 or -errno (text names the thing).
+ */
+LCM_MUST_USE int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg, struct lcm_err *err);
+
+#endif

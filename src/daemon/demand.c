@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * demand.c - missing files and ranges, fetched first.
+ *
+ * A want is one file (or some chunks of a big one). Wants queue per layer; a span takes
+ * neighbouring wants together as one range of the blob, fetches what the blob file has
+ * not, and a pool job verifies and places every want in it. Under light load a span is
+ * one want; under load they coalesce by themselves.
+ */
+#include <string.h>
+
+#include "src/base/log.h"
+#include "src/daemon/layer.h"
+
+#define SPANS_MAX 16 /* transfers at once: what one HTTP/1.1 registry takes kindly */
+#define SPAN_BYTES_MAX (64ULL << 20) /* memory of all spans */
+#define SPAN_LEN_MAX (4ULL << 20) /* wants are joined up to this length */
+#define SPAN_GAP (32ULL << 10) /* unwanted bytes worth fetching to save a request */
+#define RUNS_MAX 32 /* present/missing runs told apart in one span */
+#define HOLD_AFTER_FAILURE_NS 1000000000ULL
+#define CHUNK_PLAIN_MAX (64ULL << 20) /* larger single chunks come with the pull only */
+
+struct lcm_want {
+	struct lcm_want *next;
+	uint32_t entry, first, n; /* chunks */
+	int fd; /* partial file of a big file, borrowed; -1: place the whole file */
+	uint64_t off, end; /* range of the blob; off == end: only holes */
+	int status; /* set by the pool job */
+};
+
+struct run {
+	uint64_t off, len;
+	bool present; /* in the blob file already */
+	uint64_t fetch; /* id while in flight */
+	struct span *span;
+};
+
+struct span {
+	struct lcm_layer *layer; /* referenced */
+	struct lcm_want *wants; /* owned */
+	uint64_t off, len;
+	uint8_t *buf; /* owned, len bytes */
+	struct run runs[RUNS_MAX];
+	uint32_t n_runs, pending;
+	int status;
+	struct lcm_err err;
+	struct lcm_task task;
+};
+
+static bool transient(int status)
+{
+	switch (status) {
+	case -ETIMEDOUT:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -EPIPE:
+	case -EAGAIN:
+	case -ENOMEM:
+	case -ENOSPC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void want_end(struct lcm_layer *l, struct lcm_want *w, int status)
+{
+	if (w->fd >= 0) {
+		lcm_bigfile_chunks_done(l, w->entry, w->first, w->n, status);
+	} else {
+		atomic_fetch_and(&l->entries[w->entry], (uint8_t)~LCM_ENTRY_QUEUED);
+		lcm_layer_file_done(l, w->entry, status);
+	}
+	free(w);
+}
+
+static void enqueue(struct lcm_layer *l, struct lcm_want *w)
+{
+	w->next = NULL;
+	*l->queue_tail = w;
+	l->queue_tail = &w->next;
+}
+
+static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int fd)
+{
+	struct lcm_want *w;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (lcm_toc_chunk(l->toc, first + i)->file_len > CHUNK_PLAIN_MAX)
+			return -ENODATA;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	*w = (struct lcm_want){ .entry = entry, .first = first, .n = n, .fd = fd };
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
+
+		if (c->flags & LCM_TOC_CHUNK_ZEROS)
+			continue;
+		w->off = w->end ? LCM_MIN(w->off, c->blob_off) : c->blob_off;
+		w->end = LCM_MAX(w->end, c->blob_off + c->blob_len);
+	}
+	enqueue(l, w);
+	lcm_demand_pump(l->e);
+	return 0;
+}
+
+int lcm_demand_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int fd)
+{
+	return queue_chunks(l, entry, first, n, fd);
+}
+
+int lcm_demand_file(struct lcm_layer *l, uint32_t entry)
+{
+	const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, entry);
+	int r;
+
+	if (atomic_load(&l->entries[entry]) & LCM_ENTRY_QUEUED)
+		return 0;
+	if (e->n_chunks == 0)
+		return -ENODATA;
+	atomic_fetch_or(&l->entries[entry], LCM_ENTRY_QUEUED);
+	r = queue_chunks(l, entry, e->first_chunk, e->n_chunks, -1);
+	if (r < 0)
+		atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_QUEUED);
+	return r;
+}
+
+void lcm_demand_drop(struct lcm_layer *l, uint32_t entry)
+{
+	for (struct lcm_want **p = &l->queue; *p; p = &(*p)->next) {
+		struct lcm_want *w = *p;
+
+		if (w->entry != entry || w->fd >= 0)
+			continue;
+		*p = w->next;
+		if (l->queue_tail == &w->next)
+			l->queue_tail = p;
+		atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_QUEUED);
+		free(w);
+		return;
+	}
+}
+
+void lcm_demand_cancel_all(struct lcm_layer *l, int status)
+{
+	struct lcm_want *w = l->queue;
+
+	l->queue = NULL;
+	l->queue_tail = &l->queue;
+	while (w) {
+		struct lcm_want *next = w->next;
+
+		want_end(l, w, status);
+		w = next;
+	}
+}
+
+/* ---- the pool's half ---- */
+
+static int write_chunk(struct span *s, const struct lcm_toc_entry *e, const struct lcm_toc_chunk *c, uint8_t *out, int fd)
+{
+	const struct lcm_digest *want = lcm_digest_is_zero(&c->digest) ? &e->digest : &c->digest;
+	int r;
+
+	if (c->flags & LCM_TOC_CHUNK_ZEROS)
+		return 0;
+	r = lcm_decode_chunk(s->layer->comp, s->buf + (c->blob_off - s->off), c->blob_len, out, c->file_len, want);
+	if (r < 0)
+		return r;
+	return lcm_sys_pwrite_full(fd, out, c->file_len, c->file_off);
+}
+
+static int write_chunks(struct span *s, const struct lcm_want *w, int fd)
+{
+	const struct lcm_toc_entry *e = lcm_toc_entry(s->layer->toc, w->entry);
+	lcm_autofree uint8_t *out = NULL;
+	uint64_t max = 1;
+	int r = 0;
+
+	for (uint32_t i = 0; i < w->n; i++)
+		max = LCM_MAX(max, lcm_toc_chunk(s->layer->toc, w->first + i)->file_len);
+	out = malloc(max);
+	if (!out)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < w->n && r == 0; i++)
+		r = write_chunk(s, e, lcm_toc_chunk(s->layer->toc, w->first + i), out, fd);
+	return r;
+}
+
+static int place_file(struct span *s, const struct lcm_want *w)
+{
+	struct lcm_layer *l = s->layer;
+	lcm_autoclose int fd = -EBADF;
+	char tmp[64];
+	int r;
+
+	if (lcm_layer_is_local(l, w->entry))
+		return 0;
+	fd = lcm_layer_tmp(l->dir, tmp);
+	if (fd < 0)
+		return fd;
+	r = lcm_sys_ftruncate(fd, lcm_toc_entry(l->toc, w->entry)->size);
+	if (r == 0)
+		r = write_chunks(s, w, fd);
+	if (r < 0) {
+		if (tmp[0])
+			lcm_ignore(lcm_sys_unlinkat(lcm_store_tmp_fd(l->e->store), tmp, 0));
+		return r;
+	}
+	r = lcm_layer_place(l->dir, l->toc, w->entry, fd, tmp, NULL);
+	if (r < 0 && r != -EEXIST)
+		return r;
+	lcm_layer_mark_local(l, w->entry);
+	return 0;
+}
+
+static void span_done(void *arg);
+
+/* Wants first, since somebody waits for them; then the blob file, so that the pull finds the bytes. */
+static void span_job(void *arg)
+{
+	struct span *s = arg;
+
+	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
+		if (s->runs[i].present)
+			s->status = lcm_blob_read(s->layer->blob, s->runs[i].off, s->buf + (s->runs[i].off - s->off), s->runs[i].len);
+	for (struct lcm_want *w = s->wants; w; w = w->next)
+		w->status = s->status ? s->status : w->fd >= 0 ? write_chunks(s, w, w->fd) : place_file(s, w);
+	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
+		if (!s->runs[i].present)
+			lcm_ignore(lcm_blob_write(s->layer->blob, s->runs[i].off, s->buf + (s->runs[i].off - s->off), s->runs[i].len));
+	s->task.fn = span_done;
+	lcm_loop_post_task(s->layer->e->loop, &s->task);
+}
+
+/* ---- the loop's half ---- */
+
+static void note_want(struct span *s, struct lcm_want *w)
+{
+	struct lcm_layer *l = s->layer;
+	char path[LCM_PATH_MAX + 1];
+	struct lcm_err err = { 0 };
+
+	if (w->status == 0) {
+		if (w->fd < 0)
+			l->demand_files++;
+		return;
+	}
+	if (lcm_toc_path(l->toc, w->entry, path, sizeof(path)) < 0)
+		path[0] = '\0';
+	if (s->err.code)
+		err = s->err;
+	else if (w->status == -EBADMSG)
+		lcm_err_set(&err, w->status, "digest mismatch: the registry's bytes are not what the manifest promises; the file is refused until they are");
+	else
+		lcm_err_set(&err, w->status, "%s", strerror(-w->status));
+	lcm_err_prefix(&err, w->status, "layer %s: /%.200s", l->name, path);
+	lcm_layer_note(l, &err);
+	if (w->status == -EBADMSG || w->status == -EUCLEAN)
+		lcm_blob_forget(l->blob, w->off, w->end - w->off);
+}
+
+static bool still_wanted(const struct lcm_layer *l, const struct lcm_want *w)
+{
+	return w->fd >= 0 || (atomic_load(&l->entries[w->entry]) & LCM_ENTRY_WANTED);
+}
+
+static void span_done(void *arg)
+{
+	struct span *s = arg;
+	struct lcm_layer *l = s->layer;
+	struct lcm_engine *e = l->e;
+	uint64_t bytes = s->len;
+	bool held = false;
+
+	while (s->wants) {
+		struct lcm_want *w = s->wants;
+
+		s->wants = w->next;
+		note_want(s, w);
+		if (transient(w->status) && still_wanted(l, w) && l->phase == LCM_LAYER_READY && !e->closing) {
+			enqueue(l, w);
+			held = true;
+			continue;
+		}
+		want_end(l, w, w->status);
+	}
+	free(s->buf);
+	free(s);
+	if (held)
+		l->hold_until_ns = lcm_now_ns() + HOLD_AFTER_FAILURE_NS;
+	lcm_engine_demand_end(e, bytes);
+	lcm_demand_pump(e);
+	lcm_layer_put(l);
+}
+
+static int on_bytes(void *arg, uint64_t off, const void *p, size_t len)
+{
+	struct run *r = arg;
+
+	if (off < r->off || len > r->off + r->len - off)
+		return -EPROTO;
+	memcpy(r->span->buf + (off - r->span->off), p, len);
+	return 0;
+}
+
+static void submit(struct span *s)
+{
+	s->task = (struct lcm_task){ .fn = span_job, .arg = s };
+	lcm_pool_submit(s->layer->e->pool, LCM_POOL_DEMAND, &s->task);
+}
+
+static void run_end(struct span *s, int status, const struct lcm_err *err)
+{
+	if (status < 0 && s->status == 0) {
+		s->status = status;
+		s->err = *err;
+	}
+	if (--s->pending == 0)
+		submit(s);
+}
+
+static void on_fetched(void *arg, const struct lcm_fetch_result *res)
+{
+	struct run *r = arg;
+	struct lcm_layer *l = r->span->layer;
+
+	l->demand_bytes += res->bytes;
+	l->e->demand_bytes += res->bytes;
+	run_end(r->span, res->status, &res->err);
+}
+
+static void find_runs(struct span *s)
+{
+	uint64_t at = s->off, end = s->off + s->len;
+
+	while (at < end) {
+		struct run *r = &s->runs[s->n_runs++];
+		uint64_t len;
+		bool present = lcm_blob_next(s->layer->blob, at, &len);
+
+		if (s->n_runs == RUNS_MAX) {
+			present = false;
+			len = end - at;
+		}
+		*r = (struct run){ .off = at, .len = LCM_MIN(len, end - at), .present = present, .span = s };
+		at += r->len;
+	}
+}
+
+static void span_start(struct span *s)
+{
+	struct lcm_layer *l = s->layer;
+
+	find_runs(s);
+	s->pending = 1;
+	for (uint32_t i = 0; i < s->n_runs; i++) {
+		struct run *r = &s->runs[i];
+		struct lcm_fetch_req req = {
+			.kind = LCM_FETCH_BLOB, .prio = LCM_PRIO_DEMAND, .ref = &l->ref, .digest = l->row.key.blob,
+			.size = l->row.blob_size, .off = r->off, .len = r->len, .sink = on_bytes, .done = on_fetched, .arg = r,
+		};
+		struct lcm_err err = { 0 };
+		int st;
+
+		if (r->present)
+			continue;
+		s->pending++;
+		l->e->demand_fetches++;
+		st = lcm_fetch_start(l->e->reg, &req, &r->fetch);
+		if (st < 0) {
+			lcm_err_set(&err, st, "fetch could not be started");
+			run_end(s, st, &err);
+		}
+	}
+	run_end(s, 0, NULL);
+}
+
+/* Takes the head of the queue and every queued neighbour that makes one range with it. */
+static void gather(struct lcm_layer *l, struct span *s, uint64_t *off, uint64_t *end)
+{
+	struct lcm_want *head = l->queue, **p = &l->queue, **tail = &s->wants;
+
+	*off = l->queue->off;
+	*end = l->queue->end;
+	while (*p) {
+		struct lcm_want *w = *p;
+		uint64_t lo = LCM_MIN(*off, w->off), hi = LCM_MAX(*end, w->end);
+		bool near = w->off <= *end + SPAN_GAP && w->end + SPAN_GAP >= *off;
+
+		if (w != head && !(near && hi - lo <= SPAN_LEN_MAX)) {
+			p = &w->next;
+			continue;
+		}
+		*off = lo;
+		*end = hi;
+		*p = w->next;
+		w->next = NULL;
+		*tail = w;
+		tail = &w->next;
+	}
+	l->queue_tail = p;
+}
+
+static void start_one(struct lcm_layer *l)
+{
+	struct span *s = calloc(1, sizeof(*s));
+	uint64_t off, end;
+
+	if (!s) {
+		lcm_demand_cancel_all(l, -ENOMEM);
+		return;
+	}
+	gather(l, s, &off, &end);
+	s->layer = l;
+	l->refs++;
+	s->off = off;
+	s->len = end - off;
+	lcm_engine_demand_begin(l->e, s->len);
+	s->buf = malloc(s->len ? s->len : 1);
+	if (s->buf) {
+		span_start(s);
+		return;
+	}
+	s->status = -ENOMEM;
+	submit(s);
+}
+
+void lcm_demand_pump(struct lcm_engine *e)
+{
+	uint64_t now = 0;
+	bool more = true;
+
+	while (more && e->spans < SPANS_MAX && e->span_bytes < SPAN_BYTES_MAX) {
+		more = false;
+		for (struct lcm_layer *l = e->layers; l; l = l->next) {
+			if (!l->queue || l->phase != LCM_LAYER_READY || e->spans >= SPANS_MAX)
+				continue;
+			if (l->hold_until_ns) {
+				now = now ? now : lcm_now_ns();
+				if (now < l->hold_until_ns) {
+					if (!lcm_timer_armed(e->resume))
+						lcm_timer_set(e->resume, l->hold_until_ns - now);
+					continue;
+				}
+				l->hold_until_ns = 0;
+			}
+			start_one(l);
+			more = true;
+		}
+	}
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* drop.c - forget what is stored but not in use. */
+#include <string.h>
+
+#include "src/daemon/session.h"
+
+struct drop {
+	struct lcm_host *h;
+	const struct lcm_image_config *cfg; /* only these diffIDs; NULL: all */
+	struct lcm_drop_result *res;
+	bool toc;
+	int64_t *ids; /* owned */
+	size_t n, cap;
+};
+
+static bool selected(const struct drop *d, const struct lcm_layer_row *row)
+{
+	if (!d->cfg)
+		return true;
+	for (size_t i = 0; i < d->cfg->n_diffids; i++)
+		if (lcm_digest_equal(&d->cfg->diffids[i], &row->key.diffid))
+			return true;
+	return false;
+}
+
+static int collect(void *arg, const struct lcm_layer_row *row)
+{
+	struct drop *d = arg;
+
+	if (!selected(d, row))
+		return 0;
+	for (struct lcm_layer *l = d->h->e->layers; l; l = l->next) {
+		if (l->row.id != row->id)
+			continue;
+		if (l->watches) {
+			d->res->in_use++;
+		} else {
+			lcm_layer_doom(l, d->toc);
+			d->res->layers++;
+		}
+		return 0;
+	}
+	if (d->n == d->cap) {
+		size_t cap = d->cap ? d->cap * 2 : 64;
+		void *p = reallocarray(d->ids, cap, sizeof(*d->ids));
+
+		if (!p)
+			return -ENOMEM;
+		d->ids = p;
+		d->cap = cap;
+	}
+	d->ids[d->n++] = row->id;
+	d->res->bytes += row->real_bytes;
+	return 0;
+}
+
+static int load_config(struct lcm_host *h, const char *image, struct lcm_image_config **ret, struct lcm_err *err)
+{
+	struct lcm_image_row row = { 0 };
+	char text[LCM_REFERENCE_STR_MAX];
+	struct lcm_reference ref;
+	int r = lcm_reference_parse(image, &ref, err);
+
+	if (r < 0)
+		return r;
+	r = lcm_store_image_get(h->e->store, lcm_reference_str(&ref, text, sizeof(text)), &row);
+	if (r < 0)
+		return lcm_err_set(err, r, "%s is not in the store (locum images lists what is)", text);
+	r = lcm_image_config_parse(row.config_json, row.config_len, ret, err);
+	lcm_image_row_fini(&row);
+	return r;
+}
+
+static int forget_image(void *arg, const struct lcm_image_row *row)
+{
+	json_t *refs = arg;
+
+	return json_array_append_new(refs, json_string(row->ref));
+}
+
+/* Manifests and configs of everything: the next mount asks the registry again. */
+static int forget_images(struct lcm_host *h)
+{
+	json_t *refs = json_array(), *v;
+	int r = lcm_store_image_each(h->e->store, forget_image, refs);
+	size_t i;
+
+	json_array_foreach(refs, i, v)
+		if (r == 0)
+			r = lcm_store_image_remove(h->e->store, json_string_value(v));
+	json_decref(refs);
+	return r;
+}
+
+int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_drop_result *ret, struct lcm_err *err)
+{
+	lcm_auto(lcm_image_config) cfg = NULL;
+	struct drop d = { .h = h, .res = ret, .toc = all };
+	int r = 0;
+
+	if (*image)
+		r = load_config(h, image, &cfg, err);
+	if (r < 0)
+		return r;
+	d.cfg = cfg;
+	r = lcm_store_layer_each(h->e->store, collect, &d);
+	for (size_t i = 0; i < d.n && r == 0; i++) {
+		r = lcm_store_layer_drop(h->e->store, d.ids[i], !all, err);
+		if (r == -EBUSY) {
+			ret->in_use++;
+			r = 0;
+		} else if (r == 0) {
+			ret->layers++;
+		}
+	}
+	free(d.ids);
+	lcm_engine_sweep(h->e);
+	if (r == 0 && all && !*image)
+		r = forget_images(h);
+	return r;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/daemon/engine.h"
+
+#include "src/base/sys.h"
+#include "src/daemon/layer.h"
+
+/* However busy the demand, background gets one turn after so long (starvation bound). */
+#define STARVE_NS 2000000000ULL
+
+static void on_resume(void *arg)
+{
+	struct lcm_engine *e = arg;
+
+	lcm_demand_pump(e);
+	lcm_pull_kick_all(e);
+}
+
+int lcm_engine_init(struct lcm_engine *e)
+{
+	return lcm_timer_new(e->loop, on_resume, e, &e->resume);
+}
+
+void lcm_engine_fini(struct lcm_engine *e)
+{
+	lcm_timer_free(e->resume);
+	e->resume = NULL;
+}
+
+static void on_swept(void *arg)
+{
+	struct lcm_engine *e = arg;
+
+	e->sweeping = false;
+	if (e->sweep_again)
+		lcm_engine_sweep(e);
+}
+
+static void sweep_job(void *arg)
+{
+	struct lcm_engine *e = arg;
+
+	lcm_ignore(lcm_store_sweep(e->store));
+	e->sweep.fn = on_swept;
+	lcm_loop_post_task(e->loop, &e->sweep);
+}
+
+void lcm_engine_sweep(struct lcm_engine *e)
+{
+	e->sweep_again = e->sweeping;
+	if (e->sweeping || e->closing)
+		return;
+	e->sweeping = true;
+	e->sweep = (struct lcm_task){ .fn = sweep_job, .arg = e };
+	lcm_pool_submit(e->pool, LCM_POOL_BACKGROUND, &e->sweep);
+}
+
+void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes)
+{
+	e->spans++;
+	e->span_bytes += bytes;
+	if (e->spans == 1)
+		lcm_pull_kick_all(e);
+}
+
+void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes)
+{
+	e->spans--;
+	e->span_bytes -= bytes;
+	e->last_demand_ns = lcm_now_ns();
+	if (e->spans == 0)
+		lcm_timer_set(e->resume, e->cfg.hold_ns);
+}
+
+bool lcm_engine_yield(struct lcm_engine *e)
+{
+	uint64_t now = lcm_now_ns();
+	bool busy = e->spans > 0 || (e->last_demand_ns && now - e->last_demand_ns < e->cfg.hold_ns);
+
+	if (!busy) {
+		e->starved_since_ns = 0;
+		return false;
+	}
+	if (!e->starved_since_ns)
+		e->starved_since_ns = now;
+	if (now - e->starved_since_ns >= STARVE_NS) {
+		if (now - e->starved_since_ns >= STARVE_NS + e->cfg.hold_ns)
+			e->starved_since_ns = now;
+		return false;
+	}
+	if (!lcm_timer_armed(e->resume))
+		lcm_timer_set(e->resume, e->cfg.hold_ns);
+	return true;
+}

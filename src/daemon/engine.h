@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.h - what the layers of one daemon share: threads, store, registry, link policy.
+ *
+ * Layer: daemon. Threads: one loop thread owns everything here; what other threads touch
+ * is marked. The two streams of a layer:
+ *
+ *   gate -- want --> [queue] -> span (one GET, many wants) -> pool: verify, place --> gate answers
+ *   pull -- window --> GET -> [items] -> stream thread: hash, inflate, unpack, compare
+ *
+ * Background windows start only while no demand is in flight (lcm_engine_yield()).
+ */
+#ifndef LCM_ENGINE_H
+#define LCM_ENGINE_H
+
+#include "registry/registry.h"
+#include "src/base/loop.h"
+#include "src/base/pool.h"
+#include "src/base/sys.h"
+#include "store/store.h"
+
+struct lcm_layer;
+
+struct lcm_engine_config {
+	bool background; /* pull the rest of the image; off only for measuring */
+	uint64_t hold_ns; /* quiet time after a demand before background goes on */
+};
+
+struct lcm_engine {
+	struct lcm_loop *loop; /* borrowed */
+	struct lcm_pool *pool; /* borrowed; verify, place, mount */
+	struct lcm_pool *streams; /* borrowed; one thread per layer being unpacked */
+	struct lcm_store *store; /* borrowed */
+	struct lcm_registry *reg; /* borrowed */
+	struct lcm_engine_config cfg;
+	struct lcm_layer *layers; /* list by ->next, loop */
+	uint32_t spans; /* demand transfers and their pool jobs in flight */
+	uint64_t span_bytes; /* memory they hold */
+	uint64_t last_demand_ns; /* when the last one ended */
+	uint64_t starved_since_ns; /* since when background is held back; 0: it is not */
+	struct lcm_timer *resume; /* owned; lets background go on */
+	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
+	struct lcm_task sweep; /* removes what the store has in its trash */
+	bool sweeping, sweep_again;
+	bool closing;
+};
+
+LCM_MUST_USE int lcm_engine_init(struct lcm_engine *e);
+void lcm_engine_fini(struct lcm_engine *e);
+
+/** lcm_engine_sweep - have the store's trash removed in the background. */
+void lcm_engine_sweep(struct lcm_engine *e) LCM_ON(loop);
+
+/** lcm_engine_demand_begin/_end - bracket one span; background yields in between. */
+void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
+void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
+/** lcm_engine_yield - must background wait now? Arms the timer that asks again. */
+bool lcm_engine_yield(struct lcm_engine *e) LCM_ON(loop);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image.c - resolution of a reference:
+ *
+ *   store row? --yes--> parse -> layers -> done
+ *       | no
+ *   GET manifest -> index? -> GET platform manifest -> GET config -> check -> store row -> layers -> done
+ */
+#include "src/daemon/image.h"
+
+#include <string.h>
+
+#include "src/base/buf.h"
+
+struct lcm_image {
+	struct lcm_engine *e; /* borrowed */
+	struct lcm_reference ref;
+	struct lcm_platform platform;
+	lcm_image_fn done;
+	void *arg;
+	uint64_t fetch; /* id in flight */
+	bool abandoned, index_seen;
+	struct lcm_buf body; /* of the fetch in flight */
+	struct lcm_digest digest; /* of the platform manifest */
+	struct lcm_manifest *manifest; /* owned */
+	char *manifest_json, *config_json; /* owned */
+	size_t manifest_len, config_len;
+	struct lcm_layer **layers; /* owned array of references */
+	uint32_t n_layers;
+	struct lcm_task task; /* runs done from the loop when nothing is fetched */
+	int status;
+	struct lcm_err err;
+};
+
+static void image_destroy(struct lcm_image *img)
+{
+	for (uint32_t i = 0; i < img->n_layers; i++)
+		lcm_layer_put(img->layers[i]);
+	free(img->layers);
+	lcm_manifest_free(img->manifest);
+	free(img->manifest_json);
+	free(img->config_json);
+	lcm_buf_fini(&img->body);
+	free(img);
+}
+
+static void on_done(void *arg)
+{
+	struct lcm_image *img = arg;
+
+	if (img->abandoned) {
+		image_destroy(img);
+		return;
+	}
+	img->task.fn = NULL;
+	img->done(img->arg, img, img->status, &img->err);
+}
+
+static void finish(struct lcm_image *img, int status)
+{
+	img->status = status;
+	if (status < 0 && !img->err.code)
+		lcm_err_set(&img->err, status, "%s", strerror(-status));
+	img->task = (struct lcm_task){ .fn = on_done, .arg = img };
+	lcm_loop_post_task(img->e->loop, &img->task);
+}
+
+static int get_layers(struct lcm_image *img, const struct lcm_image_config *cfg)
+{
+	const struct lcm_manifest *m = img->manifest;
+
+	img->layers = calloc(m->n_layers ? m->n_layers : 1, sizeof(struct lcm_layer *));
+	if (!img->layers)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->n_layers; i++) {
+		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i], &img->layers[i], &img->err);
+
+		if (r < 0)
+			return r;
+		img->n_layers++;
+	}
+	return 0;
+}
+
+/* Manifest and config are both here: do they belong together, and to this machine? */
+static int check(struct lcm_image *img, struct lcm_image_config **ret)
+{
+	lcm_auto(lcm_image_config) cfg = NULL;
+	char ref[LCM_REFERENCE_STR_MAX];
+	int r;
+
+	lcm_reference_str(&img->ref, ref, sizeof(ref));
+	r = lcm_image_config_parse(img->config_json, img->config_len, &cfg, &img->err);
+	if (r < 0)
+		return lcm_err_prefix(&img->err, r, "%s: config", ref);
+	if (cfg->n_diffids != img->manifest->n_layers)
+		return lcm_err_set(&img->err, -EUCLEAN, "%s: config lists %zu diffIDs but the manifest has %zu layers; the image is malformed",
+				   ref, cfg->n_diffids, img->manifest->n_layers);
+	if (strcmp(cfg->platform.os, img->platform.os) != 0 || strcmp(cfg->platform.arch, img->platform.arch) != 0)
+		return lcm_err_set(&img->err, -ENOEXEC, "%s: image is for %s/%s, wanted %s/%s (--platform chooses another)", ref,
+				   cfg->platform.os, cfg->platform.arch, img->platform.os, img->platform.arch);
+	*ret = lcm_steal(&cfg);
+	return 0;
+}
+
+static void complete(struct lcm_image *img, bool store)
+{
+	lcm_auto(lcm_image_config) cfg = NULL;
+	char ref[LCM_REFERENCE_STR_MAX];
+	int r = check(img, &cfg);
+
+	if (r == 0)
+		r = get_layers(img, cfg);
+	if (r == 0 && store)
+		r = lcm_store_image_put(img->e->store, lcm_reference_str(&img->ref, ref, sizeof(ref)), &img->digest, img->manifest_json,
+					img->manifest_len, img->config_json, img->config_len, &img->err);
+	finish(img, r);
+}
+
+static int on_body(void *arg, uint64_t off, const void *p, size_t len)
+{
+	struct lcm_image *img = arg;
+
+	(void)off;
+	return lcm_buf_add(&img->body, p, len);
+}
+
+static bool take_body(struct lcm_image *img, char **ret, size_t *ret_len)
+{
+	*ret_len = img->body.len;
+	*ret = lcm_buf_steal(&img->body);
+	return *ret != NULL;
+}
+
+static void fetch_ended(struct lcm_image *img)
+{
+	img->fetch = 0;
+	if (img->abandoned)
+		image_destroy(img);
+}
+
+static void on_config(void *arg, const struct lcm_fetch_result *res)
+{
+	struct lcm_image *img = arg;
+	const struct lcm_descriptor *d = &img->manifest->config;
+	struct lcm_digest got;
+	int r = res->status;
+
+	if (img->abandoned) {
+		fetch_ended(img);
+		return;
+	}
+	img->fetch = 0;
+	img->err = res->err;
+	if (r == 0 && !take_body(img, &img->config_json, &img->config_len))
+		r = -ENOMEM;
+	if (r == 0)
+		r = lcm_digest_of(img->config_json, img->config_len, &got);
+	if (r == 0 && !lcm_digest_equal(&got, &d->digest))
+		r = lcm_err_set(&img->err, -EBADMSG, "config blob does not match its digest; the registry's copy is damaged");
+	if (r < 0)
+		finish(img, r);
+	else
+		complete(img, true);
+}
+
+static void start_fetch(struct lcm_image *img, struct lcm_fetch_req *req, size_t max)
+{
+	int r;
+
+	lcm_buf_fini(&img->body);
+	img->body = LCM_BUF(max);
+	req->prio = LCM_PRIO_DEMAND;
+	req->ref = &img->ref;
+	req->sink = on_body;
+	req->arg = img;
+	r = lcm_fetch_start(img->e->reg, req, &img->fetch);
+	if (r < 0)
+		finish(img, r);
+}
+
+static void fetch_config(struct lcm_image *img)
+{
+	const struct lcm_descriptor *d = &img->manifest->config;
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_BLOB, .digest = d->digest, .size = d->size, .len = d->size, .done = on_config };
+
+	if (d->size == 0 || d->size > LCM_CONFIG_MAX) {
+		finish(img, lcm_err_set(&img->err, -EFBIG, "config of %llu bytes (1 to %u are taken)", (unsigned long long)d->size, LCM_CONFIG_MAX));
+		return;
+	}
+	start_fetch(img, &req, LCM_CONFIG_MAX);
+}
+
+static void on_manifest(void *arg, const struct lcm_fetch_result *res);
+
+static void choose_platform(struct lcm_image *img, const struct lcm_manifest *index)
+{
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_manifest };
+	const struct lcm_descriptor *d;
+	int r;
+
+	if (img->index_seen) {
+		finish(img, lcm_err_set(&img->err, -EUCLEAN, "an index inside an index is not an image"));
+		return;
+	}
+	img->index_seen = true;
+	r = lcm_manifest_select(index, &img->platform, &d, &img->err);
+	if (r < 0) {
+		finish(img, r);
+		return;
+	}
+	req.digest = d->digest;
+	start_fetch(img, &req, LCM_MANIFEST_MAX);
+}
+
+static void on_manifest(void *arg, const struct lcm_fetch_result *res)
+{
+	struct lcm_image *img = arg;
+	lcm_auto(lcm_manifest) m = NULL;
+	char *json = NULL;
+	size_t len = 0;
+	int r = res->status;
+
+	if (img->abandoned) {
+		fetch_ended(img);
+		return;
+	}
+	img->fetch = 0;
+	img->err = res->err;
+	if (r == 0 && !take_body(img, &json, &len))
+		r = -ENOMEM;
+	if (r == 0)
+		r = lcm_manifest_parse(json, len, res->content_type, &m, &img->err);
+	if (r < 0) {
+		char ref[LCM_REFERENCE_STR_MAX];
+
+		free(json);
+		finish(img, res->status ? r : lcm_err_prefix(&img->err, r, "%s: manifest", lcm_reference_str(&img->ref, ref, sizeof(ref))));
+		return;
+	}
+	if (m->media == LCM_MEDIA_INDEX) {
+		free(json);
+		choose_platform(img, m);
+		return;
+	}
+	img->digest = res->digest;
+	img->manifest = lcm_steal(&m);
+	img->manifest_json = json;
+	img->manifest_len = len;
+	fetch_config(img);
+}
+
+static int from_store(struct lcm_image *img)
+{
+	char ref[LCM_REFERENCE_STR_MAX];
+	struct lcm_image_row row = { 0 };
+	int r = lcm_store_image_get(img->e->store, lcm_reference_str(&img->ref, ref, sizeof(ref)), &row);
+
+	if (r < 0)
+		return r;
+	img->manifest_json = lcm_steal(&row.manifest_json);
+	img->manifest_len = row.manifest_len;
+	img->config_json = lcm_steal(&row.config_json);
+	img->config_len = row.config_len;
+	img->digest = row.manifest;
+	lcm_image_row_fini(&row);
+	return lcm_manifest_parse(img->manifest_json, img->manifest_len, NULL, &img->manifest, NULL);
+}
+
+int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref, const struct lcm_platform *platform,
+		      enum lcm_image_policy policy, lcm_image_fn done, void *arg, struct lcm_image **ret, struct lcm_err *err)
+{
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_manifest };
+	struct lcm_image *img = calloc(1, sizeof(*img));
+	char text[LCM_REFERENCE_STR_MAX];
+
+	if (!img)
+		return -ENOMEM;
+	img->e = e;
+	img->ref = *ref;
+	img->done = done;
+	img->arg = arg;
+	if (platform)
+		img->platform = *platform;
+	else
+		lcm_platform_host(&img->platform);
+	*ret = img;
+	if (policy != LCM_IMAGE_ALWAYS && from_store(img) == 0) {
+		complete(img, false);
+		return 0;
+	}
+	if (policy == LCM_IMAGE_NEVER) {
+		*ret = NULL;
+		image_destroy(img);
+		return lcm_err_set(err, -ENOENT, "%s is not in the store (--pull=missing fetches it)", lcm_reference_str(ref, text, sizeof(text)));
+	}
+	start_fetch(img, &req, LCM_MANIFEST_MAX);
+	return 0;
+}
+
+void lcm_image_free(struct lcm_image *img)
+{
+	if (!img)
+		return;
+	if (!img->fetch && !img->task.fn) {
+		image_destroy(img);
+		return;
+	}
+	img->abandoned = true;
+	if (img->fetch)
+		lcm_fetch_cancel(img->e->reg, img->fetch);
+}
+
+uint32_t lcm_image_n_layers(const struct lcm_image *img)
+{
+	return img->n_layers;
+}
+
+struct lcm_layer *lcm_image_layer(const struct lcm_image *img, uint32_t i)
+{
+	return img->layers[i];
+}
+
+const char *lcm_image_config_json(const struct lcm_image *img)
+{
+	return img->config_json ? img->config_json : "";
+}
+
+const struct lcm_digest *lcm_image_digest(const struct lcm_image *img)
+{
+	return &img->digest;
+}

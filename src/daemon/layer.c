@@ -1,0 +1,673 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/daemon/layer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "src/base/log.h"
+
+static const struct {
+	enum lcm_media media;
+	enum lcm_compression comp;
+} media_comp[] = {
+	{ LCM_MEDIA_LAYER_TAR, LCM_COMP_NONE },
+	{ LCM_MEDIA_LAYER_GZIP, LCM_COMP_GZIP },
+	{ LCM_MEDIA_LAYER_ZSTD, LCM_COMP_ZSTD },
+};
+
+struct prepare {
+	struct lcm_layer *layer; /* referenced until on_prepared() */
+	uint8_t *buf; /* owned; the TOC as it is in the blob */
+	struct lcm_task task;
+	int status;
+	struct lcm_err err;
+	struct lcm_toc *toc;
+};
+
+struct done_post {
+	struct lcm_task task;
+	struct lcm_layer *layer;
+	uint32_t entry;
+};
+
+static void on_pull_retry(void *arg);
+
+/* ---- life ---- */
+
+static void layer_free(struct lcm_layer *l)
+{
+	for (struct lcm_layer **p = &l->e->layers; *p; p = &(*p)->next) {
+		if (*p != l)
+			continue;
+		*p = l->next;
+		break;
+	}
+	lcm_bigfile_free_all(l);
+	lcm_timer_free(l->retry);
+	lcm_layer_dir_close(l->dir);
+	lcm_blob_close(l->blob);
+	lcm_toc_close(l->toc);
+	free((void *)l->entries);
+	if ((l->phase == LCM_LAYER_FAILED || l->doomed) && !l->e->closing) {
+		lcm_ignore(lcm_store_layer_drop(l->e->store, l->row.id, l->doomed && !l->doomed_toc, NULL));
+		lcm_engine_sweep(l->e);
+	}
+	free(l);
+}
+
+static int layer_new(struct lcm_engine *e, const struct lcm_layer_row *row, struct lcm_layer **ret)
+{
+	struct lcm_layer *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->e = e;
+	l->refs = 1;
+	l->row = *row;
+	l->queue_tail = &l->queue;
+	(void)snprintf(l->name, sizeof(l->name), "%lld", (long long)row->id);
+	r = lcm_timer_new(e->loop, on_pull_retry, l, &l->retry);
+	if (r < 0) {
+		free(l);
+		return r;
+	}
+	l->next = e->layers;
+	e->layers = l;
+	*ret = l;
+	return 0;
+}
+
+static struct lcm_layer *find_row(struct lcm_engine *e, int64_t id)
+{
+	struct lcm_layer *l = e->layers;
+
+	while (l && l->row.id != id)
+		l = l->next;
+	return l;
+}
+
+/* The object of this row, with one more reference, when there is one: 1, 0, or why it cannot be used. */
+static int share(struct lcm_engine *e, int64_t id, struct lcm_layer **ret, struct lcm_err *err)
+{
+	struct lcm_layer *l = find_row(e, id);
+
+	if (!l)
+		return 0;
+	if (l->phase == LCM_LAYER_FAILED)
+		return lcm_err_set(err, l->error.code, "%s (unmount what still uses it, then try again)", l->error.msg);
+	l->refs++;
+	l->doomed = false;
+	*ret = l;
+	return 1;
+}
+
+/* A TOC kept by drop-cache makes the layer lazy again without asking the registry for it. */
+static void reuse_toc(struct lcm_engine *e, struct lcm_layer_row *row)
+{
+	int fd = lcm_store_toc_fd(e->store);
+	char old[24], new[24];
+	int64_t kept;
+
+	if (lcm_store_toc_find(e->store, &row->key, &kept) < 0)
+		return;
+	(void)snprintf(old, sizeof(old), "%lld", (long long)kept);
+	(void)snprintf(new, sizeof(new), "%lld", (long long)row->id);
+	if (lcm_sys_linkat(fd, old, fd, new, 0) == 0 && lcm_store_layer_set_toc(e->store, row->id) == 0)
+		row->has_toc = true;
+	lcm_ignore(lcm_store_toc_drop(e->store, kept));
+}
+
+static int find_or_add_row(struct lcm_engine *e, const struct lcm_layer_key *key, uint64_t size, struct lcm_layer_row *row, struct lcm_err *err)
+{
+	int r = lcm_store_layer_find(e->store, key, row);
+
+	if (r == -ENOENT) {
+		r = lcm_store_layer_add(e->store, key, size, row, err);
+		if (r == 0)
+			reuse_toc(e, row);
+		return r;
+	}
+	if (r < 0)
+		return lcm_err_set(err, r, "state database: %s", strerror(-r));
+	return 0;
+}
+
+static int compression_of(const struct lcm_descriptor *desc, enum lcm_compression *ret, struct lcm_err *err)
+{
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(media_comp); i++) {
+		if (media_comp[i].media != desc->media)
+			continue;
+		*ret = media_comp[i].comp;
+		return 0;
+	}
+	return lcm_err_set(err, -ENOTSUP, "layer media type \"%s\" is not supported (tar, tar+gzip and tar+zstd are)",
+			   desc->media_type ? desc->media_type : "");
+}
+
+int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref, const struct lcm_descriptor *desc,
+		  const struct lcm_digest *diffid, struct lcm_layer **ret, struct lcm_err *err)
+{
+	struct lcm_layer_key key = { .diffid = *diffid, .blob = desc->digest };
+	struct lcm_chunked_ref cref = { 0 };
+	struct lcm_layer_row row;
+	enum lcm_compression comp = LCM_COMP_NONE;
+	struct lcm_layer *l;
+	int chunked, r;
+
+	r = compression_of(desc, &comp, err);
+	if (r < 0)
+		return r;
+	chunked = comp == LCM_COMP_ZSTD ? lcm_chunked_find(desc, &cref, err) : 0;
+	if (chunked < 0)
+		return chunked;
+	if (chunked)
+		key.source = cref.digest;
+	r = find_or_add_row(e, &key, desc->size, &row, err);
+	if (r < 0)
+		return r;
+	r = share(e, row.id, ret, err);
+	if (r)
+		return LCM_MIN(r, 0);
+	r = layer_new(e, &row, &l);
+	if (r < 0)
+		return r;
+	l->ref = *ref;
+	l->comp = comp;
+	l->chunked = chunked > 0;
+	l->cref = cref;
+	*ret = l;
+	return 0;
+}
+
+int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id, struct lcm_layer **ret, struct lcm_err *err)
+{
+	struct lcm_layer_row row;
+	struct lcm_layer *l;
+	int r = lcm_store_layer_get(e->store, id, &row);
+
+	if (r < 0)
+		return lcm_err_set(err, r, "layer %lld is not in the store", (long long)id);
+	r = share(e, id, ret, err);
+	if (r)
+		return LCM_MIN(r, 0);
+	if (row.state != LCM_LAYER_COMPLETE && !row.has_toc)
+		return lcm_err_set(err, -ENODATA, "layer %lld was not complete and has no table of contents", (long long)id);
+	r = layer_new(e, &row, &l);
+	if (r < 0)
+		return r;
+	l->ref = *ref;
+	*ret = l;
+	return 0;
+}
+
+void lcm_layer_put(struct lcm_layer *l)
+{
+	if (!l || --l->refs > 0)
+		return;
+	lcm_demand_cancel_all(l, -ESHUTDOWN);
+	layer_free(l);
+}
+
+void lcm_layer_doom(struct lcm_layer *l, bool toc)
+{
+	l->doomed = true;
+	l->doomed_toc = toc;
+	lcm_pull_cancel(l);
+}
+
+/* ---- watching ---- */
+
+void lcm_layer_watch(struct lcm_layer *l, struct lcm_layer_watch *w)
+{
+	w->next = l->watches;
+	l->watches = w;
+}
+
+void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w)
+{
+	for (struct lcm_layer_watch **p = &l->watches; *p; p = &(*p)->next) {
+		if (*p != w)
+			continue;
+		*p = w->next;
+		return;
+	}
+}
+
+void lcm_layer_changed(struct lcm_layer *l)
+{
+	struct lcm_layer_watch *next;
+
+	for (struct lcm_layer_watch *w = l->watches; w; w = next) {
+		next = w->next;
+		w->changed(w->arg, l);
+	}
+}
+
+void lcm_layer_file_done(struct lcm_layer *l, uint32_t entry, int status)
+{
+	atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_WANTED);
+	for (struct lcm_layer_watch *w = l->watches; w; w = w->next)
+		if (w->file_done)
+			w->file_done(w->arg, l, entry, status);
+}
+
+uint8_t lcm_layer_mark_local(struct lcm_layer *l, uint32_t entry)
+{
+	uint8_t before = atomic_fetch_or(&l->entries[entry], LCM_ENTRY_LOCAL);
+
+	if (!(before & LCM_ENTRY_LOCAL) && lcm_toc_entry(l->toc, entry)->size) {
+		atomic_fetch_add(&l->files_local, 1);
+		atomic_fetch_add(&l->bytes_local, lcm_toc_entry(l->toc, entry)->size);
+	}
+	return before;
+}
+
+static void on_posted_done(void *arg)
+{
+	struct done_post *d = arg;
+	struct lcm_layer *l = d->layer;
+
+	lcm_layer_file_done(l, d->entry, 0);
+	lcm_bigfile_local(l, d->entry);
+	free(d);
+}
+
+void lcm_layer_post_done(struct lcm_layer *l, uint32_t entry)
+{
+	struct done_post *d = calloc(1, sizeof(*d));
+
+	/* Without memory the waiters are answered when the pull ends, or by their deadline. */
+	if (!d)
+		return;
+	*d = (struct done_post){ .task = { .fn = on_posted_done, .arg = d }, .layer = l, .entry = entry };
+	lcm_loop_post_task(l->e->loop, &d->task);
+}
+
+void lcm_layer_note(struct lcm_layer *l, const struct lcm_err *why)
+{
+	if (l->error.code == -EBADMSG && why->code != -EBADMSG)
+		return;
+	l->error = *why;
+	lcm_log(LCM_LOG_WARNING, "layer=%s %s", l->name, why->msg);
+	lcm_layer_changed(l);
+}
+
+void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why)
+{
+	l->error = *why;
+	l->phase = LCM_LAYER_FAILED;
+	lcm_log(LCM_LOG_ERR, "layer=%s failed: %s", l->name, why->msg);
+	l->refs++;
+	lcm_demand_cancel_all(l, -EIO);
+	for (uint32_t i = 0; l->toc && i < lcm_toc_count(l->toc); i++)
+		if (atomic_load(&l->entries[i]) & LCM_ENTRY_WANTED)
+			lcm_layer_file_done(l, i, -EIO);
+	lcm_bigfile_fail_all(l, -EIO);
+	lcm_layer_changed(l);
+	lcm_layer_put(l);
+}
+
+/* ---- prepare ---- */
+
+static int count_files(struct lcm_layer *l)
+{
+	uint32_t n = lcm_toc_count(l->toc);
+
+	l->entries = calloc(n, 1);
+	if (!l->entries)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
+
+		if (e->type != LCM_TOC_REG || !e->size)
+			continue;
+		l->files_total++;
+		l->bytes_total += e->size;
+	}
+	return 0;
+}
+
+/* Files that an earlier daemon placed (each was verified before its rename). */
+static int find_local(struct lcm_layer *l)
+{
+	for (uint32_t i = 0; i < lcm_toc_count(l->toc); i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
+		int r;
+
+		if (e->type != LCM_TOC_REG || !e->size)
+			continue;
+		r = lcm_layer_has(l->dir, l->toc, i);
+		if (r < 0)
+			return r;
+		if (r)
+			lcm_layer_mark_local(l, i);
+	}
+	return 0;
+}
+
+static int open_files(struct lcm_layer *l, struct lcm_err *err)
+{
+	struct lcm_store *s = l->e->store;
+	int r;
+
+	r = lcm_layer_dir_open(lcm_store_real_fd(s), l->name, lcm_store_tmp_fd(s), &l->dir, err);
+	if (r == 0 && l->phase != LCM_LAYER_LOCAL)
+		r = lcm_blob_open(lcm_store_blobs_fd(s), l->row.id, l->row.blob_size, &l->blob, err);
+	return r;
+}
+
+static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
+{
+	struct lcm_err e = err ? *err : (struct lcm_err){ 0 };
+
+	if (status == 0 && l->toc) {
+		l->comp = (enum lcm_compression)lcm_toc_id(l->toc)->compression;
+		status = count_files(l);
+	}
+	if (status == 0)
+		status = open_files(l, &e);
+	if (status == 0 && l->toc && l->row.has_toc)
+		status = find_local(l);
+	if (status < 0) {
+		if (!e.code)
+			lcm_err_set(&e, status, "layer %s: %s", l->name, strerror(-status));
+		lcm_layer_condemn(l, &e);
+		return;
+	}
+	l->phase = LCM_LAYER_READY;
+	lcm_layer_changed(l);
+	if (l->pull_wanted)
+		lcm_layer_pull(l, l->pull_urgent);
+}
+
+static void on_prepared(void *arg)
+{
+	struct prepare *p = arg;
+	struct lcm_layer *l = p->layer;
+	bool kept = l->row.has_toc;
+
+	l->prepare = NULL;
+	l->toc = p->toc;
+	ready(l, p->status, &p->err);
+	if (l->phase == LCM_LAYER_READY && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
+		l->row.has_toc = true;
+	free(p->buf);
+	free(p);
+	lcm_layer_put(l);
+}
+
+static int build_toc(struct prepare *p)
+{
+	struct lcm_layer *l = p->layer;
+	struct lcm_toc_id id = {
+		.blob = l->row.key.blob, .diffid = l->row.key.diffid, .source = l->row.key.source,
+		.blob_size = l->row.blob_size, .compression = l->comp,
+	};
+	lcm_auto(lcm_toc_builder) b = NULL;
+	int toc_fd = lcm_store_toc_fd(l->e->store), r;
+
+	r = lcm_toc_builder_new(&b);
+	if (r == 0)
+		r = lcm_chunked_parse(&l->cref, p->buf, l->cref.len, l->row.blob_size, b, &p->err);
+	if (r == 0)
+		r = lcm_toc_builder_finish(b, &id, toc_fd, l->name, false, &p->err);
+	if (r == 0)
+		r = lcm_toc_open(toc_fd, l->name, &p->toc, &p->err);
+	return r;
+}
+
+static void prepare_job(void *arg)
+{
+	struct prepare *p = arg;
+
+	p->status = build_toc(p);
+	if (p->status < 0)
+		lcm_err_prefix(&p->err, p->status, "table of contents of layer %s", p->layer->name);
+	p->task.fn = on_prepared;
+	lcm_loop_post_task(p->layer->e->loop, &p->task);
+}
+
+static int on_toc_bytes(void *arg, uint64_t off, const void *data, size_t len)
+{
+	struct prepare *p = arg;
+	const struct lcm_chunked_ref *c = &p->layer->cref;
+
+	if (off < c->off || off - c->off > c->len || len > c->len - (off - c->off))
+		return -EPROTO;
+	memcpy(p->buf + (off - c->off), data, len);
+	return 0;
+}
+
+static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
+{
+	struct prepare *p = arg;
+
+	p->task = (struct lcm_task){ .fn = prepare_job, .arg = p };
+	if (res->status == 0) {
+		p->layer->demand_bytes += res->bytes;
+		lcm_pool_submit(p->layer->e->pool, LCM_POOL_DEMAND, &p->task);
+		return;
+	}
+	p->status = res->status;
+	p->err = res->err;
+	on_prepared(p);
+}
+
+static int fetch_toc(struct lcm_layer *l)
+{
+	struct lcm_fetch_req req = {
+		.kind = LCM_FETCH_BLOB, .prio = LCM_PRIO_DEMAND, .ref = &l->ref, .digest = l->row.key.blob, .size = l->row.blob_size,
+		.off = l->cref.off, .len = l->cref.len, .sink = on_toc_bytes, .done = on_toc_fetched,
+	};
+	struct prepare *p = calloc(1, sizeof(*p));
+	uint64_t id;
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	p->layer = l;
+	p->buf = malloc(l->cref.len);
+	req.arg = p;
+	r = p->buf ? lcm_fetch_start(l->e->reg, &req, &id) : -ENOMEM;
+	if (r < 0) {
+		free(p->buf);
+		free(p);
+		return r;
+	}
+	l->prepare = p;
+	l->refs++;
+	return 0;
+}
+
+void lcm_layer_prepare(struct lcm_layer *l)
+{
+	struct lcm_err err = { 0 };
+	int r = 0;
+
+	if (l->phase != LCM_LAYER_NEW)
+		return;
+	l->phase = LCM_LAYER_PREPARING;
+	if (l->row.state == LCM_LAYER_COMPLETE) {
+		l->phase = LCM_LAYER_LOCAL;
+		lcm_layer_changed(l);
+		return;
+	}
+	if (l->row.has_toc) {
+		r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, &err);
+		if (r == 0 && !lcm_digest_equal(&lcm_toc_id(l->toc)->blob, &l->row.key.blob)) {
+			lcm_toc_close(l->toc); /* its ranges are those of another blob with the same content */
+			l->toc = NULL;
+		}
+		if (!l->toc)
+			l->row.has_toc = false; /* fetch or make it again */
+	}
+	if (l->toc || !l->chunked) {
+		ready(l, 0, NULL);
+		return;
+	}
+	r = fetch_toc(l);
+	if (r < 0)
+		ready(l, r, NULL);
+}
+
+int lcm_layer_load_toc(struct lcm_layer *l)
+{
+	int r;
+
+	if (l->toc)
+		return 0;
+	if (l->phase != LCM_LAYER_LOCAL || !l->row.has_toc)
+		return -ENODATA;
+	r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, NULL);
+	if (r == 0)
+		r = count_files(l);
+	if (r < 0) {
+		lcm_toc_close(l->toc);
+		l->toc = NULL;
+		return r;
+	}
+	for (uint32_t i = 0; i < lcm_toc_count(l->toc); i++)
+		if (lcm_toc_entry(l->toc, i)->type == LCM_TOC_REG)
+			lcm_layer_mark_local(l, i);
+	return 0;
+}
+
+/* ---- demand and pull ---- */
+
+void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
+{
+	int r;
+
+	if (lcm_layer_is_local(l, entry)) {
+		lcm_layer_file_done(l, entry, 0);
+		return;
+	}
+	if (l->phase != LCM_LAYER_READY) {
+		lcm_layer_file_done(l, entry, -EIO);
+		return;
+	}
+	r = lcm_demand_file(l, entry);
+	if (r == -ENODATA)
+		lcm_layer_pull(l, true);
+	else if (r < 0)
+		lcm_layer_file_done(l, entry, r);
+}
+
+void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry)
+{
+	atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_WANTED);
+	lcm_demand_drop(l, entry);
+}
+
+static int empty_dir(struct lcm_layer *l)
+{
+	int real = lcm_store_real_fd(l->e->store), r;
+
+	lcm_layer_dir_close(l->dir);
+	l->dir = NULL;
+	r = lcm_rmtree_at(real, l->name);
+	if (r == 0)
+		r = lcm_sys_mkdirat(real, l->name, 0755);
+	if (r == 0)
+		r = lcm_layer_dir_open(real, l->name, lcm_store_tmp_fd(l->e->store), &l->dir, NULL);
+	return r;
+}
+
+void lcm_layer_pull(struct lcm_layer *l, bool urgent)
+{
+	int r = 0;
+
+	l->pull_wanted = true;
+	l->pull_urgent |= urgent;
+	if (l->phase != LCM_LAYER_READY || l->pull || lcm_timer_armed(l->retry) || (!l->e->cfg.background && !l->pull_urgent)) {
+		if (l->pull && urgent)
+			lcm_pull_kick_all(l->e);
+		return;
+	}
+	if (!l->toc)
+		r = empty_dir(l);
+	if (r < 0)
+		lcm_layer_pull_broke(l, r, NULL);
+	else
+		lcm_pull_start(l);
+}
+
+static void on_pull_retry(void *arg)
+{
+	struct lcm_layer *l = arg;
+
+	lcm_layer_pull(l, false);
+}
+
+void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err *err)
+{
+	struct lcm_err e = { 0 };
+
+	if (err)
+		e = *err;
+	if (!e.code)
+		lcm_err_set(&e, status, "layer %s: %s", l->name, strerror(-status));
+	if (l->e->closing || !l->watches)
+		return;
+	if (status == -ECANCELED) {
+		lcm_layer_pull(l, false); /* it was stopped for nobody's sake, and somebody came */
+		return;
+	}
+	if (l->pull_urgent && !l->toc) {
+		lcm_layer_condemn(l, &e);
+		return;
+	}
+	lcm_layer_note(l, &e);
+	lcm_timer_set(l->retry, LCM_MIN(1ULL << LCM_MIN(l->retries, 5U), 30ULL) * 1000000000ULL);
+	l->retries++;
+}
+
+struct sync_job {
+	struct lcm_task task;
+	struct lcm_layer *layer; /* referenced */
+	uint64_t bytes;
+	int status;
+};
+
+static void on_synced(void *arg)
+{
+	struct sync_job *j = arg;
+	struct lcm_layer *l = j->layer;
+
+	if (j->status == 0 && lcm_store_layer_complete(l->e->store, l->row.id, j->bytes) == 0)
+		l->row.state = LCM_LAYER_COMPLETE;
+	free(j);
+	lcm_layer_put(l);
+}
+
+static void sync_job(void *arg)
+{
+	struct sync_job *j = arg;
+
+	j->status = lcm_sys_syncfs(lcm_store_real_fd(j->layer->e->store));
+	j->task.fn = on_synced;
+	lcm_loop_post_task(j->layer->e->loop, &j->task);
+}
+
+void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
+{
+	struct sync_job *j = calloc(1, sizeof(*j));
+
+	for (uint32_t i = 0; l->toc && i < lcm_toc_count(l->toc); i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
+
+		if (e->type == LCM_TOC_REG && e->size && (lcm_layer_mark_local(l, i) & LCM_ENTRY_WANTED))
+			lcm_layer_file_done(l, i, 0);
+	}
+	lcm_bigfile_local_all(l);
+	l->phase = LCM_LAYER_LOCAL;
+	l->error = (struct lcm_err){ 0 };
+	l->row.real_bytes = bytes;
+	if (j) {
+		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j }, .layer = l, .bytes = bytes };
+		l->refs++;
+		lcm_pool_submit(l->e->pool, LCM_POOL_BACKGROUND, &j->task);
+	}
+	lcm_layer_changed(l);
+}

@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "src/base/log.h"
+#include "src/daemon/session_priv.h"
+
+static const struct {
+	const char *name;
+	unsigned int next; /* bits of phases it may go to */
+} phases[LCM_PHASE_MAX] = {
+	[LCM_PREPARING] = { "preparing", 1U << LCM_LAZY | 1U << LCM_NATIVE | 1U << LCM_FAILED },
+	[LCM_LAZY] = { "lazy", 1U << LCM_DRAINING | 1U << LCM_NATIVE | 1U << LCM_FAILED },
+	[LCM_DRAINING] = { "draining", 1U << LCM_NATIVE | 1U << LCM_FAILED },
+	[LCM_NATIVE] = { "native", 0 },
+	[LCM_FAILED] = { "failed", 0 },
+};
+
+const char *lcm_phase_name(enum lcm_phase phase)
+{
+	return phases[phase].name;
+}
+
+static void tell(struct lcm_session_watch *w, struct lcm_session *s, bool gone)
+{
+	struct lcm_session_watch *next;
+
+	for (; w; w = next) {
+		next = w->next;
+		w->changed(w->arg, s, gone);
+	}
+}
+
+void session_changed(struct lcm_session *s)
+{
+	tell(s->watches, s, false);
+	tell(s->host->watches, s, false);
+}
+
+void session_set_phase(struct lcm_session *s, enum lcm_phase phase)
+{
+	if (!(phases[s->phase].next & 1U << phase)) {
+		lcm_log(LCM_LOG_ERR, "id=%s phase %s cannot become %s", s->id, phases[s->phase].name, phases[phase].name);
+		return;
+	}
+	s->phase = phase;
+	if (phase == LCM_NATIVE)
+		s->t_native = lcm_now_ns();
+	if (phase == LCM_DRAINING || (phase == LCM_NATIVE && !s->t_local))
+		s->t_local = lcm_now_ns();
+	lcm_log(LCM_LOG_INFO, "id=%s phase=%s", s->id, phases[phase].name);
+	session_changed(s);
+}
+
+void session_fail(struct lcm_session *s, int status, const struct lcm_err *why)
+{
+	if (s->phase == LCM_FAILED)
+		return;
+	s->error = why ? *why : (struct lcm_err){ 0 };
+	if (!s->error.code)
+		lcm_err_set(&s->error, status, "%s", strerror(-status));
+	lcm_log(LCM_LOG_WARNING, "id=%s failed: %s", s->id, s->error.msg);
+	session_set_phase(s, LCM_FAILED);
+}
+
+/* ---- the layers ---- */
+
+static bool count_layers(const struct lcm_session *s, uint32_t *ret_local, uint32_t *ret_lazy, uint32_t *ret_plain)
+{
+	*ret_local = *ret_lazy = *ret_plain = 0;
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		const struct lcm_layer *l = s->slots[i].layer;
+
+		if (l->phase == LCM_LAYER_LOCAL)
+			(*ret_local)++;
+		else if (l->phase != LCM_LAYER_READY)
+			return false;
+		else if (l->toc)
+			(*ret_lazy)++;
+		else
+			(*ret_plain)++;
+	}
+	return true;
+}
+
+/* META needs the TOC of every layer, also of those that are local already. */
+static bool all_tocs(struct lcm_session *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (lcm_layer_load_toc(s->slots[i].layer) < 0)
+			return false;
+	return true;
+}
+
+static void pull_layers(struct lcm_session *s, bool urgent)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->slots[i].layer->phase != LCM_LAYER_LOCAL)
+			lcm_layer_pull(s->slots[i].layer, urgent);
+}
+
+static void advance_preparing(struct lcm_session *s)
+{
+	uint32_t local, lazy, plain;
+
+	if (s->job || !count_layers(s, &local, &lazy, &plain))
+		return;
+	if (local == s->n_slots && s->pull)
+		session_set_phase(s, LCM_NATIVE);
+	else if (local == s->n_slots)
+		session_mount_start(s, false);
+	else if (!s->pull && !s->full && s->host->features.data_only && all_tocs(s) && lazy)
+		session_mount_start(s, true);
+	else
+		pull_layers(s, true);
+}
+
+void session_advance(struct lcm_session *s)
+{
+	uint32_t local, lazy, plain;
+
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		struct lcm_layer *l = s->slots[i].layer;
+
+		if (l->phase == LCM_LAYER_FAILED && s->phase != LCM_NATIVE) {
+			session_fail(s, l->error.code, &l->error);
+			return;
+		}
+		if (s->phase == LCM_PREPARING && (s->pull || s->full) && l->error.code && l->phase == LCM_LAYER_READY) {
+			session_fail(s, l->error.code, &l->error);
+			return;
+		}
+	}
+	if (s->phase == LCM_PREPARING)
+		advance_preparing(s);
+	else if (s->phase == LCM_LAZY && count_layers(s, &local, &lazy, &plain) && local == s->n_slots)
+		session_begin_drain(s);
+}
+
+static void on_layer_changed(void *arg, struct lcm_layer *l)
+{
+	struct slot *slot = arg;
+
+	(void)l;
+	session_advance(slot->s);
+	session_changed(slot->s);
+}
+
+static void on_file_done(void *arg, struct lcm_layer *l, uint32_t entry, int status)
+{
+	struct slot *slot = arg;
+
+	(void)l;
+	if (slot->s->gate)
+		lcm_gate_file_done(slot->s->gate, (uint32_t)(slot - slot->s->slots), entry, status);
+}
+
+static void on_read_done(void *arg, uint64_t token, int fd, uint64_t off, uint32_t len, int status)
+{
+	struct slot *slot = arg;
+
+	if (slot->s->gate)
+		lcm_gate_read_done(slot->s->gate, token, fd, off, len, status);
+}
+
+static int make_slots(struct lcm_session *s, uint32_t n)
+{
+	s->slots = calloc(n ? n : 1, sizeof(*s->slots));
+	if (!s->slots)
+		return -ENOMEM;
+	s->n_slots = n;
+	return 0;
+}
+
+static void fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l)
+{
+	struct slot *slot = &s->slots[i];
+
+	*slot = (struct slot){ .s = s, .layer = l };
+	slot->watch = (struct lcm_layer_watch){ .changed = on_layer_changed, .file_done = on_file_done, .read_done = on_read_done, .arg = slot };
+	s->demand_files0 += l->demand_files;
+	s->demand_bytes0 += l->demand_bytes;
+}
+
+static void watch_and_prepare(struct lcm_session *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		lcm_layer_watch(s->slots[i].layer, &s->slots[i].watch);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		lcm_layer_prepare(s->slots[i].layer);
+	session_advance(s);
+}
+
+static void on_resolved(void *arg, struct lcm_image *img, int status, const struct lcm_err *err)
+{
+	struct lcm_session *s = arg;
+	int r = status;
+
+	if (r == 0)
+		r = make_slots(s, lcm_image_n_layers(img));
+	if (r < 0) {
+		session_fail(s, r, err);
+		return;
+	}
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		fill_slot(s, i, lcm_image_layer(img, i));
+	watch_and_prepare(s);
+}
+
+/* ---- life ---- */
+
+void session_destroy(struct lcm_session *s)
+{
+	for (struct lcm_session **p = &s->host->sessions; *p; p = &(*p)->next) {
+		if (*p != s)
+			continue;
+		*p = s->next;
+		break;
+	}
+	tell(s->watches, s, true);
+	s->watches = NULL;
+	tell(s->host->watches, s, true);
+	lcm_gate_close(s->gate);
+	s->gate = NULL;
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		if (!s->slots[i].layer)
+			continue;
+		lcm_layer_unwatch(s->slots[i].layer, &s->slots[i].watch);
+		if (s->adopted)
+			lcm_layer_put(s->slots[i].layer);
+	}
+	lcm_image_free(s->image);
+	lcm_timer_free(s->expire);
+	lcm_timer_free(s->shrink);
+	free(s->slots);
+	free(s->target);
+	free(s->image_ref);
+	free(s);
+}
+
+static void make_id(char out[LCM_ID_MAX + 1])
+{
+	uint8_t raw[8] = { 0 };
+
+	if (getrandom(raw, sizeof(raw), 0) < 0)
+		memcpy(raw, &(uint64_t){ lcm_realtime_ns() }, sizeof(raw));
+	for (size_t i = 0; i < sizeof(raw); i++)
+		(void)snprintf(out + 2 * i, 3, "%02x", raw[i]);
+}
+
+static int check_id(const char *id, struct lcm_err *err)
+{
+	size_t n = strlen(id);
+
+	for (size_t i = 0; i < n; i++)
+		if (!isalnum((unsigned char)id[i]) && !(i && strchr("_.-", id[i])))
+			return lcm_err_set(err, -EINVAL, "id \"%s\": only letters, digits and, after the first, '_', '.', '-' are allowed", id);
+	if (n > LCM_ID_MAX)
+		return lcm_err_set(err, -EINVAL, "id is longer than %d characters", LCM_ID_MAX);
+	return 0;
+}
+
+static int check_target(struct lcm_host *h, const char *target, struct lcm_err *err)
+{
+	for (struct lcm_session *s = h->sessions; s; s = s->next)
+		if (s->target && strcmp(s->target, target) == 0)
+			return lcm_err_set(err, -EBUSY, "%s is in use by mount %s (locum umount %s)", target, s->id, s->id);
+	return lcm_mount_check_target(target, err);
+}
+
+static int set_names(struct lcm_session *s, const struct lcm_session_options *o, struct lcm_err *err)
+{
+	char ref[LCM_REFERENCE_STR_MAX], path[4096];
+	int r = lcm_reference_parse(o->image, &s->ref, err);
+
+	if (r == 0 && o->id && *o->id)
+		r = check_id(o->id, err);
+	if (r < 0)
+		return r;
+	if (o->id && *o->id)
+		(void)snprintf(s->id, sizeof(s->id), "%s", o->id);
+	else
+		make_id(s->id);
+	if (lcm_session_find(s->host, s->id))
+		return lcm_err_set(err, -EEXIST, "id %s is in use (locum status %s)", s->id, s->id);
+	s->image_ref = strdup(lcm_reference_str(&s->ref, ref, sizeof(ref)));
+	if (!s->image_ref)
+		return -ENOMEM;
+	if (o->pull)
+		return 0;
+	s->own_target = !o->target || !*o->target;
+	if (s->own_target) {
+		(void)snprintf(path, sizeof(path), "%s/m/%s", s->host->run_dir, s->id);
+		r = lcm_mkdir_p(path, 0700);
+		if (r < 0)
+			return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
+	}
+	r = check_target(s->host, s->own_target ? path : o->target, err);
+	if (r < 0)
+		return r;
+	s->target = strdup(s->own_target ? path : o->target);
+	return s->target ? 0 : -ENOMEM;
+}
+
+static void on_expire(void *arg)
+{
+	struct lcm_session *s = arg;
+	uint64_t now = lcm_now_ns(), next = s->gate ? lcm_gate_expire(s->gate, now) : 0;
+
+	if (s->gate)
+		lcm_timer_set(s->expire, next > now ? LCM_MIN(next - now, 1000000000ULL) : 1000000000ULL);
+}
+
+static void on_shrink(void *arg)
+{
+	struct lcm_session *s = arg;
+
+	if (s->phase == LCM_DRAINING)
+		session_drain(s);
+}
+
+static int session_alloc(struct lcm_host *h, struct lcm_session **ret)
+{
+	struct lcm_session *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->host = h;
+	s->serial = ++h->last_serial;
+	s->t_request = lcm_now_ns();
+	r = lcm_timer_new(h->e->loop, on_expire, s, &s->expire);
+	if (r == 0)
+		r = lcm_timer_new(h->e->loop, on_shrink, s, &s->shrink);
+	if (r < 0) {
+		session_destroy(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, struct lcm_session **ret, struct lcm_err *err)
+{
+	struct lcm_platform platform;
+	bool other = o->platform && *o->platform;
+	struct lcm_session *s;
+	int r;
+
+	if (other && lcm_platform_parse(o->platform, &platform) < 0)
+		return lcm_err_set(err, -EINVAL, "platform \"%s\": os/arch[/variant] is expected, e.g. linux/arm64", o->platform);
+	r = session_alloc(h, &s);
+	if (r < 0)
+		return r;
+	s->pull = o->pull;
+	s->read_only = o->read_only;
+	s->full = o->full;
+	s->keep = o->keep;
+	s->big = o->big;
+	s->deadline_ns = o->deadline_ns;
+	r = set_names(s, o, err);
+	if (r == 0)
+		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL, other ? LCM_IMAGE_ALWAYS : o->policy, on_resolved, s, &s->image, err);
+	if (r < 0) {
+		session_destroy(s);
+		return r;
+	}
+	s->next = h->sessions;
+	h->sessions = s;
+	session_changed(s);
+	*ret = s;
+	return 0;
+}
+
+static void remove_container(struct lcm_session *s, bool upper)
+{
+	if (s->pull)
+		return;
+	if (s->keep == upper) {
+		s->keep = !upper;
+		lcm_ignore(session_put_row(s, NULL));
+	}
+	lcm_ignore(lcm_store_mount_remove(s->host->e->store, s->id));
+	if (s->own_target)
+		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->target, AT_REMOVEDIR));
+	lcm_engine_sweep(s->host->e);
+}
+
+int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err)
+{
+	char source[80];
+	int r = 0;
+
+	if (s->closing)
+		return lcm_err_set(err, -EBUSY, "mount %s is being closed already", s->id);
+	if (s->target && s->t_mounted && lcm_mounted_source(s->target, session_source(s, source)) > 0)
+		r = lcm_umount(s->target, lazy, err);
+	if (r < 0)
+		return r;
+	s->close_remove = remove < 0 ? !s->keep : remove > 0;
+	if (s->job) {
+		s->closing = true;
+		return 0;
+	}
+	remove_container(s, s->close_remove);
+	session_destroy(s);
+	return 0;
+}
+
+bool session_job_back(struct lcm_session *s)
+{
+	char source[80];
+
+	s->job = NULL;
+	if (!s->closing)
+		return false;
+	if (s->target && lcm_mounted_source(s->target, session_source(s, source)) > 0)
+		lcm_ignore(lcm_umount(s->target, true, NULL));
+	remove_container(s, s->close_remove);
+	session_destroy(s);
+	return true;
+}
+
+struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial)
+{
+	struct lcm_session *s = h->sessions;
+
+	while (s && s->serial != serial)
+		s = s->next;
+	return s;
+}
+
+void lcm_session_free(struct lcm_session *s)
+{
+	session_destroy(s);
+}
+
+/* ---- an earlier daemon's mounts ---- */
+
+static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
+{
+	struct lcm_session *s;
+	int r = session_alloc(h, &s);
+
+	if (r < 0)
+		return r;
+	s->adopted = true;
+	s->read_only = row->read_only;
+	s->keep = row->keep_upper;
+	s->own_target = strncmp(row->target, h->run_dir, strlen(h->run_dir)) == 0;
+	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
+	s->target = strdup(row->target);
+	s->image_ref = strdup(row->image);
+	r = s->target && s->image_ref ? lcm_reference_parse(row->image, &s->ref, err) : -ENOMEM;
+	if (r == 0)
+		r = make_slots(s, (uint32_t)row->n_layers);
+	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++) {
+		struct lcm_layer *l;
+
+		r = lcm_layer_adopt(h->e, &s->ref, row->layers[i], &l, err);
+		if (r == 0)
+			fill_slot(s, i, l);
+	}
+	if (r < 0) {
+		s->n_slots = 0; /* nothing is watched yet; the few references go with the daemon */
+		session_destroy(s);
+		return r;
+	}
+	s->next = h->sessions;
+	h->sessions = s;
+	s->phase = LCM_LAZY;
+	s->t_mounted = s->t_request;
+	watch_and_prepare(s);
+	pull_layers(s, false);
+	return 0;
+}
+
+static int collect_row(void *arg, const struct lcm_mount_row *row)
+{
+	struct lcm_host *h = arg;
+	struct lcm_err err = { 0 };
+	char source[80];
+	int r;
+
+	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
+	r = lcm_mounted_source(row->target, source);
+	if (r > 0)
+		r = adopt(h, row, &err);
+	else
+		r = -ENOENT;
+	if (r < 0 && r != -ENOENT)
+		lcm_log(LCM_LOG_ERR, "id=%s is mounted but cannot be continued: %s", row->id, lcm_err_text(&err, r));
+	return 0;
+}
+
+struct stale {
+	struct lcm_host *h;
+	char ids[256][LCM_ID_MAX + 1];
+	size_t n;
+};
+
+static int collect_stale(void *arg, const struct lcm_mount_row *row)
+{
+	struct stale *st = arg;
+
+	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
+		return 0;
+	(void)snprintf(st->ids[st->n++], sizeof(st->ids[0]), "%s", row->id);
+	return 0;
+}
+
+void lcm_session_recover(struct lcm_host *h)
+{
+	struct stale *st = calloc(1, sizeof(*st));
+
+	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, h));
+	if (!st)
+		return;
+	do {
+		st->h = h;
+		st->n = 0;
+		lcm_ignore(lcm_store_mount_each(h->e->store, collect_stale, st));
+		for (size_t i = 0; i < st->n; i++)
+			lcm_ignore(lcm_store_mount_remove(h->e->store, st->ids[i]));
+	} while (st->n == LCM_ARRAY_SIZE(st->ids));
+	free(st);
+	lcm_engine_sweep(h->e);
+}
+
+void lcm_session_check_mounts(struct lcm_host *h)
+{
+	struct lcm_session *next;
+
+	for (struct lcm_session *s = h->sessions; s; s = next) {
+		char source[80];
+
+		next = s->next;
+		if (!s->target || s->job || !s->t_mounted || lcm_mounted_source(s->target, session_source(s, source)) != 0)
+			continue;
+		lcm_log(LCM_LOG_INFO, "id=%s was unmounted", s->id);
+		remove_container(s, !s->keep);
+		session_destroy(s);
+	}
+}
+
+/* ---- reading ---- */
+
+struct lcm_session *lcm_session_find(struct lcm_host *h, const char *name)
+{
+	struct lcm_session *s = h->sessions;
+
+	while (s && strcmp(*name == '/' ? (s->target ? s->target : "") : s->id, name) != 0)
+		s = s->next;
+	return s;
+}
+
+enum lcm_phase lcm_session_phase(const struct lcm_session *s)
+{
+	return s->phase;
+}
+
+const char *lcm_session_id(const struct lcm_session *s)
+{
+	return s->id;
+}
+
+struct lcm_session *lcm_session_next(const struct lcm_session *s)
+{
+	return s->next;
+}
+
+const char *lcm_session_config(const struct lcm_session *s)
+{
+	return s->image ? lcm_image_config_json(s->image) : "";
+}
+
+bool lcm_session_is_pull(const struct lcm_session *s)
+{
+	return s->pull;
+}
+
+void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w)
+{
+	w->next = s->watches;
+	s->watches = w;
+}
+
+void lcm_session_unwatch(struct lcm_session *s, struct lcm_session_watch *w)
+{
+	for (struct lcm_session_watch **p = &s->watches; *p; p = &(*p)->next) {
+		if (*p != w)
+			continue;
+		*p = w->next;
+		return;
+	}
+}

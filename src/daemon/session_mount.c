@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session_mount.c - making the mount, the gate's callbacks, and leaving the gate.
+ *
+ * Mounting and draining run as pool jobs: both may wait for the kernel, which may wait for
+ * the gate threads. What a gate thread has to say reaches the loop as a post that names the
+ * session by serial number, since the session may be gone by then.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/base/log.h"
+#include "src/daemon/session_priv.h"
+
+#define SHRINK_FIRST_NS 20000000ULL
+#define SHRINK_MAX_NS 30000000000ULL
+
+struct mount_job {
+	struct lcm_task task;
+	struct lcm_session *s; /* alive while s->job is this */
+	bool lazy;
+	int status;
+	struct lcm_err err;
+	struct lcm_gate *gate; /* made by the job, taken by the session */
+};
+
+char *session_source(const struct lcm_session *s, char out[80])
+{
+	(void)snprintf(out, 80, "locum:%s", s->id);
+	return out;
+}
+
+/* ---- the gate's callbacks ---- */
+
+enum post_kind { POST_WANT_FILE, POST_WANT_RANGE, POST_UNWANT, POST_UNBOUND, POST_GONE };
+
+struct post {
+	struct lcm_task task;
+	struct lcm_host *h;
+	uint64_t serial;
+	enum post_kind kind;
+	uint32_t layer, entry;
+	uint64_t off, token;
+	uint32_t len;
+};
+
+static void run_post(struct lcm_session *s, const struct post *p)
+{
+	struct slot *slot = &s->slots[p->layer];
+
+	switch (p->kind) {
+	case POST_WANT_FILE:
+		lcm_layer_want(slot->layer, p->entry);
+		break;
+	case POST_WANT_RANGE:
+		lcm_layer_read(slot->layer, &slot->watch, p->entry, p->off, p->len, p->token);
+		break;
+	case POST_UNWANT:
+		if (p->token)
+			lcm_layer_unread(slot->layer, &slot->watch, p->entry, p->token);
+		else
+			lcm_layer_unwant(slot->layer, p->entry);
+		break;
+	case POST_UNBOUND:
+		if (s->phase == LCM_DRAINING)
+			session_drain(s);
+		break;
+	case POST_GONE:
+		lcm_session_check_mounts(s->host);
+		break;
+	}
+}
+
+static void on_post(void *arg)
+{
+	struct post *p = arg;
+	struct lcm_session *s = session_by_serial(p->h, p->serial);
+
+	if (s && s->gate)
+		run_post(s, p);
+	free(p);
+}
+
+/* Without memory the waiter is answered by its deadline, and the next open tries again. */
+static void post(struct lcm_session *s, struct post what)
+{
+	struct post *p = malloc(sizeof(*p));
+
+	if (!p)
+		return;
+	*p = what;
+	p->h = s->host;
+	p->serial = s->serial;
+	p->task = (struct lcm_task){ .fn = on_post, .arg = p };
+	lcm_loop_post_task(s->host->e->loop, &p->task);
+}
+
+static bool op_is_local(void *arg, uint32_t layer, uint32_t entry)
+{
+	struct lcm_session *s = arg;
+
+	return lcm_layer_is_local(s->slots[layer].layer, entry);
+}
+
+static void op_want_file(void *arg, uint32_t layer, uint32_t entry)
+{
+	struct lcm_session *s = arg;
+
+	atomic_fetch_or(&s->slots[layer].layer->entries[entry], LCM_ENTRY_WANTED);
+	post(s, (struct post){ .kind = POST_WANT_FILE, .layer = layer, .entry = entry });
+}
+
+static void op_want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token)
+{
+	struct lcm_session *s = arg;
+	struct lcm_layer *l = s->slots[layer].layer;
+
+	if (lcm_layer_is_local(l, entry)) {
+		lcm_autoclose int fd = lcm_layer_open_file(l->dir, l->toc, entry);
+
+		lcm_gate_read_done(s->gate, token, fd, off, len, fd < 0 ? fd : 0);
+		return;
+	}
+	post(s, (struct post){ .kind = POST_WANT_RANGE, .layer = layer, .entry = entry, .off = off, .len = len, .token = token });
+}
+
+static void op_unwant(void *arg, uint32_t layer, uint32_t entry, uint64_t token)
+{
+	post(arg, (struct post){ .kind = POST_UNWANT, .layer = layer, .entry = entry, .token = token });
+}
+
+static void op_unbound(void *arg)
+{
+	post(arg, (struct post){ .kind = POST_UNBOUND });
+}
+
+static void op_gone(void *arg)
+{
+	post(arg, (struct post){ .kind = POST_GONE });
+}
+
+static const struct lcm_gate_ops gate_ops = {
+	.is_local = op_is_local,
+	.want_file = op_want_file,
+	.want_range = op_want_range,
+	.unwant = op_unwant,
+	.unbound = op_unbound,
+	.gone = op_gone,
+};
+
+/* ---- mounting (pool) ---- */
+
+static int open_dir(int dirfd, const char *name)
+{
+	return lcm_sys_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
+/* The upper's root directory is what the container sees as "/": it looks like the image's. */
+static int copy_root(int from, int upper)
+{
+	struct stat st;
+	int r = lcm_sys_fstat(from, &st);
+
+	if (r == 0)
+		r = lcm_sys_fchown(upper, st.st_uid, st.st_gid);
+	if (r == 0)
+		r = lcm_sys_fchmod(upper, st.st_mode & 07777);
+	if (r == 0)
+		r = lcm_sys_futimens(upper, (struct timespec[2]){ st.st_mtim, st.st_mtim });
+	return r;
+}
+
+static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *ret_work)
+{
+	int base = lcm_store_containers_fd(j->s->host->e->store), r;
+	lcm_autoclose int dir = -EBADF;
+	bool fresh;
+
+	r = lcm_sys_mkdirat(base, j->s->id, 0700);
+	dir = r == 0 || r == -EEXIST ? open_dir(base, j->s->id) : r;
+	if (dir < 0)
+		return lcm_err_set(&j->err, dir, "containers/%s: %s", j->s->id, strerror(-dir));
+	r = lcm_sys_mkdirat(dir, "upper", 0755);
+	fresh = r == 0;
+	if (r == -EEXIST)
+		r = 0;
+	if (r == 0)
+		r = lcm_sys_mkdirat(dir, "work", 0700);
+	if (r < 0 && r != -EEXIST)
+		return lcm_err_set(&j->err, r, "containers/%s: %s", j->s->id, strerror(-r));
+	*ret_upper = open_dir(dir, "upper");
+	*ret_work = open_dir(dir, "work");
+	if (*ret_upper < 0 || *ret_work < 0)
+		return lcm_err_set(&j->err, -EIO, "containers/%s: upper and work cannot be opened", j->s->id);
+	return fresh ? copy_root(root_from, *ret_upper) : 0;
+}
+
+static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_from)
+{
+	lcm_autoclose int upper = -EBADF, work = -EBADF, mnt = -EBADF;
+	char source[80];
+	int r;
+
+	if (!j->s->read_only) {
+		r = make_upper(j, root_from, &upper, &work);
+		if (r < 0)
+			return r;
+	}
+	spec->upper = j->s->read_only ? -1 : upper;
+	spec->work = j->s->read_only ? -1 : work;
+	spec->source = session_source(j->s, source);
+	mnt = lcm_mount_overlay(spec, &j->err);
+	return mnt < 0 ? mnt : lcm_mount_attach(mnt, j->s->target, &j->err);
+}
+
+static int mount_plain(struct mount_job *j)
+{
+	struct lcm_session *s = j->s;
+	int real = lcm_store_real_fd(s->host->e->store), r = 0;
+	lcm_autofree int *fds = calloc(s->n_slots + 1, sizeof(int));
+	struct lcm_overlay_spec spec = { .lowers = fds };
+
+	if (!fds)
+		return -ENOMEM;
+	for (; spec.n_lowers < s->n_slots && r == 0; spec.n_lowers++) {
+		fds[spec.n_lowers] = open_dir(real, s->slots[s->n_slots - 1 - spec.n_lowers].layer->name);
+		r = LCM_MIN(fds[spec.n_lowers], 0);
+	}
+	if (r == 0 && s->n_slots == 0) {
+		fds[spec.n_lowers++] = lcm_sys_openat(lcm_store_root_fd(s->host->e->store), "empty", O_RDONLY | O_DIRECTORY, 0);
+		r = LCM_MIN(fds[0], 0);
+	}
+	if (r == 0)
+		r = attach(j, &spec, fds[0]);
+	for (size_t i = 0; i < spec.n_lowers; i++)
+		lcm_closep(&fds[i]);
+	return r;
+}
+
+/* Layers that never had a directory entry of their own keep META's name short and stable: it is a digest of their ids. */
+static void meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
+{
+	lcm_auto(lcm_hash) h = lcm_hash_new();
+	struct lcm_digest d = { 0 };
+
+	for (uint32_t i = 0; h && i < s->n_slots; i++)
+		lcm_hash_update(h, s->slots[i].layer->name, strlen(s->slots[i].layer->name) + 1);
+	if (h)
+		lcm_hash_final(h, &d);
+	(void)lcm_digest_str(&d, out);
+	memmove(out, out + 7, LCM_DIGEST_STR - 7);
+}
+
+static int write_meta(struct mount_job *j, const char *name)
+{
+	struct lcm_session *s = j->s;
+	int dir = lcm_store_meta_fd(s->host->e->store), r;
+	lcm_autofree struct lcm_meta_layer *layers = calloc(s->n_slots, sizeof(*layers));
+	lcm_autoclose int fd = -EBADF;
+	struct lcm_meta_stats stats;
+	char tmp[160];
+
+	if (!layers)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		layers[i] = (struct lcm_meta_layer){ .name = s->slots[i].layer->name, .toc = s->slots[i].layer->toc };
+	(void)snprintf(tmp, sizeof(tmp), "%s.%llu.tmp", name, (unsigned long long)s->serial);
+	fd = lcm_sys_openat(dir, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	r = fd < 0 ? fd : lcm_meta_write(layers, s->n_slots, fd, &stats, &j->err);
+	if (r == 0)
+		r = lcm_sys_renameat(dir, tmp, dir, name);
+	if (r < 0 && fd >= 0)
+		lcm_ignore(lcm_sys_unlinkat(dir, tmp, 0));
+	return r;
+}
+
+static int mount_meta(struct mount_job *j)
+{
+	struct lcm_store *store = j->s->host->e->store;
+	char name[LCM_DIGEST_STR], path[4096];
+	struct stat st;
+	int r;
+
+	meta_name(j->s, name);
+	r = lcm_sys_fstatat(lcm_store_meta_fd(store), name, &st, 0);
+	if (r == -ENOENT)
+		r = write_meta(j, name);
+	if (r < 0)
+		return lcm_err_prefix(&j->err, r, "metadata image");
+	(void)snprintf(path, sizeof(path), "%s/meta/%s", lcm_store_root(store), name);
+	return lcm_mount_erofs(path, &j->err);
+}
+
+static int open_gate(struct mount_job *j)
+{
+	struct lcm_session *s = j->s;
+	lcm_autofree struct lcm_gate_layer *layers = calloc(s->n_slots, sizeof(*layers));
+	struct lcm_gate_config cfg = {
+		.layers = layers, .n_layers = s->n_slots, .big = s->big, .deadline_ns = s->deadline_ns, .ops = &gate_ops, .arg = s,
+	};
+	int fuse_fd, mnt, r;
+
+	if (!layers)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		layers[i] = (struct lcm_gate_layer){ .name = s->slots[i].layer->name, .toc = s->slots[i].layer->toc };
+	r = lcm_gate_open(&cfg, &j->gate, &fuse_fd, &j->err);
+	if (r < 0)
+		return r;
+	s->gate = j->gate; /* callbacks come as soon as it is served */
+	mnt = lcm_mount_gate(fuse_fd, &j->err);
+	if (mnt < 0)
+		return mnt;
+	r = lcm_gate_start(j->gate, s->host->gates);
+	if (r == 0)
+		return mnt;
+	lcm_closep(&mnt);
+	return r;
+}
+
+static int mount_lazy(struct mount_job *j)
+{
+	struct lcm_session *s = j->s;
+	lcm_autoclose int meta = mount_meta(j);
+	lcm_autoclose int gate = meta < 0 ? meta : open_gate(j);
+	const int data[] = { lcm_store_real_fd(s->host->e->store), gate };
+	struct lcm_overlay_spec spec = {
+		.lowers = &meta, .n_lowers = 1, .data = data, .n_data = 2, .metacopy = !s->host->features.redirect_no_metacopy,
+	};
+
+	return gate < 0 ? gate : attach(j, &spec, meta);
+}
+
+static void on_mounted(void *arg);
+
+static void mount_job_run(void *arg)
+{
+	struct mount_job *j = arg;
+
+	j->status = j->lazy ? mount_lazy(j) : mount_plain(j);
+	j->task.fn = on_mounted;
+	lcm_loop_post_task(j->s->host->e->loop, &j->task);
+}
+
+static void on_mounted(void *arg)
+{
+	struct mount_job *j = arg;
+	struct lcm_session *s = j->s;
+	bool lazy = j->lazy;
+	struct lcm_err err = j->err;
+	int status = j->status;
+
+	free(j);
+	if (status < 0) {
+		lcm_gate_close(s->gate);
+		s->gate = NULL;
+		if (!session_job_back(s))
+			session_fail(s, status, &err);
+		return;
+	}
+	s->t_mounted = lcm_now_ns();
+	if (session_job_back(s))
+		return;
+	session_set_phase(s, lazy ? LCM_LAZY : LCM_NATIVE);
+	if (!lazy)
+		return;
+	lcm_timer_set(s->expire, 1000000000ULL);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->slots[i].layer->phase == LCM_LAYER_READY)
+			lcm_layer_pull(s->slots[i].layer, false);
+	session_advance(s);
+}
+
+int session_put_row(struct lcm_session *s, struct lcm_err *err)
+{
+	struct lcm_mount_row row = { .image = s->image_ref, .target = s->target, .read_only = s->read_only, .keep_upper = s->keep, .n_layers = s->n_slots };
+	lcm_autofree int64_t *ids = calloc(s->n_slots + 1, sizeof(*ids));
+
+	if (!ids)
+		return -ENOMEM;
+	(void)snprintf(row.id, sizeof(row.id), "%s", s->id);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		ids[i] = s->slots[i].layer->row.id;
+	row.layers = ids;
+	return lcm_store_mount_put(s->host->e->store, &row, err);
+}
+
+void session_mount_start(struct lcm_session *s, bool lazy)
+{
+	struct mount_job *j = calloc(1, sizeof(*j));
+	struct lcm_err err = { 0 };
+	int r = j ? session_put_row(s, &err) : -ENOMEM;
+
+	if (r < 0) {
+		free(j);
+		session_fail(s, r, &err);
+		return;
+	}
+	*j = (struct mount_job){ .task = { .fn = mount_job_run, .arg = j }, .s = s, .lazy = lazy };
+	s->job = j;
+	lcm_pool_submit(s->host->e->pool, LCM_POOL_DEMAND, &j->task);
+}
+
+/* ---- leaving the gate ---- */
+
+static void on_drained(void *arg);
+
+/* Invalidate what the gate has handed out and let the overlay drop what nobody uses; the kernel then forgets. */
+static void drain_job(void *arg)
+{
+	struct mount_job *j = arg;
+
+	lcm_gate_draining(j->gate);
+	lcm_ignore(lcm_mount_shrink(j->s->target));
+	j->task.fn = on_drained;
+	lcm_loop_post_task(j->s->host->e->loop, &j->task);
+}
+
+static void leave_gate(struct lcm_session *s)
+{
+	lcm_gate_stats(s->gate, &s->last);
+	lcm_timer_clear(s->expire);
+	lcm_timer_clear(s->shrink);
+	lcm_gate_close(s->gate);
+	s->gate = NULL;
+	session_set_phase(s, LCM_NATIVE);
+}
+
+static void on_drained(void *arg)
+{
+	struct mount_job *j = arg;
+	struct lcm_session *s = j->s;
+	struct lcm_gate_stats st;
+
+	free(j);
+	if (session_job_back(s))
+		return;
+	lcm_gate_stats(s->gate, &st);
+	if (st.bound_inodes == 0 && st.waiters == 0) {
+		leave_gate(s);
+		return;
+	}
+	lcm_timer_set(s->shrink, s->shrink_ns);
+	s->shrink_ns = LCM_MIN(s->shrink_ns * 2, SHRINK_MAX_NS);
+	session_changed(s);
+}
+
+void session_drain(struct lcm_session *s)
+{
+	struct mount_job *j;
+
+	if (s->job)
+		return;
+	j = calloc(1, sizeof(*j));
+	if (!j) {
+		lcm_timer_set(s->shrink, SHRINK_MAX_NS);
+		return;
+	}
+	*j = (struct mount_job){ .task = { .fn = drain_job, .arg = j }, .s = s, .gate = s->gate };
+	s->job = j;
+	lcm_pool_submit(s->host->e->pool, LCM_POOL_BACKGROUND, &j->task);
+}
+
+void session_begin_drain(struct lcm_session *s)
+{
+	s->shrink_ns = SHRINK_FIRST_NS;
+	session_set_phase(s, LCM_DRAINING);
+	if (s->gate)
+		session_drain(s);
+	else
+		session_set_phase(s, LCM_NATIVE);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session_priv.h - the inside of a session, for session*.c only. */
+#ifndef LCM_SESSION_PRIV_H
+#define LCM_SESSION_PRIV_H
+
+#include "src/daemon/session.h"
+
+/* One layer of a session; the arg of its watch and, by slot, of gate callbacks. */
+struct slot {
+	struct lcm_session *s;
+	struct lcm_layer *layer; /* referenced by the image, or by the slot when adopted */
+	struct lcm_layer_watch watch;
+};
+
+struct mount_job;
+
+struct lcm_session {
+	struct lcm_session *next;
+	struct lcm_host *host; /* borrowed */
+	uint64_t serial; /* never reused: names the session in posts from gate threads */
+	char id[LCM_ID_MAX + 1];
+	char *target; /* owned; NULL: pull */
+	char *image_ref; /* owned; canonical */
+	struct lcm_reference ref;
+	bool pull, read_only, full, keep, own_target, adopted;
+	struct lcm_gate_big big;
+	uint64_t deadline_ns;
+	enum lcm_phase phase;
+	struct lcm_err error; /* why FAILED */
+	struct lcm_image *image; /* owned; NULL once adopted */
+	struct slot *slots; /* owned, n_slots */
+	uint32_t n_slots;
+	struct lcm_gate *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
+	struct lcm_gate_stats last; /* of the gate, kept when it is closed */
+	struct mount_job *job; /* in the pool now */
+	bool closing; /* free when the job comes back */
+	bool close_remove; /* and remove the upper */
+	struct lcm_timer *expire; /* owned; waiters' deadlines */
+	struct lcm_timer *shrink; /* owned; asks the kernel to let go of big files */
+	uint64_t shrink_ns;
+	uint64_t t_request, t_mounted, t_local, t_native; /* CLOCK_MONOTONIC ns; 0: not yet */
+	uint64_t demand_files0, demand_bytes0; /* the layers' counters when this mount began */
+	struct lcm_session_watch *watches;
+};
+
+void session_changed(struct lcm_session *s);
+void session_set_phase(struct lcm_session *s, enum lcm_phase phase);
+void session_fail(struct lcm_session *s, int status, const struct lcm_err *why);
+/** session_advance - look at the layers and do what is due. */
+void session_advance(struct lcm_session *s);
+void session_destroy(struct lcm_session *s);
+/** session_job_back - the pool job has ended. Return: the session was closed meanwhile and is gone. */
+bool session_job_back(struct lcm_session *s);
+struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial);
+
+/* session_mount.c */
+/** session_mount_start - run the mount job; @lazy: META::REAL::GATE, else the plain layout. */
+void session_mount_start(struct lcm_session *s, bool lazy);
+/** session_put_row - record the mount, durably. */
+LCM_MUST_USE int session_put_row(struct lcm_session *s, struct lcm_err *err);
+/** session_begin_drain - everything is local and proven: LAZY -> DRAINING -> NATIVE. */
+void session_begin_drain(struct lcm_session *s);
+/** session_drain - one more try to have the kernel let go of the gate. */
+void session_drain(struct lcm_session *s);
+char *session_source(const struct lcm_session *s, char out[80]);
+
+#endif

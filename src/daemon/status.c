@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status.c - a session as JSON, and who holds the files that keep it from native. */
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/daemon/session_priv.h"
+
+#define BOUND_SHOWN_MAX 16
+#define HOLDERS_SHOWN_MAX 8
+
+struct bound {
+	struct {
+		uint32_t layer, entry;
+	} files[BOUND_SHOWN_MAX];
+	size_t n;
+};
+
+static void collect_bound(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup)
+{
+	struct bound *b = arg;
+
+	(void)nlookup;
+	if (b->n == BOUND_SHOWN_MAX)
+		return;
+	b->files[b->n].layer = layer;
+	b->files[b->n++].entry = entry;
+}
+
+/* Does any link in /proc/PID/@dir lead to this file? */
+static bool holds(const char *pid, const char *dir, const struct stat *want)
+{
+	char path[300];
+	struct dirent *e;
+	bool found = false;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, dir);
+	d = opendir(path);
+	while (d && !found && (e = readdir(d))) {
+		struct stat st;
+
+		found = e->d_name[0] != '.' && lcm_sys_fstatat(dirfd(d), e->d_name, &st, 0) == 0 && st.st_dev == want->st_dev &&
+			st.st_ino == want->st_ino;
+	}
+	if (d)
+		(void)closedir(d);
+	return found;
+}
+
+static json_t *find_holders(const struct stat *want)
+{
+	json_t *out = json_array();
+	struct dirent *e;
+	DIR *d = opendir("/proc");
+
+	while (d && (e = readdir(d)) && json_array_size(out) < HOLDERS_SHOWN_MAX) {
+		lcm_autofree char *comm = NULL;
+		char path[300], text[300];
+		size_t len;
+
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !(holds(e->d_name, "map_files", want) || holds(e->d_name, "fd", want)))
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", e->d_name);
+		if (lcm_read_file_at(AT_FDCWD, path, 64, &comm, &len) < 0)
+			continue;
+		comm[strcspn(comm, "\n")] = '\0';
+		(void)snprintf(text, sizeof(text), "%.20s %.64s", e->d_name, comm);
+		(void)json_array_append_new(out, json_string(text));
+	}
+	if (d)
+		(void)closedir(d);
+	return out;
+}
+
+static json_t *bound_files(struct lcm_session *s, bool holders)
+{
+	struct bound b = { .n = 0 };
+	json_t *out = json_array();
+
+	lcm_gate_bound_each(s->gate, collect_bound, &b);
+	for (size_t i = 0; i < b.n; i++) {
+		const struct lcm_toc *toc = s->slots[b.files[i].layer].layer->toc;
+		char path[LCM_PATH_MAX + 1], full[2 * LCM_PATH_MAX];
+		json_t *o = json_object();
+		struct stat st;
+
+		if (lcm_toc_path(toc, b.files[i].entry, path, sizeof(path)) < 0)
+			path[0] = '\0';
+		(void)snprintf(full, sizeof(full), "/%s", path);
+		(void)json_object_set_new(o, "path", json_string_nocheck(full));
+		(void)snprintf(full, sizeof(full), "%.*s/%s", LCM_PATH_MAX - 2, s->target, path);
+		if (holders && lcm_sys_fstatat(AT_FDCWD, full, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			(void)json_object_set_new(o, "holders", find_holders(&st));
+		(void)json_array_append_new(out, o);
+	}
+	return out;
+}
+
+struct totals {
+	uint64_t files, files_local, bytes, bytes_local, demand_files, demand_bytes, pulled_bytes, blob_bytes;
+};
+
+static void sum_layers(const struct lcm_session *s, struct totals *t)
+{
+	*t = (struct totals){ 0 };
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		const struct lcm_layer *l = s->slots[i].layer;
+
+		t->blob_bytes += l->row.blob_size;
+		t->demand_files += l->demand_files;
+		t->demand_bytes += l->demand_bytes;
+		t->pulled_bytes += l->phase == LCM_LAYER_LOCAL ? l->row.blob_size : l->pulled_bytes;
+		t->files += l->files_total;
+		t->bytes += l->toc ? l->bytes_total : l->row.real_bytes;
+		t->files_local += atomic_load(&l->files_local);
+		t->bytes_local += l->toc ? atomic_load(&l->bytes_local) : l->phase == LCM_LAYER_LOCAL ? l->row.real_bytes : 0;
+	}
+	t->demand_files -= s->demand_files0;
+	t->demand_bytes -= s->demand_bytes0;
+}
+
+static json_t *ms_since(const struct lcm_session *s, uint64_t at)
+{
+	return at ? json_real((double)(at - s->t_request) / 1e6) : json_null();
+}
+
+static json_t *gate_json(const struct lcm_gate_stats *g)
+{
+	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I}", "requests", (json_int_t)g->requests, "lookups_files", (json_int_t)g->lookups_files,
+			 "reads", (json_int_t)g->reads, "read_bytes", (json_int_t)g->read_bytes, "interrupts", (json_int_t)g->interrupts,
+			 "answered", (json_int_t)g->answered_stale, "errors", (json_int_t)g->answered_error, "waiters_peak",
+			 (json_int_t)g->waiters_peak);
+}
+
+static const struct lcm_err *current_error(const struct lcm_session *s)
+{
+	if (s->error.code)
+		return &s->error;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->slots[i].layer->error.code)
+			return &s->slots[i].layer->error;
+	return NULL;
+}
+
+json_t *lcm_session_status(struct lcm_session *s, bool holders)
+{
+	const struct lcm_err *error = current_error(s);
+	struct lcm_gate *gate = s->t_mounted ? s->gate : NULL;
+	struct lcm_gate_stats g = s->last;
+	struct totals t;
+	json_t *o;
+
+	if (gate)
+		lcm_gate_stats(gate, &g);
+	sum_layers(s, &t);
+	o = json_pack("{s:s s:s s:s s:s s:b s:I s:I s:I s:I s:I s:I s:I s:I s:I s:b s:I s:I}", "id", s->id, "image", s->image_ref, "phase",
+		      lcm_phase_name(s->phase), "kind", s->pull ? "pull" : "mount", "read_only", s->read_only, "files_total", (json_int_t)t.files,
+		      "files_local", (json_int_t)t.files_local, "bytes_total", (json_int_t)t.bytes, "bytes_local", (json_int_t)t.bytes_local,
+		      "blob_bytes_total", (json_int_t)t.blob_bytes, "blob_bytes_local", (json_int_t)t.pulled_bytes, "demand_fetches",
+		      (json_int_t)t.demand_files, "demand_bytes", (json_int_t)t.demand_bytes, "waiters", (json_int_t)g.waiters, "gate_mounted",
+		      gate != NULL, "bound_inodes", (json_int_t)(gate ? g.bound_inodes : 0), "layers", (json_int_t)s->n_slots);
+	if (!o)
+		return NULL;
+	(void)json_object_set_new(o, "target", s->target ? json_string_nocheck(s->target) : json_null());
+	(void)json_object_set_new(o, "mounted_ms", ms_since(s, s->t_mounted));
+	(void)json_object_set_new(o, "local_ms", ms_since(s, s->t_local));
+	(void)json_object_set_new(o, "native_ms", ms_since(s, s->t_native));
+	(void)json_object_set_new(o, "gate", gate_json(&g));
+	if (error) {
+		(void)json_object_set_new(o, "error", json_string_nocheck(error->msg));
+		(void)json_object_set_new(o, "error_code", json_integer(error->code));
+	}
+	if (gate && g.bound_inodes)
+		(void)json_object_set_new(o, "bound", bound_files(s, holders));
+	return o;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "src/base/sys.h"
+#include "src/cmd/cmd.h"
+#include "src/daemon/daemon.h"
+
+const struct cmd_verb cmd_verbs[] = {
+	{ "run", "run a container whose image may still be arriving", cmd_run_main },
+	{ "mount", "mount an image at a directory", cmd_mount_main },
+	{ "umount", "unmount it", cmd_umount_main },
+	{ "wait", "wait until a mount is ready, local or native", cmd_wait_main },
+	{ "status", "show mounts and what is still missing", cmd_status_main },
+	{ "pull", "fetch a whole image now", cmd_pull_main },
+	{ "images", "list the images in the store", cmd_images_main },
+	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },
+	{ "serve", "serve an OCI layout directory as a registry", cmd_serve_main },
+	{ "doctor", "say what this host allows", cmd_doctor_main },
+	{ "daemon", "run the daemon in the foreground", cmd_daemon_main },
+	{ NULL, NULL, NULL },
+};
+
+struct cmd_globals cmd_globals;
+
+int cmd_error(const char *verb, const struct lcm_err *err, int code)
+{
+	(void)fprintf(stderr, "locum: %s: %s\n", verb, lcm_err_text(err, code));
+	return CMD_FAILED;
+}
+
+int cmd_usage(const char *verb, const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)fprintf(stderr, "locum: %s: ", verb);
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fprintf(stderr, "; see locum %s --help\n", verb);
+	return CMD_USAGE;
+}
+
+int cmd_number(const char *s, bool suffixes, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	unsigned long long n;
+	char unit = '\0', extra;
+	int got = *s >= '0' && *s <= '9' ? sscanf(s, "%18llu%c%c", &n, &unit, &extra) : 0;
+	const char *u;
+
+	if (got < 1 || got > 2 || (got == 2 && !suffixes))
+		return -EINVAL;
+	u = got == 2 ? strchr(units, unit) : NULL;
+	if (got == 2 && !u)
+		return -EINVAL;
+	*ret = n;
+	return u && __builtin_mul_overflow(n, 1ULL << (10 * (u - units + 1)), ret) ? -EINVAL : 0;
+}
+
+const char *cmd_bytes(double bytes, char out[24])
+{
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+	size_t u = 0;
+
+	for (; bytes >= 1000 && u + 1 < LCM_ARRAY_SIZE(units); u++)
+		bytes /= 1000;
+	(void)snprintf(out, 24, u ? "%.1f %s" : "%.0f %s", bytes, units[u]);
+	return out;
+}
+
+static void help(FILE *f)
+{
+	(void)fprintf(f, "Usage: locum [--root DIR] [--run DIR] VERB [OPTION]... [ARGUMENT]...\n"
+			 "Start containers before their image has arrived; end on plain overlayfs.\n\n");
+	for (const struct cmd_verb *v = cmd_verbs; v->name; v++)
+		(void)fprintf(f, "  %-11s %s\n", v->name, v->summary);
+	(void)fprintf(f, "\n      --root DIR   state (%s, or $LOCUM_ROOT)\n"
+			 "      --run DIR    socket and mount points (%s, or $LOCUM_RUN)\n"
+			 "  -h, --help       this text; locum VERB --help for a verb\n"
+			 "      --version    the version\n\n"
+			 "Exit status: 0; 1 failed, with one line on stderr; 2 usage; for run, the container's, or 125.\n",
+		      LCM_DEFAULT_ROOT, LCM_DEFAULT_RUN);
+}
+
+static const char *env_or(const char *name, const char *fallback)
+{
+	const char *v = getenv(name);
+
+	return v && *v ? v : fallback;
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPT_ROOT = 256, OPT_RUN, OPT_VERSION };
+	static const struct option longs[] = {
+		{ "root", required_argument, NULL, OPT_ROOT }, { "run", required_argument, NULL, OPT_RUN },
+		{ "version", no_argument, NULL, OPT_VERSION }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+
+	cmd_globals.root = env_or("LOCUM_ROOT", LCM_DEFAULT_ROOT);
+	cmd_globals.run_dir = env_or("LOCUM_RUN", LCM_DEFAULT_RUN);
+	while ((c = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
+		if (c == OPT_ROOT) {
+			cmd_globals.root = optarg;
+		} else if (c == OPT_RUN) {
+			cmd_globals.run_dir = optarg;
+		} else if (c == OPT_VERSION) {
+			(void)printf("locum %s\n", PACKAGE_VERSION);
+			return 0;
+		} else if (c == 'h') {
+			help(stdout);
+			return 0;
+		} else {
+			return CMD_USAGE;
+		}
+	}
+	if (optind == argc) {
+		help(stderr);
+		return CMD_USAGE;
+	}
+	for (const struct cmd_verb *v = cmd_verbs; v->name; v++) {
+		if (strcmp(v->name, argv[optind]) != 0)
+			continue;
+		argc -= optind;
+		argv += optind;
+		optind = 0; /* makes getopt start over */
+		return v->main(argc, argv);
+	}
+	(void)fprintf(stderr, "locum: no verb \"%s\"; see locum --help\n", argv[optind]);
+	return CMD_USAGE;
+}

@@ -1,0 +1,83 @@
+#!/bin/sh
+# All gates and tests. Each gate prints how much it looked at and fails on nothing.
+# The last line is "N passed, N failed". Called by ./quickstart test (which installs and cleans nothing else).
+set -u
+cd "$(dirname "$0")/.." || exit
+top=$PWD
+jobs=$(nproc)
+passed=0
+failed=0
+failures=
+LCM_TESTS_MUST_RUN=${LCM_TESTS_MUST_RUN-1}
+export LCM_TESTS_MUST_RUN
+
+# gate NAME COMMAND...: the command prints what it did; its last line is shown.
+gate() {
+	name=$1
+	shift
+	log=$top/build/log/$name.log
+	mkdir -p "$top/build/log"
+	start=$(date +%s)
+	if "$@" >"$log" 2>&1; then
+		passed=$((passed + 1))
+		verdict=ok
+	else
+		failed=$((failed + 1))
+		failures="$failures $name"
+		verdict='NOT OK'
+	fi
+	printf '%-6s %-22s %4ss  %s\n' "$verdict" "$name" $(($(date +%s) - start)) "$(tail -n 1 "$log")"
+	[ "$verdict" = ok ] || tail -n "${GATE_TAIL-60}" "$log" | sed 's/^/    | /'
+}
+
+configure_and_make() {
+	dir=$1
+	shift
+	[ -x configure ] || ./autogen.sh || return 1
+	mkdir -p "$dir" && cd "$dir" || return 1
+	[ -e Makefile ] || "$top/configure" --enable-werror "$@" || return 1
+	make -j"$jobs" all 2>&1 && make -j"$jobs" check TESTS= 2>&1 || return 1
+	echo "$(find . -name '*.o' | wc -l) objects built without a warning"
+}
+
+# unit DIR [PATTERN]: the tests and corpora of a build; fails when none ran.
+unit() {
+	dir=$1
+	cd "$dir" || return 1
+	shift
+	make check "$@" 2>&1
+	status=$?
+	total=$(sed -n 's/^# TOTAL: *//p' test-suite.log | tail -n 1)
+	skip=$(sed -n 's/^# SKIP: *//p' test-suite.log | tail -n 1)
+	[ "$status" = 0 ] || { cat test-suite.log; }
+	echo "${total:-0} programs, ${skip:-?} skipped, $(find . -name 'fuzz_*.log' | wc -l) corpora replayed"
+	[ "$status" = 0 ] && [ "${total:-0}" -gt 0 ] && [ "${skip:-1}" = 0 ]
+}
+
+distcheck() {
+	cd build/release || return 1
+	make distcheck AM_DISTCHECK_CONFIGURE_FLAGS=--enable-werror 2>&1 || return 1
+	echo "$(tar tf locum-*.tar.xz | wc -l) files in $(ls locum-*.tar.xz)"
+}
+
+SAN=address,undefined
+ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=0
+UBSAN_OPTIONS=print_stacktrace=1
+TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1 suppressions=$top/tests/tsan.supp"
+export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
+
+gate lint tests/gates/lint.sh
+gate build-gcc configure_and_make build/release
+gate build-asan configure_and_make build/asan --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
+gate unit-asan unit build/asan
+gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
+gate unit-tsan unit build/tsan TESTS="$(tests/gates/threaded.sh)"
+gate canaries tests/gates/canaries.sh build/asan build/tsan
+for t in tests/integration/*.sh; do
+	gate "$(basename "$t" .sh)" "$t" build/asan
+done
+gate distcheck distcheck
+
+[ -z "$failures" ] || echo "failed:$failures (logs in build/log)"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
