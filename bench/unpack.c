@@ -28,7 +28,7 @@ struct bench {
 	const char *file;
 	int dir, tmp; /* owned */
 	enum lcm_compression comp;
-	int fd; /* owned; the file */
+	int fd;      /* owned; the file */
 	char *block; /* owned; BLOCK */
 	uint64_t blob, plain, files;
 	double seconds[WHAT_MAX][RUNS_MAX];
@@ -102,7 +102,9 @@ static void run_unpack(struct bench *b)
 
 static void run_tar(struct bench *b)
 {
-	const char *const argv[] = { "tar", "-xpf", b->file, "-C", "untarred", "--numeric-owner", "--warning=none", NULL };
+	const char *const argv[] = {
+		"tar", "-xpf", b->file, "-C", "untarred", "--numeric-owner", "--warning=none", NULL
+	};
 	pid_t pid;
 	int status = 0;
 

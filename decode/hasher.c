@@ -14,8 +14,8 @@ struct lcm_hasher {
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
 	const void *block; /* under mu; NULL: idle */
-	size_t len; /* under mu */
-	bool quit; /* under mu */
+	size_t len;        /* under mu */
+	bool quit;         /* under mu */
 };
 
 static void *hasher_main(void *arg)

@@ -13,11 +13,11 @@
 #define XATTRS_MAX 1024 /* more names do not fit into XATTR_LIST_MAX in any useful way */
 
 struct lcm_tar {
-	struct lcm_stream *src; /* borrowed */
-	struct archive *a; /* owned */
+	struct lcm_stream *src;      /* borrowed */
+	struct archive *a;           /* owned */
 	struct archive_entry *entry; /* owned by a */
-	locale_t c_locale; /* owned */
-	struct lcm_hasher *hasher; /* owned; of the tar; NULL when the stream's digest is the tar's */
+	locale_t c_locale;           /* owned */
+	struct lcm_hasher *hasher;   /* owned; of the tar; NULL when the stream's digest is the tar's */
 	struct lcm_tar_window window;
 	uint64_t bytes; /* read from src */
 	int src_status; /* sticky error of src */
@@ -257,7 +257,8 @@ static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *x
 	return false;
 }
 
-/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first, and the last wins. */
+/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first, and the last wins.
+ */
 static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	const char *name;
@@ -278,7 +279,10 @@ static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_e
 		if (e->n_xattrs == XATTRS_MAX || bytes > LCM_XATTRS_BYTES_MAX + LCM_NAME_LEN_MAX + 1)
 			return entry_fail(t, "too many xattrs", err);
 		t->xattrs[e->n_xattrs++] = (struct lcm_xattr){
-			.name = name, .name_len = (uint16_t)name_len, .value_len = (uint32_t)len, .value = value,
+			.name = name,
+			.name_len = (uint16_t)name_len,
+			.value_len = (uint32_t)len,
+			.value = value,
 		};
 	}
 	return 0;

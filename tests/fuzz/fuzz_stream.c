@@ -36,7 +36,8 @@ static ssize_t bytes_read(void *arg, const void **ret)
 }
 
 /* Return: status; *plain: SHA-256 of what came out. */
-static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size, size_t step, struct lcm_digest *plain, uint64_t *len)
+static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size, size_t step, struct lcm_digest *plain,
+		    uint64_t *len)
 {
 	struct bytes b = { .p = data, .len = size, .step = step };
 	lcm_auto(lcm_hash) h = lcm_hash_new();
@@ -68,7 +69,8 @@ static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size,
 	return (int)n;
 }
 
-static void chunk(enum lcm_compression comp, const uint8_t *data, size_t size, const struct lcm_digest *plain, uint64_t len, int r)
+static void chunk(enum lcm_compression comp, const uint8_t *data, size_t size, const struct lcm_digest *plain,
+		  uint64_t len, int r)
 {
 	uint8_t *out = malloc(len + 1);
 	int is;

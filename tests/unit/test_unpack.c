@@ -6,7 +6,8 @@
 
 /* ---- a tree with everything ---- */
 
-static void put_file(int dir, const char *name, const char *data, size_t len, mode_t mode, uid_t uid, int64_t sec, long nsec)
+static void put_file(int dir, const char *name, const char *data, size_t len, mode_t mode, uid_t uid, int64_t sec,
+		     long nsec)
 {
 	const struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = sec, .tv_nsec = nsec } };
 	lcm_autoclose int fd = lcm_sys_openat(dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -36,7 +37,8 @@ static void put_xattrs(int dir)
 /* Names with every byte a name may have, short and long, and what a UTF-8 locale would rewrite. */
 static void put_names(int dir, bool ustar)
 {
-	static const char *const rewritten[] = { "nfd-e\xcc\x81", "nfc-\xc3\xa9", "cesu-\xed\xa0\xbd\xed\xb8\x80", "bad-\xff\xc0\xaf" };
+	static const char *const rewritten[] = { "nfd-e\xcc\x81", "nfc-\xc3\xa9", "cesu-\xed\xa0\xbd\xed\xb8\x80",
+						 "bad-\xff\xc0\xaf" };
 	char name[256], path[300];
 
 	for (unsigned int from = 1; from < 256; from += 64) {
@@ -47,7 +49,12 @@ static void put_names(int dir, bool ustar)
 				name[n++] = (char)c;
 		name[n] = '\0';
 		put_file(dir, name, "n", 1, 0644, 0, 1000, 0);
-		assert_int_equal(lcm_sys_symlinkat(name, dir, from == 1 ? "link1" : from == 65 ? "link2" : from == 129 ? "link3" : "link4"), 0);
+		assert_int_equal(lcm_sys_symlinkat(name, dir,
+						   from == 1     ? "link1"
+						   : from == 65  ? "link2"
+						   : from == 129 ? "link3"
+								 : "link4"),
+				 0);
 	}
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rewritten); i++)
 		put_file(dir, rewritten[i], "r", 1, 0644, 0, 1000, 0);
@@ -73,14 +80,19 @@ static void put_times(int dir, bool ustar)
 		int64_t sec;
 		long nsec;
 	} rows[] = {
-		{ "times/-1.5", -2, 500000000 }, { "times/-0.5", -1, 500000000 }, { "times/0.5", 0, 500000000 }, { "times/-7", -7, 0 },
-		{ "times/0", 0, 0 },		 { "times/-1000000000.000000001", -1000000001, 999999999 },
+		{ "times/-1.5", -2, 500000000 },
+		{ "times/-0.5", -1, 500000000 },
+		{ "times/0.5", 0, 500000000 },
+		{ "times/-7", -7, 0 },
+		{ "times/0", 0, 0 },
+		{ "times/-1000000000.000000001", -1000000001, 999999999 },
 		{ "times/1.999999999", 1, 999999999 },
 	};
 
 	assert_int_equal(lcm_sys_mkdirat(dir, "times", 0700), 0);
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) /* ustar has no sign */
-		put_file(dir, rows[i].name, "t", 1, 0400, 3, ustar && rows[i].sec < 0 ? -rows[i].sec : rows[i].sec, rows[i].nsec);
+		put_file(dir, rows[i].name, "t", 1, 0400, 3, ustar && rows[i].sec < 0 ? -rows[i].sec : rows[i].sec,
+			 rows[i].nsec);
 }
 
 static void put_sparse(int dir)
@@ -160,7 +172,8 @@ static void check_tar(struct trees *t, bool exact)
 	lcm_autofree char *bytes = NULL;
 	size_t len = 0;
 
-	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-owner", "--delay-directory-restore");
+	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*",
+	    "--same-owner", "--delay-directory-restore");
 	layer_setup(&f);
 	fds = count_fds();
 	if (unpack_source(&f, &src, NULL, NULL, &res, &err) != 0)
@@ -199,12 +212,20 @@ static void equals_gnu_tar(void **state)
 		const char *args[6];
 		bool ustar, exact;
 	} rows[] = {
-		{ { "tar", "--format=posix", "-S", "--sparse-version=1.0", "--xattrs-include=*", "--xattrs" }, false, true },
-		{ { "tar", "--format=posix", "-S", "--sparse-version=0.1", "--xattrs-include=*", "--xattrs" }, false, true },
-		{ { "tar", "--format=posix", "-S", "--sparse-version=0.0", "--xattrs-include=*", "--xattrs" }, false, true },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=1.0", "--xattrs-include=*", "--xattrs" },
+		  false,
+		  true },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=0.1", "--xattrs-include=*", "--xattrs" },
+		  false,
+		  true },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=0.0", "--xattrs-include=*", "--xattrs" },
+		  false,
+		  true },
 		{ { "tar", "--format=gnu", "-S" }, false, false },
 		{ { "tar", "--format=ustar" }, true, false },
-		{ { "bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags", "--numeric-owner" }, false, false },
+		{ { "bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags", "--numeric-owner" },
+		  false,
+		  false },
 		{ { "bsdtar", "--format=gnutar", "--no-xattrs" }, false, false },
 	};
 
@@ -277,7 +298,8 @@ static void evil_is_refused(void **state)
 		{ { { .path = "/..", .type = '5' } }, "'..'" },
 		{ { { .path = "l", .link = "/tmp", .type = '2' }, { .path = "l/x", .data = "x" } }, "symbolic link" },
 		{ { { .path = "l", .link = ".", .type = '2' }, { .path = "l/a/x", .data = "x" } }, "symbolic link" },
-		{ { { .path = "l", .link = "/etc", .type = '2' }, { .path = "h", .link = "l/passwd", .type = '1' } }, "symbolic link" },
+		{ { { .path = "l", .link = "/etc", .type = '2' }, { .path = "h", .link = "l/passwd", .type = '1' } },
+		  "symbolic link" },
 		{ { { .path = "h", .link = "../x", .type = '1' } }, "'..'" },
 		{ { { .path = "h", .link = "/etc/passwd", .type = '1' } }, "does not have" },
 		{ { { .path = "h", .link = "h", .type = '1' } }, "itself" },
@@ -437,7 +459,8 @@ static void whiteouts(void **state)
 		{ .path = "file2", .data = "kept2" },
 		{ .path = ".wh.file2", .data = "" },
 	};
-	static const char *const records[] = { "SCHILY.xattr.trusted.overlay.opaque=y", "SCHILY.xattr.user.overlay.opaque=y", NULL };
+	static const char *const records[] = { "SCHILY.xattr.trusted.overlay.opaque=y",
+					       "SCHILY.xattr.user.overlay.opaque=y", NULL };
 	const struct tar_item evil = { .path = "evil", .type = '5', .mode = 0755 };
 	struct lcm_buf b = LCM_BUF(1 << 20);
 
@@ -608,10 +631,10 @@ static void checkpoint_ends_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(equals_gnu_tar),	cmocka_unit_test(beyond_4_gib),
-		cmocka_unit_test(evil_is_refused),	cmocka_unit_test(damage_is_refused),
-		cmocka_unit_test(whiteouts),		cmocka_unit_test(order_and_duplicates),
-		cmocka_unit_test(diffid_covers_all),	cmocka_unit_test(checkpoint_ends_it),
+		cmocka_unit_test(equals_gnu_tar),    cmocka_unit_test(beyond_4_gib),
+		cmocka_unit_test(evil_is_refused),   cmocka_unit_test(damage_is_refused),
+		cmocka_unit_test(whiteouts),         cmocka_unit_test(order_and_duplicates),
+		cmocka_unit_test(diffid_covers_all), cmocka_unit_test(checkpoint_ends_it),
 		cmocka_unit_test(compressed_layers),
 	};
 
