@@ -30,7 +30,9 @@ LCM_MUST_USE int lcm_layer_tmp(struct lcm_layer_dir *d, char ret_name[64]);
  * to its path
  *
  * Content must already be verified. An existing file at the path is left alone (-EEXIST: somebody placed it first,
- * which is fine) and the tmp file removed. Thread: any.
+ * which is fine) and the tmp file removed.
+ * @tmp_name is gone when this returns, whatever it returns; @fd stays the caller's. Not a regular file: -EINVAL.
+ * Thread: any.
  */
 LCM_MUST_USE int lcm_layer_place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, int fd,
 				 const char *tmp_name, struct lcm_err *err);
@@ -60,12 +62,16 @@ struct lcm_unpack_result {
  * lcm_unpack - stream a tar into REAL/<layer>
  * @src:  plain tar bytes (decode/stream.h); read to its very end, so that digests are over everything
  * @toc:  NULL: a plain layer, nobody looks at the directory yet, files are written in place.
- *        Otherwise every regular file's digest is checked against its entry before it is renamed in, files that are
- * already there are not rewritten, and any difference between tar and TOC (missing, extra, type, mode, owner, size,
- * mtime, link, device, xattrs) is -EUCLEAN "TOC and layer disagree: <path>: <what>". At the end hardlinks are made, and
- * owner, mode, times of directories are set (deepest first). Nothing is synced. Return: 0; -EUCLEAN (bad tar: text
- * names entry and reason: "..", through a symlink, NUL, unknown type); -EBADMSG (file digest); -EFBIG; -ENOSPC; -errno
- * of @src. Thread: any (blocks on @src).
+ *        Otherwise every regular file's digest is checked against its entry before it gets its name, files that
+ *        are already there are not rewritten, and any difference between tar and TOC (missing, extra, type, mode,
+ *        owner, size, mtime, link, device, xattrs) is -EUCLEAN "TOC and layer disagree: <path>: <what>".
+ *
+ * At the end hardlinks are made, and owner, mode, times of directories are set. Nothing is synced.
+ * A name that is in the tar twice: the later wins, and only it is compared. As in every tar reader a NUL ends a
+ * name, and a type flag nobody knows is a regular file (POSIX).
+ *
+ * Return: 0; -EUCLEAN (bad tar: text names entry and reason: "..", through a symlink); -EBADMSG (file digest);
+ * -EFBIG; -ENOSPC; -ENOTSUP (xattr the file system cannot hold); -errno of @src. Thread: any (blocks on @src).
  */
 LCM_MUST_USE int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc,
 			    const struct lcm_unpack_ops *ops, struct lcm_unpack_result *ret, struct lcm_err *err);
