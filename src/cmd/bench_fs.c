@@ -349,7 +349,7 @@ static double gate_requests(void)
 
 	if (client_call("GET", "/v1/mounts", NULL, false, &all, NULL) < 0)
 		return -1;
-	json_array_foreach(all, i, o)
+	json_array_foreach(json_object_get(all, "mounts"), i, o)
 		sum += json_number_value(json_object_get(json_object_get(o, "gate"), "lookups_files"));
 	json_decref(all);
 	return sum;

@@ -67,7 +67,7 @@ static void on_first(void *arg)
 	s->bytes_output = traffic(s->b) - s->bytes0;
 	if (client_call("GET", "/v1/mounts", NULL, false, &all, NULL) < 0)
 		return;
-	json_array_foreach(all, i, o) {
+	json_array_foreach(json_object_get(all, "mounts"), i, o) {
 		s->files_output = member(o, "demand_fetches");
 		s->files_total = member(o, "files_total");
 		s->has_files = true;
