@@ -10,7 +10,6 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "src/base/sys.h"
 #include "src/cmd/bench.h"
@@ -127,9 +126,11 @@ static int work(struct bench *b, struct lcm_err *err)
 		r = (int)lcm_errno(mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL));
 	if (r < 0)
 		return lcm_err_set(err, r, "no mount namespace: %s", strerror(-r));
+	r = (int)lcm_errno(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
+	if (r < 0)
+		return lcm_err_set(err, r, "/proc of a pid namespace: %s", strerror(-r));
 	runtime_hide_hybrid_cgroup();
-	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-	b->traffic = bench_traffic_new(b->dir);
+	b->traffic = bench_traffic_new(b->dir, b->cgroup);
 	if (b->start)
 		r = bench_start(b, err);
 	if (r == 0 && b->fs)
@@ -146,7 +147,7 @@ static void work_and_exit(struct bench *b, const sigset_t *mask)
 	int r;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)setpgid(0, 0); /* ^C is the supervisor's */
+	(void)setsid(); /* ^C is the supervisor's */
 	(void)sigprocmask(SIG_SETMASK, mask, NULL);
 	r = work(b, &err);
 	_exit(r < 0 ? cmd_error("bench", &err, r) : 0);
@@ -154,35 +155,10 @@ static void work_and_exit(struct bench *b, const sigset_t *mask)
 
 /* ---- the supervisor ---- */
 
-/* Everything that descends from this process; a killed parent's children come to us and are seen the next time. */
-static bool kill_children(void)
+/* The worker was the first process of its pid namespace: with it, all that it started has ended. */
+static void clean_up(const struct bench *b, uint64_t cgroup)
 {
-	lcm_autofree char *text = NULL;
-	char path[64], *at, *save = NULL;
-	bool any = false;
-	size_t len;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	if (lcm_read_file_at(AT_FDCWD, path, 1U << 20, &text, &len) < 0)
-		return false;
-	for (at = strtok_r(text, " \n", &save); at; at = strtok_r(NULL, " \n", &save)) {
-		uint64_t pid;
-
-		if (cmd_number(at, false, &pid) == 0 && pid > 1) {
-			(void)kill((pid_t)pid, SIGKILL);
-			any = true;
-		}
-	}
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
-	return any;
-}
-
-static void clean_up(const struct bench *b, pid_t worker)
-{
-	for (int i = 0; i < 1000 && kill_children(); i++)
-		(void)nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
-	bench_traffic_remove(b->dir, worker);
+	bench_traffic_remove(b->dir, cgroup);
 	lcm_ignore(lcm_rmtree_at(AT_FDCWD, b->dir));
 }
 
@@ -219,15 +195,17 @@ static int run(struct bench *b, const char *dir)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(ends); i++)
 		(void)sigaddset(&set, ends[i]);
 	(void)sigprocmask(SIG_BLOCK, &set, &old);
-	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	(void)fflush(NULL);
-	worker = fork();
+	worker = unshare(CLONE_NEWPID) < 0 ? -1 : fork();
 	if (worker == 0)
 		work_and_exit(b, &old);
-	status = worker > 0 ? supervise(worker, &set) : CMD_FAILED;
+	if (worker > 0)
+		status = supervise(worker, &set);
+	else
+		status = cmd_error("bench", &(struct lcm_err){ .code = -EAGAIN, .msg = "no pid namespace: CONFIG_PID_NS and root are needed" }, -EAGAIN);
 	if (!b->json && isatty(STDERR_FILENO) && status)
 		(void)fprintf(stderr, "\n");
-	clean_up(b, worker);
+	clean_up(b, b->cgroup);
 	(void)sigprocmask(SIG_SETMASK, &old, NULL);
 	return status;
 }
@@ -242,6 +220,7 @@ int cmd_bench_main(int argc, char **argv)
 	if (!b)
 		return CMD_FAILED;
 	b->rounds = 5;
+	b->cgroup = (uint32_t)getpid();
 	r = parse(argc, argv, b, &dir, &help);
 	if (r)
 		return r;

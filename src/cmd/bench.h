@@ -2,10 +2,10 @@
 /*
  * bench.h - what the parts of `locum bench` share.
  *
- *   supervisor (waits, cleans up) -- fork --> worker (private mount namespace) -- spawn --> daemons, containers, podman
+ *   supervisor (waits, cleans up) -- fork --> worker (own pid and mount namespace) -- spawn --> daemons, containers, podman
  *
- * The supervisor is the worker's subreaper: whatever ends the worker, everything it started is found
- * among the supervisor's children, and its mounts go with the namespace.
+ * The worker is the first process of its pid namespace: whatever ends it, everything it started ends with it, orphans
+ * included, and the mounts go with the mount namespace. Files are left to the supervisor.
  *
  * Layer: cmd. Threads: one in each process.
  */
@@ -51,6 +51,7 @@ struct bench {
 	char root[300], run[300]; /* of the daemon that runs now */
 	pid_t daemon;
 	uint32_t serial; /* of the last state directory */
+	uint32_t cgroup; /* number in the cgroup's name */
 	struct bench_traffic *traffic; /* NULL: this kernel does not let us count */
 	struct bench_series series[BENCH_SERIES_MAX];
 	size_t n_series;
@@ -100,12 +101,13 @@ size_t bench_self(const struct bench *b, const char *argv[static 8]);
 
 /* ---- bench_traffic.c ---- */
 
-/** bench_traffic_new - count what is received by this process and all it starts from now on; needs cgroup2 and bpf(2). NULL: not here. */
-struct bench_traffic *bench_traffic_new(const char *dir);
+/** bench_traffic_new - count what is received by this process and all it starts from now on, in cgroup locum-bench.@id. NULL: this kernel has no
+ *  cgroup2 or bpf(2) for us. */
+struct bench_traffic *bench_traffic_new(const char *dir, uint32_t id);
 /** bench_traffic_bytes - so far, with IP headers. */
 uint64_t bench_traffic_bytes(const struct bench_traffic *t);
-/** bench_traffic_remove - remove the cgroup that process @worker made, once it is empty. */
-void bench_traffic_remove(const char *dir, pid_t worker);
+/** bench_traffic_remove - remove that cgroup, once it is empty. */
+void bench_traffic_remove(const char *dir, uint32_t id);
 
 /* ---- the parts ---- */
 

@@ -57,7 +57,7 @@ static int load(int map)
 }
 
 /* The hierarchy is mounted in our own namespace: where the host has it does not matter. */
-static int enter_cgroup(const char *dir, pid_t worker)
+static int enter_cgroup(const char *dir, uint32_t id)
 {
 	lcm_autoclose int procs = -EBADF;
 	char path[400];
@@ -69,11 +69,11 @@ static int enter_cgroup(const char *dir, pid_t worker)
 		r = (int)lcm_errno(mount("locum-bench", path, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%d", dir, (int)worker);
+	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%u", dir, id);
 	r = lcm_sys_mkdirat(AT_FDCWD, path, 0755);
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%d/cgroup.procs", dir, (int)worker);
+	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%u/cgroup.procs", dir, id);
 	procs = lcm_sys_openat(AT_FDCWD, path, O_WRONLY, 0);
 	if (procs < 0)
 		return procs;
@@ -84,11 +84,11 @@ static int enter_cgroup(const char *dir, pid_t worker)
 	return lcm_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 }
 
-struct bench_traffic *bench_traffic_new(const char *dir)
+struct bench_traffic *bench_traffic_new(const char *dir, uint32_t id)
 {
 	lcm_autoclose int map = make_map();
 	lcm_autoclose int prog = map < 0 ? map : load(map);
-	lcm_autoclose int cgroup = prog < 0 ? prog : enter_cgroup(dir, getpid());
+	lcm_autoclose int cgroup = prog < 0 ? prog : enter_cgroup(dir, id);
 	union bpf_attr a = { .target_fd = (uint32_t)cgroup, .attach_bpf_fd = (uint32_t)prog, .attach_type = BPF_CGROUP_INET_INGRESS };
 	struct bench_traffic *t;
 
@@ -109,14 +109,14 @@ uint64_t bench_traffic_bytes(const struct bench_traffic *t)
 	return bpf(BPF_MAP_LOOKUP_ELEM, &a) < 0 ? 0 : value;
 }
 
-void bench_traffic_remove(const char *dir, pid_t worker)
+void bench_traffic_remove(const char *dir, uint32_t id)
 {
 	char path[400];
 
 	(void)snprintf(path, sizeof(path), "%s/cgroup", dir);
 	if (mount("locum-bench", path, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return;
-	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%d", dir, (int)worker);
+	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%u", dir, id);
 	lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR));
 	(void)snprintf(path, sizeof(path), "%s/cgroup", dir);
 	(void)umount2(path, MNT_DETACH);
