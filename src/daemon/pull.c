@@ -20,7 +20,9 @@
 
 #define QUEUE_MAX (8ULL << 20) /* bytes that wait for the stream thread */
 #define QUEUE_LOW (2ULL << 20) /* below this the network goes on */
-#define WINDOW_LAZY (4ULL << 20) /* one background GET; demand can begin between two */
+/* One background GET: short while demand may come, so that its bytes are not asked for twice; doubled by each that met none. */
+#define WINDOW_MIN (4ULL << 20)
+#define WINDOW_MAX (256ULL << 20)
 #define DISK_RUN_MAX (1ULL << 20)
 #define RETRY_NS 1000000000ULL
 #define RETRY_MAX_NS 30000000000ULL
@@ -35,6 +37,7 @@ struct item {
 struct lcm_pull {
 	struct lcm_layer *layer; /* referenced until on_ended() */
 	uint64_t next_off; /* blob offset that has not been planned yet */
+	uint64_t window; /* length of the next lazy GET */
 	uint64_t fetch; /* id of the GET in flight; 0: none */
 	bool paused; /* that GET is paused for demand */
 	struct lcm_timer *retry; /* owned; after a failed GET */
@@ -297,12 +300,15 @@ static void kick(struct lcm_pull *p)
 	plan_disk_runs(p);
 	if (p->next_off >= l->row.blob_size || !has_room(p, NULL))
 		return;
-	if (!l->pull_urgent && lcm_engine_yield(l->e))
+	if (!l->pull_urgent && lcm_engine_yield(l->e)) {
+		p->window = WINDOW_MIN;
 		return;
+	}
 	req.off = p->next_off;
 	(void)lcm_blob_next(l->blob, p->next_off, &req.len);
 	if (!l->pull_urgent)
-		req.len = LCM_MIN(req.len, WINDOW_LAZY);
+		req.len = LCM_MIN(req.len, p->window);
+	p->window = LCM_MIN(p->window * 2, WINDOW_MAX);
 	r = lcm_fetch_start(l->e->reg, &req, &p->fetch);
 	if (r < 0)
 		stop_stream(p, r, NULL);
@@ -404,6 +410,7 @@ void lcm_pull_start(struct lcm_layer *l)
 	(void)pthread_mutex_init(&p->mu, NULL);
 	(void)pthread_cond_init(&p->cond, NULL);
 	p->layer = l;
+	p->window = WINDOW_MIN;
 	l->refs++;
 	l->pull = p;
 	p->refill = (struct lcm_task){ .fn = on_refill, .arg = p };
