@@ -27,7 +27,7 @@ static const char usage[] =
 	"      --hostname NAME     (the id)\n"
 	"      --net host|none     network namespace: the host's (default) or an empty one\n"
 	"  -t, --tty               a terminal (default when stdin and stdout are one); --no-tty: none\n"
-	"      --runtime PATH      crun or runc (the first found in PATH)\n"
+	"      --runtime PATH      the runtime (crun, else runc, below /usr)\n"
 	"      --pid-file FILE     write the container's pid\n"
 	"  -h, --help              this text\n"
 	"\n"
