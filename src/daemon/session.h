@@ -99,7 +99,7 @@ bool lcm_session_is_pull(const struct lcm_session *s);
 /* Whoever waits for a session is called at each change, and with gone=true when it ends. */
 struct lcm_session_watch {
 	struct lcm_session_watch *next; /* owned by the session's list */
-	void (*changed)(void *arg, struct lcm_session *s, bool gone); /* may unwatch itself */
+	void (*changed)(void *arg, struct lcm_session *s, bool gone); /* may unwatch itself; @s is NULL when the daemon ends (watches of all sessions only) */
 	void *arg;
 };
 void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w);
