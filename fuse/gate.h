@@ -2,7 +2,7 @@
 /*
  * gate.h - the read-only FUSE file system that stands in for missing files.
  *
- * Layer: fuse (may use base, image, store, decode, registry, meter). One gate is one
+ * Layer: fuse (may use base and image; knows nothing of where files come from). One gate is one
  * container's /dev/fuse queue. It shows <layer name>/<path> of each layer's TOC and
  * answers LOOKUP of a regular file, once the file is local, with ESTALE: the VFS
  * retries and overlayfs finds the file in REAL. Node ids are deterministic:
@@ -49,7 +49,7 @@ struct lcm_gate_ops {
 	void (*want_range)(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token);
 	/** unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called. */
 	void (*unwant)(void *arg, uint32_t layer, uint32_t entry, uint64_t token);
-	/** bound_changed - the count of bound inodes became zero. Gate thread. */
+	/** unbound - the count of bound inodes became zero. Gate thread. */
 	void (*unbound)(void *arg);
 	/** gone - the kernel dropped the file system (last overlay unmounted); only lcm_gate_close() is useful now. Gate thread. */
 	void (*gone)(void *arg);
@@ -73,7 +73,7 @@ LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gat
 /** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**
- * lcm_gate_close - answer every waiter (ENOTCONN/EIO), close the descriptor (the connection ends), free everything
+ * lcm_gate_close - answer every waiter with ENOTCONN, close the descriptor (the connection ends), free everything
  * Waits until no gate thread is inside this gate. Not from a gate thread. NULL is allowed.
  */
 void lcm_gate_close(struct lcm_gate *g);
@@ -87,8 +87,8 @@ uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
 /** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
 void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
 
-/** lcm_gate_draining - from now on a big file whose lookup count is zero is answered ESTALE as soon as it is local; invalidates
- *  the entries of bound files, so that the kernel forgets them when the overlay lets go. Thread: any but a gate thread. */
+/** lcm_gate_draining - all is local, so that no LOOKUP binds a file any more: invalidate the entries of files bound before,
+ *  so that the kernel forgets them when the overlay lets go. May be repeated. Thread: any but a gate thread. */
 void lcm_gate_draining(struct lcm_gate *g);
 
 struct lcm_gate_stats {

@@ -75,7 +75,7 @@ LCM_MUST_USE int lcm_session_new(struct lcm_host *h, const struct lcm_session_op
  * lcm_session_close - unmount and forget
  * @lazy:   detach even when busy
  * @remove: +1 remove the upper, 0 keep it, -1 as the mount was made
- * Return: 0 (the session is freed); -EBUSY (still in use; text says by whom; nothing was changed); -errno.
+ * Return: 0 (the session is freed, or will be as soon as its pool job is back); -EBUSY (still in use; text says by whom; nothing was changed); -errno.
  */
 LCM_MUST_USE int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err);
 /** lcm_session_free - the daemon ends: mounts stay as they are. */
