@@ -24,7 +24,7 @@
 # Env LANG=C.UTF-8 and APP=tour, WorkingDir /app, User app (1000), Cmd python3 /app/hello.py.
 
 # Part of the name in the cache: count it up with each change of what the python image is made of.
-images_recipe=1
+images_recipe=2
 
 images_say()
 {
@@ -86,6 +86,7 @@ images_source()
 	printf '%s %s\n' "${images_uri%/}" "$images_suite"
 }
 
+# No padding after the two zero blocks (-b1): skopeo 1.9 leaves it out of zstd:chunked layers, and the diffID is wrong then.
 # Names and times do not depend on when it was built: sorted, and nothing is newer than the release.
 images_tar()
 {
@@ -93,7 +94,7 @@ images_tar()
 	images_root=$1
 	images_out=$2
 	shift 2
-	tar -C "$images_root" -cf "$images_out" --format=posix --numeric-owner --xattrs --xattrs-include='*' \
+	tar -C "$images_root" -b1 -cf "$images_out" --format=posix --numeric-owner --xattrs --xattrs-include='*' \
 		--pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' \
 		--mtime="@$(cat "$images_work/epoch")" --clamp-mtime "$@"
 }
@@ -173,7 +174,7 @@ images_python_layer()
 images_wh()
 {
 	(cd "$1" && find . -type f -name '.wh.*' | LC_ALL=C sort) >"$images_work/list"
-	[ ! -s "$images_work/list" ] || tar -C "$1" -rf "$2" --format=posix --owner=0 --group=0 --numeric-owner --mode=0644 \
+	[ ! -s "$images_work/list" ] || tar -C "$1" -b1 -rf "$2" --format=posix --owner=0 --group=0 --numeric-owner --mode=0644 \
 		--mtime="@$(cat "$images_work/epoch")" --no-recursion --verbatim-files-from -T "$images_work/list" \
 		--pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime'
 }
