@@ -21,7 +21,8 @@ struct lcm_layer_dir; /* REAL/<layer> and the tmp directory beside it */
 LCM_MUST_USE int lcm_layer_dir_open(int real_fd, const char *name, int tmp_fd, struct lcm_layer_dir **ret, struct lcm_err *err);
 void lcm_layer_dir_close(struct lcm_layer_dir *d);
 
-/** lcm_layer_tmp - a new unnamed or uniquely named file for content to come. Return: fd or -errno; *ret_name is its name below tmp_fd, "" for an unnamed one. */
+/** lcm_layer_tmp - a new unnamed or uniquely named file for content to come. Return: fd or -errno;
+ *  *ret_name is its name below tmp_fd, "" for an unnamed one. */
 LCM_MUST_USE int lcm_layer_tmp(struct lcm_layer_dir *d, char ret_name[64]);
 /**
  * lcm_layer_place - give a finished tmp file the owner, mode, xattrs and times of @entry, make missing parents, rename it to its path
