@@ -38,6 +38,7 @@ LCM_MUST_USE int cmd_number(const char *s, bool suffixes, uint64_t *ret);
 /** cmd_bytes - "12.3 MB" into @out; returns it. */
 const char *cmd_bytes(double bytes, char out[24]);
 
+int cmd_bench_main(int argc, char **argv);
 int cmd_daemon_main(int argc, char **argv);
 int cmd_doctor_main(int argc, char **argv);
 int cmd_drop_cache_main(int argc, char **argv);

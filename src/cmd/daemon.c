@@ -23,12 +23,13 @@ static const char usage[] =
 	"      --deadline SECONDS     a reader of a missing file gets EIO after so long (60; 0: never)\n"
 	"      --no-background        fetch only what is asked for (for measurements)\n"
 	"      --hold MS              background waits so long after a demand (50)\n"
+	"      --grace MS             and so long after a mount for its first one (150)\n"
 	"      --retries N            further tries of one transfer (5)\n"
 	"      --verbose, --debug     more log lines on stderr\n"
 	"  -h, --help                 this text\n";
 
 enum {
-	OPT_STOP = 256, OPT_INSECURE, OPT_AUTHFILE, OPT_CA, OPT_BIG_DATA, OPT_BIG_EXEC, OPT_DEADLINE, OPT_NO_BACKGROUND, OPT_HOLD, OPT_RETRIES,
+	OPT_STOP = 256, OPT_INSECURE, OPT_AUTHFILE, OPT_CA, OPT_BIG_DATA, OPT_BIG_EXEC, OPT_DEADLINE, OPT_NO_BACKGROUND, OPT_HOLD, OPT_GRACE, OPT_RETRIES,
 	OPT_VERBOSE, OPT_DEBUG, OPT_READY,
 };
 
@@ -79,6 +80,8 @@ static int take(struct options *o, int c)
 		return number("deadline", optarg, false, 1000000000, &o->cfg.deadline_ns);
 	case OPT_HOLD:
 		return number("hold", optarg, false, 1000000, &o->cfg.hold_ns);
+	case OPT_GRACE:
+		return number("grace", optarg, false, 1000000, &o->cfg.grace_ns);
 	case OPT_RETRIES:
 		r = number("retries", optarg, false, 1, &n);
 		o->cfg.registry.retries = (uint32_t)LCM_MIN(n, 100U);
@@ -97,7 +100,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "authfile", required_argument, NULL, OPT_AUTHFILE }, { "ca-file", required_argument, NULL, OPT_CA },
 		{ "big-data", required_argument, NULL, OPT_BIG_DATA }, { "big-exec", required_argument, NULL, OPT_BIG_EXEC },
 		{ "deadline", required_argument, NULL, OPT_DEADLINE }, { "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
-		{ "hold", required_argument, NULL, OPT_HOLD }, { "retries", required_argument, NULL, OPT_RETRIES },
+		{ "hold", required_argument, NULL, OPT_HOLD }, { "grace", required_argument, NULL, OPT_GRACE },
+		{ "retries", required_argument, NULL, OPT_RETRIES },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE }, { "debug", no_argument, NULL, OPT_DEBUG },
 		{ "ready-fd", required_argument, NULL, OPT_READY }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};

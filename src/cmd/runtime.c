@@ -26,11 +26,7 @@ int runtime_find(const char **path, struct lcm_err *err)
 			   *path ? *path : "");
 }
 
-/*
- * crun and runc refuse a hybrid cgroup tree. They run in a mount namespace without the v2 part;
- * mounts of the host still arrive there (slave).
- */
-static void hide_hybrid_cgroup(void)
+void runtime_hide_hybrid_cgroup(void)
 {
 	static const char unified[] = "/sys/fs/cgroup/unified";
 	struct statfs fs;
@@ -51,7 +47,7 @@ static void exec_runtime(const struct runtime_spec *s, const sigset_t *mask)
 		argv[6] = s->id;
 	}
 	(void)sigprocmask(SIG_SETMASK, mask, NULL);
-	hide_hybrid_cgroup();
+	runtime_hide_hybrid_cgroup();
 	(void)execv(s->path, (char *const *)argv);
 	_exit(125);
 }
@@ -64,7 +60,7 @@ static void forward(const struct runtime_spec *s, int sig)
 	(void)snprintf(number, sizeof(number), "%d", sig);
 	pid = fork();
 	if (pid == 0) {
-		hide_hybrid_cgroup();
+		runtime_hide_hybrid_cgroup();
 		(void)execl(s->path, s->path, "kill", s->id, number, (char *)NULL);
 		_exit(125);
 	}

@@ -20,5 +20,11 @@ struct runtime_spec {
 LCM_MUST_USE int runtime_find(const char **path, struct lcm_err *err);
 /** runtime_run - run to the end. Signals to this process go to the container's. @ret_status: its exit status, 128 + signal. */
 LCM_MUST_USE int runtime_run(const struct runtime_spec *spec, int *ret_status, struct lcm_err *err);
+/**
+ * runtime_hide_hybrid_cgroup - crun and runc refuse a hybrid cgroup tree: go on in a mount namespace without the v2 part
+ *
+ * Mounts of the host still arrive there (slave). Nothing when the tree is not hybrid.
+ */
+void runtime_hide_hybrid_cgroup(void);
 
 #endif

@@ -34,6 +34,7 @@ void lcm_daemon_defaults(struct lcm_daemon_config *cfg)
 		.big = { .data_bytes = 8ULL << 20, .exec_bytes = 32ULL << 20 },
 		.deadline_ns = 60000000000ULL,
 		.hold_ns = 50000000ULL,
+		.grace_ns = 150000000ULL,
 		.background = true,
 	};
 }
@@ -147,7 +148,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 	d->h.run_dir = d->cfg->run_dir;
 	d->h.big = d->cfg->big;
 	d->h.deadline_ns = d->cfg->deadline_ns;
-	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background, .hold_ns = d->cfg->hold_ns };
+	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background, .hold_ns = d->cfg->hold_ns,
+					     .grace_ns = d->cfg->grace_ns };
 	lcm_session_recover(&d->h);
 	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
 	if (r == 0)

@@ -20,6 +20,7 @@ struct lcm_daemon_config {
 	struct lcm_gate_big big; /* defaults for mounts */
 	uint64_t deadline_ns;
 	uint64_t hold_ns; /* background waits so long after a demand */
+	uint64_t grace_ns; /* and so long after a mount, until its first one */
 	bool background;
 	unsigned int threads; /* of the pool, and of the stream threads; 0: one per processor, 2 to 16 */
 };

@@ -66,15 +66,20 @@ void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes)
 {
 	e->spans--;
 	e->span_bytes -= bytes;
-	e->last_demand_ns = lcm_now_ns();
+	e->quiet_until_ns = lcm_now_ns() + e->cfg.hold_ns;
 	if (e->spans == 0)
 		lcm_timer_set(e->resume, e->cfg.hold_ns);
+}
+
+void lcm_engine_mounted(struct lcm_engine *e)
+{
+	e->quiet_until_ns = LCM_MAX(e->quiet_until_ns, lcm_now_ns() + e->cfg.grace_ns);
 }
 
 bool lcm_engine_yield(struct lcm_engine *e)
 {
 	uint64_t now = lcm_now_ns();
-	bool busy = e->spans > 0 || (e->last_demand_ns && now - e->last_demand_ns < e->cfg.hold_ns);
+	bool busy = e->spans > 0 || now < e->quiet_until_ns;
 
 	if (!busy) {
 		e->starved_since_ns = 0;
@@ -88,6 +93,6 @@ bool lcm_engine_yield(struct lcm_engine *e)
 		return false;
 	}
 	if (!lcm_timer_armed(e->resume))
-		lcm_timer_set(e->resume, e->cfg.hold_ns);
+		lcm_timer_set(e->resume, e->quiet_until_ns > now ? e->quiet_until_ns - now : e->cfg.hold_ns);
 	return true;
 }

@@ -24,6 +24,7 @@ struct lcm_layer;
 struct lcm_engine_config {
 	bool background; /* pull the rest of the image; off only for measuring */
 	uint64_t hold_ns; /* quiet time after a demand before background goes on */
+	uint64_t grace_ns; /* and after a mount, until its first demand */
 };
 
 struct lcm_engine {
@@ -36,7 +37,7 @@ struct lcm_engine {
 	struct lcm_layer *layers; /* list by ->next, loop */
 	uint32_t spans; /* demand transfers and their pool jobs in flight */
 	uint64_t span_bytes; /* memory they hold */
-	uint64_t last_demand_ns; /* when the last one ended */
+	uint64_t quiet_until_ns; /* hold_ns after the last demand, or grace_ns after a mount */
 	uint64_t starved_since_ns; /* since when background is held back; 0: it is not */
 	struct lcm_timer *resume; /* owned; lets background go on */
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
@@ -54,6 +55,8 @@ void lcm_engine_sweep(struct lcm_engine *e) LCM_ON(loop);
 /** lcm_engine_demand_begin/_end - bracket one span; background yields in between. */
 void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
 void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
+/** lcm_engine_mounted - a container is about to start: background lets its first demand go first. */
+void lcm_engine_mounted(struct lcm_engine *e) LCM_ON(loop);
 /** lcm_engine_yield - must background wait now? Arms the timer that asks again. */
 bool lcm_engine_yield(struct lcm_engine *e) LCM_ON(loop);
 

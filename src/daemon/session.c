@@ -211,7 +211,8 @@ static void on_resolved(void *arg, struct lcm_image *img, int status, const stru
 
 /* ---- life ---- */
 
-void session_destroy(struct lcm_session *s)
+/* Nobody finds it any more. */
+static void session_unlist(struct lcm_session *s)
 {
 	for (struct lcm_session **p = &s->host->sessions; *p; p = &(*p)->next) {
 		if (*p != s)
@@ -222,6 +223,12 @@ void session_destroy(struct lcm_session *s)
 	tell(s->watches, s, true);
 	s->watches = NULL;
 	tell(s->host->watches, s, true);
+}
+
+void session_destroy(struct lcm_session *s)
+{
+	if (!s->leaving)
+		session_unlist(s);
 	lcm_gate_close(s->gate);
 	s->gate = NULL;
 	for (uint32_t i = 0; i < s->n_slots; i++) {
@@ -414,6 +421,10 @@ bool session_job_back(struct lcm_session *s)
 	char source[80];
 
 	s->job = NULL;
+	if (s->leaving) {
+		session_destroy(s);
+		return true;
+	}
 	if (!s->closing)
 		return false;
 	if (s->target && lcm_mounted_source(s->target, session_source(s, source)) > 0)
@@ -432,9 +443,15 @@ struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial)
 	return s;
 }
 
+/* A job in the pool still uses the session: it goes when that is back, while the loop is drained. */
 void lcm_session_free(struct lcm_session *s)
 {
-	session_destroy(s);
+	if (!s->job) {
+		session_destroy(s);
+		return;
+	}
+	s->leaving = true;
+	session_unlist(s);
 }
 
 /* ---- an earlier daemon's mounts ---- */

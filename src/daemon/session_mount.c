@@ -366,6 +366,7 @@ static void on_mounted(void *arg)
 	if (!lazy)
 		return;
 	lcm_timer_set(s->expire, 1000000000ULL);
+	lcm_engine_mounted(s->host->e);
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		if (s->slots[i].layer->phase == LCM_LAYER_READY)
 			lcm_layer_pull(s->slots[i].layer, false);

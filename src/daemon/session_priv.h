@@ -34,6 +34,7 @@ struct lcm_session {
 	struct lcm_gate_stats last; /* of the gate, kept when it is closed */
 	struct mount_job *job; /* in the pool now */
 	bool closing; /* free when the job comes back */
+	bool leaving; /* the daemon ends: as closing, but everything stays as it is */
 	bool close_remove; /* and remove the upper */
 	struct lcm_timer *expire; /* owned; waiters' deadlines */
 	struct lcm_timer *shrink; /* owned; asks the kernel to let go of big files */
