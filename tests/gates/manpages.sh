@@ -19,7 +19,7 @@ long_options() {
 }
 
 help_options() {
-	grep -E '^ +-' | long_options
+	grep -oE '^ +(-[[:alpha:]], )?--[a-z-]+(, --[a-z-]+)*' | long_options
 }
 
 listed_options() {
@@ -64,7 +64,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 printf '.SH OPTIONS\n.TP\n.B \\-\\-kept\n.TP\n.B \\-\\-stray\n.SH END\n.BR unbalanced "\n' >"$tmp/locum-x.1"
 [ "$(listed_options "$tmp/locum-x.1" | tr '\n' ' ')" = '--kept --stray ' ] || sin "the option rule does not see its canary"
-[ "$(printf 'Like --zero\n      --one\n  -t, --two-words N; not-an--option' | help_options | tr '\n' ' ')" = '--one --two-words ' ] ||
+[ "$(printf 'Like --zero\n      --one   as --zero\n  -t, --two-words N; not-an--option' | help_options | tr '\n' ' ')" = '--one --two-words ' ] ||
 	sin "the help rule does not see its canary"
 printf '.TH X 1\n.SH\n\\fZoops\n.nosuch\n' >"$tmp/bad.1"
 [ -n "$(groff -t -Tutf8 -man -ww -z "$tmp/bad.1" 2>&1)" ] || sin "groff does not complain about its canary"
