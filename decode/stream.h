@@ -18,7 +18,7 @@ typedef ssize_t (*lcm_source_fn)(void *arg, const void **ret);
 
 struct lcm_stream;
 /**
- * lcm_stream_new - @max_plain: plain bytes after which the stream fails with -EFBIG (bombs); 0: LCM default by ratio
+ * lcm_stream_new - @max_plain: plain bytes after which the stream fails with -EFBIG (bombs); 0: 1 GiB and 1,100 times the compressed bytes so far
  * @comp is what the media type says; the magic bytes must agree (-EUCLEAN otherwise; text names both).
  */
 LCM_MUST_USE int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg, uint64_t max_plain,

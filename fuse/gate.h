@@ -2,7 +2,7 @@
 /*
  * gate.h - the read-only FUSE file system that stands in for missing files.
  *
- * Layer: fuse (may use base, image, store, decode, registry, meter). One gate is one
+ * Layer: fuse (may use base and image; knows nothing of where files come from). One gate is one
  * container's /dev/fuse queue. It shows <layer name>/<path> of each layer's TOC and
  * answers LOOKUP of a regular file, once the file is local, with ESTALE: the VFS
  * retries and overlayfs finds the file in REAL. Node ids are deterministic:
@@ -57,7 +57,7 @@ struct lcm_gate_ops {
 	 * since. An unwant of a READ may overtake its want_range: the answer is then ignored.
 	 */
 	void (*unwant)(void *arg, uint32_t layer, uint32_t entry, uint64_t token);
-	/** bound_changed - the count of bound inodes became zero. Gate thread. */
+	/** unbound - the count of bound inodes became zero. Gate thread. */
 	void (*unbound)(void *arg);
 	/** gone - the kernel dropped the file system (last overlay unmounted); only lcm_gate_close() is useful now. Gate thread. */
 	void (*gone)(void *arg);
@@ -81,7 +81,7 @@ LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gat
 /** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**
- * lcm_gate_close - answer every waiter (ENOTCONN/EIO), close the descriptor (the connection ends), free everything
+ * lcm_gate_close - answer every waiter with ENOTCONN, close the descriptor (the connection ends), free everything
  * Waits until no gate thread is inside this gate. No callback runs any more once it returns, and none is made for
  * the waiters it answers. Not from a gate thread, and not while another thread is in a call for this gate
  * (lcm_gate_file_done() and so on). NULL is allowed.

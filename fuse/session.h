@@ -15,8 +15,8 @@
  * before libfuse does, finds the waiter by the request id it names and takes it
  * out of the queue, or does not find it (queue.h says why that is enough).
  */
-#ifndef LCM_SESSION_H
-#define LCM_SESSION_H
+#ifndef LCM_GATE_SESSION_H
+#define LCM_GATE_SESSION_H
 
 #include <pthread.h>
 #include <stdatomic.h>

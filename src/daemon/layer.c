@@ -389,8 +389,14 @@ static void on_prepared(void *arg)
 
 	l->prepare = NULL;
 	l->toc = p->toc;
+	if (p->status == -EILSEQ) {
+		/* This TOC cannot be used, the layer can: it is pulled whole. */
+		lcm_log(LCM_LOG_NOTICE, "layer=%s %s", l->name, p->err.msg);
+		p->status = 0;
+		p->err = (struct lcm_err){ 0 };
+	}
 	ready(l, p->status, &p->err);
-	if (l->phase == LCM_LAYER_READY && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
+	if (l->phase == LCM_LAYER_READY && l->toc && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
 		l->row.has_toc = true;
 	free(p->buf);
 	free(p);
