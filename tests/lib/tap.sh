@@ -201,6 +201,7 @@ tap_watch()
 	# The shell acts on it only when the command that it waits for ends.
 	trap '' TERM
 	kill -TERM "$1"
+	# shellcheck disable=SC2013
 	for tap_child in $(cat "/proc/$1/task/$1/children"); do
 		kill -TERM "$tap_child" 2>/dev/null || :
 	done
