@@ -81,12 +81,13 @@ static void add_file(struct input *in, uint64_t *seed, const char *dir, unsigned
 
 		memcpy(d.b + k, &v, 8);
 	}
-	check(lcm_buf_printf(&in->json,
-			     ",{\"type\":\"reg\",\"name\":\"%s/module_%05u.py\",\"mode\":420,\"size\":%" PRIu64
-			     ",\"modtime\":\"2023-04-%02uT12:%02u:07.123456789Z\",\"accesstime\":\"0001-01-01T00:00:00Z\","
-			     "\"changetime\":\"0001-01-01T00:00:00Z\",\"digest\":\"%s\",\"offset\":%" PRIu64
-			     ",\"endOffset\":%" PRIu64 "}",
-			     dir, i, size, i % 28 + 1, i % 60, lcm_digest_str(&d, hex), *off, *off + clen),
+	check(lcm_buf_printf(
+		  &in->json,
+		  ",{\"type\":\"reg\",\"name\":\"%s/module_%05u.py\",\"mode\":420,\"size\":%" PRIu64
+		  ",\"modtime\":\"2023-04-%02uT12:%02u:07.123456789Z\",\"accesstime\":\"0001-01-01T00:00:00Z\","
+		  "\"changetime\":\"0001-01-01T00:00:00Z\",\"digest\":\"%s\",\"offset\":%" PRIu64
+		  ",\"endOffset\":%" PRIu64 "}",
+		  dir, i, size, i % 28 + 1, i % 60, lcm_digest_str(&d, hex), *off, *off + clen),
 	      NULL);
 	*off += clen + 150;
 }
@@ -97,12 +98,17 @@ static void make_json(struct input *in, unsigned int files)
 	char dir[200];
 
 	in->json = LCM_BUF(1U << 30);
-	check(lcm_buf_printf(&in->json, "{\"version\":1,\"entries\":[{\"type\":\"dir\",\"name\":\"./\",\"mode\":493}"), NULL);
+	check(lcm_buf_printf(&in->json, "{\"version\":1,\"entries\":[{\"type\":\"dir\",\"name\":\"./\",\"mode\":493}"),
+	      NULL);
 	for (unsigned int i = 0; i < files; i++) {
-		(void)snprintf(dir, sizeof(dir), "./usr/lib/python3/dist-packages/package_%03u/sub_%u", i / 120, i / 12 % 10);
+		(void)snprintf(dir, sizeof(dir), "./usr/lib/python3/dist-packages/package_%03u/sub_%u", i / 120,
+			       i / 12 % 10);
 		if (i % 12 == 0)
-			check(lcm_buf_printf(&in->json, ",{\"type\":\"dir\",\"name\":\"%s/\",\"mode\":493,"
-					     "\"modtime\":\"2023-04-01T00:00:00Z\"}", dir), NULL);
+			check(lcm_buf_printf(&in->json,
+					     ",{\"type\":\"dir\",\"name\":\"%s/\",\"mode\":493,"
+					     "\"modtime\":\"2023-04-01T00:00:00Z\"}",
+					     dir),
+			      NULL);
 		add_file(in, &seed, dir, i, &off);
 	}
 	check(lcm_buf_printf(&in->json, "]}"), NULL);
@@ -162,7 +168,8 @@ static int empty_number(void *arg, const char *s, size_t len)
 
 static void run_yajl(const struct input *in)
 {
-	static const yajl_callbacks cb = { .yajl_string = empty_string, .yajl_map_key = empty_string,
+	static const yajl_callbacks cb = { .yajl_string = empty_string,
+					   .yajl_map_key = empty_string,
 					   .yajl_number = empty_number };
 	yajl_handle y = yajl_alloc(&cb, NULL, NULL);
 
@@ -260,8 +267,8 @@ static void report_memory(const struct input *in, const char *path)
 	check(lcm_toc_builder_finish(b, &in->id, AT_FDCWD, path, false, &err), &err);
 	(void)getrusage(RUSAGE_SELF, &after);
 	check(lcm_sys_fstatat(AT_FDCWD, path, &st, 0), NULL);
-	printf("json %zu bytes, compressed %zu, toc file %lld, memory at most %ld KiB more\n", in->json.len, in->toc_len,
-	       (long long)st.st_size, after.ru_maxrss - before.ru_maxrss);
+	printf("json %zu bytes, compressed %zu, toc file %lld, memory at most %ld KiB more\n", in->json.len,
+	       in->toc_len, (long long)st.st_size, after.ru_maxrss - before.ru_maxrss);
 }
 
 int main(int argc, char **argv)

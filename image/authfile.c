@@ -53,10 +53,9 @@ static int check_map(const json_t *root, const char *key, json_type type, struct
 		return 0;
 	if (!json_is_object(map))
 		return lcm_err_set(err, -EUCLEAN, "auth file: %s is not an object", key);
-	json_object_foreach(map, name, value)
-		if (json_typeof(value) != type)
-			return lcm_err_set(err, -EUCLEAN, "auth file: %s: \"%.128s\" is not %s", key, name,
-					   type == JSON_OBJECT ? "an object" : "a string");
+	json_object_foreach(map, name, value) if (json_typeof(value) != type) return lcm_err_set(
+	    err, -EUCLEAN, "auth file: %s: \"%.128s\" is not %s", key, name,
+	    type == JSON_OBJECT ? "an object" : "a string");
 	return 0;
 }
 
@@ -244,8 +243,8 @@ static int decode_entry(const json_t *entry, const char *key, struct lcm_credent
 	return *auth ? decode_pair(auth, key, c, err) : copy_pair(user, password, key, c, err);
 }
 
-int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const char *repo,
-			struct lcm_credentials **ret, struct lcm_err *err)
+int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const char *repo, struct lcm_credentials **ret,
+			struct lcm_err *err)
 {
 	lcm_auto(lcm_credentials) c = NULL;
 	json_t *auths = lcm_json_member(af->root, "auths");

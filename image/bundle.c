@@ -11,18 +11,8 @@
 
 /* containers.conf(5) default_capabilities */
 static const char *const capabilities[] = {
-	"CAP_CHOWN",
-	"CAP_DAC_OVERRIDE",
-	"CAP_FOWNER",
-	"CAP_FSETID",
-	"CAP_KILL",
-	"CAP_NET_BIND_SERVICE",
-	"CAP_SETFCAP",
-	"CAP_SETGID",
-	"CAP_SETPCAP",
-	"CAP_SETUID",
-	"CAP_SYS_CHROOT",
-	NULL,
+	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FOWNER",  "CAP_FSETID", "CAP_KILL",       "CAP_NET_BIND_SERVICE",
+	"CAP_SETFCAP", "CAP_SETGID",       "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT", NULL,
 };
 
 /* podman pkg/specgen/generate/config_linux.go BlockAccessToKernelFilesystems() */
@@ -43,13 +33,7 @@ static const char *const masked_paths[] = {
 };
 
 static const char *const readonly_paths[] = {
-	"/proc/asound",
-	"/proc/bus",
-	"/proc/fs",
-	"/proc/irq",
-	"/proc/sys",
-	"/proc/sysrq-trigger",
-	NULL,
+	"/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL,
 };
 
 struct mount {
@@ -70,7 +54,9 @@ static const struct mount mounts[] = {
 
 static const struct mount own_sys = { "/sys", "sysfs", "sysfs", { "nosuid", "noexec", "nodev", "ro" } };
 /* A new sysfs would show the network namespace it is mounted in, which here is the host's anyway. */
-static const struct mount host_sys = { "/sys", "bind", "/sys", { "rprivate", "nosuid", "noexec", "nodev", "ro", "rbind" } };
+static const struct mount host_sys = {
+	"/sys", "bind", "/sys", { "rprivate", "nosuid", "noexec", "nodev", "ro", "rbind" }
+};
 static const struct mount cgroup = {
 	"/sys/fs/cgroup", "cgroup", "cgroup", { "rprivate", "nosuid", "noexec", "nodev", "relatime", "ro" }
 };
@@ -87,16 +73,11 @@ static int append(json_t *array, json_t *value)
 	return json_array_append_new(array, value) < 0 ? -ENOMEM : 0;
 }
 
-/* JSON text is UTF-8; arguments and paths may be anything. */
+/* JSON text is UTF-8; arguments and paths may be anything. (Out of memory is told apart at the end.) */
 static int text(const char *s, const char *what, json_t **ret, struct lcm_err *err)
 {
-	lcm_autojson json_t *unchecked = NULL;
-
 	*ret = json_string(s);
-	if (*ret)
-		return 0;
-	unchecked = json_string_nocheck(s);
-	return unchecked ? lcm_err_set(err, -EINVAL, "%s is not UTF-8, config.json cannot hold it", what) : -ENOMEM;
+	return *ret ? 0 : lcm_err_set(err, -EINVAL, "%s is not UTF-8, config.json cannot hold it", what);
 }
 
 static int set_text(json_t *obj, const char *key, const char *s, const char *what, struct lcm_err *err)
@@ -228,9 +209,7 @@ static int set_env(json_t *process, const struct lcm_image_config *c, const stru
 	r = fill_env(env, c, o, hostname, err);
 	if (r < 0)
 		return r;
-	json_object_foreach(env, key, value)
-		if (json_array_append(array, value) < 0)
-			return -ENOMEM;
+	json_object_foreach(env, key, value) if (json_array_append(array, value) < 0) return -ENOMEM;
 	return 0;
 }
 
@@ -243,7 +222,8 @@ static int set_user(json_t *process, const struct lcm_bundle_opts *o)
 		r = set(user, "gid", json_integer(o->gid));
 	if (r < 0)
 		return r;
-	/* setgroups(2) replaces all: without the main group a file it may not read would become readable (CVE-2022-2989) */
+	/* setgroups(2) replaces all: without the main group a file it may not read would become readable
+	 * (CVE-2022-2989) */
 	gids = set_child(user, "additionalGids", json_array());
 	r = gids ? append(gids, json_integer(o->gid)) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < o->n_gids; i++)
@@ -403,24 +383,21 @@ static int set_root(json_t *root, const struct lcm_bundle_opts *o, struct lcm_er
 
 struct sink {
 	struct lcm_buf *out;
-	int r;
+	int r; /* the first failure; what follows is dropped */
 };
 
 static int dump_cb(const char *p, size_t len, void *arg)
 {
 	struct sink *s = arg;
 
-	s->r = lcm_buf_add(s->out, p, len);
-	return s->r < 0 ? -1 : 0;
+	if (s->r == 0)
+		s->r = lcm_buf_add(s->out, p, len);
+	return s->r;
 }
 
-int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_opts *o, struct lcm_buf *out,
-		      struct lcm_err *err)
+static int build(json_t *root, const struct lcm_image_config *c, const struct lcm_bundle_opts *o, struct lcm_err *err)
 {
-	lcm_autojson json_t *root = json_object();
 	const char *hostname = o->hostname ? o->hostname : "locum";
-	struct sink sink = { .out = out };
-	size_t len = out->len;
 	int r = root ? set(root, "ociVersion", json_string("1.0.2")) : -ENOMEM;
 
 	if (r == 0)
@@ -433,13 +410,38 @@ int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_
 		r = set_mounts(root, o, err);
 	if (r == 0)
 		r = set_linux(root, o, err);
-	if (r < 0)
-		return r;
-	if (json_dump_callback(root, dump_cb, &sink, JSON_INDENT(1)) == 0)
+	return r;
+}
+
+static int dump(const json_t *root, struct lcm_buf *out, struct lcm_err *err)
+{
+	struct sink sink = { .out = out };
+
+	/* jansson 2.14 ignores the result of some of its calls of the callback */
+	if (json_dump_callback(root, dump_cb, &sink, JSON_INDENT(1)) == 0 && sink.r == 0)
 		return 0;
-	out->len = len;
-	if (out->data)
+	if (sink.r == -EFBIG)
+		return lcm_err_set(err, -EFBIG, "config.json: arguments and environment are too large");
+	return -ENOMEM;
+}
+
+int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_opts *o, struct lcm_buf *out,
+		      struct lcm_err *err)
+{
+	lcm_autojson json_t *root = NULL;
+	size_t len = out->len;
+	int r;
+
+	lcm_json_oom_begin();
+	root = json_object();
+	r = build(root, c, o, err);
+	if (r == 0)
+		r = dump(root, out, err);
+	if (lcm_json_oom_end() || r == -ENOMEM)
+		r = lcm_err_set(err, -ENOMEM, "config.json: out of memory");
+	if (r < 0 && out->data) {
+		out->len = len;
 		out->data[len] = '\0';
-	r = sink.r < 0 ? sink.r : -ENOMEM;
-	return lcm_err_set(err, r, "config.json: %s", r == -EFBIG ? "arguments and environment are too large" : "out of memory");
+	}
+	return r;
 }

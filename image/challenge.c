@@ -23,8 +23,7 @@ static bool is_tchar(char c)
 /* RFC 9110 s. 11.2: token68 without the trailing "=" */
 static bool is_token68(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c && strchr("-._~+/", c));
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("-._~+/", c));
 }
 
 struct cursor {

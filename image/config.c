@@ -96,9 +96,11 @@ static int parse_diffid(const json_t *v, size_t i, struct lcm_digest *ret, struc
 		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids[%zu] is not a string", i);
 	r = lcm_digest_parse(s, strlen(s), ret);
 	if (r == -ENOTSUP)
-		return lcm_err_set(err, r, "config: rootfs.diff_ids[%zu]: algorithm of \"%.40s\" is not supported", i, s);
+		return lcm_err_set(err, r, "config: rootfs.diff_ids[%zu]: algorithm of \"%.40s\" is not supported", i,
+				   s);
 	if (r < 0)
-		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids[%zu] \"%.80s\" is not a sha256 digest", i, s);
+		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids[%zu] \"%.80s\" is not a sha256 digest", i,
+				   s);
 	return 0;
 }
 

@@ -2,6 +2,34 @@
 #include "image/json.h"
 
 #include "src/base/limits.h"
+#include "src/base/sys.h"
+
+static _Thread_local bool allocation_failed;
+
+static void *json_malloc(size_t n)
+{
+	void *p = lcm_fault_check() == 0 ? malloc(n) : NULL;
+
+	if (!p)
+		allocation_failed = true;
+	return p;
+}
+
+/* jansson wants this before its first use; blocks stay free(3)'s. */
+__attribute__((constructor)) static void watch_allocations(void)
+{
+	json_set_alloc_funcs(json_malloc, free);
+}
+
+void lcm_json_oom_begin(void)
+{
+	allocation_failed = false;
+}
+
+bool lcm_json_oom_end(void)
+{
+	return allocation_failed;
+}
 
 /* Skip a string whose opening quote is at @i; returns the index of the closing one, or @len. */
 static size_t skip_string(const char *s, size_t len, size_t i)
@@ -52,8 +80,6 @@ static int report(const json_error_t *e, const char *what, struct lcm_err *err)
 	const char *why = "not valid JSON";
 
 	switch (json_error_code(e)) {
-	case json_error_out_of_memory:
-		return lcm_err_set(err, -ENOMEM, "%s: out of memory", what);
 	case json_error_duplicate_key:
 		why = "a key is given twice";
 		break;
@@ -92,7 +118,10 @@ int lcm_json_parse(const void *p, size_t len, size_t max, const char *what, json
 	r = check_bounds(p, len, what, err);
 	if (r < 0)
 		return r;
+	lcm_json_oom_begin();
 	root = json_loadb(p, len, JSON_REJECT_DUPLICATES, &e);
+	if (lcm_json_oom_end())
+		return lcm_err_set(err, -ENOMEM, "%s: out of memory", what);
 	if (!root)
 		return report(&e, what, err);
 	if (!json_is_object(root))

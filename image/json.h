@@ -44,6 +44,15 @@ json_t *lcm_json_member(const json_t *obj, const char *key);
 /** lcm_json_is_plain - no control characters (bytes below 0x20, 0x7f) in @s. */
 bool lcm_json_is_plain(const char *s);
 
+/**
+ * lcm_json_oom_begin, lcm_json_oom_end - did an allocation of jansson fail in this thread in between?
+ *
+ * jansson reports it as bad syntax or a failed call, at worst not at all. Whoever builds or
+ * dumps trees brackets that with these two; lcm_json_parse() does it by itself.
+ */
+void lcm_json_oom_begin(void);
+bool lcm_json_oom_end(void);
+
 static inline void lcm_json_unrefp(json_t **p)
 {
 	json_decref(*p);

@@ -156,7 +156,8 @@ static int parse_digest(const json_t *obj, const char *what, struct lcm_digest *
 		return r;
 	r = lcm_digest_parse(s, strlen(s), ret);
 	if (r == -ENOTSUP)
-		return lcm_err_set(err, r, "%s: digest algorithm of \"%.40s\" is not supported, only sha256 is", what, s);
+		return lcm_err_set(err, r, "%s: digest algorithm of \"%.40s\" is not supported, only sha256 is", what,
+				   s);
 	if (r < 0)
 		return lcm_err_set(err, -EUCLEAN, "%s: digest \"%.80s\" is not \"sha256:\" and 64 hex digits", what, s);
 	return 0;
@@ -205,9 +206,10 @@ static int parse_config_descriptor(const json_t *root, struct lcm_manifest *m, s
 	if (r < 0)
 		return r;
 	if (m->config.media != LCM_MEDIA_CONFIG)
-		return lcm_err_set(err, -ENOTSUP,
-				   "manifest: an artifact (%.120s), not a container image: its config has media type %.255s",
-				   *artifact ? artifact : "no artifactType", m->config.media_type);
+		return lcm_err_set(
+		    err, -ENOTSUP,
+		    "manifest: an artifact (%.120s), not a container image: its config has media type %.255s",
+		    *artifact ? artifact : "no artifactType", m->config.media_type);
 	if (m->config.size == 0 || m->config.size > LCM_CONFIG_MAX)
 		return lcm_err_set(err, -EFBIG, "manifest: config: size %" PRIu64 " is not within 1 and %u bytes",
 				   m->config.size, LCM_CONFIG_MAX);
@@ -295,8 +297,9 @@ static bool is_generic(const char *type)
 static int refuse_type(const char *type, struct lcm_err *err)
 {
 	if (starts_with(type, "application/vnd.docker.distribution.manifest.v1"))
-		return lcm_err_set(err, -ENOTSUP,
-				   "manifest: Docker schema 1 is not supported; push the image again with a current tool");
+		return lcm_err_set(
+		    err, -ENOTSUP,
+		    "manifest: Docker schema 1 is not supported; push the image again with a current tool");
 	if (strcmp(type, "application/vnd.oci.artifact.manifest.v1+json") == 0)
 		return lcm_err_set(err, -ENOTSUP, "manifest: %s is an artifact, not a container image", type);
 	return lcm_err_set(err, -ENOTSUP, "manifest: media type %.255s is not an image manifest or index", type);
@@ -355,7 +358,8 @@ static int check_version(const json_t *root, struct lcm_err *err)
 	if (json_integer_value(v) == 1)
 		return refuse_type("application/vnd.docker.distribution.manifest.v1+json", err);
 	if (json_integer_value(v) != 2)
-		return lcm_err_set(err, -ENOTSUP, "manifest: schemaVersion %" JSON_INTEGER_FORMAT " is not supported, 2 is",
+		return lcm_err_set(err, -ENOTSUP,
+				   "manifest: schemaVersion %" JSON_INTEGER_FORMAT " is not supported, 2 is",
 				   json_integer_value(v));
 	return 0;
 }

@@ -45,13 +45,8 @@
 static const struct {
 	const char *alias, *arch, *variant;
 } spellings[] = {
-	{ "x86_64", "amd64", NULL },
-	{ "x86-64", "amd64", NULL },
-	{ "i386", "386", NULL },
-	{ "i686", "386", NULL },
-	{ "aarch64", "arm64", NULL },
-	{ "armhf", "arm", "v7" },
-	{ "armel", "arm", "v6" },
+	{ "x86_64", "amd64", NULL },  { "x86-64", "amd64", NULL }, { "i386", "386", NULL },  { "i686", "386", NULL },
+	{ "aarch64", "arm64", NULL }, { "armhf", "arm", "v7" },    { "armel", "arm", "v6" },
 };
 
 static const char *platform_str(const struct lcm_platform *p, char out[PLATFORM_STR_MAX])

@@ -89,9 +89,10 @@ static int check_repo(const char *s, size_t len, struct lcm_err *err)
 		size_t n = slash ? (size_t)(slash - (s + i)) : len - i;
 
 		if (!check_component(s + i, n))
-			return lcm_err_set(err, -EINVAL,
-					   "image name \"%.*s\": \"%.*s\" is not letters and digits joined by . _ __ or -",
-					   (int)len, s, (int)n, s + i);
+			return lcm_err_set(
+			    err, -EINVAL,
+			    "image name \"%.*s\": \"%.*s\" is not letters and digits joined by . _ __ or -", (int)len,
+			    s, (int)n, s + i);
 		i += n + 1;
 	}
 	return 0;

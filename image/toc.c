@@ -19,10 +19,10 @@ struct lcm_toc {
 /* What the one pass over the entries carries along. */
 struct check {
 	const struct lcm_toc *t;
-	uint64_t *blocks; /* owned; bit n: an xattr block begins at byte 4n */
+	uint64_t *blocks;  /* owned; bit n: an xattr block begins at byte 4n */
 	uint32_t children; /* first entry that no directory has claimed yet */
-	uint32_t chunks; /* first chunk that no file has claimed yet */
-	uint64_t strings; /* bytes of names and targets so far, NULs included */
+	uint32_t chunks;   /* first chunk that no file has claimed yet */
+	uint64_t strings;  /* bytes of names and targets so far, NULs included */
 	uint64_t file_bytes;
 };
 
@@ -81,8 +81,8 @@ static const char *check_chunk(const struct lcm_toc *t, const struct lcm_toc_ent
 		return "chunks do not cover the file";
 	if (hole && (k->blob_len || k->blob_off))
 		return "a hole has a range of the blob";
-	if (!hole && (k->blob_len < 1 || k->blob_off > t->h->id.blob_size ||
-		      k->blob_len > t->h->id.blob_size - k->blob_off))
+	if (!hole &&
+	    (k->blob_len < 1 || k->blob_off > t->h->id.blob_size || k->blob_len > t->h->id.blob_size - k->blob_off))
 		return "a chunk lies outside the blob";
 	if (!hole && lcm_digest_is_zero(&k->digest) && (e->n_chunks != 1 || lcm_digest_is_zero(&e->digest)))
 		return "a chunk has no digest";
@@ -192,8 +192,8 @@ static const char *check_member(struct check *c, uint32_t i)
 		return "not among its parent's children";
 	if (!name_ok(c, e))
 		return "bad name";
-	if (i > dir->first_child && toc_name_cmp(c->t->strings + prev->name, prev->name_len,
-						 c->t->strings + e->name, e->name_len) >= 0)
+	if (i > dir->first_child &&
+	    toc_name_cmp(c->t->strings + prev->name, prev->name_len, c->t->strings + e->name, e->name_len) >= 0)
 		return "siblings are not in order";
 	return NULL;
 }

@@ -217,7 +217,7 @@ static const char *item_rule(const struct lcm_toc_item *item)
 static int chunks_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_toc_entry *e)
 {
 	int r = lcm_toc_grow(&b->chunks, &b->cap_chunks, b->n_chunks, item->n_chunks, sizeof(*b->chunks),
-			 LCM_TOC_CHUNKS_MAX);
+			     LCM_TOC_CHUNKS_MAX);
 
 	if (r < 0)
 		return r;
@@ -257,7 +257,8 @@ static int hardlink_add(struct lcm_toc_builder *b, const struct lcm_toc_item *it
 	e->link = LCM_TOC_NONE;
 	r = lcm_toc_string_add(b, item->link, item->link_len, &off);
 	if (r == 0)
-		r = lcm_toc_grow(&b->pending, &b->cap_pending, b->n_pending, 1, sizeof(*b->pending), LCM_TOC_ENTRIES_MAX);
+		r = lcm_toc_grow(&b->pending, &b->cap_pending, b->n_pending, 1, sizeof(*b->pending),
+				 LCM_TOC_ENTRIES_MAX);
 	if (r == 0)
 		b->pending[b->n_pending++] = (struct toc_pending){ LCM_TOC_NONE, off, (uint32_t)item->link_len };
 	return r;
@@ -352,8 +353,8 @@ static int entry_put(struct lcm_toc_builder *b, uint32_t parent, struct toc_name
 	return r;
 }
 
-static int whiteout_put(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t parent,
-			struct toc_name n, struct lcm_err *err)
+static int whiteout_put(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t parent, struct toc_name n,
+			struct lcm_err *err)
 {
 	struct lcm_toc_entry e = { .type = LCM_TOC_WHITEOUT, .xattrs = LCM_TOC_NONE };
 
@@ -388,7 +389,8 @@ static int root_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, 
 	return r;
 }
 
-static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct toc_name path, struct lcm_err *err)
+static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct toc_name path,
+		     struct lcm_err *err)
 {
 	const char *slash = memrchr(path.s, '/', path.len);
 	struct toc_name dir = { path.s, slash ? (size_t)(slash - path.s) : 0 };

@@ -38,8 +38,7 @@ static bool position_parse(const char *s, uint64_t v[4])
 	return true;
 }
 
-static int position_check(const uint64_t v[4], const struct lcm_descriptor *layer, const char *key,
-			  struct lcm_err *err)
+static int position_check(const uint64_t v[4], const struct lcm_descriptor *layer, const char *key, struct lcm_err *err)
 {
 	if (v[3] != TYPE_CRFS)
 		return lcm_err_set(err, -EUCLEAN, "annotation %s: type %llu, only 1 is known", key,

@@ -75,9 +75,9 @@ static unsigned int type_of(const char *s, size_t len)
 		const char *s;
 		unsigned int type;
 	} types[] = {
-		{ "reg", LCM_TOC_REG }, { "dir", LCM_TOC_DIR }, { "chunk", TYPE_CHUNK },
+		{ "reg", LCM_TOC_REG },         { "dir", LCM_TOC_DIR },           { "chunk", TYPE_CHUNK },
 		{ "symlink", LCM_TOC_SYMLINK }, { "hardlink", LCM_TOC_HARDLINK }, { "char", LCM_TOC_CHAR },
-		{ "block", LCM_TOC_BLOCK }, { "fifo", LCM_TOC_FIFO },
+		{ "block", LCM_TOC_BLOCK },     { "fifo", LCM_TOC_FIFO },
 	};
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(types); i++)
@@ -106,7 +106,9 @@ static int value_string(struct lcm_toc_json *j, const char *s, size_t len)
 	case K_LINK:
 		return text_add(e, s, len, &e->link);
 	case K_MTIME:
-		return lcm_value_time(s, len, &e->mtime, &e->mtime_nsec) ? 0 : lcm_toc_json_bad(j, e, "modtime is not RFC 3339");
+		return lcm_value_time(s, len, &e->mtime, &e->mtime_nsec)
+			   ? 0
+			   : lcm_toc_json_bad(j, e, "modtime is not RFC 3339");
 	case K_DIGEST:
 		return value_digest(j, s, len, &e->digest);
 	case K_CHUNK_DIGEST:
@@ -133,7 +135,8 @@ static int value_number(struct lcm_toc_json *j, const char *s, size_t len)
 	case K_INNER:
 	case K_CHUNK_SIZE:
 	case K_CHUNK_OFFSET:
-		return lcm_value_u63(s, len, &j->e->num[j->key]) ? 0 : lcm_toc_json_bad(j, j->e, "a number out of range");
+		return lcm_value_u63(s, len, &j->e->num[j->key]) ? 0
+								 : lcm_toc_json_bad(j, j->e, "a number out of range");
 	default:
 		return lcm_toc_json_bad(j, j->e, "a number where another kind of value belongs");
 	}

@@ -124,7 +124,7 @@ static void child_append(struct lcm_toc_builder *b, uint32_t parent, uint32_t no
 
 /* A node with the fields of @e, in the place of @old when that is a node. Nothing changed on failure. */
 int lcm_toc_node_add(struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, uint32_t hash,
-		    const struct lcm_toc_entry *e, uint32_t old, uint32_t *ret)
+		     const struct lcm_toc_entry *e, uint32_t old, uint32_t *ret)
 {
 	uint32_t name, node = (uint32_t)b->n_nodes;
 	size_t i = hash;

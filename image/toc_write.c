@@ -233,10 +233,11 @@ static int write_chunks(const struct order *o, uint64_t blob_size, struct out *o
 			const struct lcm_toc_chunk *c = &o->b->chunks[e->first_chunk + k];
 
 			if (c->blob_off > blob_size || c->blob_len > blob_size - c->blob_off)
-				return lcm_err_set(err, -EUCLEAN,
-						   "layer entry '%s': chunk at %llu of %llu bytes lies outside the blob",
-						   path_text(o->b, o, i, path), (unsigned long long)c->blob_off,
-						   (unsigned long long)c->blob_len);
+				return lcm_err_set(
+				    err, -EUCLEAN,
+				    "layer entry '%s': chunk at %llu of %llu bytes lies outside the blob",
+				    path_text(o->b, o, i, path), (unsigned long long)c->blob_off,
+				    (unsigned long long)c->blob_len);
 			r = out_add(out, c, sizeof(*c));
 		}
 	}

@@ -26,8 +26,8 @@ static int check_value(const char *s, struct lcm_err *err)
 				   LCM_TOKEN_LEN_MAX);
 	for (size_t i = 0; i < len; i++)
 		if (s[i] <= 0x20 || s[i] >= 0x7f)
-			return lcm_err_set(err, -EUCLEAN, "token reply: byte %zu of the token may not stand in a header",
-					   i);
+			return lcm_err_set(err, -EUCLEAN,
+					   "token reply: byte %zu of the token may not stand in a header", i);
 	return 0;
 }
 

@@ -62,8 +62,8 @@ static enum number number_of(struct text t, uint32_t *ret)
 	for (size_t i = 0; i < t.len; i++) {
 		if (t.s[i] < '0' || t.s[i] > '9')
 			return NUMBER_NO;
-		over |= __builtin_mul_overflow(v, 10U, &v) ||
-			__builtin_add_overflow(v, (uint32_t)(t.s[i] - '0'), &v) || v > LCM_USER_ID_MAX;
+		over |= __builtin_mul_overflow(v, 10U, &v) || __builtin_add_overflow(v, (uint32_t)(t.s[i] - '0'), &v) ||
+			v > LCM_USER_ID_MAX;
 	}
 	if (t.len == 0)
 		return NUMBER_NO;

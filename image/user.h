@@ -21,7 +21,7 @@
 
 struct lcm_user {
 	uint32_t uid, gid;
-	uint32_t *gids; /* owned; supplementary groups, without duplicates, NULL when none; empty when a group was named */
+	uint32_t *gids; /* owned; supplementary groups without duplicates; NULL when none, or when spec names a group */
 	size_t n_gids;
 	char *home; /* owned; the passwd entry's, "/" when it has none */
 };

@@ -44,14 +44,14 @@ static const char *list_next(DIR *d)
 	return e ? e->d_name : NULL;
 }
 
-/* Return: 1, 0 (missing counts as empty), -errno. */
+/* Return: 1, 0 (what is missing or no directory counts as empty), -errno. */
 static int dir_empty(int dirfd, const char *name)
 {
 	int r = 0;
 	DIR *d = list_open(dirfd, name, &r);
 
 	if (!d)
-		return r == -ENOENT ? 1 : r;
+		return r == -ENOENT || r == -ENOTDIR ? 1 : r;
 	r = list_next(d) == NULL;
 	(void)closedir(d);
 	return r;

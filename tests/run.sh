@@ -2,7 +2,7 @@
 # All gates and tests. Each gate prints how much it looked at and fails on nothing.
 # The last line is "N passed, N failed". Called by ./quickstart test (which installs and cleans nothing else).
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 top=$PWD
 jobs=$(nproc)
 passed=0

@@ -18,7 +18,7 @@ static const char usage[] =
 static int check_dir(const char *dir, char out[PATH_MAX], struct lcm_err *err)
 {
 	if (!realpath(dir, out))
-		return lcm_err_set(err, (int)lcm_errno(-1), "mount point %s: %s", dir, strerror(errno));
+		return lcm_err_set(err, (int)lcm_errno(-1), "mount point %s: %s", dir, "cannot be used");
 	return 0;
 }
 

@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (size_t k = 0; k < m->layers[i].n_annotations; k++)
 			if (!lcm_descriptor_annotation(&m->layers[i], m->layers[i].annotations[k].key))
 				abort();
-	if (m->media == LCM_MEDIA_INDEX && lcm_manifest_select(m, &want, &d, &err) == 0 && d->media != LCM_MEDIA_MANIFEST)
+	if (m->media == LCM_MEDIA_INDEX && lcm_manifest_select(m, &want, &d, &err) == 0 &&
+	    d->media != LCM_MEDIA_MANIFEST)
 		abort();
 	if (m->media == LCM_MEDIA_MANIFEST && (m->n_layers == 0 || m->n_layers > LCM_LAYERS_MAX))
 		abort();

@@ -69,7 +69,8 @@ static void refuses_challenges(void **state)
 		{ "\"x\"", -EINVAL, "no scheme" },
 		{ "Bearer realm=a, \"", -EINVAL, "neither" },
 		{ "Basic,Basic,Basic,Basic,Basic", -EFBIG, "more than 4" },
-		{ "Bearer error=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EFBIG, "error is over 63" },
+		{ "Bearer error=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EFBIG,
+		  "error is over 63" },
 	};
 	static char large[LCM_CHALLENGE_LEN_MAX + 2];
 
@@ -99,7 +100,9 @@ static void reads_content_range(void **state)
 		{ " BYTES  5-9/10 ", 0, { true, true, 5, 9, 10 } },
 		{ "bytes 5-9/*", 0, { true, false, 5, 9, 0 } },
 		{ "bytes */10", 0, { false, true, 0, 0, 10 } },
-		{ "bytes 0-18446744073709551613/18446744073709551614", 0, { true, true, 0, UINT64_MAX - 2, UINT64_MAX - 1 } },
+		{ "bytes 0-18446744073709551613/18446744073709551614",
+		  0,
+		  { true, true, 0, UINT64_MAX - 2, UINT64_MAX - 1 } },
 		{ "bytes */*", -EINVAL, { 0 } },
 		{ "bytes 0-18446744073709551615/*", -EINVAL, { 0 } },
 		{ "bytes 0-18446744073709551616/*", -EINVAL, { 0 } },
@@ -157,7 +160,8 @@ static void reads_retry_after(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		uint32_t wait = 7;
 
-		assert_int_equal(lcm_retry_after_parse(rows[i].s, strlen(rows[i].s), base - rows[i].ago, &wait), rows[i].r);
+		assert_int_equal(lcm_retry_after_parse(rows[i].s, strlen(rows[i].s), base - rows[i].ago, &wait),
+				 rows[i].r);
 		assert_int_equal(wait, rows[i].wait);
 	}
 }
@@ -199,24 +203,24 @@ static void reads_tokens(void **state)
 
 /* dTpw is "u:p", bjpx is "n:q", aGlkZGVu is "hidden" (no colon), dToKcA== has a newline */
 static const char auth_text[] =
-	"{\"auths\":{"
-	"\"quay.io\":{\"auth\":\"dTpw\"},"
-	"\"quay.io/ns\":{\"auth\":\"bjpx\"},"
-	"\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"},"
-	"\"https://legacy.example:5000/v2/x\":{\"auth\":\"dTpw\"},"
-	"\"only.example/ns\":{\"auth\":\"dTpw\"},"
-	"\"id.example\":{\"auth\":\"dTpw\",\"identitytoken\":\"tok\"},"
-	"\"k8s.example\":{\"username\":\"n\",\"password\":\"q\"},"
-	"\"padded.example\":{\"auth\":\"dTpwAAA=\"},"
-	"\"colons.example\":{\"auth\":\"dTpwOnE=\"},"
-	"\"empty.example\":{},"
-	"\"b64.example\":{\"auth\":\"dT=w\"},"
-	"\"short.example\":{\"auth\":\"dTp\"},"
-	"\"pair.example\":{\"auth\":\"aGlkZGVu\"},"
-	"\"ctl.example\":{\"auth\":\"dToKcA==\"},"
-	"\"type.example\":{\"auth\":7}"
-	"},\"credHelpers\":{\"ecr.example\":\"ecr-login\",\"https://index.docker.io/v1/\":\"hub\"},\"credsStore\":\"pass\","
-	"\"HttpHeaders\":{}}";
+    "{\"auths\":{"
+    "\"quay.io\":{\"auth\":\"dTpw\"},"
+    "\"quay.io/ns\":{\"auth\":\"bjpx\"},"
+    "\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"},"
+    "\"https://legacy.example:5000/v2/x\":{\"auth\":\"dTpw\"},"
+    "\"only.example/ns\":{\"auth\":\"dTpw\"},"
+    "\"id.example\":{\"auth\":\"dTpw\",\"identitytoken\":\"tok\"},"
+    "\"k8s.example\":{\"username\":\"n\",\"password\":\"q\"},"
+    "\"padded.example\":{\"auth\":\"dTpwAAA=\"},"
+    "\"colons.example\":{\"auth\":\"dTpwOnE=\"},"
+    "\"empty.example\":{},"
+    "\"b64.example\":{\"auth\":\"dT=w\"},"
+    "\"short.example\":{\"auth\":\"dTp\"},"
+    "\"pair.example\":{\"auth\":\"aGlkZGVu\"},"
+    "\"ctl.example\":{\"auth\":\"dToKcA==\"},"
+    "\"type.example\":{\"auth\":7}"
+    "},\"credHelpers\":{\"ecr.example\":\"ecr-login\",\"https://index.docker.io/v1/\":\"hub\"},\"credsStore\":\"pass\","
+    "\"HttpHeaders\":{}}";
 
 static void looks_up_credentials(void **state)
 {
@@ -303,7 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_challenges),    cmocka_unit_test(refuses_challenges),
 		cmocka_unit_test(reads_content_range), cmocka_unit_test(reads_retry_after),
-		cmocka_unit_test(reads_tokens),	       cmocka_unit_test(looks_up_credentials),
+		cmocka_unit_test(reads_tokens),        cmocka_unit_test(looks_up_credentials),
 		cmocka_unit_test(refuses_auth_files),
 	};
 

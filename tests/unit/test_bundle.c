@@ -151,7 +151,7 @@ static void commands_follow_docker(void **state)
 		const char *want;
 	} rows[] = {
 		{ NULL, NULL, "e|f|c" }, { NULL, x, "e|f|x" }, { NULL, none, "e|f" },
-		{ sh, NULL, "sh|-c" },	 { sh, x, "sh|-c|x" }, { none, x, "x" },
+		{ sh, NULL, "sh|-c" },   { sh, x, "sh|-c|x" }, { none, x, "x" },
 	};
 	char out[256];
 
@@ -181,7 +181,8 @@ static void environment_is_merged(void **state)
 	assert_string_equal(json_string_value(json_object_get(root, "hostname")), "box");
 	json_decref(root);
 	o = (struct lcm_bundle_opts){ .rootfs = "/r", .home = "/h", .terminal = true };
-	root = bundle_of("\"Cmd\":[\"c\"],\"Env\":[\"PATH=/p\",\"HOME=/mine\",\"HOSTNAME=n\",\"TERM=vt100\",\"container=c\"]", &o);
+	root = bundle_of(
+	    "\"Cmd\":[\"c\"],\"Env\":[\"PATH=/p\",\"HOME=/mine\",\"HOSTNAME=n\",\"TERM=vt100\",\"container=c\"]", &o);
 	assert_string_equal(joined(json_object_get(json_object_get(root, "process"), "env"), out, sizeof(out)),
 			    "PATH=/p|HOME=/mine|HOSTNAME=n|TERM=vt100|container=c");
 	json_decref(root);
@@ -192,7 +193,10 @@ static void working_directory(void **state)
 	static const struct {
 		const char *image, *option, *want;
 	} rows[] = {
-		{ "", NULL, "/" }, { "/w", NULL, "/w" }, { "w/x", NULL, "/w/x" }, { "/w", "/o", "/o" },
+		{ "", NULL, "/" },
+		{ "/w", NULL, "/w" },
+		{ "w/x", NULL, "/w/x" },
+		{ "/w", "/o", "/o" },
 	};
 
 	(void)state;
@@ -219,9 +223,9 @@ static const char *mount_type(const json_t *root, const char *dest)
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(json_object_get(root, "mounts"), i, m)
-		if (strcmp(json_string_value(json_object_get(m, "destination")), dest) == 0)
-			return json_string_value(json_object_get(m, "type"));
+	json_array_foreach(json_object_get(root, "mounts"), i,
+			   m) if (strcmp(json_string_value(json_object_get(m, "destination")), dest) ==
+				  0) return json_string_value(json_object_get(m, "type"));
 	return "";
 }
 
@@ -242,9 +246,19 @@ static void options_reach_the_bundle(void **state)
 	assert_false(json_is_true(json_object_get(json_object_get(root, "root"), "readonly")));
 	json_decref(root);
 
-	o = (struct lcm_bundle_opts){ .rootfs = "/r", .uid = 1000, .gid = 1000, .gids = gids, .n_gids = 3,
-				      .binds = binds, .n_binds = 1, .rows = 24, .cols = 80, .terminal = true,
-				      .readonly = true, .host_network = true, .cgroup_path = "/x" };
+	o = (struct lcm_bundle_opts){ .rootfs = "/r",
+				      .uid = 1000,
+				      .gid = 1000,
+				      .gids = gids,
+				      .n_gids = 3,
+				      .binds = binds,
+				      .n_binds = 1,
+				      .rows = 24,
+				      .cols = 80,
+				      .terminal = true,
+				      .readonly = true,
+				      .host_network = true,
+				      .cgroup_path = "/x" };
 	root = bundle_of("\"Cmd\":[\"c\"]", &o);
 	linux_ = json_object_get(root, "linux");
 	process = json_object_get(root, "process");
@@ -281,7 +295,11 @@ static void refuses_bundles(void **state)
 		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r", .env = no_key }, LCM_BUNDLE_MAX, -EINVAL, "KEY=VALUE" },
 		{ "", { .rootfs = "/r", .args = latin1 }, LCM_BUNDLE_MAX, -EINVAL, "an argument is not UTF-8" },
 		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r\xff" }, LCM_BUNDLE_MAX, -EINVAL, "not UTF-8" },
-		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r", .binds = relative, .n_binds = 1 }, LCM_BUNDLE_MAX, -EINVAL, "bind" },
+		{ "\"Cmd\":[\"c\"]",
+		  { .rootfs = "/r", .binds = relative, .n_binds = 1 },
+		  LCM_BUNDLE_MAX,
+		  -EINVAL,
+		  "bind" },
 		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r" }, 100, -EFBIG, "too large" },
 	};
 
@@ -299,13 +317,47 @@ static void refuses_bundles(void **state)
 	}
 }
 
+#ifdef LCM_FAULTS
+static int parse_and_write(const char *text)
+{
+	static const struct lcm_bundle_opts o = { .rootfs = "/r" };
+	lcm_auto(lcm_image_config) c = NULL;
+	lcm_autobuf struct lcm_buf b = LCM_BUF(LCM_BUNDLE_MAX);
+	int r = lcm_image_config_parse(text, strlen(text), &c, NULL);
+
+	return r < 0 ? r : lcm_bundle_config(c, &o, &b, NULL);
+}
+
+/* jansson calls out of memory bad syntax, or nothing at all; neither may get out. */
+static void allocations_fail_in_turn(void **state)
+{
+	static const char text[] = "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"config\":{\"Cmd\":[\"c\"],"
+				   "\"Env\":[\"A=1\"]}}";
+	long n = 0, seen;
+	int r;
+
+	(void)state;
+	do {
+		lcm_fault_arm(++n, ENOMEM);
+		r = parse_and_write(text);
+		seen = lcm_fault_count();
+		lcm_fault_disarm();
+		assert_int_equal(r, seen >= n ? -ENOMEM : 0);
+	} while (r < 0);
+	assert_true(n > 100);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(resolves_users),	  cmocka_unit_test(refuses_users),
+		cmocka_unit_test(resolves_users),         cmocka_unit_test(refuses_users),
 		cmocka_unit_test(commands_follow_docker), cmocka_unit_test(environment_is_merged),
-		cmocka_unit_test(working_directory),	  cmocka_unit_test(options_reach_the_bundle),
+		cmocka_unit_test(working_directory),      cmocka_unit_test(options_reach_the_bundle),
 		cmocka_unit_test(refuses_bundles),
+#ifdef LCM_FAULTS
+		cmocka_unit_test(allocations_fail_in_turn),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,9 +18,9 @@
 static void parses_a_manifest(void **state)
 {
 	static const char text[] = TYPED(OCI "manifest.v1+json", CONFIG ",\"layers\":[")
-		DESC(OCI "layer.v1.tar+zstd", "7", ",\"annotations\":{\"a\":\"1\",\"b\":\"\"}") ","
-		LAYER(DOCKER "image.rootfs.diff.tar.gzip", "9223372036854775700") ","
-		LAYER(OCI "layer.v1.tar", "3") "],\"annotations\":null}";
+	    DESC(OCI "layer.v1.tar+zstd", "7", ",\"annotations\":{\"a\":\"1\",\"b\":\"\"}") "," LAYER(
+		DOCKER "image.rootfs.diff.tar.gzip", "9223372036854775700") "," LAYER(OCI "layer.v1.tar",
+										      "3") "],\"annotations\":null}";
 	lcm_auto(lcm_manifest) m = NULL;
 	char out[LCM_DIGEST_STR];
 
@@ -50,13 +50,15 @@ static const struct row rows[] = {
 	{ GOOD, NULL, 0, "" },
 	{ GOOD, "application/json", 0, "" },
 	{ GOOD, DOCKER "distribution.manifest.v2+json", 0, "" },
-	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"), "Application/vnd.OCI.image.manifest.v1+json ;x", 0, "" },
+	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"), "Application/vnd.OCI.image.manifest.v1+json ;x", 0,
+	  "" },
 	{ TYPED(DOCKER "distribution.manifest.v2+json", CONFIG "," ONE_LAYER "}"), OCI "manifest.v1+json", -EUCLEAN,
 	  "contradicts" },
 	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"), "text/html", -EUCLEAN, "contradicts" },
 	{ GOOD, "text/html", -ENOTSUP, "text/html" },
 	{ GOOD, OCI "index.v1+json", -EUCLEAN, "an index has \"config\"" },
-	{ HEAD CONFIG "," ONE_LAYER ",\"manifests\":[]}", OCI "manifest.v1+json", -EUCLEAN, "a manifest has \"manifests\"" },
+	{ HEAD CONFIG "," ONE_LAYER ",\"manifests\":[]}", OCI "manifest.v1+json", -EUCLEAN,
+	  "a manifest has \"manifests\"" },
 	{ HEAD CONFIG "," ONE_LAYER ",\"fsLayers\":[]}", NULL, -EUCLEAN, "fsLayers" },
 	{ "{\"schemaVersion\":1,\"fsLayers\":[]}", NULL, -ENOTSUP, "schema 1" },
 	{ GOOD, DOCKER "distribution.manifest.v1+prettyjws", -ENOTSUP, "schema 1" },
@@ -81,19 +83,22 @@ static const struct row rows[] = {
 	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "0") "]}", NULL, -EUCLEAN, "size 0" },
 	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "-1") "]}", NULL, -EUCLEAN, "layers[0]: size" },
 	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "1.5") "]}", NULL, -EUCLEAN, "layers[0]: size" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775808") "]}", NULL, -EUCLEAN, "64 bits" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775807") "," LAYER(OCI "layer.v1.tar",
-												   "1") "]}",
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775808") "]}", NULL, -EUCLEAN,
+	  "64 bits" },
+	{ HEAD CONFIG
+	  ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775807") "," LAYER(OCI "layer.v1.tar", "1") "]}",
 	  NULL, -EUCLEAN, "add up" },
 	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1}]}", NULL, -EUCLEAN, "digest" },
-	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1,\"digest\":\"sha512:00\"}]}", NULL, -ENOTSUP, "sha512" },
+	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1,\"digest\":\"sha512:00\"}]}", NULL, -ENOTSUP,
+	  "sha512" },
 	{ HEAD CONFIG ",\"layers\":[{\"size\":1,\"digest\":\"" DIGEST "\"}]}", NULL, -EUCLEAN, "mediaType" },
 	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"annotations\":{\"k\":1}") "]}", NULL, -EUCLEAN,
 	  "annotation \"k\"" },
 	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"annotations\":[]") "]}", NULL, -EUCLEAN,
 	  "annotations" },
 	{ HEAD "\"schemaVersion\":2," CONFIG "," ONE_LAYER "}", NULL, -EUCLEAN, "given twice" },
-	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"size\":2") "]}", NULL, -EUCLEAN, "given twice" },
+	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"size\":2") "]}", NULL, -EUCLEAN,
+	  "given twice" },
 	{ GOOD "x", NULL, -EUCLEAN, "something follows" },
 	{ "{\"a\":\"\\u0000\"}", NULL, -EUCLEAN, "NUL" },
 	{ "{\"a\":\"\xff\"}", NULL, -EUCLEAN, "UTF-8" },
@@ -177,14 +182,22 @@ static void parses_platforms(void **state)
 		int r;
 		struct lcm_platform p;
 	} table[] = {
-		{ "linux/amd64", 0, { "linux", "amd64", "" } },	   { "linux/x86_64", 0, { "linux", "amd64", "" } },
-		{ "linux/amd64/v1", 0, { "linux", "amd64", "" } }, { "Linux/aarch64", 0, { "linux", "arm64", "" } },
-		{ "linux/arm64/v8", 0, { "linux", "arm64", "" } }, { "linux/arm64/8", 0, { "linux", "arm64", "" } },
-		{ "linux/arm", 0, { "linux", "arm", "v7" } },	   { "linux/armel", 0, { "linux", "arm", "v6" } },
-		{ "linux/arm/6", 0, { "linux", "arm", "v6" } },	   { "linux", -EINVAL, { "", "", "" } },
-		{ "linux/", -EINVAL, { "", "", "" } },		   { "/amd64", -EINVAL, { "", "", "" } },
-		{ "linux/a/b/c", -EINVAL, { "", "", "" } },	   { "linux/a/b/", -EINVAL, { "", "", "" } },
-		{ "linux/a/", -EINVAL, { "", "", "" } },	   { "linux/a b", -EINVAL, { "", "", "" } },
+		{ "linux/amd64", 0, { "linux", "amd64", "" } },
+		{ "linux/x86_64", 0, { "linux", "amd64", "" } },
+		{ "linux/amd64/v1", 0, { "linux", "amd64", "" } },
+		{ "Linux/aarch64", 0, { "linux", "arm64", "" } },
+		{ "linux/arm64/v8", 0, { "linux", "arm64", "" } },
+		{ "linux/arm64/8", 0, { "linux", "arm64", "" } },
+		{ "linux/arm", 0, { "linux", "arm", "v7" } },
+		{ "linux/armel", 0, { "linux", "arm", "v6" } },
+		{ "linux/arm/6", 0, { "linux", "arm", "v6" } },
+		{ "linux", -EINVAL, { "", "", "" } },
+		{ "linux/", -EINVAL, { "", "", "" } },
+		{ "/amd64", -EINVAL, { "", "", "" } },
+		{ "linux/a/b/c", -EINVAL, { "", "", "" } },
+		{ "linux/a/b/", -EINVAL, { "", "", "" } },
+		{ "linux/a/", -EINVAL, { "", "", "" } },
+		{ "linux/a b", -EINVAL, { "", "", "" } },
 		{ "linux/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EINVAL, { "", "", "" } },
 	};
 	struct lcm_platform host;
@@ -216,13 +229,16 @@ static void make_index(const char *entries, struct lcm_manifest **ret)
 		const char *os = strtok_r(e, "/", &part), *arch = strtok_r(NULL, "/", &part);
 		const char *variant = strtok_r(NULL, "/", &part);
 
-		assert_int_equal(lcm_buf_printf(&b, "%s{\"mediaType\":\"%smanifest.v1+json\",\"digest\":\"%s\",\"size\":%d",
+		assert_int_equal(lcm_buf_printf(&b,
+						"%s{\"mediaType\":\"%smanifest.v1+json\",\"digest\":\"%s\",\"size\":%d",
 						i ? "," : "", OCI, DIGEST, i),
 				 0);
 		if (arch)
-			assert_int_equal(lcm_buf_printf(&b, ",\"platform\":{\"os\":\"%s\",\"architecture\":\"%s\",\"variant\":\"%s\"}",
-							os, arch, variant ? variant : ""),
-					 0);
+			assert_int_equal(
+			    lcm_buf_printf(&b,
+					   ",\"platform\":{\"os\":\"%s\",\"architecture\":\"%s\",\"variant\":\"%s\"}",
+					   os, arch, variant ? variant : ""),
+			    0);
 		assert_int_equal(lcm_buf_add(&b, "}", 1), 0);
 	}
 	assert_int_equal(lcm_buf_printf(&b, "]}"), 0);
@@ -293,9 +309,10 @@ static void select_says_what_there_is(void **state)
 
 static void parses_a_config(void **state)
 {
-	static const char text[] = "{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\",\"config\":{\"Env\":[\"A=1\"],"
-				   "\"Entrypoint\":null,\"Cmd\":[\"sh\",\"\"],\"User\":\"u:g\",\"WorkingDir\":\"/w\","
-				   "\"StopSignal\":\"SIGINT\"}," ROOTFS "}";
+	static const char text[] =
+	    "{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\",\"config\":{\"Env\":[\"A=1\"],"
+	    "\"Entrypoint\":null,\"Cmd\":[\"sh\",\"\"],\"User\":\"u:g\",\"WorkingDir\":\"/w\","
+	    "\"StopSignal\":\"SIGINT\"}," ROOTFS "}";
 	lcm_auto(lcm_image_config) c = NULL;
 
 	(void)state;
@@ -346,10 +363,14 @@ static void judges_configs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parses_a_manifest),   cmocka_unit_test(judges_manifests),
-		cmocka_unit_test(layers_are_counted),  cmocka_unit_test(json_is_bounded),
-		cmocka_unit_test(parses_platforms),    cmocka_unit_test(selects_as_containerd),
-		cmocka_unit_test(select_says_what_there_is), cmocka_unit_test(parses_a_config),
+		cmocka_unit_test(parses_a_manifest),
+		cmocka_unit_test(judges_manifests),
+		cmocka_unit_test(layers_are_counted),
+		cmocka_unit_test(json_is_bounded),
+		cmocka_unit_test(parses_platforms),
+		cmocka_unit_test(selects_as_containerd),
+		cmocka_unit_test(select_says_what_there_is),
+		cmocka_unit_test(parses_a_config),
 		cmocka_unit_test(judges_configs),
 	};
 

@@ -6,7 +6,7 @@
 #include "src/base/buf.h"
 #include "tests/unit/test.h"
 
-#define PLAIN_LEN ((size_t)900001)
+#define PLAIN_LEN ((size_t)300001)
 
 static uint8_t plain[PLAIN_LEN];
 
@@ -92,7 +92,7 @@ static void add_zstd(struct lcm_buf *b, const void *p, size_t len, int window_lo
 static void make(enum lcm_compression comp, struct lcm_buf *b)
 {
 	static const uint8_t skippable[] = { 0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 'x', 'y', 'z' };
-	size_t half = 400000;
+	size_t half = 130000;
 
 	switch (comp) {
 	case LCM_COMP_GZIP:

@@ -160,7 +160,7 @@ static void check_tar(struct trees *t, bool exact)
 	lcm_autofree char *bytes = NULL;
 	size_t len = 0;
 
-	RUN("tar", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-owner", "--delay-directory-restore");
+	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-owner", "--delay-directory-restore");
 	layer_setup(&f);
 	fds = count_fds();
 	if (unpack_source(&f, &src, NULL, NULL, &res, &err) != 0)

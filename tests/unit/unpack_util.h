@@ -150,7 +150,8 @@ static inline ssize_t tar_source_read(void *arg, const void **ret)
 	}
 	free(s->block); /* the last block goes, and nobody may look at it any more */
 	s->block = malloc(n ? n : 1);
-	memcpy(s->block, s->p, n);
+	if (n)
+		memcpy(s->block, s->p, n);
 	s->p += n;
 	s->len -= n;
 	*ret = s->block;
