@@ -60,6 +60,7 @@ static int open_session(struct lcm_gate *g, struct lcm_err *err)
 		return lcm_err_set(err, fd, "cannot open /dev/fuse: %s; load the kernel module (modprobe fuse) and run as root",
 				   strerror(-fd));
 	g->se = fuse_session_new(&args, &lcm_gate_fuse_ops, sizeof(lcm_gate_fuse_ops), g);
+	fuse_opt_free_args(&args); /* parsing has replaced them by copies */
 	if (!g->se)
 		return lcm_err_set(err, -ENOMEM, "libfuse made no session for the gate: out of memory, or over 1,000 gates in one process");
 	r = fuse_session_custom_io(g->se, &io, fd);
