@@ -55,7 +55,8 @@ static int overlay_by_fd(const struct lcm_overlay_spec *spec, struct lcm_err *er
 		layers_set(&fs, "workdir", &spec->work, 1);
 	}
 	lcm_fs_string(&fs, "metacopy", spec->metacopy ? "on" : "off");
-	/* The upper must mount again on other lowers (META first, the plain layers later): no index, no origin check. */
+	/* The upper must mount again on other lowers (META first, the plain layers later): no index, no origin check.
+	 */
 	lcm_fs_string(&fs, "index", "off");
 	return lcm_fs_finish(&fs, 0, "overlay", err);
 }
@@ -172,7 +173,8 @@ int lcm_umount(const char *path, bool lazy, struct lcm_err *err)
 	int r = sys_umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
 
 	if (r == -EBUSY)
-		return lcm_err_set(err, r, "%s is in use; end what runs in it (fuser -vm %s) or unmount lazily", path, path);
+		return lcm_err_set(err, r, "%s is in use; end what runs in it (fuser -vm %s) or unmount lazily", path,
+				   path);
 	if (r == -EINVAL)
 		return lcm_err_set(err, r, "%s is not a mount point", path);
 	return r < 0 ? lcm_err_set(err, r, "%s: cannot be unmounted: %s", path, strerror(-r)) : 0;
@@ -197,7 +199,8 @@ int lcm_mounted_source(const char *path, const char *source)
 	while ((r = lcm_mountinfo_next(&at, text + len, &m)) != 0) {
 		if (r < 0)
 			continue;
-		if (lcm_mountinfo_is(&m.type, "overlay") && lcm_mountinfo_is(&m.source, source) && lcm_mountinfo_is(&m.mount_point, real))
+		if (lcm_mountinfo_is(&m.type, "overlay") && lcm_mountinfo_is(&m.source, source) &&
+		    lcm_mountinfo_is(&m.mount_point, real))
 			return 1;
 	}
 	return 0;

@@ -16,9 +16,9 @@
 #define OPTIONS_MAX 4000 /* mount(2) copies one page of options */
 
 struct scratch {
-	char path[32]; /* "" until it exists */
-	int dir; /* owned; root of the tmpfs */
-	unsigned int n; /* detached layers attached so far */
+	char path[32];   /* "" until it exists */
+	int dir;         /* owned; root of the tmpfs */
+	unsigned int n;  /* detached layers attached so far */
 	char *mountinfo; /* owned */
 	size_t mountinfo_len;
 };
@@ -53,7 +53,8 @@ static int scratch_init(struct scratch *s, struct lcm_err *err)
 	if (r == 0)
 		r = s->dir = lcm_sys_openat(tmpfs, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (r >= 0)
-		r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX, &s->mountinfo, &s->mountinfo_len);
+		r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX, &s->mountinfo,
+				     &s->mountinfo_len);
 	return r < 0 ? lcm_err_set(err, r, "overlay: scratch mount %s: %s", s->path, strerror(-r)) : 0;
 }
 
@@ -91,7 +92,8 @@ static int layer_path(struct scratch *s, int fd, struct lcm_buf *opt)
 	return r < 0 ? r : lcm_buf_printf(opt, "%s/%s", s->path, name);
 }
 
-static int layers_add(struct scratch *s, struct lcm_buf *opt, const char *first, const char *next, const int *fds, size_t n)
+static int layers_add(struct scratch *s, struct lcm_buf *opt, const char *first, const char *next, const int *fds,
+		      size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		int r = lcm_buf_printf(opt, "%s", i ? next : first);
@@ -125,12 +127,15 @@ static int scratch_mount(struct scratch *s, const struct lcm_overlay_spec *spec,
 	int r = options_write(s, spec, &opt);
 
 	if (r == -EFBIG)
-		return lcm_err_set(err, -E2BIG, "overlay: %zu layers do not fit into one page of mount options; this needs Linux 6.13", spec->n_lowers);
+		return lcm_err_set(
+		    err, -E2BIG, "overlay: %zu layers do not fit into one page of mount options; this needs Linux 6.13",
+		    spec->n_lowers);
 	(void)snprintf(at, sizeof(at), "%s/m", s->path);
 	if (r == 0)
 		r = lcm_sys_mkdirat(s->dir, "m", 0700);
 	if (r == 0)
-		r = sys_mount(spec->source ? spec->source : "locum", at, "overlay", spec->upper >= 0 ? 0 : MS_RDONLY, lcm_buf_str(&opt));
+		r = sys_mount(spec->source ? spec->source : "locum", at, "overlay", spec->upper >= 0 ? 0 : MS_RDONLY,
+			      lcm_buf_str(&opt));
 	if (r == 0)
 		r = sys_open_clone(AT_FDCWD, at, 0);
 	return r < 0 ? lcm_err_set(err, r, "overlay: %s; the kernel's reason is in dmesg", strerror(-r)) : r;

@@ -30,20 +30,20 @@ static int write_erofs(int dir)
 
 	if (fd < 0)
 		return fd;
-	put_le(sb, 0xE0F5E1E2, 4); /* magic */
-	sb[12] = 12; /* blkszbits */
+	put_le(sb, 0xE0F5E1E2, 4);     /* magic */
+	sb[12] = 12;                   /* blkszbits */
 	put_le(sb + 14, 1152 / 32, 2); /* root_nid */
-	put_le(sb + 16, 1, 8); /* inos */
-	put_le(sb + 36, 1, 4); /* blocks */
-	put_le(inode, 2 << 1, 2); /* i_format: compact, EROFS_INODE_FLAT_INLINE */
+	put_le(sb + 16, 1, 8);         /* inos */
+	put_le(sb + 36, 1, 4);         /* blocks */
+	put_le(inode, 2 << 1, 2);      /* i_format: compact, EROFS_INODE_FLAT_INLINE */
 	put_le(inode + 4, S_IFDIR | 0755, 2);
-	put_le(inode + 6, 2, 2); /* i_nlink */
+	put_le(inode + 6, 2, 2);  /* i_nlink */
 	put_le(inode + 8, 27, 4); /* i_size: two dirents and "..." */
 	put_le(inode + 20, 1, 4); /* i_ino */
 	for (unsigned int i = 0; i < 2; i++) {
-		put_le(dirents + 12 * i, 1152 / 32, 8); /* nid */
+		put_le(dirents + 12 * i, 1152 / 32, 8);  /* nid */
 		put_le(dirents + 12 * i + 8, 24 + i, 2); /* nameoff */
-		dirents[12 * i + 10] = 2; /* EROFS_FT_DIR */
+		dirents[12 * i + 10] = 2;                /* EROFS_FT_DIR */
 	}
 	memcpy(dirents + 24, "...", 3); /* "." and ".." */
 	return lcm_sys_write_full(fd, b, sizeof(b));
@@ -249,7 +249,8 @@ int lcm_mount_probe(const char *dir, struct lcm_mount_features *ret, struct lcm_
 	r = probe_in_child(path, &a);
 	lcm_ignore(lcm_rmtree_at(AT_FDCWD, path));
 	if (r < 0)
-		return lcm_err_set(err, r, "probe of the kernel's mounts below %s: %s", dir, r == -EPIPE ? "the child died" : strerror(-r));
+		return lcm_err_set(err, r, "probe of the kernel's mounts below %s: %s", dir,
+				   r == -EPIPE ? "the child died" : strerror(-r));
 	if (a.r == -EPERM)
 		return lcm_err_set(err, a.r, "mount namespaces and mounts need root (CAP_SYS_ADMIN)");
 	if (a.r < 0)

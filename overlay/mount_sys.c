@@ -8,10 +8,10 @@
 #include "src/base/sys.h"
 
 /* Runs a call as a fault point. None of these is restarted after a signal: callers see -EINTR. */
-#define CALL(call)                                                             \
-	({                                                                     \
-		long call_r = lcm_fault_check();                               \
-		call_r == 0 ? lcm_errno(call) : call_r;                        \
+#define CALL(call)                                                                                                     \
+	({                                                                                                             \
+		long call_r = lcm_fault_check();                                                                       \
+		call_r == 0 ? lcm_errno(call) : call_r;                                                                \
 	})
 
 int sys_fsopen(const char *type)
@@ -124,9 +124,10 @@ static int fs_fail(const struct lcm_fs *fs, const char *what, struct lcm_err *er
 	if (fs->fd == -ENODEV)
 		return lcm_err_set(err, fs->r, "%s: this kernel has no such file system (try modprobe)", what);
 	if (fs->r == -EPERM)
-		return lcm_err_set(err, fs->r, "%s: not permitted; run as root with CAP_SYS_ADMIN%s%s", what, said[0] ? ": " : "", said);
-	return lcm_err_set(err, fs->r, "%s%s%s: %s (%s)", what, fs->key ? ", option " : "", fs->key ? fs->key : "", strerror(-fs->r),
-			   said[0] ? said : "the kernel gave no reason; see dmesg");
+		return lcm_err_set(err, fs->r, "%s: not permitted; run as root with CAP_SYS_ADMIN%s%s", what,
+				   said[0] ? ": " : "", said);
+	return lcm_err_set(err, fs->r, "%s%s%s: %s (%s)", what, fs->key ? ", option " : "", fs->key ? fs->key : "",
+			   strerror(-fs->r), said[0] ? said : "the kernel gave no reason; see dmesg");
 }
 
 /* Creates the file system and a detached mount of it. */

@@ -20,12 +20,14 @@ LCM_MUST_USE int sys_fspick(const char *path);
 LCM_MUST_USE int sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value, int aux);
 /** sys_fsmount - a detached mount with @attrs (MOUNT_ATTR_*), close-on-exec. Return: fd or -errno. */
 LCM_MUST_USE int sys_fsmount(int fs, unsigned int attrs);
-/** sys_open_clone - open_tree(2): a detached clone of one mount (not of what is mounted below it). Return: fd or -errno. */
+/** sys_open_clone - open_tree(2): a detached clone of one mount (not of what is mounted below it). Return: fd or
+ * -errno. */
 LCM_MUST_USE int sys_open_clone(int dirfd, const char *path, unsigned int flags);
 /** sys_move_mount - both descriptors with empty paths: the mount of @from goes onto the directory @to. */
 LCM_MUST_USE int sys_move_mount(int from, int to);
 LCM_MUST_USE int sys_mount_private(int mount_fd);
-LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
+			   const char *data);
 LCM_MUST_USE int sys_umount2(const char *target, int flags);
 
 /** sys_statx - type, mount id and attributes of an open descriptor. */
@@ -33,8 +35,8 @@ LCM_MUST_USE int sys_statx(int fd, struct statx *ret);
 
 /* A file system context being configured: the first failure stays, later steps do nothing. */
 struct lcm_fs {
-	int fd; /* owned; -errno when it could not be opened */
-	int r; /* first failure, 0 */
+	int fd;          /* owned; -errno when it could not be opened */
+	int r;           /* first failure, 0 */
 	const char *key; /* the parameter that failed; NULL: the file system as a whole */
 };
 struct lcm_fs lcm_fs_new(const char *type);
@@ -53,13 +55,15 @@ LCM_MUST_USE int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char
 
 /* How layers are handed to overlayfs. */
 enum lcm_mount_how {
-	LCM_MOUNT_ANY, /* as descriptors; when the kernel refuses that, by path */
-	LCM_MOUNT_BY_FD, /* fsconfig FSCONFIG_SET_FD */
+	LCM_MOUNT_ANY,     /* as descriptors; when the kernel refuses that, by path */
+	LCM_MOUNT_BY_FD,   /* fsconfig FSCONFIG_SET_FD */
 	LCM_MOUNT_BY_PATH, /* mount(2) in a private scratch mount */
 };
 /** lcm_mount_overlay_how - lcm_mount_overlay() in one way only; for probes and tests. */
-LCM_MUST_USE int lcm_mount_overlay_how(const struct lcm_overlay_spec *spec, enum lcm_mount_how how, struct lcm_err *err);
-/** lcm_mount_overlay_by_path - LCM_MOUNT_BY_PATH (mount_path.c); detached layers are used up: only closing them is useful after. */
+LCM_MUST_USE int lcm_mount_overlay_how(const struct lcm_overlay_spec *spec, enum lcm_mount_how how,
+				       struct lcm_err *err);
+/** lcm_mount_overlay_by_path - LCM_MOUNT_BY_PATH (mount_path.c); detached layers are used up: only closing them is
+ * useful after. */
 LCM_MUST_USE int lcm_mount_overlay_by_path(const struct lcm_overlay_spec *spec, struct lcm_err *err);
 /** lcm_mount_erofs_file - lcm_mount_erofs() without the loop device. */
 LCM_MUST_USE int lcm_mount_erofs_file(const char *path, struct lcm_err *err);

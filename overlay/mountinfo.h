@@ -19,9 +19,9 @@ struct lcm_mountinfo_field {
 
 struct lcm_mountinfo {
 	uint64_t id, parent;
-	struct lcm_mountinfo_field root; /* of the mount within its file system */
+	struct lcm_mountinfo_field root;        /* of the mount within its file system */
 	struct lcm_mountinfo_field mount_point; /* seen from the reader's root */
-	struct lcm_mountinfo_field type; /* "overlay", "fuse.locum", ... */
+	struct lcm_mountinfo_field type;        /* "overlay", "fuse.locum", ... */
 	struct lcm_mountinfo_field source;
 	struct lcm_mountinfo_field super_options;
 };

@@ -11,12 +11,12 @@
 
 struct lcm_blob {
 	int dirfd; /* owned duplicate */
-	int fd; /* owned */
+	int fd;    /* owned */
 	int64_t id;
 	uint64_t size; /* bytes */
 	char map_name[32];
 	pthread_mutex_t sync_lock; /* one lcm_blob_sync() at a time; taken before @lock */
-	pthread_mutex_t lock; /* guards what follows */
+	pthread_mutex_t lock;      /* guards what follows */
 	struct lcm_ranges present;
 	bool dirty; /* @present differs from the map file */
 };
@@ -88,7 +88,8 @@ int lcm_blob_open(int dirfd, int64_t id, uint64_t size, struct lcm_blob **ret, s
 	int r;
 
 	if (id <= 0 || size > INT64_MAX)
-		return lcm_err_set(err, -EINVAL, "blob %lld of %llu bytes: out of range", (long long)id, (unsigned long long)size);
+		return lcm_err_set(err, -EINVAL, "blob %lld of %llu bytes: out of range", (long long)id,
+				   (unsigned long long)size);
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
@@ -99,7 +100,8 @@ int lcm_blob_open(int dirfd, int64_t id, uint64_t size, struct lcm_blob **ret, s
 	r = b->dirfd < 0 ? b->dirfd : blob_load(b);
 	if (r < 0) {
 		blob_free(b);
-		return lcm_err_set(err, r, "blob file %lld of %llu bytes: %s", (long long)id, (unsigned long long)size, strerror(-r));
+		return lcm_err_set(err, r, "blob file %lld of %llu bytes: %s", (long long)id, (unsigned long long)size,
+				   strerror(-r));
 	}
 	*ret = b;
 	return 0;
@@ -113,7 +115,8 @@ void lcm_blob_close(struct lcm_blob *b)
 		return;
 	/* The file of a finished or dropped layer has no name any more: it needs no map either. */
 	if (lcm_sys_fstat(b->fd, &st) == 0 && st.st_nlink > 0 && lcm_blob_sync(b) < 0)
-		lcm_debug("blob: id=%lld map was not saved; the bytes since the last sync are fetched again", (long long)b->id);
+		lcm_debug("blob: id=%lld map was not saved; the bytes since the last sync are fetched again",
+			  (long long)b->id);
 	blob_free(b);
 }
 

@@ -18,13 +18,15 @@ struct lcm_blob;
 LCM_MUST_USE int lcm_blob_open(int dirfd, int64_t id, uint64_t size, struct lcm_blob **ret, struct lcm_err *err);
 /** lcm_blob_close - saves the map; the memory is gone after it. */
 void lcm_blob_close(struct lcm_blob *b);
-/** lcm_blob_write - write bytes, then mark them present. off + len <= size. Return: 0, -EINVAL, -ENOSPC, -errno. Thread: any. */
+/** lcm_blob_write - write bytes, then mark them present. off + len <= size. Return: 0, -EINVAL, -ENOSPC, -errno.
+ * Thread: any. */
 LCM_MUST_USE int lcm_blob_write(struct lcm_blob *b, uint64_t off, const void *p, size_t len);
 /** lcm_blob_read - exactly @len present bytes. Return: 0, -ENODATA when part is missing, -errno. Thread: any. */
 LCM_MUST_USE int lcm_blob_read(struct lcm_blob *b, uint64_t off, void *p, size_t len);
 /** lcm_blob_has - is the whole range present? Thread: any. */
 bool lcm_blob_has(struct lcm_blob *b, uint64_t off, uint64_t len);
-/** lcm_blob_next - the first run at or after @off: [*ret_off, +*ret_len) is all present (returns true) or all missing (false). off < size. Thread: any. */
+/** lcm_blob_next - the first run at or after @off: [*ret_off, +*ret_len) is all present (returns true) or all missing
+ * (false). off < size. Thread: any. */
 bool lcm_blob_next(struct lcm_blob *b, uint64_t off, uint64_t *ret_len);
 /** lcm_blob_forget - drop a range that failed verification, so that it is fetched anew. Thread: any. */
 void lcm_blob_forget(struct lcm_blob *b, uint64_t off, uint64_t len);

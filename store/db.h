@@ -64,11 +64,11 @@ enum lcm_stmt {
 };
 
 struct lcm_store {
-	char *root; /* owned; absolute, no symbolic links */
-	int root_fd, lock_fd; /* owned */
-	int dirs[LCM_STORE_DIR_MAX]; /* owned */
-	int trash_fd; /* owned; tmp/.trash */
-	sqlite3 *db; /* owned */
+	char *root;                        /* owned; absolute, no symbolic links */
+	int root_fd, lock_fd;              /* owned */
+	int dirs[LCM_STORE_DIR_MAX];       /* owned */
+	int trash_fd;                      /* owned; tmp/.trash */
+	sqlite3 *db;                       /* owned */
 	sqlite3_stmt *stmts[LCM_STMT_MAX]; /* owned */
 };
 
@@ -97,12 +97,14 @@ void lcm_bind_text(sqlite3_stmt *q, int at, const char *s);
 /* Columns of a row that somebody may have damaged. Return: 0; -EUCLEAN (wrong type or size); -ENOMEM. */
 LCM_MUST_USE int lcm_column_digest(sqlite3_stmt *q, int at, struct lcm_digest *ret);
 LCM_MUST_USE int lcm_column_u64(sqlite3_stmt *q, int at, uint64_t *ret);
-/** lcm_column_ids - the first column of every row of @q, steps it to its end. *ret is owned by the caller, NULL when there is none. */
+/** lcm_column_ids - the first column of every row of @q, steps it to its end. *ret is owned by the caller, NULL when
+ * there is none. */
 LCM_MUST_USE int lcm_column_ids(struct lcm_store *s, sqlite3_stmt *q, int64_t **ret, size_t *ret_n);
 LCM_MUST_USE int lcm_column_bytes(sqlite3_stmt *q, int at, char **ret, size_t *ret_len);
 
 /* ---- garbage.c ---- */
-/** lcm_fresh_check - before a database is made: are the directories as empty as it will be? Return: 0; -EUCLEAN; -errno. */
+/** lcm_fresh_check - before a database is made: are the directories as empty as it will be? Return: 0; -EUCLEAN;
+ * -errno. */
 LCM_MUST_USE int lcm_fresh_check(struct lcm_store *s, struct lcm_err *err);
 /** lcm_garbage_collect - at open: what no row names goes into the trash, rows are put right. */
 LCM_MUST_USE int lcm_garbage_collect(struct lcm_store *s, struct lcm_err *err);

@@ -212,7 +212,8 @@ static int row_repair(void *arg, const struct lcm_layer_row *old)
 	if (r == 0 && !real)
 		r = lcm_sys_mkdirat(s->dirs[LCM_DIR_REAL], lcm_layer_name(row.id).s, 0755);
 	if (r == 0 && (row.state != old->state || row.has_toc != old->has_toc)) {
-		lcm_debug("store: layer=%lld state=%d has_toc=%d after a crash", (long long)row.id, (int)row.state, row.has_toc);
+		lcm_debug("store: layer=%lld state=%d has_toc=%d after a crash", (long long)row.id, (int)row.state,
+			  row.has_toc);
 		r = row_reset(s, &row);
 	}
 	return r;
@@ -271,7 +272,8 @@ int lcm_fresh_check(struct lcm_store *s, struct lcm_err *err)
 			return r;
 		if (!r)
 			return lcm_err_set(err, -EUCLEAN,
-					   "%s holds layers or containers but its locum.db was missing or empty; nothing was removed. Put locum.db back, "
+					   "%s holds layers or containers but its locum.db was missing or empty; "
+					   "nothing was removed. Put locum.db back, "
 					   "or move %s away and start again",
 					   s->root, s->root);
 	}

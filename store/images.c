@@ -20,14 +20,16 @@ static int change(struct lcm_store *s, sqlite3_stmt *q)
 	return r < 0 ? r : sqlite3_changes(s->db) == 0 ? -ENOENT : 0;
 }
 
-int lcm_store_image_put(struct lcm_store *s, const char *ref, const struct lcm_digest *manifest, const void *manifest_json, size_t manifest_len,
-			const void *config_json, size_t config_len, struct lcm_err *err)
+int lcm_store_image_put(struct lcm_store *s, const char *ref, const struct lcm_digest *manifest,
+			const void *manifest_json, size_t manifest_len, const void *config_json, size_t config_len,
+			struct lcm_err *err)
 {
 	sqlite3_stmt *q;
 	int r;
 
 	if (!ref[0] || manifest_len > LCM_MANIFEST_MAX || config_len > LCM_CONFIG_MAX)
-		return lcm_err_set(err, -EINVAL, "image %s: manifest of %zu bytes, config of %zu bytes: too big", ref, manifest_len, config_len);
+		return lcm_err_set(err, -EINVAL, "image %s: manifest of %zu bytes, config of %zu bytes: too big", ref,
+				   manifest_len, config_len);
 	q = lcm_stmt(s, LCM_STMT_IMAGE_PUT);
 	lcm_bind_text(q, 1, ref);
 	lcm_bind_digest(q, 2, manifest);

@@ -74,7 +74,8 @@ static int row_change(struct lcm_store *s, sqlite3_stmt *q)
 
 int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key, struct lcm_layer_row *ret)
 {
-	lcm_autostmt sqlite3_stmt *whole = lcm_stmt(s, LCM_STMT_LAYER_BY_DIFFID), *part = lcm_stmt(s, LCM_STMT_LAYER_BY_KEY);
+	lcm_autostmt sqlite3_stmt *whole = lcm_stmt(s, LCM_STMT_LAYER_BY_DIFFID),
+				  *part = lcm_stmt(s, LCM_STMT_LAYER_BY_KEY);
 	int r;
 
 	lcm_bind_digest(whole, 1, &key->diffid);
@@ -140,7 +141,8 @@ static int layer_insert(struct lcm_store *s, const struct lcm_layer_key *key, ui
 	return r;
 }
 
-int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, uint64_t blob_size, struct lcm_layer_row *ret, struct lcm_err *err)
+int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, uint64_t blob_size,
+			struct lcm_layer_row *ret, struct lcm_err *err)
 {
 	struct lcm_layer_row row;
 	char hex[LCM_DIGEST_STR];
@@ -148,7 +150,8 @@ int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, ui
 	int r;
 
 	if (blob_size > INT64_MAX)
-		return lcm_err_set(err, -EINVAL, "layer %s: a blob of %llu bytes", lcm_digest_str(&key->diffid, hex), (unsigned long long)blob_size);
+		return lcm_err_set(err, -EINVAL, "layer %s: a blob of %llu bytes", lcm_digest_str(&key->diffid, hex),
+				   (unsigned long long)blob_size);
 	r = lcm_db_begin(s);
 	if (r == 0) {
 		r = layer_insert(s, key, blob_size, &id);
@@ -157,7 +160,8 @@ int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, ui
 		r = lcm_db_end(s, r);
 	}
 	if (r < 0)
-		return lcm_err_set(err, r, "layer %s cannot be added to %s: %s", lcm_digest_str(&key->diffid, hex), s->root, strerror(-r));
+		return lcm_err_set(err, r, "layer %s cannot be added to %s: %s", lcm_digest_str(&key->diffid, hex),
+				   s->root, strerror(-r));
 	*ret = row;
 	return 0;
 }
@@ -235,7 +239,8 @@ int lcm_store_layer_drop(struct lcm_store *s, int64_t id, bool keep_toc, struct 
 	if (r == 0)
 		r = lcm_store_layer_user(s, id, user);
 	if (r > 0)
-		return lcm_err_set(err, -EBUSY, "layer %lld is used by mount %s; unmount that first", (long long)id, user);
+		return lcm_err_set(err, -EBUSY, "layer %lld is used by mount %s; unmount that first", (long long)id,
+				   user);
 	if (r == 0)
 		r = lcm_db_begin(s);
 	if (r < 0)

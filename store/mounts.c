@@ -68,9 +68,14 @@ int lcm_store_mount_put(struct lcm_store *s, const struct lcm_mount_row *row, st
 	int r;
 
 	if (strnlen(row->id, sizeof(row->id)) == sizeof(row->id) || !id_valid(row->id))
-		return lcm_err_set(err, -EINVAL, "mount id \"%.64s\": use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit", row->id);
+		return lcm_err_set(
+		    err, -EINVAL,
+		    "mount id \"%.64s\": use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit",
+		    row->id);
 	if (!row->image || !row->target || row->target[0] != '/' || row->n_layers > LCM_LAYERS_MAX)
-		return lcm_err_set(err, -EINVAL, "mount %s: needs an image, an absolute mount point and at most %d layers", row->id, LCM_LAYERS_MAX);
+		return lcm_err_set(err, -EINVAL,
+				   "mount %s: needs an image, an absolute mount point and at most %d layers", row->id,
+				   LCM_LAYERS_MAX);
 	r = lcm_db_begin(s);
 	if (r == 0) {
 		r = row_write(s, row);
@@ -78,8 +83,9 @@ int lcm_store_mount_put(struct lcm_store *s, const struct lcm_mount_row *row, st
 			r = touch(s, row);
 		r = lcm_db_end(s, r);
 	}
-	return r < 0 ? lcm_err_set(err, r, "mount %s cannot be recorded in %s: %s", row->id, s->root, r == -ENOENT ? "one of its layers is gone" : strerror(-r)) :
-		       0;
+	return r < 0 ? lcm_err_set(err, r, "mount %s cannot be recorded in %s: %s", row->id, s->root,
+				   r == -ENOENT ? "one of its layers is gone" : strerror(-r))
+		     : 0;
 }
 
 static int layers_read(struct lcm_store *s, struct lcm_mount_row *row)
@@ -159,7 +165,8 @@ int lcm_store_mount_remove(struct lcm_store *s, const char *id)
 	sqlite3_stmt *q;
 	int r = lcm_store_mount_get(s, id, &row);
 
-	/* The directory first: a row without it does no harm, a directory without a row would be taken for a kept upper. */
+	/* The directory first: a row without it does no harm, a directory without a row would be taken for a kept
+	 * upper. */
 	if (r == 0 && !row.keep_upper)
 		r = lcm_trash_move(s, LCM_DIR_CONTAINERS, row.id);
 	if (r == 0) {

@@ -124,7 +124,7 @@ void lcm_ranges_remove(struct lcm_ranges *rs, uint64_t off, uint64_t len)
 	if (off >= end)
 		return;
 	from = first_reaching(rs, off + 1); /* ends after @off */
-	to = first_beyond(rs, end - 1); /* begins at or after @end */
+	to = first_beyond(rs, end - 1);     /* begins at or after @end */
 	if (from >= to)
 		return;
 	if (rs->v[from].off < off)
@@ -224,7 +224,8 @@ int lcm_ranges_decode(const void *p, size_t len, uint64_t id, uint64_t size, str
 
 		memcpy(&f, at, sizeof(f));
 		off = le64toh(f.off);
-		if (__builtin_add_overflow(off, le64toh(f.len), &end) || end == off || end > size || (i > 0 && off <= last))
+		if (__builtin_add_overflow(off, le64toh(f.len), &end) || end == off || end > size ||
+		    (i > 0 && off <= last))
 			r = -EUCLEAN;
 		else
 			r = lcm_ranges_add(&rs, off, end - off);

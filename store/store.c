@@ -9,12 +9,8 @@
 #include "store/db.h"
 
 static const char *const dir_names[LCM_STORE_DIR_MAX] = {
-	[LCM_DIR_REAL] = "real",
-	[LCM_DIR_BLOBS] = "blobs",
-	[LCM_DIR_TOC] = "toc",
-	[LCM_DIR_META] = "meta",
-	[LCM_DIR_TMP] = "tmp",
-	[LCM_DIR_CONTAINERS] = "containers",
+	[LCM_DIR_REAL] = "real", [LCM_DIR_BLOBS] = "blobs", [LCM_DIR_TOC] = "toc",
+	[LCM_DIR_META] = "meta", [LCM_DIR_TMP] = "tmp",     [LCM_DIR_CONTAINERS] = "containers",
 };
 
 /* The root: ours alone, or everything below could be swapped under us. */
@@ -26,15 +22,20 @@ static int root_open(struct lcm_store *s, const char *root, struct lcm_err *err)
 	if (r < 0)
 		return lcm_err_set(err, r, "state directory %s cannot be made: %s", root, strerror(-r));
 	s->root = realpath(root, NULL);
-	s->root_fd = s->root ? lcm_sys_openat(AT_FDCWD, s->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) : (int)lcm_errno(-1);
+	s->root_fd = s->root ? lcm_sys_openat(AT_FDCWD, s->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0)
+			     : (int)lcm_errno(-1);
 	r = s->root_fd < 0 ? s->root_fd : lcm_sys_fstat(s->root_fd, &st);
 	if (r < 0)
 		return lcm_err_set(err, r, "state directory %s cannot be opened: %s", root, strerror(-r));
 	if (st.st_uid != geteuid())
-		return lcm_err_set(err, -EPERM, "state directory %s belongs to user %u, not to user %u; name another with --root, or chown it", root,
-				   (unsigned int)st.st_uid, (unsigned int)geteuid());
+		return lcm_err_set(
+		    err, -EPERM,
+		    "state directory %s belongs to user %u, not to user %u; name another with --root, or chown it",
+		    root, (unsigned int)st.st_uid, (unsigned int)geteuid());
 	if (st.st_mode & 022)
-		return lcm_err_set(err, -EPERM, "state directory %s can be written by others; check what is in it, then chmod 0700 %s", root, root);
+		return lcm_err_set(
+		    err, -EPERM, "state directory %s can be written by others; check what is in it, then chmod 0700 %s",
+		    root, root);
 	return (st.st_mode & 07777) == 0700 ? 0 : lcm_sys_fchmod(s->root_fd, 0700);
 }
 
@@ -53,8 +54,10 @@ static int lock_take(struct lcm_store *s, struct lcm_err *err)
 
 		pid[LCM_MAX(n, (ssize_t)0)] = '\0';
 		pid[strspn(pid, "0123456789")] = '\0';
-		return lcm_err_set(err, -EBUSY, "%s is in use by another locum daemon (pid %s); talk to that one, or name another --root", s->root,
-				   pid[0] ? pid : "not known");
+		return lcm_err_set(
+		    err, -EBUSY,
+		    "%s is in use by another locum daemon (pid %s); talk to that one, or name another --root", s->root,
+		    pid[0] ? pid : "not known");
 	}
 	if (r < 0)
 		return lcm_err_set(err, r, "%s/lock: %s", s->root, strerror(-r));
@@ -83,8 +86,10 @@ static int subdir_open(struct lcm_store *s, int at, const char *name, int *ret_f
 	if (r < 0)
 		return lcm_err_set(err, r, "%s/%s: %s", s->root, name, strerror(-r));
 	if (st.st_dev != root.st_dev)
-		return lcm_err_set(err, -EXDEV, "%s/%s is another file system than %s; files are renamed between them, use one for all", s->root, name,
-				   s->root);
+		return lcm_err_set(
+		    err, -EXDEV,
+		    "%s/%s is another file system than %s; files are renamed between them, use one for all", s->root,
+		    name, s->root);
 	return 0;
 }
 

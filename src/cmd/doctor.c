@@ -8,16 +8,15 @@
 #define ROOT_DEFAULT "/var/lib/locum"
 #define SOCKET_DEFAULT "/run/locum/locum.sock"
 
-static const char usage[] =
-	"Usage: locum doctor [OPTION]...\n"
-	"Say what this host allows, and what is lost by what it does not.\n"
-	"\n"
-	"      --root DIR     the state directory (" ROOT_DEFAULT ")\n"
-	"      --socket PATH  the daemon's socket (" SOCKET_DEFAULT ")\n"
-	"      --json         print one JSON object\n"
-	"  -h, --help         show this text\n"
-	"\n"
-	"Exit status: 0 lazy mounts work, 1 only full pulls work, 2 nothing works.\n";
+static const char usage[] = "Usage: locum doctor [OPTION]...\n"
+			    "Say what this host allows, and what is lost by what it does not.\n"
+			    "\n"
+			    "      --root DIR     the state directory (" ROOT_DEFAULT ")\n"
+			    "      --socket PATH  the daemon's socket (" SOCKET_DEFAULT ")\n"
+			    "      --json         print one JSON object\n"
+			    "  -h, --help         show this text\n"
+			    "\n"
+			    "Exit status: 0 lazy mounts work, 1 only full pulls work, 2 nothing works.\n";
 
 static const char *const state_names[] = {
 	[LCM_DOCTOR_OK] = "ok",
@@ -75,7 +74,8 @@ static int print_text(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 	for (size_t i = 0; i < d->n; i++) {
 		const struct lcm_doctor_item *it = &d->items[i];
 
-		(void)printf("%-4s %-20s %s%s%s\n", state_names[it->state], it->name, it->value, it->value[0] && it->text[0] ? "; " : "", it->text);
+		(void)printf("%-4s %-20s %s%s%s\n", state_names[it->state], it->name, it->value,
+			     it->value[0] && it->text[0] ? "; " : "", it->text);
 	}
 	(void)printf("%-4s %-20s %s\n", state_names[mode], "mode", modes[mode].text);
 	return fflush(stdout) ? -EIO : 0;
@@ -90,9 +90,11 @@ static int print_json(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 		const struct lcm_doctor_item *it = &d->items[i];
 
 		/* A value that is no UTF-8 (a path) makes json_pack() fail: leave it out. */
-		if (json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "name", it->name, "state", state_names[it->state], "value", it->value,
-							  "text", it->text)) < 0)
-			(void)json_array_append_new(list, json_pack("{s:s,s:s}", "name", it->name, "state", state_names[it->state]));
+		if (json_array_append_new(list,
+					  json_pack("{s:s,s:s,s:s,s:s}", "name", it->name, "state",
+						    state_names[it->state], "value", it->value, "text", it->text)) < 0)
+			(void)json_array_append_new(
+			    list, json_pack("{s:s,s:s}", "name", it->name, "state", state_names[it->state]));
 	}
 	top = json_pack("{s:s,s:s,s:o}", "mode", modes[mode].name, "text", modes[mode].text, "checks", list);
 	text = top ? json_dumps(top, JSON_INDENT(1)) : NULL;

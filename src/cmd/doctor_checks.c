@@ -21,7 +21,8 @@
 extern char **environ;
 
 /* Adds an item; the consequence is set by the caller when there is one. */
-static struct lcm_doctor_item *add(struct lcm_doctor *d, enum lcm_doctor_state state, const char *name, const char *text)
+static struct lcm_doctor_item *add(struct lcm_doctor *d, enum lcm_doctor_state state, const char *name,
+				   const char *text)
 {
 	struct lcm_doctor_item *it = &d->items[d->n];
 
@@ -55,20 +56,29 @@ static void features_report(struct lcm_doctor *d)
 		enum lcm_doctor_state lost;
 		const char *name, *text;
 	} rows[] = {
-		{ f->overlay, LCM_DOCTOR_NO, "overlay", "no container can be mounted on this file system (modprobe overlay; the state directory on ext4, xfs or btrfs)" },
-		{ f->data_only, LCM_DOCTOR_NO, "data-only-layers", "no lazy mounts, images are pulled whole first; needs Linux 6.5" },
+		{ f->overlay, LCM_DOCTOR_NO, "overlay",
+		  "no container can be mounted on this file system (modprobe overlay; the state directory on ext4, xfs "
+		  "or btrfs)" },
+		{ f->data_only, LCM_DOCTOR_NO, "data-only-layers",
+		  "no lazy mounts, images are pulled whole first; needs Linux 6.5" },
 		{ f->redirect_no_metacopy, LCM_DOCTOR_WARN, "redirect-plain",
-		  "lazy mounts use metacopy=on: chmod and chown then leave placeholders in the upper, keep the image until the container is removed; needs Linux 6.16" },
+		  "lazy mounts use metacopy=on: chmod and chown then leave placeholders in the upper, keep the image "
+		  "until the container is removed; needs Linux 6.16" },
 		{ f->erofs_file, meta ? LCM_DOCTOR_WARN : LCM_DOCTOR_NO, "erofs-file",
-		  meta ? "each lazy mount takes a loop device for its metadata; needs Linux 6.12" : "no lazy mounts, nothing mounts their metadata (modprobe erofs)" },
-		{ f->erofs_loop, f->erofs_file ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "erofs-loop", "no way around a kernel without erofs-file (modprobe loop erofs)" },
-		{ f->fuse, LCM_DOCTOR_NO, "fuse", "no lazy mounts, nothing can stand in for missing files (modprobe fuse)" },
+		  meta ? "each lazy mount takes a loop device for its metadata; needs Linux 6.12"
+		       : "no lazy mounts, nothing mounts their metadata (modprobe erofs)" },
+		{ f->erofs_loop, f->erofs_file ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "erofs-loop",
+		  "no way around a kernel without erofs-file (modprobe loop erofs)" },
+		{ f->fuse, LCM_DOCTOR_NO, "fuse",
+		  "no lazy mounts, nothing can stand in for missing files (modprobe fuse)" },
 		{ f->layer_fds, LCM_DOCTOR_WARN, "layer-descriptors",
-		  "metadata and gate are attached below /tmp for a moment at each mount, at most some 200 layers; needs Linux 6.15" },
+		  "metadata and gate are attached below /tmp for a moment at each mount, at most some 200 layers; "
+		  "needs Linux 6.15" },
 	};
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		struct lcm_doctor_item *it = add(d, rows[i].there ? LCM_DOCTOR_OK : rows[i].lost, rows[i].name, rows[i].text);
+		struct lcm_doctor_item *it = add(d, rows[i].there ? LCM_DOCTOR_OK : rows[i].lost, rows[i].name,
+						 rows[i].text);
 
 		(void)snprintf(it->value, sizeof(it->value), "%s", rows[i].there ? "yes" : "no");
 	}
@@ -78,7 +88,8 @@ static void check_dev_fuse(struct lcm_doctor *d)
 {
 	lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, "/dev/fuse", O_RDWR, 0);
 	struct lcm_doctor_item *it = add(d, fd >= 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "dev-fuse",
-					 fd == -ENOENT ? "modprobe fuse, or pass /dev/fuse into this container" : "give root read and write access to it");
+					 fd == -ENOENT ? "modprobe fuse, or pass /dev/fuse into this container"
+						       : "give root read and write access to it");
 
 	(void)snprintf(it->value, sizeof(it->value), "/dev/fuse%s%s", fd < 0 ? ": " : "", fd < 0 ? strerror(-fd) : "");
 }
@@ -89,9 +100,10 @@ static const char *fs_name(unsigned long type)
 		unsigned long type;
 		const char *name;
 	} rows[] = {
-		{ EXT4_SUPER_MAGIC, "ext4" },	 { XFS_SUPER_MAGIC, "xfs" },	{ BTRFS_SUPER_MAGIC, "btrfs" }, { TMPFS_MAGIC, "tmpfs" },
-		{ OVERLAYFS_SUPER_MAGIC, "overlay" }, { F2FS_SUPER_MAGIC, "f2fs" }, { NFS_SUPER_MAGIC, "nfs" },	{ FUSE_SUPER_MAGIC, "fuse" },
-		{ 0xca451a4e, "bcachefs" },	 { 0x2fc12fc1, "zfs" },
+		{ EXT4_SUPER_MAGIC, "ext4" }, { XFS_SUPER_MAGIC, "xfs" },           { BTRFS_SUPER_MAGIC, "btrfs" },
+		{ TMPFS_MAGIC, "tmpfs" },     { OVERLAYFS_SUPER_MAGIC, "overlay" }, { F2FS_SUPER_MAGIC, "f2fs" },
+		{ NFS_SUPER_MAGIC, "nfs" },   { FUSE_SUPER_MAGIC, "fuse" },         { 0xca451a4e, "bcachefs" },
+		{ 0x2fc12fc1, "zfs" },
 	};
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++)
@@ -109,11 +121,16 @@ static void check_fs(struct lcm_doctor *d, const char *dir)
 	uint64_t avail = (uint64_t)st.f_bavail * (uint64_t)st.f_bsize;
 	bool bad = type == OVERLAYFS_SUPER_MAGIC || type == NFS_SUPER_MAGIC || type == FUSE_SUPER_MAGIC;
 
-	it = add(d, r < 0 || bad ? LCM_DOCTOR_NO : type == TMPFS_MAGIC ? LCM_DOCTOR_WARN : LCM_DOCTOR_OK, "state-fs",
-		 type == TMPFS_MAGIC ? "images are kept in memory and lost at the next boot; name a --root on a disk" :
-				       "overlayfs takes no upper from there; name a --root on ext4, xfs or btrfs");
+	it = add(d,
+		 r < 0 || bad          ? LCM_DOCTOR_NO
+		 : type == TMPFS_MAGIC ? LCM_DOCTOR_WARN
+				       : LCM_DOCTOR_OK,
+		 "state-fs",
+		 type == TMPFS_MAGIC ? "images are kept in memory and lost at the next boot; name a --root on a disk"
+				     : "overlayfs takes no upper from there; name a --root on ext4, xfs or btrfs");
 	(void)snprintf(it->value, sizeof(it->value), "%.100s: %s", dir, r < 0 ? strerror(-r) : fs_name(type));
-	it = add(d, avail < FREE_WARN_BYTES ? LCM_DOCTOR_WARN : LCM_DOCTOR_OK, "state-space", "images may not fit; make room or name another --root");
+	it = add(d, avail < FREE_WARN_BYTES ? LCM_DOCTOR_WARN : LCM_DOCTOR_OK, "state-space",
+		 "images may not fit; make room or name another --root");
 	(void)snprintf(it->value, sizeof(it->value), "%.1f GiB free", (double)avail / (double)(1ULL << 30));
 }
 
@@ -154,7 +171,8 @@ static void check_files(struct lcm_doctor *d, const char *dir)
 	file = fd < 0 ? fd : lcm_sys_openat(fd, "f", O_WRONLY | O_CREAT, 0600);
 	d->xattrs = file >= 0 && lcm_sys_fsetxattr(file, "trusted.overlay.opaque", "y", 1) == 0;
 	it = add(d, d->xattrs ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "trusted-xattrs",
-		 "no opaque directories and no placeholders: layers cannot be unpacked there; run as root in the initial user namespace, --root on ext4, xfs or btrfs");
+		 "no opaque directories and no placeholders: layers cannot be unpacked there; run as root in the "
+		 "initial user namespace, --root on ext4, xfs or btrfs");
 	(void)snprintf(it->value, sizeof(it->value), "%s", d->xattrs ? "yes" : "no");
 	it = add(d, file >= 0 && has_d_type(fd) ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "d-type",
 		 "overlayfs shows whiteouts as files without it (xfs: mkfs.xfs -n ftype=1)");
@@ -248,12 +266,14 @@ static void check_runtimes(struct lcm_doctor *d)
 
 		if (r == -ENOENT)
 			continue;
-		it = add(d, r < 0 ? LCM_DOCTOR_WARN : LCM_DOCTOR_OK, names[i], "it does not tell its version; reinstall it");
+		it = add(d, r < 0 ? LCM_DOCTOR_WARN : LCM_DOCTOR_OK, names[i],
+			 "it does not tell its version; reinstall it");
 		(void)snprintf(it->value, sizeof(it->value), "%s", r < 0 ? strerror(-r) : version);
 		found += r == 0;
 	}
 	if (!found)
-		add(d, LCM_DOCTOR_WARN, "runtime", "locum run needs crun or runc (apt install crun); locum mount works without");
+		add(d, LCM_DOCTOR_WARN, "runtime",
+		    "locum run needs crun or runc (apt install crun); locum mount works without");
 }
 
 const char *lcm_doctor_cgroup(const char *path)
@@ -267,8 +287,8 @@ const char *lcm_doctor_cgroup(const char *path)
 		return "v2";
 	if ((unsigned long)st.f_type != TMPFS_MAGIC)
 		return "none";
-	if (snprintf(unified, sizeof(unified), "%s/unified", path) < (int)sizeof(unified) && lcm_errno(statfs(unified, &st)) == 0 &&
-	    (unsigned long)st.f_type == CGROUP2_SUPER_MAGIC)
+	if (snprintf(unified, sizeof(unified), "%s/unified", path) < (int)sizeof(unified) &&
+	    lcm_errno(statfs(unified, &st)) == 0 && (unsigned long)st.f_type == CGROUP2_SUPER_MAGIC)
 		return "hybrid";
 	return "v1";
 }
@@ -276,10 +296,12 @@ const char *lcm_doctor_cgroup(const char *path)
 static void check_cgroup(struct lcm_doctor *d)
 {
 	const char *layout = lcm_doctor_cgroup("/sys/fs/cgroup");
-	struct lcm_doctor_item *it = add(d, strcmp(layout, "v2") == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "cgroup",
-					 strcmp(layout, "none") == 0 ? "crun and runc start no container without cgroups; mount /sys/fs/cgroup" :
-								       "no I/O weights for running containers (io.weight needs cgroup v2 alone); boot with "
-								       "systemd.unified_cgroup_hierarchy=1");
+	struct lcm_doctor_item *it =
+	    add(d, strcmp(layout, "v2") == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "cgroup",
+		strcmp(layout, "none") == 0
+		    ? "crun and runc start no container without cgroups; mount /sys/fs/cgroup"
+		    : "no I/O weights for running containers (io.weight needs cgroup v2 alone); boot with "
+		      "systemd.unified_cgroup_hierarchy=1");
 
 	(void)snprintf(it->value, sizeof(it->value), "%s", layout);
 }
@@ -296,9 +318,12 @@ static void check_socket(struct lcm_doctor *d, const char *path)
 	if (r >= 0)
 		r = (int)lcm_errno(connect(fd, (const struct sockaddr *)&sa, sizeof(sa)));
 	it = add(d, r == 0 || r == -ENOENT ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "daemon",
-		 r == -ECONNREFUSED ? "the socket is stale, its daemon is gone; the next verb starts a new one" : "it does not answer; see its log");
+		 r == -ECONNREFUSED ? "the socket is stale, its daemon is gone; the next verb starts a new one"
+				    : "it does not answer; see its log");
 	(void)snprintf(it->value, sizeof(it->value), "%.60s: %s", path,
-		       r == 0 ? "reachable" : r == -ENOENT ? "not running, the first verb starts it" : strerror(-r));
+		       r == 0         ? "reachable"
+		       : r == -ENOENT ? "not running, the first verb starts it"
+				      : strerror(-r));
 }
 
 void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Covers lcm_ranges_decode(): what it takes encodes to the same bytes. The checksum is put right first, or nothing gets past it. */
+/* Covers lcm_ranges_decode(): what it takes encodes to the same bytes. The checksum is put right first, or nothing gets
+ * past it. */
 #include <string.h>
 
 #include "src/base/digest.h"

@@ -10,6 +10,7 @@
 #   image_copy SRC KIND DEST           SRC and DEST: oci:DIR:TAG, dir:DIR or docker://HOST/NAME:TAG (plain http)
 #                                      KIND: as-is, uncompressed, gzip, zstd or zstd:chunked. zstd:chunked is made from
 #                                      any SRC, by way of an uncompressed copy. The result is checked to be of that KIND.
+#                                      With IMAGES_CACHE=DIR what was compressed once is kept there.
 #   image_kind REF                     prints as image_copy's KIND, or "mixed"
 #   reference_unpack OCI:TAG DIR       another tool's (umoci's) unpack, in DIR/rootfs; gzip or uncompressed layers
 #   registry_start DIR                 docker-registry on a free loopback port that stores in DIR; sets REGISTRY_HOST
@@ -23,7 +24,7 @@
 # Env LANG=C.UTF-8 and APP=tour, WorkingDir /app, User app (1000), Cmd python3 /app/hello.py.
 
 # Part of the name in the cache: count it up with each change of what the python image is made of.
-images_recipe=1
+images_recipe=2
 
 images_say()
 {
@@ -85,6 +86,7 @@ images_source()
 	printf '%s %s\n' "${images_uri%/}" "$images_suite"
 }
 
+# No padding after the two zero blocks (-b1): skopeo 1.9 leaves it out of zstd:chunked layers, and the diffID is wrong then.
 # Names and times do not depend on when it was built: sorted, and nothing is newer than the release.
 images_tar()
 {
@@ -92,7 +94,7 @@ images_tar()
 	images_root=$1
 	images_out=$2
 	shift 2
-	tar -C "$images_root" -cf "$images_out" --format=posix --numeric-owner --xattrs --xattrs-include='*' \
+	tar -C "$images_root" -b1 -cf "$images_out" --format=posix --numeric-owner --xattrs --xattrs-include='*' \
 		--pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' \
 		--mtime="@$(cat "$images_work/epoch")" --clamp-mtime "$@"
 }
@@ -172,7 +174,7 @@ images_python_layer()
 images_wh()
 {
 	(cd "$1" && find . -type f -name '.wh.*' | LC_ALL=C sort) >"$images_work/list"
-	[ ! -s "$images_work/list" ] || tar -C "$1" -rf "$2" --format=posix --owner=0 --group=0 --numeric-owner --mode=0644 \
+	[ ! -s "$images_work/list" ] || tar -C "$1" -b1 -rf "$2" --format=posix --owner=0 --group=0 --numeric-owner --mode=0644 \
 		--mtime="@$(cat "$images_work/epoch")" --no-recursion --verbatim-files-from -T "$images_work/list" \
 		--pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime'
 }
@@ -330,7 +332,7 @@ images_as_is()
 	esac
 }
 
-# SRC KIND DEST. Only uncompressed layers are compressed anew, and only where the uncompressed ones are not there yet:
+# SRC KIND DEST: only uncompressed layers are compressed anew, and only where the uncompressed ones are not there yet:
 # else skopeo takes those. Hence by way of an empty layout.
 images_recompress()
 {
@@ -349,25 +351,40 @@ images_recompress()
 		return
 		;;
 	esac
+	if [ -n "${IMAGES_CACHE:-}" ]; then
+		images_key=$IMAGES_CACHE/copies/$(images_manifest "$1" | sha256sum | cut -c1-64)-$(printf %s "$2" | tr : -)
+		[ -d "$images_key" ] || images_new "$1" "$2" "$images_key" || return 1
+		images_as_is "oci:$images_key:x" "$3"
+		return
+	fi
 	images_dir=$(images_tmp) || return 1
-	images_convert "$1" "$2" "$3"
+	images_new "$1" "$2" "$images_dir/oci" && images_as_is "oci:$images_dir/oci:x" "$3"
 	images_status=$?
 	rm -rf "$images_dir"
 	return "$images_status"
 }
 
+# SRC KIND OCI: the layout OCI appears with the image as tag x, whole or not at all.
+images_new()
+{
+	mkdir -p "${3%/*}" && images_work=$(mktemp -d "${3%/*}/new.XXXXXX") || return 1
+	images_convert "$1" "$2" "$images_work/oci" && mv -T "$images_work/oci" "$3"
+	images_status=$?
+	rm -rf "$images_work"
+	return "$images_status"
+}
+
 images_convert()
 {
-	images_from=$1
+	images_plain=$1
 	if [ "$images_from_kind" != uncompressed ]; then
-		images_from=dir:$images_dir/plain
-		images_copy "$1" "$images_from" --dest-decompress || return 1
+		images_plain=dir:$images_work/plain
+		images_copy "$1" "$images_plain" --dest-decompress || return 1
 	fi
 	if [ "$2" = uncompressed ]; then
-		images_as_is "$images_from" "$3"
+		images_as_is "$images_plain" "oci:$3:x"
 	else
-		images_copy "$images_from" "oci:$images_dir/new:x" --dest-compress-format "$2" &&
-			images_as_is "oci:$images_dir/new:x" "$3"
+		images_copy "$images_plain" "oci:$3:x" --dest-compress-format "$2"
 	fi
 }
 

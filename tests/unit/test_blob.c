@@ -143,12 +143,12 @@ static void map_refuses_bad_ranges(void **state)
 {
 	/* The two ranges as little-endian numbers, with a right checksum. */
 	static const uint64_t rows[][4] = {
-		{ 10, 0, 20, 80 },	     /* empty */
-		{ 10, 5, 15, 80 },	     /* touching */
-		{ 20, 80, 10, 5 },	     /* out of order */
-		{ 10, 5, 20, 81 },	     /* past the end */
+		{ 10, 0, 20, 80 },         /* empty */
+		{ 10, 5, 15, 80 },         /* touching */
+		{ 20, 80, 10, 5 },         /* out of order */
+		{ 10, 5, 20, 81 },         /* past the end */
 		{ 10, 5, 20, UINT64_MAX }, /* overflow */
-		{ 10, 5, 12, 8 },	     /* overlapping */
+		{ 10, 5, 12, 8 },          /* overlapping */
 	};
 
 	(void)state;
@@ -300,7 +300,8 @@ static void *writer_run(void *arg)
 	unsigned char buf[512];
 
 	for (int i = 0; i < 2000; i++) {
-		uint64_t off = rnd(&w->seed) % SLOT, len = rnd(&w->seed) % LCM_MIN((uint64_t)sizeof(buf), SLOT - off + 1);
+		uint64_t off = rnd(&w->seed) % SLOT,
+			 len = rnd(&w->seed) % LCM_MIN((uint64_t)sizeof(buf), SLOT - off + 1);
 		uint64_t at = w->base + off;
 		bool all = true, forget = rnd(&w->seed) % 4 == 0;
 

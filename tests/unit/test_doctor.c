@@ -12,14 +12,30 @@ static void verdicts(void **state)
 		struct lcm_doctor d;
 		enum lcm_doctor_mode mode;
 	} rows[] = {
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } }, LCM_DOCTOR_LAZY },
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_loop = true } }, LCM_DOCTOR_LAZY },
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .data_only = true, .fuse = true } }, LCM_DOCTOR_FULL },
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .data_only = true, .erofs_file = true } }, LCM_DOCTOR_FULL },
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .fuse = true, .erofs_file = true } }, LCM_DOCTOR_FULL },
-		{ { .root = true, .xattrs = true, .features = { .data_only = true, .fuse = true, .erofs_file = true } }, LCM_DOCTOR_NONE },
-		{ { .root = true, .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } }, LCM_DOCTOR_NONE },
-		{ { .xattrs = true, .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } }, LCM_DOCTOR_NONE },
+		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } },
+		  LCM_DOCTOR_LAZY },
+		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_loop = true } },
+		  LCM_DOCTOR_LAZY },
+		{ { .root = true, .xattrs = true, .features = { .overlay = true, .data_only = true, .fuse = true } },
+		  LCM_DOCTOR_FULL },
+		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .overlay = true, .data_only = true, .erofs_file = true } },
+		  LCM_DOCTOR_FULL },
+		{ { .root = true, .xattrs = true, .features = { .overlay = true, .fuse = true, .erofs_file = true } },
+		  LCM_DOCTOR_FULL },
+		{ { .root = true, .xattrs = true, .features = { .data_only = true, .fuse = true, .erofs_file = true } },
+		  LCM_DOCTOR_NONE },
+		{ { .root = true,
+		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } },
+		  LCM_DOCTOR_NONE },
+		{ { .xattrs = true,
+		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } },
+		  LCM_DOCTOR_NONE },
 	};
 
 	(void)state;
@@ -119,8 +135,8 @@ static void json_agrees_with_status(void **state)
 
 static void usage(void **state)
 {
-	char *bad[] = { (char *)"doctor", (char *)"--nonsense", NULL }, *more[] = { (char *)"doctor", (char *)"x", NULL },
-	     *help[] = { (char *)"doctor", (char *)"--help", NULL };
+	char *bad[] = { (char *)"doctor", (char *)"--nonsense", NULL },
+	     *more[] = { (char *)"doctor", (char *)"x", NULL }, *help[] = { (char *)"doctor", (char *)"--help", NULL };
 	char *text = NULL;
 
 	(void)state;
@@ -137,8 +153,9 @@ static void usage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(verdicts),	      cmocka_unit_test(examines), cmocka_unit_test(cgroup_layouts),
-		cmocka_unit_test(json_agrees_with_status), cmocka_unit_test(usage),
+		cmocka_unit_test(verdicts),       cmocka_unit_test(examines),
+		cmocka_unit_test(cgroup_layouts), cmocka_unit_test(json_agrees_with_status),
+		cmocka_unit_test(usage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  * (LCM_TESTS_MUST_RUN=1 makes that a failure).
  */
 #include <linux/fuse.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
@@ -113,8 +114,8 @@ static void probe_finds_all(void **state)
 	/* What any kernel since 6.5 with these modules has; the rest is printed for the reader. */
 	assert_true(f.overlay);
 	assert_true(f.fuse);
-	print_message("data_only %d redirect_no_metacopy %d erofs_file %d erofs_loop %d layer_fds %d\n", f.data_only, f.redirect_no_metacopy, f.erofs_file,
-		      f.erofs_loop, f.layer_fds);
+	print_message("data_only %d redirect_no_metacopy %d erofs_file %d erofs_loop %d layer_fds %d\n", f.data_only,
+		      f.redirect_no_metacopy, f.erofs_file, f.erofs_loop, f.layer_fds);
 	assert_no_mount(dir);
 	f.overlay = false;
 	assert_int_equal(lcm_mount_probe("/nonexistent", &f, &err), -ENOENT);
@@ -136,10 +137,14 @@ static void overlay_reads_through_erofs(enum lcm_mount_how how, int (*erofs)(con
 	if (meta < 0)
 		fail_msg("%s", err.msg);
 	real = open_dir("real");
-	m = lcm_mount_overlay_how(
-		&(struct lcm_overlay_spec){
-			.lowers = &meta, .n_lowers = 1, .data = &real, .n_data = 1, .upper = open_dir("up"), .work = open_dir("wk"), .source = "locum:t" },
-		how, &err);
+	m = lcm_mount_overlay_how(&(struct lcm_overlay_spec){ .lowers = &meta,
+							      .n_lowers = 1,
+							      .data = &real,
+							      .n_data = 1,
+							      .upper = open_dir("up"),
+							      .work = open_dir("wk"),
+							      .source = "locum:t" },
+				  how, &err);
 	if (m < 0)
 		fail_msg("%s", err.msg);
 	assert_no_mount("erofs");
@@ -204,7 +209,9 @@ union gate_out {
 
 static struct fuse_attr gate_attr(uint64_t node)
 {
-	return (struct fuse_attr){ .ino = node, .mode = node == 3 ? S_IFREG | 0644 : S_IFDIR | 0755, .nlink = 1, .size = node == 3 ? 5 : 0 };
+	return (struct fuse_attr){
+		.ino = node, .mode = node == 3 ? S_IFREG | 0644 : S_IFDIR | 0755, .nlink = 1, .size = node == 3 ? 5 : 0
+	};
 }
 
 /* Return: length of the answer's body, -errno. */
@@ -221,7 +228,9 @@ static long gate_answer(const struct fuse_in_header *h, const char *name, union 
 		out->attr.attr = gate_attr(h->nodeid);
 		return sizeof(out->attr);
 	case FUSE_LOOKUP:
-		out->entry.nodeid = h->nodeid == 1 && strcmp(name, "l1") == 0 ? 2 : h->nodeid == 2 && strcmp(name, "big") == 0 ? 3 : 0;
+		out->entry.nodeid = h->nodeid == 1 && strcmp(name, "l1") == 0    ? 2
+				    : h->nodeid == 2 && strcmp(name, "big") == 0 ? 3
+										 : 0;
 		out->entry.attr = gate_attr(out->entry.nodeid);
 		return out->entry.nodeid ? (long)sizeof(out->entry) : -ENOENT;
 	case FUSE_OPEN:
@@ -306,7 +315,10 @@ static void gate_is_a_layer(void **state)
 		fail_msg("%s", err.msg);
 	assert_int_equal(pthread_create(&t, NULL, gate_serve, &g), 0);
 	meta = open_dir("m");
-	m = lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &meta, .n_lowers = 1, .data = data, .n_data = 2, .upper = -1, .work = -1 }, &err);
+	m = lcm_mount_overlay(
+	    &(struct lcm_overlay_spec){
+		.lowers = &meta, .n_lowers = 1, .data = data, .n_data = 2, .upper = -1, .work = -1 },
+	    &err);
 	if (m < 0 || lcm_mount_attach(m, "mnt", &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_no_mount("fuse");
@@ -314,7 +326,8 @@ static void gate_is_a_layer(void **state)
 	(void)close(data[1]); /* overlayfs has a clone of its own */
 	assert_text(AT_FDCWD, "mnt/a", "hello");
 	assert_int_equal(lcm_sys_openat(AT_FDCWD, "mnt/b", O_RDONLY, 0), -ENOENT);
-	/* A big file stays bound to the gate until it is closed, its entry invalidated and the overlay's dentry gone. */
+	/* A big file stays bound to the gate until it is closed, its entry invalidated and the overlay's dentry gone.
+	 */
 	fd = lcm_sys_openat(AT_FDCWD, "mnt/big", O_RDONLY, 0);
 	assert_true(fd >= 0);
 	(void)close(fd);
@@ -322,7 +335,7 @@ static void gate_is_a_layer(void **state)
 	assert_int_equal(g.forgotten, 0);
 	assert_int_equal(lcm_mount_shrink("mnt"), 0);
 	for (int i = 0; i < 5000 && g.forgotten == 0; i++)
-		(void)usleep(1000);
+		(void)poll(NULL, 0, 1);
 	assert_int_equal(g.forgotten, 1);
 	assert_int_equal(lcm_umount("mnt", false, &err), 0);
 	(void)close(meta);
@@ -357,7 +370,8 @@ static void overlay_read_only_single(void **state)
 	put("l1/a", "one");
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(hows); i++) {
 		int l = open_dir("l1");
-		int m = lcm_mount_overlay_how(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = -1, .work = -1 }, hows[i], &err);
+		int m = lcm_mount_overlay_how(
+		    &(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = -1, .work = -1 }, hows[i], &err);
 
 		if (m < 0)
 			fail_msg("%s", err.msg);
@@ -387,7 +401,9 @@ static void overlay_many_layers(void **state)
 		l[i] = open_dir(name);
 	}
 	for (int how = LCM_MOUNT_ANY; how <= LCM_MOUNT_BY_PATH; how++) {
-		m = lcm_mount_overlay_how(&(struct lcm_overlay_spec){ .lowers = l, .n_lowers = 200, .upper = -1, .work = -1 }, (enum lcm_mount_how)how, &err);
+		m = lcm_mount_overlay_how(
+		    &(struct lcm_overlay_spec){ .lowers = l, .n_lowers = 200, .upper = -1, .work = -1 },
+		    (enum lcm_mount_how)how, &err);
 		if (m < 0)
 			fail_msg("%s", err.msg);
 		assert_text(m, "top", "0");
@@ -409,9 +425,12 @@ static void overlay_refuses(void **state)
 	l = open_dir("l1");
 	u = open_dir("up");
 	assert_int_equal(lcm_mount_overlay(&(struct lcm_overlay_spec){ .upper = -1, .work = -1 }, &err), -EINVAL);
-	assert_int_equal(lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = -1 }, &err), -EINVAL);
+	assert_int_equal(
+	    lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = -1 }, &err),
+	    -EINVAL);
 	/* Upper and work may not be the same directory: the kernel says so. */
-	assert_true(lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = u }, &err) < 0);
+	assert_true(lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = u },
+				      &err) < 0);
 	assert_non_null(strstr(err.msg, "overlay"));
 	assert_no_mount("locum-mount");
 	(void)close(l);
@@ -431,7 +450,8 @@ static void attach_at_mnt(bool writable, const char *source)
 		u = open_dir("up");
 		w = open_dir("wk");
 	}
-	m = lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = w, .source = source }, &err);
+	m = lcm_mount_overlay(
+	    &(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = w, .source = source }, &err);
 	if (m < 0 || lcm_mount_attach(m, "mnt", &err) < 0)
 		fail_msg("%s", err.msg);
 	(void)close(m);
@@ -485,7 +505,6 @@ static void umount_busy_and_lazy(void **state)
 
 static void mounted_source_is_found(void **state)
 {
-	lcm_autofree char *path = NULL;
 	struct lcm_err err = { 0 };
 
 	(void)state;

@@ -31,7 +31,8 @@ static void layer_life(void **state)
 	assert_int_equal(lcm_store_layer_get(s, 1, &again), -ENOENT);
 	assert_int_equal(again.id, 77);
 	assert_int_equal(lcm_store_layer_add(s, &key, 1000, &row, NULL), 0);
-	assert_true(row.id > 0 && row.state == LCM_LAYER_PARTIAL && !row.has_toc && row.blob_size == 1000 && row.last_used_ns > 0);
+	assert_true(row.id > 0 && row.state == LCM_LAYER_PARTIAL && !row.has_toc && row.blob_size == 1000 &&
+		    row.last_used_ns > 0);
 	assert_int_equal(lcm_store_layer_add(s, &key, 1000, &again, NULL), -EEXIST);
 	assert_int_equal(lcm_store_layer_find(s, &other, &again), -ENOENT);
 	assert_int_equal(lcm_store_layer_set_toc(s, row.id), -ENOENT); /* no file */
@@ -160,8 +161,15 @@ static void mount_ids(void **state)
 		const char *id;
 		int r;
 	} rows[] = {
-		{ "a", 0 },	 { "A-b_c.9", 0 }, { "", -EINVAL },	{ ".", -EINVAL },	{ "..", -EINVAL },
-		{ "-a", -EINVAL }, { "a/b", -EINVAL }, { "a b", -EINVAL }, { "\303\244", -EINVAL },
+		{ "a", 0 },
+		{ "A-b_c.9", 0 },
+		{ "", -EINVAL },
+		{ ".", -EINVAL },
+		{ "..", -EINVAL },
+		{ "-a", -EINVAL },
+		{ "a/b", -EINVAL },
+		{ "a b", -EINVAL },
+		{ "\303\244", -EINVAL },
 		{ "0123456789012345678901234567890123456789012345678901234567890123", 0 },
 	};
 	char *root = test_mkdir();
@@ -189,7 +197,8 @@ static void mounts_hold_layers(void **state)
 	struct lcm_store *s = opened(root);
 	struct lcm_layer_key key = test_key(1);
 	struct lcm_layer_row layer;
-	struct lcm_mount_row m = { .id = "web", .image = (char *)"i", .target = (char *)"/t", .n_layers = 2 }, got = { 0 };
+	struct lcm_mount_row m = { .id = "web", .image = (char *)"i", .target = (char *)"/t", .n_layers = 2 },
+			     got = { 0 };
 	struct lcm_err err = { 0 };
 	char user[65];
 
@@ -199,7 +208,7 @@ static void mounts_hold_layers(void **state)
 	assert_int_equal(lcm_store_mount_put(s, &m, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "layers is gone"));
 	assert_int_equal(lcm_store_mount_get(s, "web", &got), -ENOENT); /* undone as a whole */
-	m.layers = (int64_t[]){ layer.id, layer.id }; /* an image may have one layer twice */
+	m.layers = (int64_t[]){ layer.id, layer.id };                   /* an image may have one layer twice */
 	assert_int_equal(lcm_store_mount_put(s, &m, &err), 0);
 	m.keep_upper = true;
 	assert_int_equal(lcm_store_mount_put(s, &m, &err), 0);
@@ -226,8 +235,9 @@ static void container_dirs(void **state)
 		bool row, keep, written; /* has it a row, is that row's upper kept, is something in it */
 		bool after_remove, after_open;
 	} rows[] = {
-		{ "a", true, false, true, false, false }, { "b", true, true, true, true, true },    { "c", true, true, false, true, false },
-		{ "d", false, false, true, true, true },  { "e", false, false, false, true, false },
+		{ "a", true, false, true, false, false },  { "b", true, true, true, true, true },
+		{ "c", true, true, false, true, false },   { "d", false, false, true, true, true },
+		{ "e", false, false, false, true, false },
 	};
 	char *root = test_mkdir(), path[64];
 	struct lcm_store *s = opened(root);
@@ -262,8 +272,10 @@ static void container_dirs(void **state)
 static void garbage_goes(void **state)
 {
 	static const char *const names[] = {
-		"real/99", "real/01", "real/x", "real/18446744073709551617", "real/-1", "blobs/99", "blobs/99.map", "blobs/1.map.5.0.tmp", "blobs/1.mapx",
-		"toc/99",  "toc/2",   "meta/abc", "tmp/x",		       "tmp/.y",  "containers/none",
+		"real/99",      "real/01",  "real/x",          "real/18446744073709551617",
+		"real/-1",      "blobs/99", "blobs/99.map",    "blobs/1.map.5.0.tmp",
+		"blobs/1.mapx", "toc/99",   "toc/2",           "meta/abc",
+		"tmp/x",        "tmp/.y",   "containers/none",
 	};
 	char *root = test_mkdir(), path[512];
 	struct lcm_store *s = opened(root);
@@ -409,7 +421,9 @@ static void batches(void **state)
 	struct lcm_store *s = opened(root);
 	struct lcm_digest d = { .b = { 7 } };
 	struct lcm_store_totals t;
-	struct lcm_mount_row m = { .id = "a", .image = (char *)"i", .target = (char *)"/t", .n_layers = 1, .layers = (int64_t[]){ 99 } };
+	struct lcm_mount_row m = {
+		.id = "a", .image = (char *)"i", .target = (char *)"/t", .n_layers = 1, .layers = (int64_t[]){ 99 }
+	};
 
 	(void)state;
 	assert_int_equal(lcm_store_begin(s), 0);
@@ -477,70 +491,89 @@ static void root_is_ours(void **state)
 	test_rmdir(root);
 }
 
-/* Somebody's idea of a database. Nothing is removed, the file stays as it is, the text says what to do. */
+/* Somebody's idea of a database. */
+struct bad_db {
+	const char *how; /* SQL, or junk to write at @at */
+	long at;         /* or one of these: */
+	int r;
+	const char *text;
+};
+#define BY_SQL -1
+#define EMPTY -2
+#define GONE -3
+
+static void db_spoil(const char *root, const char *db, const struct bad_db *bad)
+{
+	int fd;
+
+	if (bad->at == BY_SQL) {
+		sql(root, bad->how);
+	} else if (bad->at == GONE) {
+		assert_int_equal(lcm_sys_unlinkat(AT_FDCWD, db, 0), 0);
+	} else {
+		fd = lcm_sys_openat(AT_FDCWD, db, O_WRONLY, 0);
+		if (bad->at == EMPTY)
+			assert_int_equal(lcm_sys_ftruncate(fd, 0), 0);
+		else
+			assert_int_equal(lcm_sys_pwrite_full(fd, bad->how, strlen(bad->how), (uint64_t)bad->at), 0);
+		(void)close(fd);
+	}
+}
+
+/* Nothing is removed, the file stays as it is, the text says what to do, asking again changes nothing. */
+static void db_refused(const char *root, const char *db, const struct bad_db *bad)
+{
+	lcm_autofree char *before = NULL, *after = NULL;
+	size_t n_before = 0, n_after = 0;
+	struct lcm_err err = { 0 };
+	struct lcm_store *s = NULL;
+	char path[256];
+
+	if (bad->at != GONE)
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, db, 1U << 20, &before, &n_before), 0);
+	assert_int_equal(lcm_store_open(root, &s, &err), bad->r);
+	assert_null(s);
+	if (!strstr(err.msg, bad->text) || !strstr(err.msg, root))
+		fail_msg("\"%s\": %s", bad->how, err.msg);
+	assert_int_equal(lcm_read_file_at(AT_FDCWD, db, 1U << 20, &after, &n_after), 0);
+	assert_int_equal(n_before, n_after);
+	if (n_after)
+		assert_memory_equal(before, after, n_after);
+	assert_int_equal(lcm_store_open(root, &s, &err), bad->r);
+	(void)snprintf(path, sizeof(path), "%s/real/1/f", root);
+	assert_true(test_exists(AT_FDCWD, path));
+}
+
 static void bad_databases(void **state)
 {
-	static const struct {
-		const char *how; /* SQL, or junk to write at @at */
-		long at; /* -1: SQL; -2: truncate to nothing; -3: unlink */
-		int r;
-		const char *text;
-	} rows[] = {
+	static const struct bad_db rows[] = {
 		{ "junk, no database at all", 0, -EUCLEAN, "damaged" },
 		{ "JUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNK", 4096, -EUCLEAN, "damaged" },
-		{ "", -2, -EUCLEAN, "missing or empty" },
-		{ "", -3, -EUCLEAN, "missing or empty" },
-		{ "PRAGMA application_id = 7", -1, -EUCLEAN, "not locum's" },
-		{ "PRAGMA user_version = 2", -1, -EPROTONOSUPPORT, "newer" },
-		{ "PRAGMA user_version = 0", -1, -EUCLEAN, "schema" },
-		{ "DROP TABLE mount_layers", -1, -EUCLEAN, "mount_layers" },
-		{ "ALTER TABLE layers DROP COLUMN real_bytes", -1, -EUCLEAN, "real_bytes" },
-		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET diffid = x'00'", -1, -EUCLEAN, "damaged" },
-		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET state = 5", -1, -EUCLEAN, "damaged" },
+		{ "", EMPTY, -EUCLEAN, "missing or empty" },
+		{ "", GONE, -EUCLEAN, "missing or empty" },
+		{ "PRAGMA application_id = 7", BY_SQL, -EUCLEAN, "not locum's" },
+		{ "PRAGMA user_version = 2", BY_SQL, -EPROTONOSUPPORT, "newer" },
+		{ "PRAGMA user_version = 0", BY_SQL, -EUCLEAN, "schema" },
+		{ "DROP TABLE mount_layers", BY_SQL, -EUCLEAN, "mount_layers" },
+		{ "ALTER TABLE layers DROP COLUMN real_bytes", BY_SQL, -EUCLEAN, "real_bytes" },
+		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET diffid = x'00'", BY_SQL, -EUCLEAN,
+		  "damaged" },
+		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET state = 5", BY_SQL, -EUCLEAN, "damaged" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		char *root = test_mkdir(), path[256];
+		char *root = test_mkdir(), db[256];
 		struct lcm_store *s = opened(root);
 		struct lcm_layer_key one = test_key(1);
-		lcm_autofree char *before = NULL, *after = NULL;
-		size_t n_before = 0, n_after = 0;
-		struct lcm_err err = { 0 };
 		struct lcm_layer_row row;
-		int fd;
 
 		assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &row, NULL), 0);
 		test_layer_fill(s, row.id);
 		lcm_store_close(s);
-		s = NULL;
-		(void)snprintf(path, sizeof(path), "%s/locum.db", root);
-		if (rows[i].at == -1) {
-			sql(root, rows[i].how);
-		} else if (rows[i].at == -3) {
-			assert_int_equal(lcm_sys_unlinkat(AT_FDCWD, path, 0), 0);
-		} else {
-			fd = lcm_sys_openat(AT_FDCWD, path, O_WRONLY, 0);
-			if (rows[i].at == -2)
-				assert_int_equal(lcm_sys_ftruncate(fd, 0), 0);
-			else
-				assert_int_equal(lcm_sys_pwrite_full(fd, rows[i].how, strlen(rows[i].how), (uint64_t)rows[i].at), 0);
-			(void)close(fd);
-		}
-		if (rows[i].at != -3)
-			assert_int_equal(lcm_read_file_at(AT_FDCWD, path, 1U << 20, &before, &n_before), 0);
-		assert_int_equal(lcm_store_open(root, &s, &err), rows[i].r);
-		assert_null(s);
-		if (!strstr(err.msg, rows[i].text) || !strstr(err.msg, root))
-			fail_msg("row %zu: %s", i, err.msg);
-		assert_int_equal(lcm_read_file_at(AT_FDCWD, path, 1U << 20, &after, &n_after), 0);
-		if (rows[i].at != -3) {
-			assert_int_equal(n_before, n_after);
-			assert_memory_equal(before, after, n_after);
-		}
-		assert_int_equal(lcm_store_open(root, &s, &err), rows[i].r); /* asking again changes nothing */
-		(void)snprintf(path, sizeof(path), "%s/real/1/f", root);
-		assert_true(test_exists(AT_FDCWD, path));
+		(void)snprintf(db, sizeof(db), "%s/locum.db", root);
+		db_spoil(root, db, &rows[i]);
+		db_refused(root, db, &rows[i]);
 		test_rmdir(root);
 	}
 }

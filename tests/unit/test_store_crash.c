@@ -61,7 +61,8 @@ static int pull(struct lcm_store *s, int tell)
 	if (r == 0)
 		r = test_layer_write(s, b.id);
 	if (r == 0)
-		r = promise(tell, lcm_store_image_put(s, "a", &manifest, "manifest", 8, "config", 6, NULL), PROMISE_IMAGE);
+		r = promise(tell, lcm_store_image_put(s, "a", &manifest, "manifest", 8, "config", 6, NULL),
+			    PROMISE_IMAGE);
 	if (r < 0)
 		return r;
 	ids[0] = a.id;
@@ -149,7 +150,8 @@ static bool killed_at(const char *root, long n, char said[16])
 	assert_true(len >= 0);
 	said[len] = '\0';
 	(void)close(fds[0]);
-	assert_true((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+	assert_true((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
+		    (WIFEXITED(status) && WEXITSTATUS(status) == 0));
 	return WIFSIGNALED(status);
 }
 
