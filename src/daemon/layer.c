@@ -667,7 +667,7 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 	if (j) {
 		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j }, .layer = l, .bytes = bytes };
 		l->refs++;
-		lcm_pool_submit(l->e->pool, LCM_POOL_BACKGROUND, &j->task);
+		lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 	}
 	lcm_layer_changed(l);
 }
