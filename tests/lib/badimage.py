@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """badimage.py where LAYOUT PATH          prints "BLOB OFFSET LENGTH" of the file's first chunk (zstd:chunked)
 badimage.py layer LAYOUT N             prints "BLOB SIZE" of the layer N (0 is the lowest, -1 the last)
+badimage.py toc LAYOUT N               prints where the data of the layer N ends and its TOC begins
 badimage.py damage KIND SRC DEST       copies an OCI layout (tag t) with one thing wrong, every digest above it right
 
 KIND:
@@ -183,6 +184,8 @@ def main():
     elif len(cmd) == 3 and cmd[0] == "layer":
         layer = Layout(cmd[1]).manifest["layers"][int(cmd[2])]
         print(layer["digest"], layer["size"])
+    elif len(cmd) == 3 and cmd[0] == "toc":
+        print(Chunked(Layout(cmd[1]), int(cmd[2])).off - FRAME.size)
     elif len(cmd) >= 4 and cmd[0] == "damage":
         kind, args, src, dest = cmd[1], cmd[2:-2], cmd[-2], cmd[-1]
         shutil.copytree(src, dest, copy_function=os.link)
