@@ -658,7 +658,8 @@ static void sync_job(void *arg)
 
 void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 {
-	struct sync_job *j = calloc(1, sizeof(*j));
+	/* At the daemon's end the pool is gone: the next daemon finds the files and proves the layer once more. */
+	struct sync_job *j = l->e->closing ? NULL : calloc(1, sizeof(*j));
 
 	for (uint32_t i = 0; l->toc && i < lcm_toc_count(l->toc); i++) {
 		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
@@ -673,7 +674,7 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 	if (j) {
 		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j }, .layer = l, .bytes = bytes };
 		l->refs++;
-		lcm_pool_submit(l->e->pool, LCM_POOL_BACKGROUND, &j->task);
+		lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 	}
 	lcm_layer_changed(l);
 }
