@@ -72,7 +72,7 @@ static uint64_t next_random(uint64_t *s)
 
 static void add_file(struct input *in, uint64_t *seed, const char *dir, unsigned int i, uint64_t *off)
 {
-	uint64_t size = next_random(seed) % 60000, clen = size / 3 + 20;
+	uint64_t size = next_random(seed) % 60000, packed = size / 3 + 20;
 	struct lcm_digest d;
 	char hex[LCM_DIGEST_STR];
 
@@ -87,9 +87,9 @@ static void add_file(struct input *in, uint64_t *seed, const char *dir, unsigned
 		  ",\"modtime\":\"2023-04-%02uT12:%02u:07.123456789Z\",\"accesstime\":\"0001-01-01T00:00:00Z\","
 		  "\"changetime\":\"0001-01-01T00:00:00Z\",\"digest\":\"%s\",\"offset\":%" PRIu64
 		  ",\"endOffset\":%" PRIu64 "}",
-		  dir, i, size, i % 28 + 1, i % 60, lcm_digest_str(&d, hex), *off, *off + clen),
+		  dir, i, size, i % 28 + 1, i % 60, lcm_digest_str(&d, hex), *off, *off + packed),
 	      NULL);
-	*off += clen + 150;
+	*off += packed + 150;
 }
 
 static void make_json(struct input *in, unsigned int files)

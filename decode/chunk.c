@@ -9,9 +9,9 @@
 
 /* What one thread needs to decode and check chunks; kept for the thread's life. */
 struct chunk_tools {
-	ZSTD_DCtx *zstd; /* owned */
+	ZSTD_DCtx *zstd;               /* owned */
 	struct inflate_state *inflate; /* owned */
-	struct lcm_hash *hash; /* owned */
+	struct lcm_hash *hash;         /* owned */
 };
 
 static pthread_once_t tools_once = PTHREAD_ONCE_INIT;

@@ -13,11 +13,11 @@
 #define XATTRS_MAX 1024 /* more names do not fit into XATTR_LIST_MAX in any useful way */
 
 struct lcm_tar {
-	struct lcm_stream *src; /* borrowed */
-	struct archive *a; /* owned */
+	struct lcm_stream *src;      /* borrowed */
+	struct archive *a;           /* owned */
 	struct archive_entry *entry; /* owned by a */
-	locale_t c_locale; /* owned */
-	struct lcm_hasher *hasher; /* owned; of the tar */
+	locale_t c_locale;           /* owned */
+	struct lcm_hasher *hasher;   /* owned; of the tar; NULL when the stream's digest is the tar's */
 	struct lcm_tar_window window;
 	uint64_t bytes; /* read from src */
 	int src_status; /* sticky error of src */
@@ -32,7 +32,8 @@ static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
 	const void *p = NULL;
 	ssize_t n;
 
-	lcm_hasher_wait(t->hasher);
+	if (t->hasher)
+		lcm_hasher_wait(t->hasher);
 	lcm_tar_window_retire(&t->window);
 	if (t->src_end)
 		return 0;
@@ -46,7 +47,8 @@ static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
 	if (n == 0)
 		return 0;
 	t->bytes += (uint64_t)n;
-	lcm_hasher_add(t->hasher, p, (size_t)n);
+	if (t->hasher)
+		lcm_hasher_add(t->hasher, p, (size_t)n);
 	lcm_tar_window_set(&t->window, p, (size_t)n);
 	*ret = p;
 	return n;
@@ -62,10 +64,14 @@ int lcm_tar_open(struct lcm_stream *src, struct lcm_tar **ret)
 	t->path = LCM_BUF(LCM_PATH_MAX);
 	t->link = LCM_BUF(LCM_PATH_MAX + 95); /* a symlink may hold 4095 bytes */
 	t->xattrs = calloc(XATTRS_MAX, sizeof(*t->xattrs));
-	t->hasher = lcm_hasher_new();
+	if (!lcm_stream_is_plain(src)) {
+		t->hasher = lcm_hasher_new();
+		if (!t->hasher)
+			return -ENOMEM;
+	}
 	t->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 	t->a = archive_read_new();
-	if (!t->xattrs || !t->hasher || !t->c_locale || !t->a || archive_read_support_format_tar(t->a) != ARCHIVE_OK)
+	if (!t->xattrs || !t->c_locale || !t->a || archive_read_support_format_tar(t->a) != ARCHIVE_OK)
 		return -ENOMEM;
 	*ret = lcm_steal(&t);
 	return 0;
@@ -251,7 +257,8 @@ static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *x
 	return false;
 }
 
-/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first, and the last wins. */
+/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first, and the last wins.
+ */
 static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	const char *name;
@@ -272,7 +279,10 @@ static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_e
 		if (e->n_xattrs == XATTRS_MAX || bytes > LCM_XATTRS_BYTES_MAX + LCM_NAME_LEN_MAX + 1)
 			return entry_fail(t, "too many xattrs", err);
 		t->xattrs[e->n_xattrs++] = (struct lcm_xattr){
-			.name = name, .name_len = (uint16_t)name_len, .value_len = (uint32_t)len, .value = value,
+			.name = name,
+			.name_len = (uint16_t)name_len,
+			.value_len = (uint32_t)len,
+			.value = value,
 		};
 	}
 	return 0;
@@ -342,6 +352,7 @@ int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len, uint64_t 
 int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_err *err)
 {
 	const void *p;
+	uint64_t len;
 	ssize_t n;
 
 	do
@@ -349,6 +360,9 @@ int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_
 	while (n > 0);
 	if (n < 0)
 		return tar_fail(t, err);
-	lcm_hasher_final(t->hasher, ret_diffid);
+	if (t->hasher)
+		lcm_hasher_final(t->hasher, ret_diffid);
+	else
+		lcm_stream_blob_digest(t->src, ret_diffid, &len);
 	return 0;
 }

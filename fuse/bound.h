@@ -37,6 +37,7 @@ void lcm_bound_round(struct lcm_bound *b);
 /** lcm_bound_visit - a bound file not yet visited in this round; files may come and go in between. Return: false when none is left. Complexity: O(1). */
 bool lcm_bound_visit(struct lcm_bound *b, uint32_t *ret_layer, uint32_t *ret_entry);
 /** lcm_bound_each - every bound file; @fn must not change @b. */
-void lcm_bound_each(const struct lcm_bound *b, void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup), void *arg);
+void lcm_bound_each(const struct lcm_bound *b, void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup),
+		    void *arg);
 
 #endif

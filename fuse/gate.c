@@ -5,27 +5,6 @@
 #include "fuse/session.h"
 #include "src/base/sys.h"
 
-/* libfuse wants the read and write calls of a descriptor it did not open. */
-static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
-{
-	(void)userdata;
-	return read(fd, buf, len);
-}
-
-/* A connection that ended is no news; libfuse would print it for every answer unless told "interrupted". */
-static ssize_t io_writev(int fd, struct iovec *iov, int n, void *userdata)
-{
-	long r = lcm_errno(writev(fd, iov, n));
-
-	(void)userdata;
-	if (r >= 0)
-		return r;
-	errno = r == -ENODEV ? ENOENT : (int)-r;
-	return -1;
-}
-
-static const struct fuse_custom_io io = { .writev = io_writev, .read = io_read };
-
 static int compare_names(const void *a, const void *b, void *arg)
 {
 	const struct lcm_gate_layer *layers = arg;
@@ -60,9 +39,10 @@ static int open_session(struct lcm_gate *g, struct lcm_err *err)
 		return lcm_err_set(err, fd, "cannot open /dev/fuse: %s; load the kernel module (modprobe fuse) and run as root",
 				   strerror(-fd));
 	g->se = fuse_session_new(&args, &lcm_gate_fuse_ops, sizeof(lcm_gate_fuse_ops), g);
+	fuse_opt_free_args(&args);
 	if (!g->se)
 		return lcm_err_set(err, -ENOMEM, "libfuse made no session for the gate: out of memory, or over 1,000 gates in one process");
-	r = fuse_session_custom_io(g->se, &io, fd);
+	r = fuse_session_custom_io(g->se, &lcm_gate_io, fd);
 	if (r != 0)
 		return lcm_err_set(err, -ENOMEM, "libfuse does not take the /dev/fuse descriptor");
 	g->fd = lcm_steal_fd(&fd);
@@ -274,7 +254,6 @@ void lcm_gate_draining(struct lcm_gate *g)
 	uint32_t layer, entry;
 	bool more = true;
 
-	atomic_store(&g->draining, true);
 	(void)pthread_mutex_lock(&g->mu);
 	lcm_bound_round(&g->bound);
 	(void)pthread_mutex_unlock(&g->mu);

@@ -2,7 +2,7 @@
 /*
  * gate.h - the read-only FUSE file system that stands in for missing files.
  *
- * Layer: fuse (may use base, image, store, decode, registry, meter). One gate is one
+ * Layer: fuse (may use base and image; knows nothing of where files come from). One gate is one
  * container's /dev/fuse queue. It shows <layer name>/<path> of each layer's TOC and
  * answers LOOKUP of a regular file, once the file is local, with ESTALE: the VFS
  * retries and overlayfs finds the file in REAL. Node ids are deterministic:
@@ -11,7 +11,10 @@
  *
  *      lookup(regular)                    lcm_gate_file_done()
  *   ------------------> [blocking queue] ----------------------> ESTALE / EIO
- *                            | interrupt -> EINTR   | deadline -> EIO
+ *                            | fatal signal -> EINTR   | deadline -> EIO
+ *
+ * Signals: a waiter with a fatal signal is let go at once. A signal with a handler
+ * does not end an open before two seconds, and a READ never (interrupt.c).
  *
  * Threads: gate threads (lcm_gate_threads) run the FUSE operations and the want
  * callbacks; everything else says so. An operation never waits.
@@ -47,9 +50,14 @@ struct lcm_gate_ops {
 	void (*want_file)(void *arg, uint32_t layer, uint32_t entry);
 	/** want_range - READ of a big file: have lcm_gate_read_done(@token) called once. Gate thread; must not block. */
 	void (*want_range)(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token);
-	/** unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called. */
+	/**
+	 * unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called.
+	 * Gate thread, or the thread inside lcm_gate_expire(). want_file and unwant of one file come in turn and never at the
+	 * same time, so a later want_file stands; after unwant, lcm_gate_file_done() with an error only ends those that came
+	 * since. An unwant of a READ may overtake its want_range: the answer is then ignored.
+	 */
 	void (*unwant)(void *arg, uint32_t layer, uint32_t entry, uint64_t token);
-	/** bound_changed - the count of bound inodes became zero. Gate thread. */
+	/** unbound - the count of bound inodes became zero. Gate thread. */
 	void (*unbound)(void *arg);
 	/** gone - the kernel dropped the file system (last overlay unmounted); only lcm_gate_close() is useful now. Gate thread. */
 	void (*gone)(void *arg);
@@ -73,22 +81,39 @@ LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gat
 /** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**
- * lcm_gate_close - answer every waiter (ENOTCONN/EIO), close the descriptor (the connection ends), free everything
- * Waits until no gate thread is inside this gate. Not from a gate thread. NULL is allowed.
+ * lcm_gate_close - answer every waiter with ENOTCONN, close the descriptor (the connection ends), free everything
+ * Waits until no gate thread is inside this gate. No callback runs any more once it returns, and none is made for
+ * the waiters it answers. Not from a gate thread, and not while another thread is in a call for this gate
+ * (lcm_gate_file_done() and so on). NULL is allowed.
  */
 void lcm_gate_close(struct lcm_gate *g);
 
 /** lcm_gate_file_done - answer all waiters of a file: 0 -> ESTALE (it is in REAL now), -errno -> EIO. Thread: any but a gate thread inside want_file. */
 void lcm_gate_file_done(struct lcm_gate *g, uint32_t layer, uint32_t entry, int status);
-/** lcm_gate_read_done - answer one READ from @fd at @off (fd borrowed during the call), or with EIO when status < 0. Unknown tokens are ignored. */
+/**
+ * lcm_gate_read_done - answer one READ with @len bytes from @fd at @off (fd borrowed during the call), or with EIO when @status < 0
+ *
+ * @len must be what want_range asked for (never beyond the file's end), else EIO: the kernel takes a short answer for the
+ * end of the file. Unknown tokens are ignored. Blocks for the pread(2). Thread: any.
+ */
 void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len, int status);
 /** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns of the next deadline, 0 if none. Thread: any. */
 uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
 /** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
 void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
 
-/** lcm_gate_draining - from now on a big file whose lookup count is zero is answered ESTALE as soon as it is local; invalidates
- *  the entries of bound files, so that the kernel forgets them when the overlay lets go. Thread: any but a gate thread. */
+/**
+ * lcm_gate_draining - make the kernel let go of bound files as soon as nobody uses them
+ *
+ * Invalidates the name of every bound file (FUSE_NOTIFY_INVAL_ENTRY), so that its FORGET comes with the last use:
+ * when the overlay's own cache is dropped (lcm_mount_shrink()) after the last close and unmap. To be called when
+ * every file is local, and again before each lcm_mount_shrink(), since overlayfs may look a name up again
+ * meanwhile; costs one write per bound file. A file that is local and has a lookup count of zero is answered
+ * ESTALE at any time; one that is still held stays bound.
+ *
+ * Thread: any but a gate thread, and not while LOOKUPs wait for the calling thread: the kernel takes the lock of
+ * the file's directory, which a LOOKUP in it holds until it is answered.
+ */
 void lcm_gate_draining(struct lcm_gate *g);
 
 struct lcm_gate_stats {
@@ -110,7 +135,7 @@ void lcm_gate_bound_each(struct lcm_gate *g, void (*fn)(void *arg, uint32_t laye
  */
 LCM_MUST_USE int lcm_gate_readahead(int mount_fd, uint32_t kib);
 
-/** lcm_gate_is_big - the policy, one place for it. */
+/** lcm_gate_is_big - the policy, one place for it. Never true for files of fewer than two chunks: their first byte costs the whole file. */
 bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc, const struct lcm_toc_entry *e);
 
 #endif

@@ -15,6 +15,45 @@
 /* What the calling gate thread is serving; its id names the request in the queue. */
 static __thread const struct fuse_in_header *current;
 
+static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, len);
+}
+
+/*
+ * libfuse up to 3.14 at least counts parallel lookups among what it wants, and
+ * then does not say so in its answer; the kernel would send one LOOKUP per
+ * directory at a time, and a file that is being fetched would block its siblings.
+ */
+static ssize_t write_init(int fd, const struct iovec *iov, int n)
+{
+	const struct fuse_init_in *in = (const void *)(current + 1);
+	struct fuse_init_out out = { 0 };
+	struct iovec v[2] = { iov[0], { &out, iov[1].iov_len } };
+
+	if (n != 2 || iov[1].iov_len > sizeof(out) || iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
+		return writev(fd, iov, n);
+	memcpy(&out, iov[1].iov_base, iov[1].iov_len);
+	out.flags |= in->flags & FUSE_PARALLEL_DIROPS;
+	return writev(fd, v, 2);
+}
+
+/* A connection that ended is no news; libfuse would print it for every answer unless told "interrupted". */
+static ssize_t io_writev(int fd, struct iovec *iov, int n, void *userdata)
+{
+	long r;
+
+	(void)userdata;
+	r = lcm_errno(current && current->opcode == FUSE_INIT ? write_init(fd, iov, n) : writev(fd, iov, n));
+	if (r >= 0)
+		return r;
+	errno = r == -ENODEV ? ENOENT : (int)-r;
+	return -1;
+}
+
+const struct fuse_custom_io lcm_gate_io = { .writev = io_writev, .read = io_read };
+
 void lcm_gate_serve(struct lcm_gate *g, struct fuse_buf *buf)
 {
 	const struct fuse_in_header *in = buf->mem;
@@ -185,23 +224,29 @@ static void lookup_missing(struct lcm_gate *g, fuse_req_t req, uint32_t layer, u
 }
 
 /*
- * Counts first and looks again after, so that lcm_gate_draining() either sees
- * the file bound or this sees it local. The count is taken back when the kernel
- * did not get the answer.
+ * The kernel is given a node to hold. A file that it holds already stays where it
+ * is even when it is local by now: overlayfs asks again for names that
+ * lcm_gate_draining() invalidated, and passes ESTALE on to the application.
+ *
+ * Counts first and looks after, so that lcm_gate_draining() either sees the file
+ * bound or this sees it local. The count is taken back when the kernel did not
+ * get the answer.
  */
 static void lookup_big(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry, const struct lcm_toc_entry *e)
 {
 	struct fuse_entry_param p;
+	bool held;
 	int r;
 
 	(void)pthread_mutex_lock(&g->mu);
+	held = lcm_bound_nlookup(&g->bound, layer, entry) != 0;
 	r = lcm_bound_add(&g->bound, layer, entry);
 	(void)pthread_mutex_unlock(&g->mu);
 	if (r < 0) {
 		answer_error(g, req, EIO);
 		return;
 	}
-	if (g->ops->is_local(g->arg, layer, entry)) {
+	if (!held && g->ops->is_local(g->arg, layer, entry)) {
 		lcm_gate_unbind(g, layer, entry, 1);
 		answer_error(g, req, ESTALE);
 		return;
@@ -218,10 +263,10 @@ static void lookup_file(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint
 	const struct lcm_toc_entry *e = lcm_toc_entry(toc, entry);
 
 	atomic_fetch_add(&g->count.lookups_files, 1);
-	if (g->ops->is_local(g->arg, layer, entry))
-		answer_error(g, req, ESTALE);
-	else if (lcm_gate_is_big(&g->big, toc, e))
+	if (lcm_gate_is_big(&g->big, toc, e))
 		lookup_big(g, req, layer, entry, e);
+	else if (g->ops->is_local(g->arg, layer, entry))
+		answer_error(g, req, ESTALE);
 	else
 		lookup_missing(g, req, layer, entry);
 }

@@ -15,8 +15,8 @@
  * before libfuse does, finds the waiter by the request id it names and takes it
  * out of the queue, or does not find it (queue.h says why that is enough).
  */
-#ifndef LCM_SESSION_H
-#define LCM_SESSION_H
+#ifndef LCM_GATE_SESSION_H
+#define LCM_GATE_SESSION_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -50,7 +50,6 @@ struct lcm_gate {
 	void *arg;
 	_Atomic uint64_t deadline_ns; /* 0: never */
 	_Atomic bool open_free; /* the kernel opens files without asking */
-	_Atomic bool draining;
 	_Atomic bool gone; /* ops->gone was called */
 	pthread_mutex_t mu; /* guards queue and bound */
 	struct lcm_queue queue;
@@ -69,6 +68,9 @@ static inline fuse_ino_t lcm_gate_ino(uint32_t layer, uint32_t entry)
 bool lcm_gate_split(const struct lcm_gate *g, fuse_ino_t ino, uint32_t *ret_layer, uint32_t *ret_entry);
 
 extern const struct fuse_lowlevel_ops lcm_gate_fuse_ops;
+
+/** lcm_gate_io - how libfuse reads and writes a descriptor it did not open; adds what it leaves out of INIT. */
+extern const struct fuse_custom_io lcm_gate_io;
 
 /** lcm_gate_serve - one request read into @buf (@buf->size bytes). Thread: gate. */
 void lcm_gate_serve(struct lcm_gate *g, struct fuse_buf *buf);

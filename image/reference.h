@@ -22,7 +22,7 @@ struct lcm_reference {
 LCM_MUST_USE int lcm_reference_parse(const char *s, struct lcm_reference *ret, struct lcm_err *err);
 /** lcm_reference_str - canonical text, "docker.io/library/busybox:latest"; returns @out. */
 const char *lcm_reference_str(const struct lcm_reference *r, char *out, size_t cap);
-/** lcm_reference_host_url - scheme-less "host:port" to connect to; docker.io is registry-1.docker.io. */
+/** lcm_reference_endpoint - "host[:port]" to connect to; docker.io is registry-1.docker.io. Borrowed from @r, or static. */
 const char *lcm_reference_endpoint(const struct lcm_reference *r);
 #define LCM_REFERENCE_STR_MAX 768
 

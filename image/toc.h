@@ -199,6 +199,7 @@ LCM_MUST_USE int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm
  * -EUCLEAN, the text names both. A chunk beyond id->blob_size: -EUCLEAN.
  * Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The builder may only be freed afterwards.
  */
-LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd, const char *path, bool durable, struct lcm_err *err);
+LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd,
+					const char *path, bool durable, struct lcm_err *err);
 
 #endif

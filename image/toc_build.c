@@ -119,20 +119,47 @@ static void dir_remember(struct lcm_toc_builder *b, struct toc_name path, uint32
 	b->dir = dir;
 }
 
+/* Length of the longest beginning of both paths that ends with a component. */
+static size_t common_dir(const char *a, size_t alen, const char *b, size_t blen)
+{
+	size_t k = 0, end = 0;
+
+	for (;; k++) {
+		bool a_ends = k == alen || a[k] == '/', b_ends = k == blen || b[k] == '/';
+
+		if (a_ends && b_ends)
+			end = k;
+		if (k == alen || k == blen || a[k] != b[k])
+			return end;
+	}
+}
+
+/* Where to begin to walk to @path: what it shares with the last directory is taken off it. */
+static uint32_t walk_start(const struct lcm_toc_builder *b, struct toc_name *path)
+{
+	size_t k = b->dir == LCM_TOC_NONE ? 0 : common_dir(b->dir_path, b->dir_len, path->s, path->len);
+	struct toc_name up = { b->dir_path + k, b->dir_len - k };
+	uint32_t at = b->dir;
+
+	if (k == 0)
+		return 0;
+	while (lcm_toc_path_next(&up).len)
+		at = b->nodes[at].e.parent;
+	path->s += k;
+	path->len -= k;
+	return at;
+}
+
 /* Directory @path, made with its parents when missing; DROPPED when it is aufs'. */
 static int walk_dir(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct toc_name path, uint32_t *ret,
 		    struct lcm_err *err)
 {
 	struct toc_name rest = path, n;
-	uint32_t at = 0;
+	uint32_t at = walk_start(b, &rest);
 	int r;
 
-	if (path.len == 0) {
-		*ret = 0;
-		return 0;
-	}
-	if (b->dir != LCM_TOC_NONE && b->dir_len == path.len && memcmp(b->dir_path, path.s, path.len) == 0) {
-		*ret = b->dir;
+	if (rest.len == 0) {
+		*ret = at;
 		return 0;
 	}
 	for (n = lcm_toc_path_next(&rest); n.len; n = lcm_toc_path_next(&rest)) {
@@ -325,9 +352,11 @@ static void dir_update(struct toc_node *d, const struct lcm_toc_entry *e)
 	d->e.xattrs = e->xattrs;
 }
 
-static int entry_put(struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, struct lcm_toc_entry *e)
+/* @hash: lcm_toc_hash() of (@parent, @n). */
+static int entry_put(struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, uint32_t hash,
+		     struct lcm_toc_entry *e)
 {
-	uint32_t hash = lcm_toc_hash(b, parent, n), old = lcm_toc_node_child(b, parent, n, hash), node;
+	uint32_t old = lcm_toc_node_child(b, parent, n, hash), node;
 	struct toc_node *o = old == LCM_TOC_NONE ? NULL : &b->nodes[old];
 	bool link_waits = e->type == LCM_TOC_HARDLINK && e->link == LCM_TOC_NONE;
 	int r;
@@ -360,7 +389,7 @@ static int whiteout_put(struct lcm_toc_builder *b, const struct lcm_toc_item *it
 
 	if (n.len == 0 || is_dots(n) || (n.len == 1 && n.s[0] == '.'))
 		return bad(err, item, -EUCLEAN, "whiteout of no name");
-	return entry_put(b, parent, n, &e);
+	return entry_put(b, parent, n, lcm_toc_hash(b, parent, n), &e);
 }
 
 /* An entry whose name begins with ".wh.". */
@@ -396,7 +425,7 @@ static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
 	struct toc_name dir = { path.s, slash ? (size_t)(slash - path.s) : 0 };
 	struct toc_name n = { path.s, path.len };
 	struct lcm_toc_entry e;
-	uint32_t parent;
+	uint32_t parent, hash;
 	int r;
 
 	if (slash)
@@ -412,10 +441,10 @@ static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
 		return whiteout_put(b, item, parent, n, err);
 	if (starts(n, WHITEOUT))
 		return marker_add(b, item, parent, n, err);
+	hash = lcm_toc_hash(b, parent, n);
+	__builtin_prefetch(&b->slots[hash & (b->n_slots - 1)], 1); /* it comes while the entry is made */
 	r = entry_make(b, item, &e, err);
-	if (r < 0)
-		return r;
-	return entry_put(b, parent, n, &e);
+	return r < 0 ? r : entry_put(b, parent, n, hash, &e);
 }
 
 int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_err *err)

@@ -74,7 +74,7 @@ static void slot_put(struct toc_slot *slots, size_t n_slots, struct toc_slot v)
 
 int lcm_toc_slots_grow(struct lcm_toc_builder *b)
 {
-	size_t want = b->n_slots ? b->n_slots * 4 : 4096;
+	size_t want = b->n_slots ? b->n_slots * 2 : 4096;
 	struct toc_slot *s;
 
 	if (b->used_slots + 1 <= b->n_slots / 2)

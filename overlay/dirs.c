@@ -170,8 +170,13 @@ int lcm_dirs_describe(struct lcm_dir_record *rec, const struct lcm_tar_entry *e)
 	}
 	free((void *)(uintptr_t)rec->attr.xattrs);
 	rec->attr = (struct lcm_layer_attr){
-		.mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime, .mtime_nsec = e->mtime_nsec,
-		.xattrs = xattrs, .n_xattrs = e->n_xattrs,
+		.mode = e->mode,
+		.uid = e->uid,
+		.gid = e->gid,
+		.mtime = e->mtime,
+		.mtime_nsec = e->mtime_nsec,
+		.xattrs = xattrs,
+		.n_xattrs = e->n_xattrs,
 	};
 	return 0;
 }
@@ -190,10 +195,11 @@ void lcm_dirs_gone(struct lcm_dirs *t, const char *path, size_t len)
 	}
 }
 
-int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a, bool opaque, struct lcm_err *err)
+int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a, bool opaque,
+		  struct lcm_err *err)
 {
-	lcm_autoclose int fd =
-		lcm_sys_open_beneath(d->root, path[0] ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	lcm_autoclose int fd = lcm_sys_open_beneath(d->root, path[0] ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+						    0);
 	int r;
 
 	if (fd < 0)

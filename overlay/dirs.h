@@ -16,7 +16,7 @@ struct lcm_dir_record {
 	size_t path; /* offset in the arena of paths */
 	uint32_t path_len;
 	bool opaque;
-	bool gone; /* replaced by something that is no directory */
+	bool gone;                  /* replaced by something that is no directory */
 	struct lcm_layer_attr attr; /* attr.xattrs: owned, one allocation with names and values */
 };
 
@@ -34,7 +34,8 @@ LCM_MUST_USE int lcm_dirs_init(struct lcm_dirs *t);
 void lcm_dirs_fini(struct lcm_dirs *t);
 /** lcm_dirs_find - the record of a directory that is there, or NULL; valid until the next lcm_dirs_add(). */
 struct lcm_dir_record *lcm_dirs_find(const struct lcm_dirs *t, const char *path, size_t len);
-/** lcm_dirs_add - record a directory, 0755 root and time 0 until described; one that is there stays as it is. Return: 0, -ENOMEM, -EFBIG. */
+/** lcm_dirs_add - record a directory, 0755 root and time 0 until described; one that is there stays as it is. Return:
+ * 0, -ENOMEM, -EFBIG. */
 LCM_MUST_USE int lcm_dirs_add(struct lcm_dirs *t, const char *path, size_t len, struct lcm_dir_record **ret);
 /** lcm_dirs_describe - take over what the tar lists; opaque stays. Return: 0, -ENOMEM. */
 LCM_MUST_USE int lcm_dirs_describe(struct lcm_dir_record *rec, const struct lcm_tar_entry *e);

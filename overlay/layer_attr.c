@@ -15,7 +15,9 @@ int lcm_layer_fail(struct lcm_err *err, int code, const char *path, const char *
 int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_toc_entry *e, struct lcm_layer_attr *ret,
 		      struct lcm_xattr **ret_xattrs)
 {
-	struct lcm_layer_attr a = { .mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime, .mtime_nsec = e->mtime_nsec };
+	struct lcm_layer_attr a = {
+		.mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime, .mtime_nsec = e->mtime_nsec
+	};
 	struct lcm_xattr *list = NULL, x;
 	uint32_t pos = 0;
 	size_t n = 0;
@@ -80,7 +82,8 @@ int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path,
 	return r < 0 ? lcm_layer_fail(err, r, path, "cannot set time") : 0;
 }
 
-static int xattrs_set_at(int dirfd, const char *name, const struct lcm_layer_attr *a, const char *path, struct lcm_err *err)
+static int xattrs_set_at(int dirfd, const char *name, const struct lcm_layer_attr *a, const char *path,
+			 struct lcm_err *err)
 {
 	char proc[PROC_NAME_MAX];
 

@@ -119,10 +119,11 @@ int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, in
 static int parent_fail(int r, const char *path, struct lcm_err *err)
 {
 	if (r == -ELOOP || r == -EXDEV)
-		return lcm_err_set(err, -EUCLEAN, "layer entry below '%.250s': the path goes through a symbolic link", path);
-	if (r == -ENOTDIR)
-		return lcm_err_set(err, -EUCLEAN, "layer entry below '%.250s': the path goes through what is not a directory",
+		return lcm_err_set(err, -EUCLEAN, "layer entry below '%.250s': the path goes through a symbolic link",
 				   path);
+	if (r == -ENOTDIR)
+		return lcm_err_set(err, -EUCLEAN,
+				   "layer entry below '%.250s': the path goes through what is not a directory", path);
 	return lcm_err_set(err, r, "directory '%.250s' of the layer: cannot open (%s)", path, strerror(-r));
 }
 
@@ -164,8 +165,7 @@ int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len,
 		next = lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
 		if (next == -ENOENT) {
 			r = lcm_sys_mkdirat(at, dir, 0755);
-			next = r < 0 && r != -EEXIST ? r :
-						       lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
+			next = r < 0 && r != -EEXIST ? r : lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
 		}
 		if (next < 0)
 			return parent_fail(next, dir, err);

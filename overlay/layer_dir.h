@@ -14,10 +14,10 @@
 #define LCM_LAYER_NAME_MAX 64 /* of a tmp file, with its NUL */
 
 struct lcm_layer_dir {
-	int root; /* owned; REAL/<layer>, O_PATH */
-	int tmp_fd; /* borrowed */
+	int root;                /* owned; REAL/<layer>, O_PATH */
+	int tmp_fd;              /* borrowed */
 	_Atomic bool no_tmpfile; /* the file system has no O_TMPFILE */
-	char *name; /* owned */
+	char *name;              /* owned */
 };
 
 /* What a tar or a TOC says about an entry. */
@@ -38,22 +38,26 @@ LCM_MUST_USE int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_t
  */
 LCM_MUST_USE int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path, struct lcm_err *err);
 /** lcm_layer_attr_set_at - the same for something that cannot be opened: symlink, device, FIFO @name in @dirfd. */
-LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a, const char *path,
-				       struct lcm_err *err);
+LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a,
+				       const char *path, struct lcm_err *err);
 
-/** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the root). Return: fd, -ENOENT, -EUCLEAN (not a directory). */
+/** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the root). Return: fd,
+ * -ENOENT, -EUCLEAN (not a directory). */
 LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
-/** lcm_layer_parent_make - as lcm_layer_parent(), missing directories are made (0755). Several threads may make the same. */
+/** lcm_layer_parent_make - as lcm_layer_parent(), missing directories are made (0755). Several threads may make the
+ * same. */
 LCM_MUST_USE int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
 
 /** lcm_layer_tmp_mode - lcm_layer_tmp() with the mode it will probably have in the end. */
 LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX]);
-/** lcm_layer_tmp_link - give a finished tmp file its name. Return: 0, -EEXIST, -errno; the tmp name is gone in any case. */
+/** lcm_layer_tmp_link - give a finished tmp file its name. Return: 0, -EEXIST, -errno; the tmp name is gone in any
+ * case. */
 LCM_MUST_USE int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, int dirfd, const char *name);
 /** lcm_layer_tmp_drop - remove a tmp file that will not be placed. */
 void lcm_layer_tmp_drop(struct lcm_layer_dir *d, const char *tmp_name);
 
-/** lcm_layer_file_check - is the regular file @name of @size there? Return: 1, 0, -EUCLEAN (something else is), -errno. */
+/** lcm_layer_file_check - is the regular file @name of @size there? Return: 1, 0, -EUCLEAN (something else is), -errno.
+ */
 LCM_MUST_USE int lcm_layer_file_check(int dirfd, const char *name, uint64_t size);
 
 /** lcm_layer_fail - record "layer entry 'PATH': WHAT (strerror)" and return @code. */

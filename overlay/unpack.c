@@ -62,8 +62,13 @@ int lcm_unpack_checkpoint(struct lcm_unpack_run *u, uint64_t bytes)
 struct lcm_layer_attr lcm_unpack_attr(const struct lcm_tar_entry *e)
 {
 	return (struct lcm_layer_attr){
-		.mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime, .mtime_nsec = e->mtime_nsec,
-		.xattrs = e->xattrs, .n_xattrs = e->n_xattrs,
+		.mode = e->mode,
+		.uid = e->uid,
+		.gid = e->gid,
+		.mtime = e->mtime,
+		.mtime_nsec = e->mtime_nsec,
+		.xattrs = e->xattrs,
+		.n_xattrs = e->n_xattrs,
 	};
 }
 
@@ -142,12 +147,13 @@ int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, con
 	if (r == 0 || r == -EEXIST || r == -ENOENT)
 		return r;
 	if (r == -EPERM)
-		return lcm_err_set(u->err, -EUCLEAN, "layer entry '%.200s': hardlink to '%.200s', which is a directory", path, target);
+		return lcm_err_set(u->err, -EUCLEAN, "layer entry '%.200s': hardlink to '%.200s', which is a directory",
+				   path, target);
 	return lcm_err_set(u->err, r, "layer entry '%.200s': cannot link to '%.200s' (%s)", path, target, strerror(-r));
 }
 
-int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc, const struct lcm_unpack_ops *ops,
-	       struct lcm_unpack_result *ret, struct lcm_err *err)
+int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc,
+	       const struct lcm_unpack_ops *ops, struct lcm_unpack_result *ret, struct lcm_err *err)
 {
 	static const struct lcm_unpack_ops none;
 	lcm_autofree struct lcm_unpack_run *u = calloc(1, sizeof(*u));

@@ -72,7 +72,8 @@ static int dir_make(struct plain *p, int dirfd, const char *path, size_t len, si
 		r = 0;
 		if (is != S_IFDIR && !whiteout && !replace)
 			return lcm_err_set(p->u->err, -EUCLEAN, "layer entry below '%.*s', which is not a directory%s",
-					   (int)LCM_MIN(len, (size_t)250), path, is == S_IFLNK ? " but a symbolic link" : "");
+					   (int)LCM_MIN(len, (size_t)250), path,
+					   is == S_IFLNK ? " but a symbolic link" : "");
 		if (is != S_IFDIR) {
 			r = lcm_sys_unlinkat(dirfd, name, 0);
 			if (r == 0)
@@ -299,8 +300,9 @@ static int links_make(struct plain *p)
 	}
 	if (!p->links.len)
 		return 0;
-	return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.200s': hardlink to '%.200s', which this layer does not have",
-			   p->links.data, p->links.data + strlen(p->links.data) + 1);
+	return lcm_err_set(p->u->err, -EUCLEAN,
+			   "layer entry '%.200s': hardlink to '%.200s', which this layer does not have", p->links.data,
+			   p->links.data + strlen(p->links.data) + 1);
 }
 
 static int plain_run(struct plain *p)

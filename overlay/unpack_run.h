@@ -11,13 +11,13 @@
 #include "overlay/layer_dir.h"
 
 struct lcm_unpack_run {
-	struct lcm_layer_dir *d; /* borrowed */
-	struct lcm_tar *tar; /* borrowed */
-	const struct lcm_toc *toc; /* borrowed; NULL: plain */
+	struct lcm_layer_dir *d;          /* borrowed */
+	struct lcm_tar *tar;              /* borrowed */
+	const struct lcm_toc *toc;        /* borrowed; NULL: plain */
 	const struct lcm_unpack_ops *ops; /* borrowed; never NULL */
 	struct lcm_unpack_result result;
 	uint64_t unchecked; /* bytes since the last checkpoint */
-	int parent; /* owned; O_PATH of the directory @parent_path, -EBADF: none */
+	int parent;         /* owned; O_PATH of the directory @parent_path, -EBADF: none */
 	size_t parent_len;
 	char parent_path[LCM_PATH_MAX];
 	struct lcm_err *err; /* borrowed; may be NULL */
@@ -27,8 +27,8 @@ struct lcm_unpack_run {
 enum lcm_unpack_name {
 	LCM_UNPACK_ORDINARY,
 	LCM_UNPACK_WHITEOUT, /* ".wh.NAME" */
-	LCM_UNPACK_OPAQUE, /* ".wh..wh..opq" */
-	LCM_UNPACK_DROPPED, /* aufs' own bookkeeping, ".wh..wh.*" */
+	LCM_UNPACK_OPAQUE,   /* ".wh..wh..opq" */
+	LCM_UNPACK_DROPPED,  /* aufs' own bookkeeping, ".wh..wh.*" */
 	LCM_UNPACK_NAME_MAX,
 };
 enum lcm_unpack_name lcm_unpack_name_of(const char *name, size_t len);
@@ -46,13 +46,15 @@ int lcm_unpack_parent_keep(struct lcm_unpack_run *u, const char *path, size_t le
 LCM_MUST_USE int lcm_unpack_checkpoint(struct lcm_unpack_run *u, uint64_t bytes);
 /** lcm_unpack_node - make a symlink, device or FIFO with all its attributes. Return: 0, -EEXIST (no text), -errno. */
 LCM_MUST_USE int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name, const struct lcm_tar_entry *e);
-/** lcm_unpack_data - a regular file's data into @fd (-1: nowhere), each piece and hole also to @fn(@arg) when not NULL. */
+/** lcm_unpack_data - a regular file's data into @fd (-1: nowhere), each piece and hole also to @fn(@arg) when not NULL.
+ */
 LCM_MUST_USE int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int fd,
 				 int (*fn)(void *arg, const void *p, uint64_t len), void *arg);
 /** lcm_unpack_attr - the attributes of a tar entry; xattrs borrowed from it. */
 struct lcm_layer_attr lcm_unpack_attr(const struct lcm_tar_entry *e);
 /** lcm_unpack_link - another name for @target. Return: 0, -EEXIST, -ENOENT (no text for both), -errno. */
-LCM_MUST_USE int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name, const char *path);
+LCM_MUST_USE int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name,
+				 const char *path);
 
 /* The two modes: all entries of the tar, then what must wait for its end. */
 LCM_MUST_USE int lcm_unpack_plain(struct lcm_unpack_run *u);

@@ -20,9 +20,9 @@ enum seen {
 
 struct checked {
 	struct lcm_unpack_run *u; /* borrowed */
-	uint8_t *seen; /* owned; enum seen of each TOC entry */
-	uint8_t *opaque; /* owned; the tar has marked the directory */
-	uint32_t differs; /* the entry @why is about */
+	uint8_t *seen;            /* owned; enum seen of each TOC entry */
+	uint8_t *opaque;          /* owned; the tar has marked the directory */
+	uint32_t differs;         /* the entry @why is about */
 	struct lcm_err why;
 	struct lcm_hash *hash; /* owned */
 };
@@ -34,7 +34,8 @@ static int differ(struct checked *c, uint32_t entry, const struct lcm_tar_entry 
 	if (c->seen[entry] != SEEN_SAME) {
 		c->seen[entry] = SEEN_DIFFERS;
 		c->differs = entry;
-		lcm_ignore(lcm_err_set(&c->why, code, "TOC and layer disagree: %.300s: %s", e->path[0] ? e->path : "/", what));
+		lcm_ignore(
+		    lcm_err_set(&c->why, code, "TOC and layer disagree: %.300s: %s", e->path[0] ? e->path : "/", what));
 	}
 	return 0;
 }
@@ -97,10 +98,10 @@ static const char *difference(const struct lcm_toc *toc, const struct lcm_toc_en
 
 /* Where a file's bytes go while they are hashed: against the file's digest, or its chunks'. */
 struct digester {
-	struct checked *c; /* borrowed */
+	struct checked *c;             /* borrowed */
 	const struct lcm_toc_entry *t; /* borrowed */
-	uint32_t chunk; /* the one being hashed, when by chunks */
-	uint64_t left; /* of it, or of the file */
+	uint32_t chunk;                /* the one being hashed, when by chunks */
+	uint64_t left;                 /* of it, or of the file */
 	bool by_chunks, bad;
 };
 
@@ -232,8 +233,8 @@ static int file_put(struct checked *c, int dirfd, uint32_t entry, const struct l
 	int have = lcm_layer_file_check(dirfd, e->path + e->name_off, e->size), r;
 
 	if (have < 0)
-		return have == -EUCLEAN ? lcm_layer_fail(u->err, have, e->path, "something else is in its place") :
-					  lcm_layer_fail(u->err, have, e->path, "cannot stat");
+		return have == -EUCLEAN ? lcm_layer_fail(u->err, have, e->path, "something else is in its place")
+					: lcm_layer_fail(u->err, have, e->path, "cannot stat");
 	r = file_data(c, dirfd, entry, e, have == 1);
 	if (r != 0 || c->seen[entry] != SEEN_SAME)
 		return r;
@@ -341,7 +342,8 @@ static int all_seen(struct checked *c)
 		if (lcm_toc_path(toc, i, path, sizeof(path)) < 0)
 			return -ENAMETOOLONG;
 		if (t->type == LCM_TOC_DIR && !(t->flags & LCM_TOC_OPAQUE) != !c->opaque[i])
-			return lcm_err_set(c->u->err, -EUCLEAN, "TOC and layer disagree: %.250s: opaque in only one of them", path);
+			return lcm_err_set(c->u->err, -EUCLEAN,
+					   "TOC and layer disagree: %.250s: opaque in only one of them", path);
 		if (unlisted && ((t->flags & LCM_TOC_IMPLICIT) || c->opaque[i]))
 			continue;
 		if (c->seen[i] != SEEN_SAME)

@@ -25,8 +25,8 @@ LCM_MUST_USE int lcm_blob_write(struct lcm_blob *b, uint64_t off, const void *p,
 LCM_MUST_USE int lcm_blob_read(struct lcm_blob *b, uint64_t off, void *p, size_t len);
 /** lcm_blob_has - is the whole range present? Thread: any. */
 bool lcm_blob_has(struct lcm_blob *b, uint64_t off, uint64_t len);
-/** lcm_blob_next - the first run at or after @off: [*ret_off, +*ret_len) is all present (returns true) or all missing
- * (false). off < size. Thread: any. */
+/** lcm_blob_next - the run of equal state from @off: *ret_len bytes are all present (returns true) or all missing (false).
+ *  @off < size. Thread: any. */
 bool lcm_blob_next(struct lcm_blob *b, uint64_t off, uint64_t *ret_len);
 /** lcm_blob_forget - drop a range that failed verification, so that it is fetched anew. Thread: any. */
 void lcm_blob_forget(struct lcm_blob *b, uint64_t off, uint64_t len);

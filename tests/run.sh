@@ -67,7 +67,9 @@ TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1 suppressions=$top/tests/ts
 export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 
 gate lint tests/gates/lint.sh
+gate links tests/gates/links.sh
 gate build-gcc configure_and_make build/release
+gate manpages tests/gates/manpages.sh build/release
 gate build-asan configure_and_make build/asan --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
 gate unit-asan unit build/asan
 gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'

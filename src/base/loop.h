@@ -2,8 +2,8 @@
 /*
  * loop.h - one epoll loop: descriptors, timers, and a mailbox for other threads.
  *
- * Layer: base. Threads: all calls on the loop thread, except lcm_loop_post()
- * and lcm_loop_stop(). Invariant: callbacks run one after another, never inside
+ * Layer: base. Threads: all calls on the loop thread, except lcm_loop_post(),
+ * lcm_loop_post_task() and lcm_loop_stop(). Invariant: callbacks run one after another, never inside
  * a call that registered them.
  */
 #ifndef LCM_LOOP_H

@@ -13,17 +13,23 @@ struct lcm_pool {
 	pthread_cond_t cond;
 	struct task_queue q[LCM_POOL_CLASS_MAX];
 	bool closing;
-	unsigned int n_threads;
+	unsigned int n_threads, slow; /* slow: threads on LCM_POOL_SLOW now */
 	pthread_t threads[64];
 };
 
-static struct lcm_task *take(struct lcm_pool *p)
+static bool may_run(const struct lcm_pool *p, int cls)
+{
+	return cls != LCM_POOL_SLOW || p->slow == 0 || p->slow + 1 < p->n_threads;
+}
+
+static struct lcm_task *take(struct lcm_pool *p, int *ret_cls)
 {
 	for (int c = 0; c < LCM_POOL_CLASS_MAX; c++) {
 		struct lcm_task *t = p->q[c].head;
 
-		if (!t)
+		if (!t || !may_run(p, c))
 			continue;
+		*ret_cls = c;
 		p->q[c].head = t->next;
 		if (!t->next)
 			p->q[c].tail = NULL;
@@ -39,12 +45,15 @@ static void *worker(void *arg)
 
 	(void)pthread_mutex_lock(&p->mu);
 	for (;;) {
-		struct lcm_task *t = take(p);
+		int cls = 0;
+		struct lcm_task *t = take(p, &cls);
 
 		if (t) {
+			p->slow += cls == LCM_POOL_SLOW;
 			(void)pthread_mutex_unlock(&p->mu);
 			t->fn(t->arg);
 			(void)pthread_mutex_lock(&p->mu);
+			p->slow -= cls == LCM_POOL_SLOW;
 			continue;
 		}
 		if (p->closing)

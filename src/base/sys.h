@@ -16,6 +16,11 @@
 
 #include "src/base/base.h"
 
+struct lcm_file_id {
+	dev_t dev;
+	ino_t ino;
+};
+
 /** lcm_errno - turn the result of a call that sets errno into 0.. or -errno. */
 long lcm_errno(long r);
 
@@ -34,6 +39,8 @@ LCM_MUST_USE int lcm_sys_symlinkat(const char *target, int dirfd, const char *pa
 LCM_MUST_USE int lcm_sys_mknodat(int dirfd, const char *path, mode_t mode, dev_t dev);
 LCM_MUST_USE int lcm_sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags);
 LCM_MUST_USE int lcm_sys_fstat(int fd, struct stat *ret);
+/** lcm_sys_file_id - which file it is, from what the kernel knows already, without waiting for a FUSE or network server. @flags: AT_SYMLINK_NOFOLLOW. */
+LCM_MUST_USE int lcm_sys_file_id(int dirfd, const char *path, struct lcm_file_id *ret, int flags);
 LCM_MUST_USE int lcm_sys_fchown(int fd, uid_t uid, gid_t gid);
 LCM_MUST_USE int lcm_sys_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags);
 LCM_MUST_USE int lcm_sys_fchmod(int fd, mode_t mode);

@@ -5,14 +5,13 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#define ROOT_DEFAULT "/var/lib/locum"
-#define SOCKET_DEFAULT "/run/locum/locum.sock"
+#include "src/cmd/cmd.h"
 
 static const char usage[] = "Usage: locum doctor [OPTION]...\n"
 			    "Say what this host allows, and what is lost by what it does not.\n"
 			    "\n"
-			    "      --root DIR     the state directory (" ROOT_DEFAULT ")\n"
-			    "      --socket PATH  the daemon's socket (" SOCKET_DEFAULT ")\n"
+			    "      --root DIR     the state directory (locum's own)\n"
+			    "      --socket PATH  the daemon's socket (locum.sock in locum's run directory)\n"
 			    "      --json         print one JSON object\n"
 			    "  -h, --help         show this text\n"
 			    "\n"
@@ -107,11 +106,13 @@ static int print_json(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 
 int cmd_doctor_main(int argc, char **argv)
 {
-	struct options o = { .root = ROOT_DEFAULT, .socket = SOCKET_DEFAULT };
+	char socket[4096];
+	struct options o = { .root = cmd_globals.root, .socket = socket };
 	struct lcm_doctor d = { 0 };
 	enum lcm_doctor_mode mode;
 	int r;
 
+	(void)snprintf(socket, sizeof(socket), "%s/locum.sock", cmd_globals.run_dir);
 	if (parse(argc, argv, &o) < 0)
 		return 2;
 	if (o.help)

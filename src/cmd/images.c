@@ -5,8 +5,11 @@
 #include "src/cmd/cmd.h"
 
 static const char usage[] =
-	"Usage: locum images [--json]\n"
-	"List the images whose manifest is in the store.\n";
+	"Usage: locum images [OPTION]...\n"
+	"List the images whose manifest is in the store.\n"
+	"\n"
+	"      --json  as JSON\n"
+	"  -h, --help  this text\n";
 
 int cmd_images_main(int argc, char **argv)
 {

@@ -4,14 +4,14 @@
  *
  *   GET    /v1/daemon              version, pid, counters
  *   POST   /v1/daemon/stop
- *   GET    /v1/mounts[?holders]    every session
+ *   GET    /v1/mounts              ?holders=1: every session
  *   POST   /v1/mounts              {image, target, id, ...} -> 202 and its status
  *   GET    /v1/mounts/ID           ID may be a target, with '/' as %2F
  *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
  *   GET    /v1/mounts/ID/config    the image config
- *   DELETE /v1/mounts/ID           ?lazy&remove=0|1
+ *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
- *   GET    /v1/images              POST /v1/drop-cache {image}
+ *   GET    /v1/images              POST /v1/drop-cache {image, all}
  */
 #include "config.h"
 
@@ -427,4 +427,7 @@ void lcm_api_shutdown(struct lcm_host *h)
 	/* Sessions end with the daemon; each tells its waiters. */
 	while (h->sessions)
 		lcm_session_free(h->sessions);
+	/* Who waits for any change is told even when there was no session left to end. */
+	while (h->watches)
+		h->watches->changed(h->watches->arg, NULL, true);
 }

@@ -28,7 +28,7 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, ...) LCM_PRINTF(4, 5);
 /** lcm_api_end - the call is over, answered or not. */
 void lcm_api_end(struct lcm_api_call *c);
-/** lcm_api_shutdown - answer every waiting call with 503. */
+/** lcm_api_shutdown - the daemon ends: free every session and answer every waiting call (404 for a wait on a session). */
 void lcm_api_shutdown(struct lcm_host *h);
 
 #endif

@@ -22,7 +22,7 @@ struct lcm_daemon_config {
 	uint64_t hold_ns; /* background waits so long after a demand */
 	uint64_t grace_ns; /* and so long after a mount, until its first one */
 	bool background;
-	unsigned int threads; /* of the verify pool; 0: one per processor */
+	unsigned int threads; /* of the pool, and of the stream threads; 0: one per processor, 2 to 16 */
 };
 
 /** lcm_daemon_defaults - the configuration the man page documents. */

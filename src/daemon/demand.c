@@ -254,7 +254,7 @@ static void note_want(struct span *s, struct lcm_want *w)
 		path[0] = '\0';
 	if (s->err.code)
 		err = s->err;
-	else if (w->status == -EBADMSG)
+	else if (w->status == -EBADMSG || w->status == -EUCLEAN) /* a flipped byte shows in the decoder already */
 		lcm_err_set(&err, w->status, "digest mismatch: the registry's bytes are not what the manifest promises; the file is refused until they are");
 	else
 		lcm_err_set(&err, w->status, "%s", strerror(-w->status));

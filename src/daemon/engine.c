@@ -56,7 +56,7 @@ void lcm_engine_sweep(struct lcm_engine *e)
 		return;
 	e->sweeping = true;
 	e->sweep = (struct lcm_task){ .fn = sweep_job, .arg = e };
-	lcm_pool_submit(e->pool, LCM_POOL_BACKGROUND, &e->sweep);
+	lcm_pool_submit(e->pool, LCM_POOL_SLOW, &e->sweep);
 }
 
 void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes)

@@ -389,8 +389,14 @@ static void on_prepared(void *arg)
 
 	l->prepare = NULL;
 	l->toc = p->toc;
+	if (p->status == -EILSEQ) {
+		/* This TOC cannot be used, the layer can: it is pulled whole. */
+		lcm_log(LCM_LOG_NOTICE, "layer=%s %s", l->name, p->err.msg);
+		p->status = 0;
+		p->err = (struct lcm_err){ 0 };
+	}
 	ready(l, p->status, &p->err);
-	if (l->phase == LCM_LAYER_READY && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
+	if (l->phase == LCM_LAYER_READY && l->toc && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
 		l->row.has_toc = true;
 	free(p->buf);
 	free(p);
@@ -652,7 +658,8 @@ static void sync_job(void *arg)
 
 void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 {
-	struct sync_job *j = calloc(1, sizeof(*j));
+	/* At the daemon's end the pool is gone: the next daemon finds the files and proves the layer once more. */
+	struct sync_job *j = l->e->closing ? NULL : calloc(1, sizeof(*j));
 
 	for (uint32_t i = 0; l->toc && i < lcm_toc_count(l->toc); i++) {
 		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
@@ -667,7 +674,7 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 	if (j) {
 		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j }, .layer = l, .bytes = bytes };
 		l->refs++;
-		lcm_pool_submit(l->e->pool, LCM_POOL_BACKGROUND, &j->task);
+		lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 	}
 	lcm_layer_changed(l);
 }

@@ -2,11 +2,13 @@
 /*
  * layer.h - one layer on its way into REAL, shared by every mount and pull that needs it.
  *
- *            prepare                 pull ends, digests proven
- *   NEW ----------------> READY ------------------------------> LOCAL
- *    |  TOC fetched,        |  \ digest or tree wrong
- *    |  or plain            |   `----------------------> FAILED
- *    `-- error ------------------------------------------^
+ *          TOC found or fetched,             pull ends,
+ *          or plain                          digests proven
+ *   NEW --> PREPARING --------> READY ----------------------> LOCAL
+ *                  |              | digest or tree wrong
+ *                  `-- error ---> FAILED
+ *
+ * One that the store has whole goes from PREPARING to LOCAL at once.
  *
  * Layer: daemon. Threads: loop, but for lcm_layer_is_local() (any).
  */

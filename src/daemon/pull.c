@@ -367,6 +367,18 @@ static bool proven_wrong(int status)
 	return status == -EBADMSG || status == -EUCLEAN || status == -EFBIG || status == -ENAMETOOLONG;
 }
 
+/* The decoder and the unpacker know what is wrong, not with which layer. */
+static struct lcm_err name_damage(const struct lcm_pull *p, int status)
+{
+	char digest[LCM_DIGEST_STR];
+	struct lcm_err err = p->err;
+
+	if (proven_wrong(status) && err.code)
+		lcm_err_set(&err, status, "layer %s is damaged or lies: %s; the layer is destroyed",
+			    lcm_digest_str(&p->layer->row.key.blob, digest), p->err.msg);
+	return err;
+}
+
 /* The stream is over; a last refill or window may still be on its way to the loop. */
 static void on_ended(void *arg)
 {
@@ -383,8 +395,10 @@ static void on_ended(void *arg)
 	}
 	if (status == 0)
 		status = check_digests(p, &err);
+	else if (p->stop && p->stop_err.code)
+		err = p->stop_err;
 	else
-		err = p->stop && p->stop_err.code ? p->stop_err : p->err;
+		err = name_damage(p, status);
 	if (status < 0 && !err.code)
 		lcm_err_set(&err, status, "%s", strerror(-status));
 	l->pull = NULL;

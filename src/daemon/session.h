@@ -75,7 +75,8 @@ LCM_MUST_USE int lcm_session_new(struct lcm_host *h, const struct lcm_session_op
  * lcm_session_close - unmount and forget
  * @lazy:   detach even when busy
  * @remove: +1 remove the upper, 0 keep it, -1 as the mount was made
- * Return: 0 (the session is freed); -EBUSY (still in use; text says by whom; nothing was changed); -errno.
+ * Return: 0 (the session is freed, or will be as soon as its pool job is back);
+ * -EBUSY (still in use; text says by whom; nothing was changed); -errno.
  */
 LCM_MUST_USE int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err);
 /** lcm_session_free - the daemon ends: mounts stay as they are. */
@@ -99,7 +100,8 @@ bool lcm_session_is_pull(const struct lcm_session *s);
 /* Whoever waits for a session is called at each change, and with gone=true when it ends. */
 struct lcm_session_watch {
 	struct lcm_session_watch *next; /* owned by the session's list */
-	void (*changed)(void *arg, struct lcm_session *s, bool gone); /* may unwatch itself */
+	/* May unwatch itself. @s is NULL when the daemon ends (watches of all sessions only). */
+	void (*changed)(void *arg, struct lcm_session *s, bool gone);
 	void *arg;
 };
 void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w);

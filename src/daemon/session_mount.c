@@ -227,7 +227,8 @@ static int mount_plain(struct mount_job *j)
 		r = LCM_MIN(fds[spec.n_lowers], 0);
 	}
 	if (r == 0 && s->n_slots == 0) {
-		fds[spec.n_lowers++] = lcm_sys_openat(lcm_store_root_fd(s->host->e->store), "empty", O_RDONLY | O_DIRECTORY, 0);
+		lcm_ignore(lcm_sys_mkdirat(lcm_store_root_fd(s->host->e->store), "empty", 0755));
+		fds[spec.n_lowers++] = open_dir(lcm_store_root_fd(s->host->e->store), "empty");
 		r = LCM_MIN(fds[0], 0);
 	}
 	if (r == 0)

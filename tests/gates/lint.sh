@@ -37,7 +37,7 @@ canary() {
 	printf '%s\n' "$2" >"$tmp/canary.c"
 	case $1 in
 	banned) in_code "$banned" "$tmp/canary.c" ;;
-	errno) in_code "$reads_errno" "$tmp/canary.c" ;; | grep -v 'errno = '
+	errno) in_code "$reads_errno" "$tmp/canary.c" | grep -v 'errno = ' ;;
 	long) long "$tmp/canary.c" ;;
 	spdx) grep -L 'SPDX-License-Identifier: Apache-2.0' "$tmp/canary.c" ;;
 	esac | grep -q . || {
@@ -54,7 +54,7 @@ canary long "$(printf 'int f(void)\n{\n'; i=0; while [ $i -lt 70 ]; do echo '	x(
 files=$(git ls-files '*.c' '*.h')
 code=$(git ls-files '*.c' '*.h' | grep -v '^tests/\|^bench/')
 n=$(printf '%s\n' "$files" | wc -l)
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086,SC2046
 {
 	grep -L 'SPDX-License-Identifier: Apache-2.0' $files | sed 's/$/: no SPDX line/'
 	in_code "$banned" $code
@@ -71,6 +71,7 @@ n=$(printf '%s\n' "$files" | wc -l)
 scripts=$(git ls-files '*.sh' quickstart .ci/run)
 # shellcheck disable=SC2086
 shellcheck -x -e SC1091 $scripts || bad=1
+# shellcheck disable=SC2046
 codespell -q 3 $(git ls-files | grep -v '^tests/fuzz/corpus/\|^COPYING') || bad=1
 
 echo "$n C files, $(printf '%s\n' "$scripts" | wc -l) scripts checked, $(wc -l <"$tmp/findings") findings"

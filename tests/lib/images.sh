@@ -444,3 +444,52 @@ registry_stop()
 	wait "$REGISTRY_PID" 2>/dev/null || :
 	REGISTRY_PID=
 }
+
+# ---- a small image ----
+#
+# small_image DIR   about 7 MB in 2 layers, made in a second: DIR/uncompressed, DIR/gzip, DIR/zstd and DIR/zc
+#                   (zstd:chunked), each an OCI layout with tag t; DIR/rootfs is umoci's unpack of it.
+#                   300 files below /many, /data/medium (1.5 MB, random), /data/big (9 MB, half of it zeros), /bin/busybox.
+
+# -b 1: skopeo's zstd:chunked writer drops what follows the two zero blocks at a tar's end, and the diffID with it.
+small_layers()
+{
+	mkdir -p "$1/base/bin" "$1/base/many" "$1/base/data" "$1/base/tmp" "$1/top/etc" "$1/top/many" || return 1
+	cp "$(command -v busybox)" "$1/base/bin/busybox" && ln -s busybox "$1/base/bin/sh" || return 1
+	small_i=0
+	while [ "$small_i" -lt 300 ]; do
+		printf 'file %d of the small image\n%s\n' "$small_i" "$PATH" >"$1/base/many/$small_i"
+		small_i=$((small_i + 1))
+	done
+	head -c 1500000 /dev/urandom >"$1/base/data/medium" || return 1
+	head -c 4500000 /dev/urandom >"$1/base/data/big" && truncate -s 9000000 "$1/base/data/big" || return 1
+	ln "$1/base/many/1" "$1/base/many/1.link" && chmod 4755 "$1/base/many/2" && chown 1000:1001 "$1/base/many/3" || return 1
+	echo small >"$1/top/etc/hostname"
+	echo 'from the top layer' >"$1/top/many/0"
+	: >"$1/top/many/.wh.299"
+	chmod 1777 "$1/base/tmp"
+	find "$1/base" "$1/top" -exec touch -h -d @1700000000 {} +
+	for small_layer in base top; do
+		tar -C "$1/$small_layer" -b 1 -cf "$1/$small_layer.tar" --format=posix --sort=name --numeric-owner \
+			--pax-option='delete=atime,delete=ctime' . || return 1
+	done
+}
+
+small_pack()
+{
+	umoci init --layout "$1/gzip" && umoci new --image "$1/gzip:t" &&
+		umoci raw add-layer --image "$1/gzip:t" "$1/work/base.tar" &&
+		umoci raw add-layer --image "$1/gzip:t" "$1/work/top.tar" &&
+		umoci config --image "$1/gzip:t" --config.env PATH=/bin --config.cmd /bin/sh && umoci gc --layout "$1/gzip"
+}
+
+small_image()
+{
+	images_need umoci skopeo tar busybox || return 1
+	mkdir -p "$1/work" || return 1
+	images_step 'small image: two layers' small_layers "$1/work" && images_step 'small image: gzip' small_pack "$1" &&
+		image_copy "oci:$1/gzip:t" uncompressed "oci:$1/uncompressed:t" &&
+		image_copy "oci:$1/uncompressed:t" zstd "oci:$1/zstd:t" &&
+		image_copy "oci:$1/uncompressed:t" zstd:chunked "oci:$1/zc:t" &&
+		reference_unpack "$1/gzip:t" "$1/unpacked" && mv "$1/unpacked/rootfs" "$1/rootfs" && rm -rf "$1/work" "$1/unpacked"
+}

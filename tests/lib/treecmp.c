@@ -192,7 +192,8 @@ static void attributes(struct compare *c, const char *path, const struct stat st
 	if ((S_ISREG(a->st_mode) || S_ISLNK(a->st_mode)) && a->st_size != b->st_size)
 		report(c, path, "size %lld / %lld", (long long)a->st_size, (long long)b->st_size);
 	if ((S_ISCHR(a->st_mode) || S_ISBLK(a->st_mode)) && a->st_rdev != b->st_rdev)
-		report(c, path, "device %u:%u / %u:%u", major(a->st_rdev), minor(a->st_rdev), major(b->st_rdev), minor(b->st_rdev));
+		report(c, path, "device %u:%u / %u:%u", major(a->st_rdev), minor(a->st_rdev), major(b->st_rdev),
+		       minor(b->st_rdev));
 	if (S_ISDIR(a->st_mode) && c->ignore_dir_times)
 		return;
 	if (a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec)
@@ -284,7 +285,9 @@ static void compare_dir(struct compare *c, const char *path)
 			trouble("cannot list", full, lcm_errno(-1));
 	}
 	while (at[0] < n[0] || at[1] < n[1]) {
-		int order = at[0] == n[0] ? 1 : at[1] == n[1] ? -1 : strcmp(list[0][at[0]]->d_name, list[1][at[1]]->d_name);
+		int order = at[0] == n[0]   ? 1
+			    : at[1] == n[1] ? -1
+					    : strcmp(list[0][at[0]]->d_name, list[1][at[1]]->d_name);
 		int side = order > 0;
 		const char *name = list[side][at[side]]->d_name;
 

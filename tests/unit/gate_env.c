@@ -2,9 +2,11 @@
 #include "tests/unit/test.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "tests/unit/gate_env.h"
 
@@ -21,6 +23,31 @@ int env_namespace(void)
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return 77;
 	return 0;
+}
+
+_Noreturn void env_exit(int status)
+{
+	struct stat st;
+
+	for (int fd = 3; fd < 4096; fd++)
+		if (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(10, 229))
+			(void)close(fd);
+	_exit(status);
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	env_exit(1);
+}
+
+void env_watchdog(unsigned int seconds)
+{
+	struct sigaction sa = { .sa_handler = on_alarm };
+
+	(void)sigaction(SIGALRM, &sa, NULL);
+	(void)sigaction(SIGTERM, &sa, NULL);
+	(void)alarm(seconds);
 }
 
 static int path_fd(const char *dir, const char *name)
@@ -114,6 +141,12 @@ static void write_content(int dirfd, const char *path, uint32_t layer, uint32_t 
 	assert_int_equal(lcm_sys_pwrite_full(fd, p, size, 0), 0);
 }
 
+/* Where a file is made before it is renamed into place. */
+static void ready_name(uint32_t entry, char out[32])
+{
+	(void)snprintf(out, 32, "ready%u", entry);
+}
+
 static void placeholder(int meta, uint32_t layer, const struct lcm_toc_entry *t, const char *path)
 {
 	lcm_autoclose int fd = lcm_sys_openat(meta, path, O_WRONLY | O_CREAT, 0644);
@@ -129,10 +162,10 @@ static void placeholder(int meta, uint32_t layer, const struct lcm_toc_entry *t,
 /* META, the directories of REAL, and src/<entry> for the big files. */
 static void make_trees(struct gate_env *e, uint32_t layer)
 {
-	lcm_autoclose int meta = path_fd(e->dir, "meta"), real = path_fd(e->dir, "real"), src = path_fd(e->dir, "src");
+	lcm_autoclose int meta = path_fd(e->dir, "meta"), src = path_fd(e->dir, "src");
 	char path[256], deep[512];
 
-	assert_int_equal(lcm_sys_mkdirat(real, layer_names[layer], 0755), 0);
+	assert_int_equal(lcm_sys_mkdirat(e->real, layer_names[layer], 0755), 0);
 	for (uint32_t i = 1; i < lcm_toc_count(e->toc[layer]); i++) {
 		const struct lcm_toc_entry *t = lcm_toc_entry(e->toc[layer], i);
 
@@ -140,12 +173,15 @@ static void make_trees(struct gate_env *e, uint32_t layer)
 		(void)snprintf(deep, sizeof(deep), "%s/%s", layer_names[layer], path);
 		if (t->type == LCM_TOC_DIR) {
 			assert_int_equal(lcm_sys_mkdirat(meta, path, 0755), 0);
-			assert_int_equal(lcm_sys_mkdirat(real, deep, 0755), 0);
+			assert_int_equal(lcm_sys_mkdirat(e->real, deep, 0755), 0);
 		} else if (t->type == LCM_TOC_REG) {
 			placeholder(meta, layer, t, path);
 			(void)snprintf(deep, sizeof(deep), "%u", i);
 			if (layer == 1)
 				write_content(src, deep, layer, i, t->size);
+			ready_name(i, deep);
+			if (e->prepared && layer == 0)
+				write_content(e->real, deep, layer, i, t->size);
 		} else if (t->type == LCM_TOC_SYMLINK) {
 			assert_int_equal(lcm_sys_symlinkat(lcm_toc_link(e->toc[layer], t), meta, path), 0);
 		}
@@ -168,15 +204,18 @@ static void serve_range(struct gate_env *e, const struct env_job *j)
 
 void env_fetch(struct gate_env *e, uint32_t layer, uint32_t entry)
 {
-	lcm_autoclose int real = path_fd(e->dir, "real");
-	char path[256], to[512];
+	char path[256], to[512], from[32];
 	static _Atomic uint32_t unique;
 
 	assert_true(lcm_toc_path(e->toc[layer], entry, path, sizeof(path)) > 0);
 	(void)snprintf(to, sizeof(to), "%s/%s", layer_names[layer], path);
-	(void)snprintf(path, sizeof(path), "tmp%u", atomic_fetch_add(&unique, 1));
-	write_content(real, path, layer, entry, lcm_toc_entry(e->toc[layer], entry)->size);
-	assert_int_equal(lcm_sys_renameat(real, path, real, to), 0);
+	if (e->prepared && layer == 0) {
+		ready_name(entry, from);
+	} else {
+		(void)snprintf(from, sizeof(from), "tmp%u", atomic_fetch_add(&unique, 1));
+		write_content(e->real, from, layer, entry, lcm_toc_entry(e->toc[layer], entry)->size);
+	}
+	assert_int_equal(lcm_sys_renameat(e->real, from, e->real, to), 0);
 	atomic_store(&e->local[layer][entry], 1);
 }
 
@@ -201,10 +240,13 @@ static void *worker(void *arg)
 		struct env_job *j;
 
 		(void)pthread_mutex_lock(&w->mu);
+		w->busy = false;
+		(void)pthread_cond_broadcast(&w->cond);
 		while (!w->first)
 			(void)pthread_cond_wait(&w->cond, &w->mu);
 		j = w->first;
 		w->first = j->next;
+		w->busy = true;
 		(void)pthread_mutex_unlock(&w->mu);
 		if (!j->env) {
 			free(j);
@@ -224,7 +266,15 @@ static void worker_push(struct env_worker *w, struct env_job *j)
 	else
 		w->first = j;
 	w->last = j;
-	(void)pthread_cond_signal(&w->cond);
+	(void)pthread_cond_broadcast(&w->cond);
+	(void)pthread_mutex_unlock(&w->mu);
+}
+
+void env_quiesce(struct env_worker *w)
+{
+	(void)pthread_mutex_lock(&w->mu);
+	while (w->first || w->busy)
+		(void)pthread_cond_wait(&w->cond, &w->mu);
 	(void)pthread_mutex_unlock(&w->mu);
 }
 
@@ -391,6 +441,8 @@ struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const
 	dirfd = path_fd(e->dir, "");
 	for (const char *const *p = (const char *const[]){ "meta", "real", "gate", "m", "src", NULL }; *p; p++)
 		assert_int_equal(lcm_sys_mkdirat(dirfd, *p, 0755), 0);
+	e->prepared = o->prepared;
+	e->real = path_fd(e->dir, "real");
 	for (int i = 0; i < 2; i++) {
 		make_toc(e, i, dirfd, o);
 		make_trees(e, (uint32_t)i);
@@ -433,9 +485,11 @@ void env_umount(struct gate_env *e)
 
 void env_free(struct gate_env *e)
 {
+	env_quiesce(e->worker);
 	lcm_gate_close(e->gate);
 	if (e->mounted)
 		env_umount(e);
+	lcm_closep(&e->real);
 	assert_int_equal(umount2(e->dir, MNT_DETACH), 0);
 	test_rmdir(e->dir);
 	for (int i = 0; i < 2; i++) {

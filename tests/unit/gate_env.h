@@ -32,6 +32,7 @@ struct env_worker {
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
 	struct env_job *first, *last;
+	bool busy; /* with a job that was taken out */
 	pthread_t thread;
 };
 
@@ -47,11 +48,23 @@ struct gate_env {
 	pthread_mutex_t mu; /* guards aside */
 	struct env_job *aside;
 	_Atomic uint32_t wants, unwants, ranges, unbounds, gones;
+	bool prepared;
+	int real; /* directory descriptor of REAL, owned */
 	const char *mounted; /* "gate" or "m" below dir; NULL: nothing */
 };
 
 /** env_namespace - a private mount namespace for the process. Return: 0; 77 when this host cannot run gate tests. */
 int env_namespace(void);
+
+/**
+ * env_watchdog - after @seconds, or SIGTERM, end the process with status 1
+ *
+ * Threads of this process that wait for its own gate keep its descriptors open, so
+ * plain death would leave them waiting for ever: /dev/fuse is closed first.
+ */
+void env_watchdog(unsigned int seconds);
+/** env_exit - exit with @status in the same way. */
+_Noreturn void env_exit(int status);
 
 struct env_worker *env_worker_new(void);
 void env_worker_free(struct env_worker *w); /* after every env it serves */
@@ -60,6 +73,7 @@ struct env_options {
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	int n_files, n_big; /* at most ENV_FILES, ENV_BIG */
+	bool prepared; /* layer l1's files lie ready: to fetch one is a rename */
 };
 /** env_new - image, directories, gate; mounted and served by @t. */
 struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const struct env_options *o);
@@ -67,6 +81,8 @@ struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const
 void env_overlay(struct gate_env *e);
 /** env_umount - the overlay, or the gate when there is none yet, goes. */
 void env_umount(struct gate_env *e);
+/** env_quiesce - wait until the fetch side has nothing to do. */
+void env_quiesce(struct env_worker *w);
 void env_free(struct gate_env *e);
 
 /** env_resume - no stall any more: everything put aside is fetched. */
@@ -84,14 +100,16 @@ int env_read_all(const struct gate_env *e, const char *path, uint32_t layer, uin
 /** env_shrink - drop what the overlay caches and nobody uses. */
 void env_shrink(struct gate_env *e);
 struct lcm_gate_stats env_stats(struct gate_env *e);
-/** env_wait - until @count (a field of lcm_gate_stats) reaches @want; fails the test after 10 s. */
-#define env_wait(e, field, want)                                                             \
+/** env_until - until a condition holds; fails the test after 10 s. */
+#define env_until(condition)                                                                 \
 	do {                                                                                 \
 		uint64_t end_ = lcm_now_ns() + 10000000000ULL;                               \
-		while (env_stats(e).field != (want)) {                                       \
+		while (!(condition)) {                                                       \
 			assert_true(lcm_now_ns() < end_);                                    \
 			(void)usleep(500);                                                   \
 		}                                                                            \
 	} while (0)
+/** env_wait - until a field of lcm_gate_stats has a value. */
+#define env_wait(e, field, want) env_until(env_stats(e).field == (want))
 
 #endif

@@ -3,8 +3,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "src/cmd/cmd.h"
 #include "src/cmd/doctor.h"
 #include "tests/unit/test.h"
+
+struct cmd_globals cmd_globals = { .root = "/var/lib/locum", .run_dir = "/run/locum" }; /* main.c's */
 
 static void verdicts(void **state)
 {

@@ -53,8 +53,11 @@ static void add_gzip(struct lcm_buf *b, const void *p, size_t len)
 	z_stream z = { .next_in = (Bytef *)(uintptr_t)p, .avail_in = (uInt)len };
 	static const char name[] = "a name", comment[] = "a comment";
 	static uint8_t extra[] = { 'S', 'G', 3, 0, 1, 2, 3 };
-	gz_header head = { .extra = extra, .extra_len = sizeof(extra),
-			    .name = (Bytef *)(uintptr_t)name, .comment = (Bytef *)(uintptr_t)comment, .hcrc = 1 };
+	gz_header head = { .extra = extra,
+			   .extra_len = sizeof(extra),
+			   .name = (Bytef *)(uintptr_t)name,
+			   .comment = (Bytef *)(uintptr_t)comment,
+			   .hcrc = 1 };
 	size_t room = compressBound((uLong)len) + 64;
 
 	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 31, 8, 0), Z_OK);
@@ -189,7 +192,8 @@ static void streams_refuse(void **state)
 
 	(void)state;
 	for (int comp = LCM_COMP_GZIP; comp <= LCM_COMP_ZSTD; comp++) {
-		enum lcm_compression c = (enum lcm_compression)comp, other = c == LCM_COMP_GZIP ? LCM_COMP_ZSTD : LCM_COMP_GZIP;
+		enum lcm_compression c = (enum lcm_compression)comp,
+				     other = c == LCM_COMP_GZIP ? LCM_COMP_ZSTD : LCM_COMP_GZIP;
 		struct lcm_buf b = LCM_BUF(4 << 20);
 		size_t whole;
 
@@ -199,7 +203,8 @@ static void streams_refuse(void **state)
 			assert_int_equal(try_bytes(c, b.data, whole, step, PLAIN_LEN - 1, text), -EFBIG);
 			assert_int_equal(try_bytes(c, b.data, whole, step, PLAIN_LEN, text), PLAIN_LEN);
 			assert_int_equal(try_bytes(other, b.data, whole, step, 0, text), -EUCLEAN);
-			assert_int_equal(try_bytes(c, b.data, whole - (c == LCM_COMP_ZSTD ? 12 : 1), step, 0, text), -EUCLEAN);
+			assert_int_equal(try_bytes(c, b.data, whole - (c == LCM_COMP_ZSTD ? 12 : 1), step, 0, text),
+					 -EUCLEAN);
 			assert_non_null(strstr(text, "middle"));
 		}
 		assert_int_equal(try_bytes(LCM_COMP_NONE, b.data, whole, 100, 0, text), -EUCLEAN);
@@ -313,9 +318,12 @@ static void chunks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(streams_round_trip),	    cmocka_unit_test(streams_refuse),
-		cmocka_unit_test(gzip_trailer_is_checked),  cmocka_unit_test(zstd_window_is_limited),
-		cmocka_unit_test(source_errors_pass),	    cmocka_unit_test(tar_may_begin_like_gzip),
+		cmocka_unit_test(streams_round_trip),
+		cmocka_unit_test(streams_refuse),
+		cmocka_unit_test(gzip_trailer_is_checked),
+		cmocka_unit_test(zstd_window_is_limited),
+		cmocka_unit_test(source_errors_pass),
+		cmocka_unit_test(tar_may_begin_like_gzip),
 		cmocka_unit_test(chunks),
 	};
 

@@ -164,7 +164,7 @@ static void base64(void **state)
 	} rows[] = {
 		{ "", "", 0 },
 		{ "Zg==", "f", 1 },
-		{ "Zm8=", "fo", 2 },
+		{ "b2s=", "ok", 2 },
 		{ "Zm9v", "foo", 3 },
 		{ "+/+/", "\xfb\xff\xbf", 3 },
 		{ "Zg", NULL, -EUCLEAN },

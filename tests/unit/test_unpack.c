@@ -6,7 +6,8 @@
 
 /* ---- a tree with everything ---- */
 
-static void put_file(int dir, const char *name, const char *data, size_t len, mode_t mode, uid_t uid, int64_t sec, long nsec)
+static void put_file(int dir, const char *name, const char *data, size_t len, mode_t mode, uid_t uid, int64_t sec,
+		     long nsec)
 {
 	const struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = sec, .tv_nsec = nsec } };
 	lcm_autoclose int fd = lcm_sys_openat(dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -36,7 +37,8 @@ static void put_xattrs(int dir)
 /* Names with every byte a name may have, short and long, and what a UTF-8 locale would rewrite. */
 static void put_names(int dir, bool ustar)
 {
-	static const char *const rewritten[] = { "nfd-e\xcc\x81", "nfc-\xc3\xa9", "cesu-\xed\xa0\xbd\xed\xb8\x80", "bad-\xff\xc0\xaf" };
+	static const char *const rewritten[] = { "nfd-e\xcc\x81", "nfc-\xc3\xa9", "cesu-\xed\xa0\xbd\xed\xb8\x80",
+						 "bad-\xff\xc0\xaf" };
 	char name[256], path[300];
 
 	for (unsigned int from = 1; from < 256; from += 64) {
@@ -47,7 +49,12 @@ static void put_names(int dir, bool ustar)
 				name[n++] = (char)c;
 		name[n] = '\0';
 		put_file(dir, name, "n", 1, 0644, 0, 1000, 0);
-		assert_int_equal(lcm_sys_symlinkat(name, dir, from == 1 ? "link1" : from == 65 ? "link2" : from == 129 ? "link3" : "link4"), 0);
+		assert_int_equal(lcm_sys_symlinkat(name, dir,
+						   from == 1     ? "link1"
+						   : from == 65  ? "link2"
+						   : from == 129 ? "link3"
+								 : "link4"),
+				 0);
 	}
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rewritten); i++)
 		put_file(dir, rewritten[i], "r", 1, 0644, 0, 1000, 0);
@@ -73,14 +80,19 @@ static void put_times(int dir, bool ustar)
 		int64_t sec;
 		long nsec;
 	} rows[] = {
-		{ "times/-1.5", -2, 500000000 }, { "times/-0.5", -1, 500000000 }, { "times/0.5", 0, 500000000 }, { "times/-7", -7, 0 },
-		{ "times/0", 0, 0 },		 { "times/-1000000000.000000001", -1000000001, 999999999 },
+		{ "times/-1.5", -2, 500000000 },
+		{ "times/-0.5", -1, 500000000 },
+		{ "times/0.5", 0, 500000000 },
+		{ "times/-7", -7, 0 },
+		{ "times/0", 0, 0 },
+		{ "times/-1000000000.000000001", -1000000001, 999999999 },
 		{ "times/1.999999999", 1, 999999999 },
 	};
 
 	assert_int_equal(lcm_sys_mkdirat(dir, "times", 0700), 0);
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) /* ustar has no sign */
-		put_file(dir, rows[i].name, "t", 1, 0400, 3, ustar && rows[i].sec < 0 ? -rows[i].sec : rows[i].sec, rows[i].nsec);
+		put_file(dir, rows[i].name, "t", 1, 0400, 3, ustar && rows[i].sec < 0 ? -rows[i].sec : rows[i].sec,
+			 rows[i].nsec);
 }
 
 static void put_sparse(int dir)
@@ -160,7 +172,8 @@ static void check_tar(struct trees *t, bool exact)
 	lcm_autofree char *bytes = NULL;
 	size_t len = 0;
 
-	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*", "--same-owner", "--delay-directory-restore");
+	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*",
+	    "--same-owner", "--delay-directory-restore");
 	layer_setup(&f);
 	fds = count_fds();
 	if (unpack_source(&f, &src, NULL, NULL, &res, &err) != 0)
@@ -199,12 +212,20 @@ static void equals_gnu_tar(void **state)
 		const char *args[6];
 		bool ustar, exact;
 	} rows[] = {
-		{ { "tar", "--format=posix", "-S", "--sparse-version=1.0", "--xattrs-include=*", "--xattrs" }, false, true },
-		{ { "tar", "--format=posix", "-S", "--sparse-version=0.1", "--xattrs-include=*", "--xattrs" }, false, true },
-		{ { "tar", "--format=posix", "-S", "--sparse-version=0.0", "--xattrs-include=*", "--xattrs" }, false, true },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=1.0", "--xattrs-include=*", "--xattrs" },
+		  false,
+		  true },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=0.1", "--xattrs-include=*", "--xattrs" },
+		  false,
+		  true },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=0.0", "--xattrs-include=*", "--xattrs" },
+		  false,
+		  true },
 		{ { "tar", "--format=gnu", "-S" }, false, false },
 		{ { "tar", "--format=ustar" }, true, false },
-		{ { "bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags", "--numeric-owner" }, false, false },
+		{ { "bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags", "--numeric-owner" },
+		  false,
+		  false },
 		{ { "bsdtar", "--format=gnutar", "--no-xattrs" }, false, false },
 	};
 
@@ -240,7 +261,7 @@ static void beyond_4_gib(void **state)
 		struct lcm_unpack_result res;
 		struct tar_source src;
 		lcm_autoclose int fd = -EBADF;
-		char tar[300], buf[8] = "";
+		char tar[300], file[300], buf[8] = "";
 		struct stat st;
 
 		layer_setup(&f);
@@ -249,10 +270,10 @@ static void beyond_4_gib(void **state)
 		assert_int_equal(lcm_sys_pwrite_full(fd, "end", 3, (4ULL << 30) + 5), 0);
 		lcm_closep(&fd);
 		(void)snprintf(tar, sizeof(tar), "%s/tmp", f.dir);
-		RUN("tar", formats[i], "-S", "-C", tar, "-cf", "/dev/shm/locum-test-big.tar", "big");
-		src = source_of_file("/dev/shm/locum-test-big.tar");
+		(void)snprintf(file, sizeof(file), "%s/big.tar", f.dir);
+		RUN("tar", formats[i], "-S", "-C", tar, "-cf", file, "big");
+		src = source_of_file(file);
 		assert_int_equal(unpack_source(&f, &src, NULL, NULL, &res, NULL), 0);
-		assert_int_equal(unlink("/dev/shm/locum-test-big.tar"), 0);
 		assert_int_equal(res.bytes, size);
 		fd = lcm_sys_openat(f.real, "l/big", O_RDONLY, 0);
 		assert_int_equal(lcm_sys_fstat(fd, &st), 0);
@@ -277,7 +298,8 @@ static void evil_is_refused(void **state)
 		{ { { .path = "/..", .type = '5' } }, "'..'" },
 		{ { { .path = "l", .link = "/tmp", .type = '2' }, { .path = "l/x", .data = "x" } }, "symbolic link" },
 		{ { { .path = "l", .link = ".", .type = '2' }, { .path = "l/a/x", .data = "x" } }, "symbolic link" },
-		{ { { .path = "l", .link = "/etc", .type = '2' }, { .path = "h", .link = "l/passwd", .type = '1' } }, "symbolic link" },
+		{ { { .path = "l", .link = "/etc", .type = '2' }, { .path = "h", .link = "l/passwd", .type = '1' } },
+		  "symbolic link" },
 		{ { { .path = "h", .link = "../x", .type = '1' } }, "'..'" },
 		{ { { .path = "h", .link = "/etc/passwd", .type = '1' } }, "does not have" },
 		{ { { .path = "h", .link = "h", .type = '1' } }, "itself" },
@@ -437,7 +459,8 @@ static void whiteouts(void **state)
 		{ .path = "file2", .data = "kept2" },
 		{ .path = ".wh.file2", .data = "" },
 	};
-	static const char *const records[] = { "SCHILY.xattr.trusted.overlay.opaque=y", "SCHILY.xattr.user.overlay.opaque=y", NULL };
+	static const char *const records[] = { "SCHILY.xattr.trusted.overlay.opaque=y",
+					       "SCHILY.xattr.user.overlay.opaque=y", NULL };
 	const struct tar_item evil = { .path = "evil", .type = '5', .mode = 0755 };
 	struct lcm_buf b = LCM_BUF(1 << 20);
 
@@ -531,6 +554,51 @@ static void diffid_covers_all(void **state)
 	lcm_buf_fini(&b);
 }
 
+/* Large blocks, so that both digests are made on threads of their own. */
+static void compressed_layers(void **state)
+{
+	static const struct {
+		const char *program, *suffix;
+		enum lcm_compression comp;
+	} rows[] = { { "gzip", ".gz", LCM_COMP_GZIP }, { "zstd", ".zst", LCM_COMP_ZSTD } };
+	struct trees t;
+
+	(void)state;
+	trees_setup(&t, false);
+	RUN("tar", "--format=posix", "-S", "--xattrs", "--xattrs-include=*", "-C", t.in, "-cf", t.tar, ".");
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		lcm_autofree char *tar = NULL, *blob = NULL;
+		struct lcm_digest want_tar, want_blob, is;
+		struct lcm_unpack_result res;
+		struct lcm_stream *s = NULL;
+		struct layer_fixture f;
+		struct tar_source src;
+		size_t tar_len, blob_len;
+		uint64_t len;
+		char path[80];
+
+		RUN(rows[i].program, "-q", "-1", "-k", t.tar);
+		(void)snprintf(path, sizeof(path), "%s%s", t.tar, rows[i].suffix);
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, t.tar, SIZE_MAX / 4, &tar, &tar_len), 0);
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, path, SIZE_MAX / 4, &blob, &blob_len), 0);
+		assert_int_equal(lcm_digest_of(tar, tar_len, &want_tar), 0);
+		assert_int_equal(lcm_digest_of(blob, blob_len, &want_blob), 0);
+		layer_setup(&f);
+		src = source_of_bytes(&(struct lcm_buf){ .data = blob, .len = blob_len }, 200000);
+		assert_int_equal(lcm_stream_new(rows[i].comp, tar_source_read, &src, 0, &s), 0);
+		assert_int_equal(lcm_unpack(f.d, s, NULL, NULL, &res, NULL), 0);
+		lcm_stream_blob_digest(s, &is, &len);
+		assert_int_equal(len, blob_len);
+		assert_true(lcm_digest_equal(&is, &want_blob));
+		assert_true(lcm_digest_equal(&res.diffid, &want_tar));
+		RUN("tests/lib/treecmp", t.in, f.path);
+		lcm_stream_free(s);
+		source_fini(&src);
+		layer_teardown(&f);
+	}
+	test_rmdir(t.dir);
+}
+
 static int stop_at_third(void *arg)
 {
 	int *n = arg;
@@ -563,10 +631,11 @@ static void checkpoint_ends_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(equals_gnu_tar),	cmocka_unit_test(beyond_4_gib),
-		cmocka_unit_test(evil_is_refused),	cmocka_unit_test(damage_is_refused),
-		cmocka_unit_test(whiteouts),		cmocka_unit_test(order_and_duplicates),
-		cmocka_unit_test(diffid_covers_all),	cmocka_unit_test(checkpoint_ends_it),
+		cmocka_unit_test(equals_gnu_tar),    cmocka_unit_test(beyond_4_gib),
+		cmocka_unit_test(evil_is_refused),   cmocka_unit_test(damage_is_refused),
+		cmocka_unit_test(whiteouts),         cmocka_unit_test(order_and_duplicates),
+		cmocka_unit_test(diffid_covers_all), cmocka_unit_test(checkpoint_ends_it),
+		cmocka_unit_test(compressed_layers),
 	};
 
 	if (geteuid() != 0) {

@@ -139,14 +139,35 @@ static void differences_are_found(void **state)
 	} rows[] = {
 		{ 2, { 0 }, -EUCLEAN, "bin/su: not in the layer" },
 		{ 2, { .path = "bin/xx", .data = "x" }, -EUCLEAN, "bin/xx: not in the TOC" },
-		{ 2, { .path = "bin/su", .data = "setuid progrAm", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 }, -EBADMSG, "digest" },
-		{ 2, { .path = "bin/su", .data = "setuid program!", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 }, -EUCLEAN, "size" },
-		{ 2, { .path = "bin/su", .data = "setuid program", .mode = 0755, .uid = 1, .gid = 2, .mtime = 13 }, -EUCLEAN, "mode" },
-		{ 2, { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 0, .gid = 2, .mtime = 13 }, -EUCLEAN, "owner" },
-		{ 2, { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 3, .mtime = 13 }, -EUCLEAN, "owner" },
-		{ 2, { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 2, .mtime = 9 }, -EUCLEAN, "mtime" },
+		{ 2,
+		  { .path = "bin/su", .data = "setuid progrAm", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 },
+		  -EBADMSG,
+		  "digest" },
+		{ 2,
+		  { .path = "bin/su", .data = "setuid program!", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 },
+		  -EUCLEAN,
+		  "size" },
+		{ 2,
+		  { .path = "bin/su", .data = "setuid program", .mode = 0755, .uid = 1, .gid = 2, .mtime = 13 },
+		  -EUCLEAN,
+		  "mode" },
+		{ 2,
+		  { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 0, .gid = 2, .mtime = 13 },
+		  -EUCLEAN,
+		  "owner" },
+		{ 2,
+		  { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 3, .mtime = 13 },
+		  -EUCLEAN,
+		  "owner" },
+		{ 2,
+		  { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 2, .mtime = 9 },
+		  -EUCLEAN,
+		  "mtime" },
 		{ 2, { .path = "bin/su", .type = '5', .mode = 04755 }, -EUCLEAN, "type" },
-		{ 4, { .path = "bin/link", .type = '2', .link = "toot", .mode = 0777, .mtime = 15 }, -EUCLEAN, "symlink target" },
+		{ 4,
+		  { .path = "bin/link", .type = '2', .link = "toot", .mode = 0777, .mtime = 15 },
+		  -EUCLEAN,
+		  "symlink target" },
 		{ 5, { .path = "bin/hard", .type = '1', .link = "bin/su" }, -EUCLEAN, "hardlink target" },
 		{ 8, { .path = "dev/null", .type = '3', .mode = 0666, .major = 1, .minor = 4 }, -EUCLEAN, "device" },
 		{ 10, { 0 }, -EUCLEAN, "etc/gone: not in the layer" },
@@ -211,8 +232,9 @@ static void race_look(struct race *r, uint32_t entry, const char *data)
 
 	if (fd == -ENOENT)
 		return;
-	if (fd < 0 || lcm_sys_fstat(fd, &st) < 0 || (st.st_mode & 07777) != 04711 || st.st_uid != 3 || st.st_mtim.tv_sec != 77 ||
-	    (size_t)st.st_size != strlen(data) || lcm_sys_pread_full(fd, text, strlen(data), 0) < 0 || strcmp(text, data) != 0)
+	if (fd < 0 || lcm_sys_fstat(fd, &st) < 0 || (st.st_mode & 07777) != 04711 || st.st_uid != 3 ||
+	    st.st_mtim.tv_sec != 77 || (size_t)st.st_size != strlen(data) ||
+	    lcm_sys_pread_full(fd, text, strlen(data), 0) < 0 || strcmp(text, data) != 0)
 		r->bad = true;
 	lcm_closep(&fd);
 }
@@ -446,13 +468,23 @@ static void faults_leave_nothing(void **state)
 static void treecmp_sees(void **state)
 {
 	static const char *const changes[] = {
-		"touch b/new",		"rm b/f",		       "chmod 600 b/f",		     "chown 5 b/f",
-		"echo y >b/f && touch -d @7 b/f", "touch -d @7.000000001 b/f", "setfattr -n user.x -v 1 b/f", "rm b/h && cp -p b/f b/h",
-		"ln -sfn z b/s && touch -hd @7 b/s", "rm b/f && mkdir b/f",     "rm b/p && mknod b/p c 1 4",   "touch -d @9 b/d",
+		"touch b/new",
+		"rm b/f",
+		"chmod 600 b/f",
+		"chown 5 b/f",
+		"echo y >b/f && touch -d @7 b/f",
+		"touch -d @7.000000001 b/f",
+		"setfattr -n user.x -v 1 b/f",
+		"rm b/h && cp -p b/f b/h",
+		"ln -sfn z b/s && touch -hd @7 b/s",
+		"rm b/f && mkdir b/f",
+		"rm b/p && mknod b/p c 1 4",
+		"touch -d @9 b/d",
 		"setfattr -n trusted.overlay.opaque -v y b/d && touch -d @7 b/d",
 	};
-	static const char make[] = "cd \"$0\" && mkdir a && cd a && mkdir d && echo x >f && ln f h && ln -s t s && mknod p c 1 3 && "
-				   "touch -hd @7 * && cd .. && rm -rf b && cp -a a b && exec true";
+	static const char make[] =
+	    "cd \"$0\" && mkdir a && cd a && mkdir d && echo x >f && ln f h && ln -s t s && mknod p c 1 3 && "
+	    "touch -hd @7 * && cd .. && rm -rf b && cp -a a b && exec true";
 	char *dir = test_mkdir(), cmd[1024];
 
 	(void)state;
@@ -479,10 +511,8 @@ static void treecmp_sees(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(treecmp_sees),
-		cmocka_unit_test(place_one),
-		cmocka_unit_test(differences_are_found),
-		cmocka_unit_test(place_and_unpack_together),
+		cmocka_unit_test(treecmp_sees),          cmocka_unit_test(place_one),
+		cmocka_unit_test(differences_are_found), cmocka_unit_test(place_and_unpack_together),
 		cmocka_unit_test(survives_kill),
 #ifdef LCM_FAULTS
 		cmocka_unit_test(faults_leave_nothing),

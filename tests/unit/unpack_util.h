@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* unpack_util.h - what the tests of tar reading and unpacking share: running tar, building tars byte by byte, TOCs of tars. */
+/* unpack_util.h - what the tests of tar reading and unpacking share: running tar, building tars byte by byte, TOCs of
+ * tars. */
 #ifndef LCM_UNPACK_UTIL_H
 #define LCM_UNPACK_UTIL_H
 
@@ -48,7 +49,7 @@ static inline unsigned int count_fds(void)
 
 struct tar_item {
 	const char *path, *link, *data;
-	char type; /* '0' when 0 */
+	char type;         /* '0' when 0 */
 	unsigned int mode; /* 0644 when 0 */
 	unsigned int uid, gid, mtime, major, minor;
 };
@@ -76,7 +77,10 @@ static inline void tar_add_header(struct lcm_buf *b, const struct tar_item *i, s
 	p[156] = i->type ? i->type : '0';
 	if (i->link)
 		memcpy(p + 157, i->link, LCM_MIN(strlen(i->link), (size_t)100));
-	memcpy(p + 257, "ustar\0" "00", 8);
+	memcpy(p + 257,
+	       "ustar\0"
+	       "00",
+	       8);
 	octal(p + 329, 8, i->major);
 	octal(p + 337, 8, i->minor);
 	memset(p + 148, ' ', 8);
@@ -180,7 +184,7 @@ static inline void source_fini(struct tar_source *s)
 
 /* A REAL directory with one layer "l" and a tmp directory beside it. */
 struct layer_fixture {
-	char *dir; /* owned */
+	char *dir;      /* owned */
 	char path[256]; /* of the layer */
 	int real, tmp;
 	struct lcm_layer_dir *d;
@@ -219,7 +223,8 @@ static inline int unpack_source(struct layer_fixture *f, struct tar_source *src,
 	return r;
 }
 
-static inline int unpack_bytes(struct layer_fixture *f, const struct lcm_buf *b, const struct lcm_toc *toc, struct lcm_err *err)
+static inline int unpack_bytes(struct layer_fixture *f, const struct lcm_buf *b, const struct lcm_toc *toc,
+			       struct lcm_err *err)
 {
 	struct tar_source src = source_of_bytes(b, 700);
 	struct lcm_unpack_result res;
@@ -268,9 +273,21 @@ static inline struct lcm_toc *toc_of_source(struct layer_fixture *f, struct tar_
 	assert_int_equal(lcm_toc_builder_new(&b), 0);
 	while ((r = lcm_tar_next(t, &e, &err)) > 0) {
 		struct lcm_toc_item i = {
-			.path = e.path, .path_len = e.path_len, .type = e.type, .mode = e.mode, .uid = e.uid, .gid = e.gid,
-			.mtime = e.mtime, .mtime_nsec = e.mtime_nsec, .size = e.size, .link = e.link, .link_len = e.link_len,
-			.rdev_major = e.rdev_major, .rdev_minor = e.rdev_minor, .xattrs = e.xattrs, .n_xattrs = e.n_xattrs,
+			.path = e.path,
+			.path_len = e.path_len,
+			.type = e.type,
+			.mode = e.mode,
+			.uid = e.uid,
+			.gid = e.gid,
+			.mtime = e.mtime,
+			.mtime_nsec = e.mtime_nsec,
+			.size = e.size,
+			.link = e.link,
+			.link_len = e.link_len,
+			.rdev_major = e.rdev_major,
+			.rdev_minor = e.rdev_minor,
+			.xattrs = e.xattrs,
+			.n_xattrs = e.n_xattrs,
 		};
 
 		if (e.type == LCM_TOC_REG)
