@@ -200,7 +200,7 @@ static int place_file(struct span *s, const struct lcm_want *w)
 
 	if (lcm_layer_is_local(l, w->entry))
 		return 0;
-	fd = lcm_layer_tmp(l->dir, tmp);
+	fd = lcm_layer_tmp(l->dir, l->toc, w->entry, tmp);
 	if (fd < 0)
 		return fd;
 	r = lcm_sys_ftruncate(fd, lcm_toc_entry(l->toc, w->entry)->size);
