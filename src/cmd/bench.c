@@ -179,6 +179,21 @@ static int supervise(pid_t worker, const sigset_t *set)
 	}
 }
 
+/* The child is the first process of a new pid namespace; this process's later children are not in it. */
+static pid_t fork_into_namespace(void)
+{
+	lcm_autoclose int ours = lcm_sys_openat(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY, 0);
+	pid_t pid;
+
+	if (ours < 0 || unshare(CLONE_NEWPID) < 0)
+		return -1;
+	(void)fflush(NULL);
+	pid = fork();
+	if (pid != 0)
+		(void)setns(ours, CLONE_NEWPID);
+	return pid;
+}
+
 static int run(struct bench *b, const char *dir)
 {
 	static const int ends[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT };
@@ -195,8 +210,7 @@ static int run(struct bench *b, const char *dir)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(ends); i++)
 		(void)sigaddset(&set, ends[i]);
 	(void)sigprocmask(SIG_BLOCK, &set, &old);
-	(void)fflush(NULL);
-	worker = unshare(CLONE_NEWPID) < 0 ? -1 : fork();
+	worker = fork_into_namespace();
 	if (worker == 0)
 		work_and_exit(b, &old);
 	if (worker > 0)

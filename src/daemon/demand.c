@@ -32,6 +32,7 @@ struct run {
 	uint64_t off, len;
 	bool present; /* in the blob file already */
 	uint64_t fetch; /* id while in flight */
+	uint64_t asked_ns; /* 0: its first byte has come */
 	struct span *span;
 };
 
@@ -307,10 +308,14 @@ static void span_done(void *arg)
 static int on_bytes(void *arg, uint64_t off, const void *p, size_t len)
 {
 	struct run *r = arg;
+	uint64_t asked = r->asked_ns;
 
 	if (off < r->off || len > r->off + r->len - off)
 		return -EPROTO;
 	memcpy(r->span->buf + (off - r->span->off), p, len);
+	r->asked_ns = 0;
+	if (asked)
+		lcm_engine_first_byte(r->span->layer->e, lcm_now_ns() - asked);
 	return 0;
 }
 
@@ -377,6 +382,7 @@ static void span_start(struct span *s)
 			continue;
 		s->pending++;
 		l->e->demand_fetches++;
+		r->asked_ns = lcm_now_ns();
 		st = lcm_fetch_start(l->e->reg, &req, &r->fetch);
 		if (st < 0) {
 			lcm_err_set(&err, st, "fetch could not be started");

@@ -195,5 +195,6 @@ for kind in 'toc-digest many/7' 'toc-mode many/7' 'toc-swap many/7 many/8' 'toc-
 	bad_stop
 	rm -rf "$TAP_DIR/bad"
 done
+tap_ok 'what was removed is gone' daemon_swept
 tap_ok 'the daemon ends well' daemon_stop
 tap_end

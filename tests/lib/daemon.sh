@@ -7,6 +7,7 @@
 #   daemon_stop                     ends it, waits; status 1 if it did not end with 0 or a sanitizer spoke
 #   daemon_kill                     SIGKILL, waits
 #   daemon_clean                    no mount, container, temporary file, half layer or mount point is left; says what is
+#   daemon_swept                    what was removed is gone from the disk too; it may wait for a sync(2) of the disk
 #   daemon_field ID KEY             a field of `locum status --json ID`
 #   daemon_is ID KEY VALUE          status 0 when that field has this value
 #   bad_start LAYOUT [OPTION...]    tests/lib/badregistry: BAD_HOST (127.0.0.1:PORT), BAD_PID; one at a time
@@ -134,11 +135,21 @@ daemon_clean()
 	return 1
 }
 
+daemon_swept()
+{
+	tap_until 30 daemon_trash_empty
+}
+
+daemon_trash_empty()
+{
+	[ -z "$(find "$LOCUM_ROOT/tmp/.trash" -mindepth 1 -maxdepth 1)" ]
+}
+
 daemon_leftovers()
 {
 	daemon_mounts | sed 's/^/mount /'
-	for daemon_dir in "$LOCUM_ROOT/containers" "$LOCUM_ROOT/tmp" "$LOCUM_ROOT/trash" "$LOCUM_RUN/m"; do
-		[ ! -d "$daemon_dir" ] || find "$daemon_dir" -mindepth 1 -maxdepth 2 ! -path '*/tmp/.trash'
+	for daemon_dir in "$LOCUM_ROOT/containers" "$LOCUM_ROOT/tmp" "$LOCUM_RUN/m"; do
+		[ ! -d "$daemon_dir" ] || find "$daemon_dir" -mindepth 1 -maxdepth 1 ! -name .trash
 	done
 	ls -d "$LOCUM_ROOT"/meta/*.tmp 2>/dev/null
 	# every directory in real/ is a layer that the database calls complete
