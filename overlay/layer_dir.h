@@ -41,6 +41,21 @@ LCM_MUST_USE int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, cons
 LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a,
 				       const char *path, struct lcm_err *err);
 
+/*
+ * Marks of directories in REAL. overlayfs hides its own xattrs and ignores those it does not know.
+ * An origin, even an empty one, makes it leave out whiteouts when it lists a directory that is not merged
+ * (fs/overlayfs/inode.c, ovl_get_inode()); else they would be seen where the layer replaced a lower file or link.
+ */
+#define LCM_XATTR_OPAQUE "trusted.overlay.opaque"
+#define LCM_XATTR_WHITEOUTS "trusted.overlay.origin"
+#define LCM_XATTR_IMPLIED "trusted.overlay.locum.implied"
+
+enum lcm_dir_mark {
+	LCM_DIR_OPAQUE = 1 << 0,
+	LCM_DIR_WHITEOUTS = 1 << 1, /* has whiteouts in it */
+	LCM_DIR_IMPLIED = 1 << 2,   /* not listed by the layer: lower layers' metadata wins */
+};
+
 /** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the root). Return: fd,
  * -ENOENT, -EUCLEAN (not a directory). */
 LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);

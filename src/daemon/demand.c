@@ -89,9 +89,12 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 {
 	struct lcm_want *w;
 
-	for (uint32_t i = 0; i < n; i++)
-		if (lcm_toc_chunk(l->toc, first + i)->file_len > CHUNK_PLAIN_MAX)
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
+
+		if (!(c->flags & LCM_TOC_CHUNK_ZEROS) && c->file_len > CHUNK_PLAIN_MAX)
 			return -ENODATA;
+	}
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
@@ -182,8 +185,12 @@ static int write_chunks(struct span *s, const struct lcm_want *w, int fd)
 	uint64_t max = 1;
 	int r = 0;
 
-	for (uint32_t i = 0; i < w->n; i++)
-		max = LCM_MAX(max, lcm_toc_chunk(s->layer->toc, w->first + i)->file_len);
+	for (uint32_t i = 0; i < w->n; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(s->layer->toc, w->first + i);
+
+		if (!(c->flags & LCM_TOC_CHUNK_ZEROS))
+			max = LCM_MAX(max, c->file_len);
+	}
 	out = malloc(max);
 	if (!out)
 		return -ENOMEM;
