@@ -71,7 +71,7 @@ daemon_end()
 
 daemon_start()
 {
-	"$LOCUM" daemon "$@" >>"$TAP_DIR/daemon.log" 2>&1 </dev/null &
+	"$LOCUM" daemon "$@" >>"$TAP_DIR/daemon.log" 2>&1 </dev/null 9<&- &
 	DAEMON_PID=$!
 	tap_until 20 daemon_answers || {
 		tail -n 20 "$TAP_DIR/daemon.log" >&2
