@@ -34,6 +34,19 @@ static void on_pull_retry(void *arg);
 
 /* ---- life ---- */
 
+/* On a full disk the database cannot even note that the layer goes: first what fills the disk, then the note. */
+static void drop_from_store(struct lcm_layer *l)
+{
+	struct lcm_store *s = l->e->store;
+	bool keep_toc = l->doomed && !l->doomed_toc;
+	int r = lcm_store_layer_drop(s, l->row.id, keep_toc, NULL);
+
+	if (r == -ENOSPC && l->row.state != LCM_LAYER_COMPLETE && lcm_rmtree_at(lcm_store_real_fd(s), l->name) == 0)
+		r = lcm_store_layer_drop(s, l->row.id, keep_toc, NULL);
+	if (r < 0)
+		lcm_log(LCM_LOG_WARNING, "layer=%s stays in the store: %s", l->name, strerror(-r));
+}
+
 static void layer_free(struct lcm_layer *l)
 {
 	for (struct lcm_layer **p = &l->e->layers; *p; p = &(*p)->next) {
@@ -49,7 +62,7 @@ static void layer_free(struct lcm_layer *l)
 	lcm_toc_close(l->toc);
 	free((void *)l->entries);
 	if ((l->phase == LCM_LAYER_FAILED || l->doomed) && !l->e->closing) {
-		lcm_ignore(lcm_store_layer_drop(l->e->store, l->row.id, l->doomed && !l->doomed_toc, NULL));
+		drop_from_store(l);
 		lcm_engine_sweep(l->e);
 	}
 	free(l);

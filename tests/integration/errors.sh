@@ -23,11 +23,6 @@ refuses()
 	}
 }
 
-as_nobody()
-{
-	setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
-}
-
 tap_ok 'a small image' small_image "$IMG"
 bad_start "$IMG/zc"
 GOOD=$BAD_HOST/small:t
@@ -43,7 +38,7 @@ chmod 0755 "$TAP_DIR"
 cp "$LOCUM" "$TAP_DIR/locum"
 for verb in "mount $GOOD $MNT" "pull $GOOD" "status" "daemon"; do
 	# shellcheck disable=SC2086
-	says "not root: ${verb%% *}" 1 'root.*sudo' as_nobody "$TAP_DIR/locum" $verb
+	says "not root: ${verb%% *}" 1 'root.*sudo' setpriv --reuid 65534 --regid 65534 --clear-groups "$TAP_DIR/locum" $verb
 done
 tap_is 'no daemon was started by all that' "$(daemon_pids)" ''
 
@@ -116,7 +111,6 @@ refuses 'invalid id' 1 'id "a/b".*letters' "$LOCUM" mount --id a/b "$GOOD" "$MNT
 refuses 'an id that leads elsewhere' 1 'id "\.\.".*letters' "$LOCUM" mount --id .. "$GOOD" "$MNT"
 says 'an empty id' 2 'id is empty' "$LOCUM" mount --id '' "$GOOD" "$MNT"
 says 'umount of an unknown id' 1 'no mount "none".*locum status' "$LOCUM" umount none
-says 'wait for an unknown phase' 1 'ready, local or native' "$LOCUM" wait --for ever none
 tap_ok 'a mount' tap_limit 30 "$LOCUM" mount --id one "$GOOD" "$MNT"
 says 'its mount point again' 1 "mnt.*(in use|mount)" "$LOCUM" mount --id two "$GOOD" "$MNT"
 mkdir "$TAP_DIR/mnt2"
@@ -130,7 +124,7 @@ tap_ok 'umount' "$LOCUM" umount --remove one
 tap_ok 'nothing is left' daemon_clean
 
 # ---- daemons ----
-says 'a second daemon on the same run directory' 1 'locum\.sock.*already' "$LOCUM" daemon
+says 'a second daemon on the same run directory' 1 'already listens on .*locum\.sock.*--stop' "$LOCUM" daemon
 says 'a second daemon on the same root' 1 "root.*(use|another|lock)" "$LOCUM" --run "$TAP_DIR/run2" daemon
 tap_ok 'the first still answers' "$LOCUM" status
 kill -KILL "$DAEMON_PID"
@@ -149,7 +143,7 @@ says 'damaged database, a verb' 1 'locum\.db is damaged.*Move' "$LOCUM" images
 tap_is 'it was not touched' "$(cksum <"$LOCUM_ROOT/locum.db")" "$sum"
 rm -rf --one-file-system "$LOCUM_ROOT" && cp -a "$TAP_DIR/saved" "$LOCUM_ROOT"
 python -c 'import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute("PRAGMA user_version = 999"); d.commit()' "$LOCUM_ROOT/locum.db"
-says 'database of a newer locum' 1 'locum\.db.*newer' "$LOCUM" daemon
+says 'database of a newer locum' 1 'written by a newer locum.*update' "$LOCUM" daemon
 rm -rf --one-file-system "$LOCUM_ROOT" "$TAP_DIR/saved"
 
 # ---- a full disk ----
