@@ -212,6 +212,22 @@ void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t e
 	}
 }
 
+void lcm_bigfile_unread_all(struct lcm_layer *l, const struct lcm_layer_watch *w)
+{
+	for (struct lcm_bigfile *b = l->bigfiles; b; b = b->next) {
+		for (struct read **p = &b->reads; *p;) {
+			struct read *r = *p;
+
+			if (r->w != w) {
+				p = &r->next;
+				continue;
+			}
+			*p = r->next;
+			free(r);
+		}
+	}
+}
+
 static void on_placed(void *arg)
 {
 	struct lcm_bigfile *b = arg;

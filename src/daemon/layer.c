@@ -234,8 +234,9 @@ void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w)
 		if (*p != w)
 			continue;
 		*p = w->next;
-		return;
+		break;
 	}
+	lcm_bigfile_unread_all(l, w);
 }
 
 void lcm_layer_changed(struct lcm_layer *l)
