@@ -156,6 +156,7 @@ void lcm_bigfile_free_all(struct lcm_layer *l); /* no span or job may be in flig
 /* pull.c */
 void lcm_pull_start(struct lcm_layer *l);
 void lcm_pull_cancel(struct lcm_layer *l); /* it ends soon; the layer stays referenced until then */
+void lcm_pull_cancel_all(struct lcm_engine *e);
 void lcm_pull_kick_all(struct lcm_engine *e); /* resume what may run, pause what may not */
 
 #endif

@@ -458,6 +458,12 @@ void lcm_pull_cancel(struct lcm_layer *l)
 	stop_stream(p, -ECANCELED, NULL);
 }
 
+void lcm_pull_cancel_all(struct lcm_engine *e)
+{
+	for (struct lcm_layer *l = e->layers; l; l = l->next)
+		lcm_pull_cancel(l);
+}
+
 void lcm_pull_kick_all(struct lcm_engine *e)
 {
 	bool yields = false, asked = false;
