@@ -299,7 +299,7 @@ void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first
 		return;
 	}
 	answer_ready(b, 0);
-	if (b->n_present < b->n_chunks || b->placing || b->placed)
+	if (b->n_present < b->n_chunks || b->placing || b->placed || l->e->closing)
 		return;
 	b->placing = true;
 	l->refs++;
