@@ -319,6 +319,8 @@ void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
 {
 	int r;
 
+	/* Again: an unwant that was posted before may have taken the mark since the gate set it. */
+	atomic_fetch_or(&l->entries[entry], LCM_ENTRY_WANTED);
 	if (lcm_layer_is_local(l, entry)) {
 		lcm_layer_file_done(l, entry, 0);
 		return;
@@ -336,6 +338,9 @@ void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
 
 void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry)
 {
+	/* Another mount of the layer may wait for it too: one answer is for all, and a file more does no harm. */
+	if (l->watches && l->watches->next)
+		return;
 	atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_WANTED);
 	lcm_demand_drop(l, entry);
 }
