@@ -31,7 +31,6 @@ static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm
 			session_fill_slot(s, i, l);
 	}
 	if (r < 0) {
-		s->n_slots = 0; /* nothing is watched yet; the few references go with the daemon */
 		session_destroy(s);
 		return r;
 	}
