@@ -6,6 +6,14 @@
 #include "src/base/log.h"
 #include "src/daemon/session_priv.h"
 
+/* Only run_dir/m/ID is made, and so removed, by the daemon; /run/locum-mine is somebody's. */
+static bool is_own_target(const struct lcm_host *h, const struct lcm_mount_row *row)
+{
+	size_t n = strlen(h->run_dir);
+
+	return strncmp(row->target, h->run_dir, n) == 0 && strncmp(row->target + n, "/m/", 3) == 0 && strcmp(row->target + n + 3, row->id) == 0;
+}
+
 static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
 {
 	struct lcm_session *s;
@@ -16,7 +24,7 @@ static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm
 	s->adopted = true;
 	s->read_only = row->read_only;
 	s->keep = row->keep_upper;
-	s->own_target = strncmp(row->target, h->run_dir, strlen(h->run_dir)) == 0;
+	s->own_target = is_own_target(h, row);
 	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
 	s->target = strdup(row->target);
 	s->image_ref = strdup(row->image);
