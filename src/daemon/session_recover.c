@@ -78,8 +78,13 @@ struct stale {
 static int collect_stale(void *arg, const struct lcm_mount_row *row)
 {
 	struct stale *st = arg;
+	char source[80];
 
 	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
+		return 0;
+	/* Mounted but not continued: what the container has written stays until a start finds it unmounted. */
+	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
+	if (lcm_mounted_source(row->target, source) != 0)
 		return 0;
 	(void)snprintf(st->ids[st->n++], sizeof(st->ids[0]), "%s", row->id);
 	return 0;
