@@ -226,6 +226,7 @@ void lcm_layer_watch(struct lcm_layer *l, struct lcm_layer_watch *w)
 {
 	w->next = l->watches;
 	l->watches = w;
+	l->doomed = false;
 }
 
 void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w)
