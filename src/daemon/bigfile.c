@@ -56,6 +56,27 @@ static void bigfile_free(struct lcm_bigfile *b)
 	free(b);
 }
 
+/* Does a want, a job or a reader still use it? */
+static bool is_busy(const struct lcm_bigfile *b)
+{
+	return b->reads || b->placing || memchr(b->chunks, CHUNK_WANTED, b->n_chunks);
+}
+
+/* Of a file that is in REAL the partial one is not needed any more: its descriptor, and its bytes on the disk. */
+static void reap(struct lcm_layer *l)
+{
+	for (struct lcm_bigfile **p = &l->bigfiles; *p;) {
+		struct lcm_bigfile *b = *p;
+
+		if (!lcm_layer_is_local(l, b->entry) || is_busy(b)) {
+			p = &b->next;
+			continue;
+		}
+		*p = b->next;
+		bigfile_free(b);
+	}
+}
+
 static int bigfile_new(struct lcm_layer *l, uint32_t entry, struct lcm_bigfile **ret)
 {
 	const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, entry);
@@ -241,6 +262,7 @@ static void on_placed(void *arg)
 		lcm_layer_file_done(l, b->entry, 0);
 		answer_ready(b, 0);
 	}
+	reap(l);
 	lcm_layer_put(l);
 }
 
@@ -294,11 +316,14 @@ void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first
 		b->chunks[i] = status == 0 ? CHUNK_PRESENT : CHUNK_MISSING;
 		b->n_present += status == 0;
 	}
-	if (status < 0) {
+	if (status < 0)
 		chunks_failed(b, base, n, status);
+	else
+		answer_ready(b, 0);
+	if (lcm_layer_is_local(l, entry)) {
+		reap(l);
 		return;
 	}
-	answer_ready(b, 0);
 	if (b->n_present < b->n_chunks || b->placing || b->placed || l->e->closing)
 		return;
 	b->placing = true;
@@ -307,28 +332,35 @@ void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first
 	lcm_pool_submit(l->e->pool, LCM_POOL_DEMAND, &b->task);
 }
 
-void lcm_bigfile_local(struct lcm_layer *l, uint32_t entry)
+static void answer_local(struct lcm_bigfile *b)
 {
-	struct lcm_bigfile *b = find(l, entry);
-	struct read *r;
+	struct read *r = b->reads;
 
-	if (!b)
-		return;
-	r = b->reads;
 	b->reads = NULL;
 	while (r) {
 		struct read *next = r->next;
 
-		read_local(l, r->w, entry, r->off, r->len, r->token);
+		read_local(b->layer, r->w, b->entry, r->off, r->len, r->token);
 		free(r);
 		r = next;
 	}
 }
 
+void lcm_bigfile_local(struct lcm_layer *l, uint32_t entry)
+{
+	struct lcm_bigfile *b = find(l, entry);
+
+	if (!b)
+		return;
+	answer_local(b);
+	reap(l);
+}
+
 void lcm_bigfile_local_all(struct lcm_layer *l)
 {
 	for (struct lcm_bigfile *b = l->bigfiles; b; b = b->next)
-		lcm_bigfile_local(l, b->entry);
+		answer_local(b);
+	reap(l);
 }
 
 void lcm_bigfile_fail_all(struct lcm_layer *l, int status)

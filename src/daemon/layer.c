@@ -449,6 +449,7 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 	}
 	lcm_bigfile_local_all(l);
 	l->phase = LCM_LAYER_LOCAL;
+	lcm_demand_cancel_all(l, -ECANCELED); /* who waited has been answered */
 	l->error = (struct lcm_err){ 0 };
 	l->row.real_bytes = bytes;
 	if (j) {
