@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session_recover.c - mounts that an earlier daemon left, and mounts that somebody took away. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,6 +91,22 @@ static int collect_stale(void *arg, const struct lcm_mount_row *row)
 	return 0;
 }
 
+/* Mount points made for sessions that ended with the daemon; one that is mounted is busy. */
+static void remove_own_targets(struct lcm_host *h)
+{
+	char path[4096];
+	struct dirent *e;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "%s/m", h->run_dir);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !lcm_session_find(h, e->d_name))
+			lcm_ignore(lcm_sys_unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR));
+	if (d)
+		(void)closedir(d);
+}
+
 void lcm_session_recover(struct lcm_host *h)
 {
 	struct stale *st = calloc(1, sizeof(*st));
@@ -105,6 +122,7 @@ void lcm_session_recover(struct lcm_host *h)
 			lcm_ignore(lcm_store_mount_remove(h->e->store, st->ids[i]));
 	} while (st->n == LCM_ARRAY_SIZE(st->ids));
 	free(st);
+	remove_own_targets(h);
 	lcm_engine_sweep(h->e);
 }
 
