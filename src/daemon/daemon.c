@@ -167,6 +167,11 @@ static void stop(struct daemon *d)
 	char path[4096];
 
 	d->e.closing = true;
+	/* While it still answers: later the name may be the next daemon's. */
+	if (d->control || d->control_fd >= 0) {
+		(void)snprintf(path, sizeof(path), "%s/locum.sock", d->cfg->run_dir);
+		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
+	}
 	lcm_control_free(d->control);
 	lcm_pull_cancel_all(&d->e);
 	lcm_registry_free(d->e.reg);
@@ -183,10 +188,6 @@ static void stop(struct daemon *d)
 	lcm_store_close(d->e.store);
 	lcm_closep(&d->signal_fd);
 	lcm_closep(&d->mountinfo_fd);
-	if (d->control || d->control_fd >= 0) {
-		(void)snprintf(path, sizeof(path), "%s/locum.sock", d->cfg->run_dir);
-		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
-	}
 	lcm_closep(&d->control_fd);
 }
 
