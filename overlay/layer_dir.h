@@ -63,8 +63,8 @@ LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, siz
  * same. */
 LCM_MUST_USE int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
 
-/** lcm_layer_tmp_mode - lcm_layer_tmp() with the mode it will probably have in the end. */
-LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX]);
+/** lcm_layer_tmp_mode - lcm_layer_tmp() for a file that will be in the directory @dirfd, probably with @mode. */
+LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX]);
 /** lcm_layer_tmp_link - give a finished tmp file its name. Return: 0, -EEXIST, -errno; the tmp name is gone in any
  * case. */
 LCM_MUST_USE int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, int dirfd, const char *name);

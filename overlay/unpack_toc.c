@@ -204,7 +204,7 @@ static int file_data(struct checked *c, int dirfd, uint32_t entry, const struct 
 	if (!digester_init(&g, c, lcm_toc_entry(u->toc, entry)))
 		return differ(c, entry, e, -EUCLEAN, "the TOC has no digest to check it with");
 	if (!have) {
-		fd = lcm_layer_tmp_mode(u->d, e->mode & 0777, tmp);
+		fd = lcm_layer_tmp_mode(u->d, dirfd, e->mode & 0777, tmp);
 		if (fd < 0)
 			return lcm_layer_fail(u->err, fd, e->path, "cannot make a temporary file");
 	}

@@ -17,8 +17,10 @@ static const char usage[] =
 
 static int check_dir(const char *dir, char out[PATH_MAX], struct lcm_err *err)
 {
-	if (!realpath(dir, out))
-		return lcm_err_set(err, (int)lcm_errno(-1), "mount point %s: %s", dir, "cannot be used");
+	int r = realpath(dir, out) ? 0 : (int)lcm_errno(-1);
+
+	if (r < 0)
+		return lcm_err_set(err, r, "mount point %s: %s; name an empty directory", dir, strerror(-r));
 	return 0;
 }
 

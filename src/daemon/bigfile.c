@@ -68,7 +68,7 @@ static int bigfile_new(struct lcm_layer *l, uint32_t entry, struct lcm_bigfile *
 	b->entry = entry;
 	b->n_chunks = e->n_chunks;
 	b->chunks = calloc(e->n_chunks ? e->n_chunks : 1, 1);
-	b->fd = b->chunks ? lcm_layer_tmp(l->dir, b->tmp) : -ENOMEM;
+	b->fd = b->chunks ? lcm_layer_tmp(l->dir, l->toc, entry, b->tmp) : -ENOMEM;
 	r = b->fd < 0 ? b->fd : lcm_sys_ftruncate(b->fd, e->size);
 	if (r < 0) {
 		bigfile_free(b);

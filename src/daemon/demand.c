@@ -16,6 +16,7 @@
 #define SPAN_BYTES_MAX (64ULL << 20) /* memory of all spans */
 #define SPAN_LEN_MAX (4ULL << 20) /* wants are joined up to this length */
 #define SPAN_GAP (32ULL << 10) /* unwanted bytes worth fetching to save a request */
+#define SPAN_HEAD 1024ULL /* before a file lies its tar header: with it, what demand fetched has no gaps for the pull to fill */
 #define RUNS_MAX 32 /* present/missing runs told apart in one span */
 #define HOLD_AFTER_FAILURE_NS 1000000000ULL
 #define CHUNK_PLAIN_MAX (64ULL << 20) /* larger single chunks come with the pull only */
@@ -103,7 +104,7 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 
 		if (c->flags & LCM_TOC_CHUNK_ZEROS)
 			continue;
-		w->off = w->end ? LCM_MIN(w->off, c->blob_off) : c->blob_off;
+		w->off = w->end ? LCM_MIN(w->off, c->blob_off) : c->blob_off - LCM_MIN(c->blob_off, SPAN_HEAD);
 		w->end = LCM_MAX(w->end, c->blob_off + c->blob_len);
 	}
 	enqueue(l, w);
@@ -207,7 +208,7 @@ static int place_file(struct span *s, const struct lcm_want *w)
 
 	if (lcm_layer_is_local(l, w->entry))
 		return 0;
-	fd = lcm_layer_tmp(l->dir, tmp);
+	fd = lcm_layer_tmp(l->dir, l->toc, w->entry, tmp);
 	if (fd < 0)
 		return fd;
 	r = lcm_sys_ftruncate(fd, lcm_toc_entry(l->toc, w->entry)->size);

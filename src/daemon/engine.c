@@ -4,7 +4,10 @@
 #include "src/base/sys.h"
 #include "src/daemon/layer.h"
 
-/* However busy the demand, background gets one turn after so long (starvation bound). */
+/*
+ * One burst of demand holds background back for at most so long. After that it is no start any more but bulk
+ * reading, which the pull in order serves better than file by file.
+ */
 #define STARVE_NS 2000000000ULL
 
 /* Below this wait there is nothing to win beside demand, and the noise of the machine is larger than the rule. */
@@ -110,11 +113,8 @@ bool lcm_engine_yield(struct lcm_engine *e)
 	}
 	if (!e->starved_since_ns)
 		e->starved_since_ns = now;
-	if (now - e->starved_since_ns >= STARVE_NS) {
-		if (now - e->starved_since_ns >= STARVE_NS + e->cfg.hold_ns)
-			e->starved_since_ns = now;
+	if (now - e->starved_since_ns >= STARVE_NS)
 		return false;
-	}
 	if (!lcm_timer_armed(e->resume))
 		lcm_timer_set(e->resume, e->quiet_until_ns > now ? e->quiet_until_ns - now : e->cfg.hold_ns);
 	return true;

@@ -11,7 +11,7 @@ KIND:
   toc-extra        a file in the TOC that the layer has not        toc-garbage      the TOC is no JSON
   toc-checksum     the TOC is not what its annotation promises     toc-position     its position is beyond the blob
   diffid           the config's last diffID is of something else   diffids          the config has one diffID too few
-  config           the config is no JSON                           manifest         the manifest is no JSON
+  config           the config is no JSON                           manifest         the manifest's layers are a number
   arch             the image is for another platform               index-arch       an index without our platform
   media            a layer of an unknown media type                truncated        gzip: the last layer ends early
 """
@@ -163,7 +163,7 @@ def damage(kind, lay, args):
         data = data[: len(data) // 2]
         m["layers"][0].update(digest=lay.put(data), size=len(data))
     if kind == "manifest":
-        lay.save(b'{"schemaVersion": 2, "config": {')
+        lay.save(b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {}, "layers": 7}')
         return
     lay.save()
     if kind == "index-arch":

@@ -71,7 +71,7 @@ daemon_end()
 
 daemon_start()
 {
-	"$LOCUM" daemon "$@" >>"$TAP_DIR/daemon.log" 2>&1 </dev/null &
+	"$LOCUM" daemon "$@" >>"$TAP_DIR/daemon.log" 2>&1 </dev/null 9<&- &
 	DAEMON_PID=$!
 	tap_until 20 daemon_answers || {
 		tail -n 20 "$TAP_DIR/daemon.log" >&2
@@ -124,7 +124,7 @@ daemon_mounts()
 # Sweeping goes on in the background for a moment.
 daemon_clean()
 {
-	daemon_end_ms=$(($(now_ms) + 5000))
+	daemon_end_ms=$(($(now_ms) + 20000))
 	while :; do
 		daemon_left=$(daemon_leftovers)
 		[ -n "$daemon_left" ] || return 0
@@ -152,20 +152,21 @@ daemon_leftovers()
 		[ ! -d "$daemon_dir" ] || find "$daemon_dir" -mindepth 1 -maxdepth 1 ! -name .trash
 	done
 	ls -d "$LOCUM_ROOT"/meta/*.tmp 2>/dev/null
-	# every directory in real/ is a layer that the database calls complete
-	python - "$LOCUM_ROOT" <<-'END'
+	[ ! -f "$LOCUM_ROOT/locum.db" ] || daemon_rows
+}
+
+# The daemon keeps its database locked: a copy is read. Every directory in real/ is a layer that it calls complete.
+daemon_rows()
+{
+	rm -rf "$TAP_DIR/db" && mkdir "$TAP_DIR/db" && cp "$LOCUM_ROOT"/locum.db* "$TAP_DIR/db/" && rm -f "$TAP_DIR"/db/*-shm
+	python - "$LOCUM_ROOT" "$TAP_DIR/db/locum.db" <<-'END'
 		import os, sqlite3, sys
-		root = sys.argv[1]
-		if os.path.exists(root + "/locum.db") and os.path.isdir(root + "/real"):
-		    try:
-		        db = sqlite3.connect("file:%s/locum.db?mode=ro" % root, uri=True)
-		        whole = {str(r[0]) for r in db.execute("SELECT id FROM layers WHERE state = 1")}
-		        for name in sorted(set(os.listdir(root + "/real")) - whole):
-		            print("half layer real/" + name)
-		        for row in db.execute("SELECT id FROM mounts"):
-		            print("mount row " + row[0])
-		    except sqlite3.DatabaseError:
-		        pass
+		db = sqlite3.connect(sys.argv[2])
+		whole = {str(r[0]) for r in db.execute("SELECT id FROM layers WHERE state = 1")}
+		for name in sorted(set(os.listdir(sys.argv[1] + "/real")) - whole):
+		    print("half layer real/" + name)
+		for row in db.execute("SELECT id FROM mounts"):
+		    print("mount row " + row[0])
 	END
 }
 
