@@ -397,13 +397,15 @@ void session_remove_container(struct lcm_session *s, bool upper)
 
 int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err)
 {
-	char source[80];
+	char source[80], users[512];
 	int r = 0;
 
 	if (s->closing)
 		return lcm_err_set(err, -EBUSY, "mount %s is being closed already", s->id);
 	if (s->target && s->t_mounted && lcm_mounted_source(s->target, session_source(s, source)) > 0)
 		r = lcm_umount(s->target, lazy, err);
+	if (r == -EBUSY && session_users(s->target, users, sizeof(users)))
+		return lcm_err_set(err, r, "%s is in use by %s; end that or unmount with --lazy", s->target, users);
 	if (r < 0)
 		return r;
 	s->close_remove = remove < 0 ? !s->keep : remove > 0;
