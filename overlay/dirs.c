@@ -99,7 +99,7 @@ struct lcm_dir_record *lcm_dirs_find(const struct lcm_dirs *t, const char *path,
 static void rec_reset(struct lcm_dir_record *r)
 {
 	r->attr = (struct lcm_layer_attr){ .mode = 0755 };
-	r->opaque = false;
+	r->opaque = r->whiteouts = r->listed = false;
 	r->gone = false;
 }
 
@@ -178,6 +178,7 @@ int lcm_dirs_describe(struct lcm_dir_record *rec, const struct lcm_tar_entry *e)
 		.xattrs = xattrs,
 		.n_xattrs = e->n_xattrs,
 	};
+	rec->listed = true;
 	return 0;
 }
 
@@ -195,21 +196,32 @@ void lcm_dirs_gone(struct lcm_dirs *t, const char *path, size_t len)
 	}
 }
 
-int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a, bool opaque,
+int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a, unsigned int marks,
 		  struct lcm_err *err)
 {
+	static const struct {
+		const char *name, *value;
+	} xattrs[] = { { LCM_XATTR_OPAQUE, "y" }, { LCM_XATTR_WHITEOUTS, "" }, { LCM_XATTR_IMPLIED, "" } };
 	lcm_autoclose int fd = lcm_sys_open_beneath(d->root, path[0] ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
 						    0);
 	int r;
 
 	if (fd < 0)
 		return lcm_layer_fail(err, fd, path, "cannot open the directory");
-	if (opaque) {
-		r = lcm_sys_fsetxattr(fd, "trusted.overlay.opaque", "y", 1);
+	for (unsigned int i = 0; i < LCM_ARRAY_SIZE(xattrs); i++) {
+		if (!(marks & 1U << i))
+			continue;
+		r = lcm_sys_fsetxattr(fd, xattrs[i].name, xattrs[i].value, strlen(xattrs[i].value));
 		if (r < 0)
-			return lcm_layer_fail(err, r, path, "cannot mark the directory as opaque");
+			return lcm_layer_fail(err, r, path, "cannot mark the directory with an overlay xattr");
 	}
 	return lcm_layer_attr_set(fd, a, path, err);
+}
+
+static unsigned int marks_of(const struct lcm_dir_record *rec)
+{
+	return (rec->opaque ? LCM_DIR_OPAQUE : 0U) | (rec->whiteouts ? LCM_DIR_WHITEOUTS : 0U) |
+	       (rec->listed ? 0U : LCM_DIR_IMPLIED);
 }
 
 int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d, struct lcm_err *err)
@@ -218,6 +230,6 @@ int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d, struct lcm
 
 	for (size_t i = 0; i < t->n && r == 0; i++)
 		if (!t->recs[i].gone)
-			r = lcm_dir_apply(d, rec_path(t, &t->recs[i]), &t->recs[i].attr, t->recs[i].opaque, err);
+			r = lcm_dir_apply(d, rec_path(t, &t->recs[i]), &t->recs[i].attr, marks_of(&t->recs[i]), err);
 	return r;
 }

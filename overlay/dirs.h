@@ -15,7 +15,8 @@
 struct lcm_dir_record {
 	size_t path; /* offset in the arena of paths */
 	uint32_t path_len;
-	bool opaque;
+	bool opaque, whiteouts;
+	bool listed; /* has metadata of its own, or nothing below it to take any from */
 	bool gone;                  /* replaced by something that is no directory */
 	struct lcm_layer_attr attr; /* attr.xattrs: owned, one allocation with names and values */
 };
@@ -43,8 +44,8 @@ LCM_MUST_USE int lcm_dirs_describe(struct lcm_dir_record *rec, const struct lcm_
 void lcm_dirs_gone(struct lcm_dirs *t, const char *path, size_t len);
 /** lcm_dirs_apply - give every directory its metadata. */
 LCM_MUST_USE int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d, struct lcm_err *err);
-/** lcm_dir_apply - the same for one. Return: 0 or -errno. */
-LCM_MUST_USE int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a, bool opaque,
-			       struct lcm_err *err);
+/** lcm_dir_apply - the same for one, @marks of enum lcm_dir_mark. Return: 0 or -errno. */
+LCM_MUST_USE int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a,
+			       unsigned int marks, struct lcm_err *err);
 
 #endif

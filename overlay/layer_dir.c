@@ -56,15 +56,17 @@ static int tmp_named(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAY
 
 /*
  * Unnamed: on ext4 open(O_TMPFILE) + linkat() costs 33 us a file where create + rename
- * costs 39 us, and a killed process leaves nothing behind.
+ * costs 39 us, and a killed process leaves nothing behind. In the directory it will have a name in:
+ * ext4 takes the inode from that directory's group, and one group for a whole image is soon full of
+ * inodes deleted lately, which ext4 steps over one by one.
  */
-int lcm_layer_tmp_mode(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX])
+int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX])
 {
 	int fd;
 
 	if (atomic_load(&d->no_tmpfile))
 		return tmp_named(d, mode, ret_name);
-	fd = lcm_sys_openat(d->tmp_fd, ".", O_RDWR | O_TMPFILE, mode);
+	fd = lcm_sys_openat(dirfd, ".", O_RDWR | O_TMPFILE, mode);
 	if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL) {
 		atomic_store(&d->no_tmpfile, true);
 		return tmp_named(d, mode, ret_name);
@@ -72,11 +74,6 @@ int lcm_layer_tmp_mode(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_L
 	if (fd >= 0)
 		ret_name[0] = '\0';
 	return fd;
-}
-
-int lcm_layer_tmp(struct lcm_layer_dir *d, char ret_name[64])
-{
-	return lcm_layer_tmp_mode(d, 0644, ret_name);
 }
 
 void lcm_layer_tmp_drop(struct lcm_layer_dir *d, const char *tmp_name)
@@ -196,6 +193,19 @@ static int file_path(const struct lcm_toc *toc, uint32_t entry, char path[LCM_PA
 static size_t dir_len(size_t name_off)
 {
 	return name_off ? name_off - 1 : 0;
+}
+
+int lcm_layer_tmp(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, char ret_name[64])
+{
+	lcm_autoclose int dirfd = -EBADF;
+	char path[LCM_PATH_MAX + 1];
+	size_t name;
+	int r = file_path(toc, entry, path, &name);
+
+	if (r < 0)
+		return r;
+	dirfd = lcm_layer_parent_make(d, path, dir_len(name), NULL);
+	return dirfd < 0 ? dirfd : lcm_layer_tmp_mode(d, dirfd, lcm_toc_entry(toc, entry)->mode & 0777, ret_name);
 }
 
 static int place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, int fd, const char *tmp_name,

@@ -41,6 +41,21 @@ LCM_MUST_USE int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, cons
 LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a,
 				       const char *path, struct lcm_err *err);
 
+/*
+ * Marks of directories in REAL. overlayfs hides its own xattrs and ignores those it does not know.
+ * An origin, even an empty one, makes it leave out whiteouts when it lists a directory that is not merged
+ * (fs/overlayfs/inode.c, ovl_get_inode()); else they would be seen where the layer replaced a lower file or link.
+ */
+#define LCM_XATTR_OPAQUE "trusted.overlay.opaque"
+#define LCM_XATTR_WHITEOUTS "trusted.overlay.origin"
+#define LCM_XATTR_IMPLIED "trusted.overlay.locum.implied"
+
+enum lcm_dir_mark {
+	LCM_DIR_OPAQUE = 1 << 0,
+	LCM_DIR_WHITEOUTS = 1 << 1, /* has whiteouts in it */
+	LCM_DIR_IMPLIED = 1 << 2,   /* not listed by the layer: lower layers' metadata wins */
+};
+
 /** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the root). Return: fd,
  * -ENOENT, -EUCLEAN (not a directory). */
 LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
@@ -48,8 +63,8 @@ LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, siz
  * same. */
 LCM_MUST_USE int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
 
-/** lcm_layer_tmp_mode - lcm_layer_tmp() with the mode it will probably have in the end. */
-LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX]);
+/** lcm_layer_tmp_mode - lcm_layer_tmp() for a file that will be in the directory @dirfd, probably with @mode. */
+LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX]);
 /** lcm_layer_tmp_link - give a finished tmp file its name. Return: 0, -EEXIST, -errno; the tmp name is gone in any
  * case. */
 LCM_MUST_USE int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, int dirfd, const char *name);

@@ -22,9 +22,12 @@ LCM_MUST_USE int lcm_layer_dir_open(int real_fd, const char *name, int tmp_fd, s
 				    struct lcm_err *err);
 void lcm_layer_dir_close(struct lcm_layer_dir *d);
 
-/** lcm_layer_tmp - a new unnamed or uniquely named file for content to come. Return: fd; *ret_name is its name below
- * tmp_fd (caller's 64 bytes). */
-LCM_MUST_USE int lcm_layer_tmp(struct lcm_layer_dir *d, char ret_name[64]);
+/**
+ * lcm_layer_tmp - a file for the content of the regular file @entry to come; makes its parents
+ * @ret_name: "" for an unnamed file in its own directory (the rule), else its name below tmp_fd; pass it on as it is
+ * Return: fd or -errno. Thread: any.
+ */
+LCM_MUST_USE int lcm_layer_tmp(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, char ret_name[64]);
 /**
  * lcm_layer_place - give a finished tmp file its owner, mode, xattrs and times from @e, make missing parents, rename it
  * to its path

@@ -84,7 +84,7 @@ static int dir_make(struct plain *p, int dirfd, const char *path, size_t len, si
 		return lcm_layer_fail(p->u->err, r, name, "cannot make the directory");
 	r = lcm_dirs_add(&p->dirs, path, len, ret);
 	if (r == 0 && whiteout)
-		(*ret)->opaque = true;
+		(*ret)->opaque = (*ret)->listed = true;
 	return r;
 }
 
@@ -137,6 +137,8 @@ static int whiteout_put(struct plain *p, int dirfd, const struct lcm_tar_entry *
 	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.250s': whiteout of no name", e->path);
 	r = lcm_sys_mknodat(dirfd, name, S_IFCHR, 0);
+	if (r == 0)
+		lcm_dirs_find(&p->dirs, e->path, e->name_off ? e->name_off - 1 : 0)->whiteouts = true;
 	if (r != -EEXIST)
 		return r < 0 ? lcm_layer_fail(p->u->err, r, e->path, "cannot make the whiteout") : 0;
 	/* The layer has the name itself: only what lower layers have is hidden. */
@@ -144,7 +146,7 @@ static int whiteout_put(struct plain *p, int dirfd, const struct lcm_tar_entry *
 	memcpy(path + e->name_off, name, strlen(name));
 	rec = lcm_dirs_find(&p->dirs, path, len);
 	if (rec)
-		rec->opaque = true;
+		rec->opaque = rec->listed = true;
 	return 0;
 }
 

@@ -204,7 +204,7 @@ static int file_data(struct checked *c, int dirfd, uint32_t entry, const struct 
 	if (!digester_init(&g, c, lcm_toc_entry(u->toc, entry)))
 		return differ(c, entry, e, -EUCLEAN, "the TOC has no digest to check it with");
 	if (!have) {
-		fd = lcm_layer_tmp_mode(u->d, e->mode & 0777, tmp);
+		fd = lcm_layer_tmp_mode(u->d, dirfd, e->mode & 0777, tmp);
 		if (fd < 0)
 			return lcm_layer_fail(u->err, fd, e->path, "cannot make a temporary file");
 	}
@@ -391,6 +391,16 @@ static int link_make(struct checked *c, uint32_t entry, char *path, char *target
 	return r == -ENOENT ? lcm_layer_fail(c->u->err, r, path, "target of the hardlink has gone") : r;
 }
 
+static unsigned int marks_of(const struct lcm_toc *toc, const struct lcm_toc_entry *dir)
+{
+	unsigned int marks = (dir->flags & LCM_TOC_OPAQUE ? LCM_DIR_OPAQUE : 0U) | (dir->flags & LCM_TOC_IMPLICIT ? LCM_DIR_IMPLIED : 0U);
+
+	for (uint32_t i = 0; i < dir->n_children; i++)
+		if (lcm_toc_entry(toc, dir->first_child + i)->type == LCM_TOC_WHITEOUT)
+			return marks | LCM_DIR_WHITEOUTS;
+	return marks;
+}
+
 /* The root's time too, so directories come when nothing is made in any of them any more. */
 static int dir_finish(struct checked *c, uint32_t entry, char *path)
 {
@@ -403,7 +413,7 @@ static int dir_finish(struct checked *c, uint32_t entry, char *path)
 	if (lcm_toc_path(toc, entry, path, LCM_PATH_MAX + 1) < 0)
 		return -ENAMETOOLONG;
 	r = lcm_layer_attr_of(toc, t, &a, &xattrs);
-	return r < 0 ? r : lcm_dir_apply(c->u->d, path, &a, t->flags & LCM_TOC_OPAQUE, c->u->err);
+	return r < 0 ? r : lcm_dir_apply(c->u->d, path, &a, marks_of(toc, t), c->u->err);
 }
 
 static int finish(struct checked *c)

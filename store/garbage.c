@@ -128,6 +128,23 @@ static int container_wanted(struct lcm_store *s, const char *name)
 	return r < 0 ? 1 : !r; /* what cannot be looked into is not ours to remove */
 }
 
+static int stop_at_row(void *arg, const struct lcm_mount_row *row)
+{
+	(void)arg;
+	(void)row;
+	return 1;
+}
+
+/* A mounted metadata image is held open; a directory that is a layer of a mount must stay where it is. */
+static int meta_wanted(struct lcm_store *s, const char *name)
+{
+	size_t len = strlen(name), suffix = strlen(".dirs");
+
+	if (len <= suffix || strcmp(name + len - suffix, ".dirs") != 0)
+		return 0;
+	return lcm_store_mount_each(s, stop_at_row, NULL);
+}
+
 /* Does a row want this name? Return: 1, 0 (garbage), -errno. */
 static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 {
@@ -141,7 +158,7 @@ static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 	if (dir == LCM_DIR_TMP)
 		return strcmp(name, ".trash") == 0;
 	if (dir == LCM_DIR_META)
-		return 0;
+		return meta_wanted(s, name);
 	if (dir == LCM_DIR_TOC && r >= 0 && id && !(r > 0 && row.has_toc))
 		return toc_kept(s, id);
 	if (dir == LCM_DIR_BLOBS && r > 0)

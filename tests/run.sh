@@ -18,7 +18,7 @@ gate() {
 	log=$top/build/log/$name.log
 	mkdir -p "$top/build/log"
 	start=$(date +%s)
-	if "$@" >"$log" 2>&1; then
+	if ("$@") >"$log" 2>&1; then
 		passed=$((passed + 1))
 		verdict=ok
 	else
@@ -76,7 +76,7 @@ gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers
 gate unit-tsan unit build/tsan TESTS="$(tests/gates/threaded.sh)"
 gate canaries tests/gates/canaries.sh build/asan build/tsan
 for t in tests/integration/*.sh; do
-	gate "$(basename "$t" .sh)" "$t" build/asan
+	gate "$(basename "$t" .sh)" "$t" "$top/build/asan"
 done
 gate distcheck distcheck
 

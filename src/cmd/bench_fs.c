@@ -63,7 +63,7 @@ static int tree_add(struct tree *t, const char *path, uint64_t size)
 }
 
 /* What `find -ls` does: every directory is read, every entry lstat'ed. @t may be NULL. Return: entries seen or -errno. */
-static int walk(const char *root, struct tree *t)
+static int walk(const char *root, struct tree *t, struct lcm_err *err)
 {
 	char *paths[] = { (char *)root, NULL };
 	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
@@ -75,8 +75,10 @@ static int walk(const char *root, struct tree *t)
 		return (int)lcm_errno(-1);
 	while (r == 0 && (e = fts_read(fts))) {
 		n += e->fts_info != FTS_DP;
+		if (e->fts_info == FTS_NS && e->fts_errno == ENOENT)
+			continue; /* overlayfs lists the whiteouts of a directory that only one layer has */
 		if (e->fts_info == FTS_NS || e->fts_info == FTS_DNR || e->fts_info == FTS_ERR)
-			r = -EIO;
+			r = lcm_err_set(err, -e->fts_errno, "%s: %s", e->fts_path + skip, strerror(e->fts_errno));
 		else if (t && e->fts_info == FTS_F && e->fts_statp->st_size > 0 && S_ISREG(e->fts_statp->st_mode))
 			r = tree_add(t, e->fts_path + skip, (uint64_t)e->fts_statp->st_size);
 	}
@@ -166,7 +168,7 @@ static int find_all(int root, const struct tree *t, double *ret)
 
 	(void)t;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/.", root);
-	r = walk(path, NULL);
+	r = walk(path, NULL, NULL);
 	*ret = (double)(lcm_now_ns() - t0);
 	return LCM_MIN(r, 0);
 }
@@ -332,9 +334,9 @@ static int files_of(int root, struct tree *t, struct lcm_err *err)
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/.", root);
-	r = walk(path, t);
+	r = walk(path, t, err);
 	if (r < 0)
-		return lcm_err_set(err, r, "reading the plain overlay: %s", strerror(-r));
+		return lcm_err_prefix(err, r, "reading the plain overlay");
 	if (t->n == 0)
 		return lcm_err_set(err, -ENODATA, "the image has no files with content");
 	qsort(t->files, t->n, sizeof(*t->files), compare_size);

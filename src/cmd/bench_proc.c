@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_proc.c - the programs that are measured: start, first output, CPU time. */
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -15,7 +17,7 @@
 
 #define READY_FD 3
 #define LOG_MAX (1U << 20)
-#define STOP_NS 10000000000ULL
+#define STOP_MS 10000
 
 static void log_path(const struct bench *b, char out[300])
 {
@@ -237,16 +239,14 @@ int bench_daemon_start(struct bench *b, bool background, bool fresh, struct lcm_
 
 void bench_daemon_stop(struct bench *b, bool remove)
 {
-	uint64_t end = lcm_now_ns() + STOP_NS;
-	int status;
-
 	if (b->daemon > 0) {
+		lcm_autoclose int fd = (int)syscall(SYS_pidfd_open, b->daemon, 0);
+		struct pollfd ended = { .fd = fd, .events = POLLIN };
+
 		(void)kill(b->daemon, SIGTERM);
-		while (waitpid(b->daemon, &status, WNOHANG) == 0) {
-			(void)nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-			if (lcm_now_ns() > end)
-				(void)kill(b->daemon, SIGKILL);
-		}
+		if (fd < 0 || poll(&ended, 1, STOP_MS) != 1)
+			(void)kill(b->daemon, SIGKILL);
+		(void)waitpid(b->daemon, NULL, 0);
 	}
 	b->daemon = 0;
 	if (remove) {

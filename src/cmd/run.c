@@ -222,7 +222,7 @@ static void end_mount(const char *id)
 {
 	lcm_autofree char *path = client_path(id, "?lazy=1");
 	struct lcm_err err = { 0 };
-	int r = path ? client_call("DELETE", path, NULL, false, NULL, &err) : -ENOMEM;
+	int r = path ? client_call("DELETE", path, NULL, true, NULL, &err) : -ENOMEM;
 
 	if (r < 0)
 		(void)cmd_error("run", &err, r);

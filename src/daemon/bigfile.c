@@ -68,7 +68,7 @@ static int bigfile_new(struct lcm_layer *l, uint32_t entry, struct lcm_bigfile *
 	b->entry = entry;
 	b->n_chunks = e->n_chunks;
 	b->chunks = calloc(e->n_chunks ? e->n_chunks : 1, 1);
-	b->fd = b->chunks ? lcm_layer_tmp(l->dir, b->tmp) : -ENOMEM;
+	b->fd = b->chunks ? lcm_layer_tmp(l->dir, l->toc, entry, b->tmp) : -ENOMEM;
 	r = b->fd < 0 ? b->fd : lcm_sys_ftruncate(b->fd, e->size);
 	if (r < 0) {
 		bigfile_free(b);
@@ -114,15 +114,19 @@ static uint32_t want_from(struct lcm_bigfile *b, uint32_t i, uint32_t end)
 {
 	uint32_t first = lcm_toc_entry(b->layer->toc, b->entry)->first_chunk, n = 0;
 	uint64_t bytes = 0;
+	int r;
 
 	while (i + n < end && b->chunks[i + n] == CHUNK_MISSING && (n == 0 || bytes < WANT_BLOB_MAX)) {
 		bytes += lcm_toc_chunk(b->layer->toc, first + i + n)->blob_len;
 		b->chunks[i + n] = CHUNK_WANTED;
 		n++;
 	}
-	/* -ENODATA: a chunk too large to fetch alone; the pull brings the file. */
-	if (lcm_demand_chunks(b->layer, b->entry, first + i, n, b->fd) < 0)
+	r = lcm_demand_chunks(b->layer, b->entry, first + i, n, b->fd);
+	if (r < 0)
 		memset(b->chunks + i, CHUNK_MISSING, n);
+	/* A chunk too large to fetch alone comes with the whole layer. */
+	if (r == -ENODATA)
+		lcm_layer_pull(b->layer, true);
 	return n;
 }
 

@@ -16,6 +16,7 @@
 #define SPAN_BYTES_MAX (64ULL << 20) /* memory of all spans */
 #define SPAN_LEN_MAX (4ULL << 20) /* wants are joined up to this length */
 #define SPAN_GAP (32ULL << 10) /* unwanted bytes worth fetching to save a request */
+#define SPAN_HEAD 1024ULL /* before a file lies its tar header: with it, what demand fetched has no gaps for the pull to fill */
 #define RUNS_MAX 32 /* present/missing runs told apart in one span */
 #define HOLD_AFTER_FAILURE_NS 1000000000ULL
 #define CHUNK_PLAIN_MAX (64ULL << 20) /* larger single chunks come with the pull only */
@@ -32,6 +33,7 @@ struct run {
 	uint64_t off, len;
 	bool present; /* in the blob file already */
 	uint64_t fetch; /* id while in flight */
+	uint64_t asked_ns; /* 0: its first byte has come */
 	struct span *span;
 };
 
@@ -87,9 +89,12 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 {
 	struct lcm_want *w;
 
-	for (uint32_t i = 0; i < n; i++)
-		if (lcm_toc_chunk(l->toc, first + i)->file_len > CHUNK_PLAIN_MAX)
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
+
+		if (!(c->flags & LCM_TOC_CHUNK_ZEROS) && c->file_len > CHUNK_PLAIN_MAX)
 			return -ENODATA;
+	}
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
@@ -99,7 +104,7 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 
 		if (c->flags & LCM_TOC_CHUNK_ZEROS)
 			continue;
-		w->off = w->end ? LCM_MIN(w->off, c->blob_off) : c->blob_off;
+		w->off = w->end ? LCM_MIN(w->off, c->blob_off) : c->blob_off - LCM_MIN(c->blob_off, SPAN_HEAD);
 		w->end = LCM_MAX(w->end, c->blob_off + c->blob_len);
 	}
 	enqueue(l, w);
@@ -180,8 +185,12 @@ static int write_chunks(struct span *s, const struct lcm_want *w, int fd)
 	uint64_t max = 1;
 	int r = 0;
 
-	for (uint32_t i = 0; i < w->n; i++)
-		max = LCM_MAX(max, lcm_toc_chunk(s->layer->toc, w->first + i)->file_len);
+	for (uint32_t i = 0; i < w->n; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(s->layer->toc, w->first + i);
+
+		if (!(c->flags & LCM_TOC_CHUNK_ZEROS))
+			max = LCM_MAX(max, c->file_len);
+	}
 	out = malloc(max);
 	if (!out)
 		return -ENOMEM;
@@ -199,7 +208,7 @@ static int place_file(struct span *s, const struct lcm_want *w)
 
 	if (lcm_layer_is_local(l, w->entry))
 		return 0;
-	fd = lcm_layer_tmp(l->dir, tmp);
+	fd = lcm_layer_tmp(l->dir, l->toc, w->entry, tmp);
 	if (fd < 0)
 		return fd;
 	r = lcm_sys_ftruncate(fd, lcm_toc_entry(l->toc, w->entry)->size);
@@ -300,10 +309,14 @@ static void span_done(void *arg)
 static int on_bytes(void *arg, uint64_t off, const void *p, size_t len)
 {
 	struct run *r = arg;
+	uint64_t asked = r->asked_ns;
 
 	if (off < r->off || len > r->off + r->len - off)
 		return -EPROTO;
 	memcpy(r->span->buf + (off - r->span->off), p, len);
+	r->asked_ns = 0;
+	if (asked)
+		lcm_engine_first_byte(r->span->layer->e, lcm_now_ns() - asked);
 	return 0;
 }
 
@@ -370,6 +383,7 @@ static void span_start(struct span *s)
 			continue;
 		s->pending++;
 		l->e->demand_fetches++;
+		r->asked_ns = lcm_now_ns();
 		st = lcm_fetch_start(l->e->reg, &req, &r->fetch);
 		if (st < 0) {
 			lcm_err_set(&err, st, "fetch could not be started");

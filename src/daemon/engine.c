@@ -4,8 +4,16 @@
 #include "src/base/sys.h"
 #include "src/daemon/layer.h"
 
-/* However busy the demand, background gets one turn after so long (starvation bound). */
+/*
+ * One burst of demand holds background back for at most so long. After that it is no start any more but bulk
+ * reading, which the pull in order serves better than file by file.
+ */
 #define STARVE_NS 2000000000ULL
+
+/* Below this wait there is nothing to win beside demand, and the noise of the machine is larger than the rule. */
+#define SHARE_MIN_NS 10000000ULL
+#define SHARE_FIRST 2U /* demands that show how long the way is */
+#define SHARE_AFTER_MAX 1024U
 
 static void on_resume(void *arg)
 {
@@ -71,6 +79,24 @@ void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes)
 		lcm_timer_set(e->resume, e->cfg.hold_ns);
 }
 
+/* Background delays demand when the first byte comes an eighth later than it could. */
+void lcm_engine_first_byte(struct lcm_engine *e, uint64_t ns)
+{
+	if (!e->first_byte_ns || ns < e->first_byte_ns)
+		e->first_byte_ns = ns;
+	if (!e->share_after)
+		e->share_after = SHARE_FIRST;
+	if (e->sharing && ns - e->first_byte_ns > e->first_byte_ns / 8) {
+		e->sharing = false;
+		e->clean = 0;
+		e->share_after = LCM_MIN(e->share_after * 4, SHARE_AFTER_MAX);
+		lcm_pull_kick_all(e);
+	} else if (!e->sharing && ++e->clean >= e->share_after && e->first_byte_ns >= SHARE_MIN_NS) {
+		e->sharing = true;
+		lcm_pull_kick_all(e);
+	}
+}
+
 void lcm_engine_mounted(struct lcm_engine *e)
 {
 	e->quiet_until_ns = LCM_MAX(e->quiet_until_ns, lcm_now_ns() + e->cfg.grace_ns);
@@ -79,7 +105,7 @@ void lcm_engine_mounted(struct lcm_engine *e)
 bool lcm_engine_yield(struct lcm_engine *e)
 {
 	uint64_t now = lcm_now_ns();
-	bool busy = e->spans > 0 || now < e->quiet_until_ns;
+	bool busy = !e->sharing && (e->spans > 0 || now < e->quiet_until_ns);
 
 	if (!busy) {
 		e->starved_since_ns = 0;
@@ -87,11 +113,8 @@ bool lcm_engine_yield(struct lcm_engine *e)
 	}
 	if (!e->starved_since_ns)
 		e->starved_since_ns = now;
-	if (now - e->starved_since_ns >= STARVE_NS) {
-		if (now - e->starved_since_ns >= STARVE_NS + e->cfg.hold_ns)
-			e->starved_since_ns = now;
+	if (now - e->starved_since_ns >= STARVE_NS)
 		return false;
-	}
 	if (!lcm_timer_armed(e->resume))
 		lcm_timer_set(e->resume, e->quiet_until_ns > now ? e->quiet_until_ns - now : e->cfg.hold_ns);
 	return true;

@@ -8,7 +8,9 @@
  *   gate -- want --> [queue] -> span (one GET, many wants) -> pool: verify, place --> gate answers
  *   pull -- window --> GET -> [items] -> stream thread: hash, inflate, unpack, compare
  *
- * Background windows start only while no demand is in flight (lcm_engine_yield()).
+ * Background windows start only while no demand is in flight (lcm_engine_yield()), unless the
+ * way to the registry is long and has room: there demand mostly waits for round trips, and
+ * background goes on beside it as long as demand's first bytes come no later for that.
  */
 #ifndef LCM_ENGINE_H
 #define LCM_ENGINE_H
@@ -38,6 +40,9 @@ struct lcm_engine {
 	uint32_t spans; /* demand transfers and their pool jobs in flight */
 	uint64_t span_bytes; /* memory they hold */
 	uint64_t quiet_until_ns; /* hold_ns after the last demand, or grace_ns after a mount */
+	uint64_t first_byte_ns; /* the shortest wait of a demand for its first byte; 0: none yet */
+	bool sharing; /* background goes on beside demand */
+	uint32_t clean, share_after; /* demands since sharing ended; so many must come before it is tried (again) */
 	uint64_t starved_since_ns; /* since when background is held back; 0: it is not */
 	struct lcm_timer *resume; /* owned; lets background go on */
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
@@ -55,6 +60,8 @@ void lcm_engine_sweep(struct lcm_engine *e) LCM_ON(loop);
 /** lcm_engine_demand_begin/_end - bracket one span; background yields in between. */
 void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
 void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
+/** lcm_engine_first_byte - a demand's GET waited @ns for its first byte. */
+void lcm_engine_first_byte(struct lcm_engine *e, uint64_t ns) LCM_ON(loop);
 /** lcm_engine_mounted - a container is about to start: background lets its first demand go first. */
 void lcm_engine_mounted(struct lcm_engine *e) LCM_ON(loop);
 /** lcm_engine_yield - must background wait now? Arms the timer that asks again. */

@@ -23,6 +23,7 @@
 /* One background GET: short while demand may come, so that its bytes are not asked for twice; doubled by each that met none. */
 #define WINDOW_MIN (4ULL << 20)
 #define WINDOW_MAX (256ULL << 20)
+#define OVERLAP_MAX (128ULL << 10) /* present bytes that are fetched again rather than asked around */
 #define DISK_RUN_MAX (1ULL << 20)
 #define RETRY_NS 1000000000ULL
 #define RETRY_MAX_NS 30000000000ULL
@@ -285,6 +286,20 @@ static void plan_disk_runs(struct lcm_pull *p)
 	}
 }
 
+/* Missing bytes from @off on, and over what demand left in between where asking anew costs less than a request. */
+static uint64_t missing_run(struct lcm_layer *l, uint64_t off, uint64_t max)
+{
+	uint64_t len, present, end;
+
+	(void)lcm_blob_next(l->blob, off, &len);
+	for (end = off + len; end < l->row.blob_size && end - off < max; end += present + len) {
+		if (!lcm_blob_next(l->blob, end, &present) || present >= OVERLAP_MAX || end + present >= l->row.blob_size)
+			break;
+		(void)lcm_blob_next(l->blob, end + present, &len);
+	}
+	return LCM_MIN(end - off, max);
+}
+
 /* Starts the next GET when there is room, something is missing, and demand leaves the link alone. */
 static void kick(struct lcm_pull *p)
 {
@@ -305,9 +320,7 @@ static void kick(struct lcm_pull *p)
 		return;
 	}
 	req.off = p->next_off;
-	(void)lcm_blob_next(l->blob, p->next_off, &req.len);
-	if (!l->pull_urgent)
-		req.len = LCM_MIN(req.len, p->window);
+	req.len = missing_run(l, p->next_off, l->pull_urgent ? UINT64_MAX : p->window);
 	p->window = LCM_MIN(p->window * 2, WINDOW_MAX);
 	r = lcm_fetch_start(l->e->reg, &req, &p->fetch);
 	if (r < 0)

@@ -94,7 +94,7 @@ static bool all_tocs(struct lcm_session *s)
 	return true;
 }
 
-static void pull_layers(struct lcm_session *s, bool urgent)
+void session_pull_layers(struct lcm_session *s, bool urgent)
 {
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		if (s->slots[i].layer->phase != LCM_LAYER_LOCAL)
@@ -105,7 +105,7 @@ static void pull_layers(struct lcm_session *s, bool urgent)
 static void pull_whole(struct lcm_session *s)
 {
 	s->whole = true;
-	pull_layers(s, true);
+	session_pull_layers(s, true);
 }
 
 static void advance_preparing(struct lcm_session *s)
@@ -172,7 +172,7 @@ static void on_read_done(void *arg, uint64_t token, int fd, uint64_t off, uint32
 		lcm_gate_read_done(slot->s->gate, token, fd, off, len, status);
 }
 
-static int make_slots(struct lcm_session *s, uint32_t n)
+int session_make_slots(struct lcm_session *s, uint32_t n)
 {
 	s->slots = calloc(n ? n : 1, sizeof(*s->slots));
 	if (!s->slots)
@@ -181,7 +181,7 @@ static int make_slots(struct lcm_session *s, uint32_t n)
 	return 0;
 }
 
-static void fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l)
+void session_fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l)
 {
 	struct slot *slot = &s->slots[i];
 
@@ -191,7 +191,7 @@ static void fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l)
 	s->demand_bytes0 += l->demand_bytes;
 }
 
-static void watch_and_prepare(struct lcm_session *s)
+void session_watch_and_prepare(struct lcm_session *s)
 {
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		lcm_layer_watch(s->slots[i].layer, &s->slots[i].watch);
@@ -206,14 +206,14 @@ static void on_resolved(void *arg, struct lcm_image *img, int status, const stru
 	int r = status;
 
 	if (r == 0)
-		r = make_slots(s, lcm_image_n_layers(img));
+		r = session_make_slots(s, lcm_image_n_layers(img));
 	if (r < 0) {
 		session_fail(s, r, err);
 		return;
 	}
 	for (uint32_t i = 0; i < s->n_slots; i++)
-		fill_slot(s, i, lcm_image_layer(img, i));
-	watch_and_prepare(s);
+		session_fill_slot(s, i, lcm_image_layer(img, i));
+	session_watch_and_prepare(s);
 }
 
 /* ---- life ---- */
@@ -335,7 +335,7 @@ static void on_shrink(void *arg)
 		session_drain(s);
 }
 
-static int session_alloc(struct lcm_host *h, struct lcm_session **ret)
+int session_alloc(struct lcm_host *h, struct lcm_session **ret)
 {
 	struct lcm_session *s = calloc(1, sizeof(*s));
 	int r;
@@ -388,7 +388,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, str
 	return 0;
 }
 
-static void remove_container(struct lcm_session *s, bool upper)
+void session_remove_container(struct lcm_session *s, bool upper)
 {
 	if (s->pull)
 		return;
@@ -418,7 +418,7 @@ int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_e
 		s->closing = true;
 		return 0;
 	}
-	remove_container(s, s->close_remove);
+	session_remove_container(s, s->close_remove);
 	session_destroy(s);
 	return 0;
 }
@@ -436,7 +436,7 @@ bool session_job_back(struct lcm_session *s)
 		return false;
 	if (s->target && lcm_mounted_source(s->target, session_source(s, source)) > 0)
 		lcm_ignore(lcm_umount(s->target, true, NULL));
-	remove_container(s, s->close_remove);
+	session_remove_container(s, s->close_remove);
 	session_destroy(s);
 	return true;
 }
@@ -459,114 +459,6 @@ void lcm_session_free(struct lcm_session *s)
 	}
 	s->leaving = true;
 	session_unlist(s);
-}
-
-/* ---- an earlier daemon's mounts ---- */
-
-static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
-{
-	struct lcm_session *s;
-	int r = session_alloc(h, &s);
-
-	if (r < 0)
-		return r;
-	s->adopted = true;
-	s->read_only = row->read_only;
-	s->keep = row->keep_upper;
-	s->own_target = strncmp(row->target, h->run_dir, strlen(h->run_dir)) == 0;
-	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
-	s->target = strdup(row->target);
-	s->image_ref = strdup(row->image);
-	r = s->target && s->image_ref ? lcm_reference_parse(row->image, &s->ref, err) : -ENOMEM;
-	if (r == 0)
-		r = make_slots(s, (uint32_t)row->n_layers);
-	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++) {
-		struct lcm_layer *l;
-
-		r = lcm_layer_adopt(h->e, &s->ref, row->layers[i], &l, err);
-		if (r == 0)
-			fill_slot(s, i, l);
-	}
-	if (r < 0) {
-		s->n_slots = 0; /* nothing is watched yet; the few references go with the daemon */
-		session_destroy(s);
-		return r;
-	}
-	s->next = h->sessions;
-	h->sessions = s;
-	s->phase = LCM_LAZY;
-	s->t_mounted = s->t_request;
-	watch_and_prepare(s);
-	pull_layers(s, false);
-	return 0;
-}
-
-static int collect_row(void *arg, const struct lcm_mount_row *row)
-{
-	struct lcm_host *h = arg;
-	struct lcm_err err = { 0 };
-	char source[80];
-	int r;
-
-	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
-	r = lcm_mounted_source(row->target, source);
-	if (r > 0)
-		r = adopt(h, row, &err);
-	else
-		r = -ENOENT;
-	if (r < 0 && r != -ENOENT)
-		lcm_log(LCM_LOG_ERR, "id=%s is mounted but cannot be continued: %s", row->id, lcm_err_text(&err, r));
-	return 0;
-}
-
-struct stale {
-	struct lcm_host *h;
-	char ids[256][LCM_ID_MAX + 1];
-	size_t n;
-};
-
-static int collect_stale(void *arg, const struct lcm_mount_row *row)
-{
-	struct stale *st = arg;
-
-	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
-		return 0;
-	(void)snprintf(st->ids[st->n++], sizeof(st->ids[0]), "%s", row->id);
-	return 0;
-}
-
-void lcm_session_recover(struct lcm_host *h)
-{
-	struct stale *st = calloc(1, sizeof(*st));
-
-	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, h));
-	if (!st)
-		return;
-	do {
-		st->h = h;
-		st->n = 0;
-		lcm_ignore(lcm_store_mount_each(h->e->store, collect_stale, st));
-		for (size_t i = 0; i < st->n; i++)
-			lcm_ignore(lcm_store_mount_remove(h->e->store, st->ids[i]));
-	} while (st->n == LCM_ARRAY_SIZE(st->ids));
-	free(st);
-	lcm_engine_sweep(h->e);
-}
-
-void lcm_session_check_mounts(struct lcm_host *h)
-{
-	struct lcm_session *next;
-
-	for (struct lcm_session *s = h->sessions; s; s = next) {
-		char source[80];
-
-		next = s->next;
-		if (!s->target || s->job || !s->t_mounted || lcm_mounted_source(s->target, session_source(s, source)) != 0)
-			continue;
-		lcm_log(LCM_LOG_INFO, "id=%s was unmounted", s->id);
-		remove_container(s, !s->keep);
-		session_destroy(s);
-	}
 }
 
 /* ---- reading ---- */

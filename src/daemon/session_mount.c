@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "overlay/implied.h"
 #include "src/base/log.h"
 #include "src/daemon/session_priv.h"
 
@@ -158,16 +159,9 @@ static int open_dir(int dirfd, const char *name)
 /* The upper's root directory is what the container sees as "/": it looks like the image's. */
 static int copy_root(int from, int upper)
 {
-	struct stat st;
-	int r = lcm_sys_fstat(from, &st);
+	lcm_autoclose int dir = open_dir(from, ".");
 
-	if (r == 0)
-		r = lcm_sys_fchown(upper, st.st_uid, st.st_gid);
-	if (r == 0)
-		r = lcm_sys_fchmod(upper, st.st_mode & 07777);
-	if (r == 0)
-		r = lcm_sys_futimens(upper, (struct timespec[2]){ st.st_mtim, st.st_mtim });
-	return r;
+	return dir < 0 ? dir : lcm_dir_copy_attr(dir, upper);
 }
 
 static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *ret_work)
@@ -213,31 +207,6 @@ static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_f
 	return mnt < 0 ? mnt : lcm_mount_attach(mnt, j->s->target, &j->err);
 }
 
-static int mount_plain(struct mount_job *j)
-{
-	struct lcm_session *s = j->s;
-	int real = lcm_store_real_fd(s->host->e->store), r = 0;
-	lcm_autofree int *fds = calloc(s->n_slots + 1, sizeof(int));
-	struct lcm_overlay_spec spec = { .lowers = fds };
-
-	if (!fds)
-		return -ENOMEM;
-	for (; spec.n_lowers < s->n_slots && r == 0; spec.n_lowers++) {
-		fds[spec.n_lowers] = open_dir(real, s->slots[s->n_slots - 1 - spec.n_lowers].layer->name);
-		r = LCM_MIN(fds[spec.n_lowers], 0);
-	}
-	if (r == 0 && s->n_slots == 0) {
-		lcm_ignore(lcm_sys_mkdirat(lcm_store_root_fd(s->host->e->store), "empty", 0755));
-		fds[spec.n_lowers++] = open_dir(lcm_store_root_fd(s->host->e->store), "empty");
-		r = LCM_MIN(fds[0], 0);
-	}
-	if (r == 0)
-		r = attach(j, &spec, fds[0]);
-	for (size_t i = 0; i < spec.n_lowers; i++)
-		lcm_closep(&fds[i]);
-	return r;
-}
-
 /* Layers that never had a directory entry of their own keep META's name short and stable: it is a digest of their ids. */
 static void meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
 {
@@ -250,6 +219,92 @@ static void meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
 		lcm_hash_final(h, &d);
 	(void)lcm_digest_str(&d, out);
 	memmove(out, out + 7, LCM_DIGEST_STR - 7);
+}
+
+/* The image's directories of which no layer's own metadata may be shown; an empty file says that there are none. */
+static int write_implied(struct mount_job *j, const char *name, const int *lowers, size_t n)
+{
+	struct lcm_store *store = j->s->host->e->store;
+	lcm_autofree int *bottom_first = calloc(n + 1, sizeof(int));
+	int meta = lcm_store_meta_fd(store), r;
+	lcm_autoclose int dir = -EBADF;
+	char tmp[160];
+
+	if (!bottom_first)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		bottom_first[i] = lowers[n - 1 - i];
+	(void)snprintf(tmp, sizeof(tmp), "%s.%llu.tmp", name, (unsigned long long)j->s->serial);
+	r = lcm_sys_mkdirat(meta, tmp, 0700);
+	dir = r < 0 ? r : open_dir(meta, tmp);
+	r = dir < 0 ? dir : lcm_implied_write(bottom_first, n, dir, &j->err);
+	if (r > 0)
+		r = lcm_sys_renameat(meta, tmp, meta, name);
+	else if (r == 0)
+		r = lcm_write_file_at(meta, name, "", 0, 0600);
+	lcm_ignore(lcm_rmtree_at(meta, tmp));
+	/* Another mount of the image was faster. */
+	return r == -ENOTEMPTY || r == -EEXIST || r == -ENOTDIR ? 0 : r;
+}
+
+/* Opens the layer of implied directories: its descriptor, -ENOTDIR when the image needs none. */
+static int open_implied(struct mount_job *j, const int *lowers, size_t n)
+{
+	int meta = lcm_store_meta_fd(j->s->host->e->store), fd, r;
+	char name[LCM_DIGEST_STR + 8];
+
+	meta_name(j->s, name);
+	(void)strncat(name, ".dirs", 6);
+	fd = open_dir(meta, name);
+	if (fd != -ENOENT)
+		return fd;
+	r = write_implied(j, name, lowers, n);
+	return r < 0 ? r : open_dir(meta, name);
+}
+
+static int open_layers(struct mount_job *j, int *fds, size_t *n)
+{
+	struct lcm_session *s = j->s;
+	int real = lcm_store_real_fd(s->host->e->store);
+
+	for (; *n < s->n_slots; (*n)++) {
+		fds[*n] = open_dir(real, s->slots[s->n_slots - 1 - *n].layer->name);
+		if (fds[*n] < 0)
+			return fds[*n];
+	}
+	if (*n)
+		return 0;
+	lcm_ignore(lcm_sys_mkdirat(lcm_store_root_fd(s->host->e->store), "empty", 0755));
+	fds[0] = open_dir(lcm_store_root_fd(s->host->e->store), "empty");
+	*n = fds[0] >= 0;
+	return LCM_MIN(fds[0], 0);
+}
+
+static int mount_plain(struct mount_job *j)
+{
+	lcm_autofree int *fds = calloc(j->s->n_slots + 2, sizeof(int));
+	struct lcm_overlay_spec spec = { .lowers = fds + 1 };
+	int r;
+
+	if (!fds)
+		return -ENOMEM;
+	r = open_layers(j, fds + 1, &spec.n_lowers);
+	if (r == 0 && spec.n_lowers > 1) {
+		r = fds[0] = open_implied(j, fds + 1, spec.n_lowers);
+		if (r >= 0) {
+			spec.lowers = fds;
+			spec.n_lowers++;
+		}
+		r = r == -ENOTDIR ? 0 : LCM_MIN(r, 0);
+	}
+	if (r == 0)
+		r = attach(j, &spec, spec.lowers[0]);
+	for (size_t i = 0; i < spec.n_lowers; i++) {
+		int fd = spec.lowers[i];
+
+		lcm_closep(&fd);
+	}
+	return r;
 }
 
 static int write_meta(struct mount_job *j, const char *name)

@@ -55,6 +55,16 @@ void session_destroy(struct lcm_session *s);
 bool session_job_back(struct lcm_session *s);
 struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial);
 
+/** session_alloc - an empty session of @h, not in its list yet. */
+LCM_MUST_USE int session_alloc(struct lcm_host *h, struct lcm_session **ret);
+LCM_MUST_USE int session_make_slots(struct lcm_session *s, uint32_t n);
+/** session_fill_slot - layer @i, bottom first; the reference stays with whoever holds it. */
+void session_fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l);
+void session_watch_and_prepare(struct lcm_session *s);
+void session_pull_layers(struct lcm_session *s, bool urgent);
+/** session_remove_container - row, own mount point and, if @upper, what the container wrote. */
+void session_remove_container(struct lcm_session *s, bool upper);
+
 /* session_mount.c */
 /** session_mount_start - run the mount job; @lazy: META::REAL::GATE, else the plain layout. */
 void session_mount_start(struct lcm_session *s, bool lazy);

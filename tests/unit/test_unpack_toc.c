@@ -66,7 +66,7 @@ static unsigned int tmp_entries(const struct layer_fixture *f)
 static int place_bytes(struct layer_fixture *f, const struct lcm_toc *toc, uint32_t entry, const char *data)
 {
 	char name[64] = "unset";
-	lcm_autoclose int fd = lcm_layer_tmp(f->d, name);
+	lcm_autoclose int fd = lcm_layer_tmp(f->d, toc, entry, name);
 
 	if (fd < 0)
 		return fd;

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layer_prepare.c - a layer's table of contents: kept from before, or fetched and built. */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/base/log.h"
+#include "src/daemon/layer.h"
+
+struct prepare {
+	struct lcm_layer *layer; /* referenced until on_prepared() */
+	uint8_t *buf; /* owned; the TOC as it is in the blob */
+	struct lcm_task task;
+	int status;
+	struct lcm_err err;
+	struct lcm_toc *toc;
+};
+
+static int count_files(struct lcm_layer *l)
+{
+	uint32_t n = lcm_toc_count(l->toc);
+
+	l->entries = calloc(n, 1);
+	if (!l->entries)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
+
+		if (e->type != LCM_TOC_REG || !e->size)
+			continue;
+		l->files_total++;
+		l->bytes_total += e->size;
+	}
+	return 0;
+}
+
+/* Files that an earlier daemon placed (each was verified before its rename). */
+static int find_local(struct lcm_layer *l)
+{
+	for (uint32_t i = 0; i < lcm_toc_count(l->toc); i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
+		int r;
+
+		if (e->type != LCM_TOC_REG || !e->size)
+			continue;
+		r = lcm_layer_has(l->dir, l->toc, i);
+		if (r < 0)
+			return r;
+		if (r)
+			lcm_layer_mark_local(l, i);
+	}
+	return 0;
+}
+
+static int open_files(struct lcm_layer *l, struct lcm_err *err)
+{
+	struct lcm_store *s = l->e->store;
+	int r;
+
+	r = lcm_layer_dir_open(lcm_store_real_fd(s), l->name, lcm_store_tmp_fd(s), &l->dir, err);
+	if (r == 0 && l->phase != LCM_LAYER_LOCAL)
+		r = lcm_blob_open(lcm_store_blobs_fd(s), l->row.id, l->row.blob_size, &l->blob, err);
+	return r;
+}
+
+static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
+{
+	struct lcm_err e = err ? *err : (struct lcm_err){ 0 };
+
+	if (status == 0 && l->toc) {
+		l->comp = (enum lcm_compression)lcm_toc_id(l->toc)->compression;
+		status = count_files(l);
+	}
+	if (status == 0)
+		status = open_files(l, &e);
+	if (status == 0 && l->toc && l->row.has_toc)
+		status = find_local(l);
+	if (status < 0) {
+		if (!e.code)
+			lcm_err_set(&e, status, "layer %s: %s", l->name, strerror(-status));
+		lcm_layer_condemn(l, &e);
+		return;
+	}
+	l->phase = LCM_LAYER_READY;
+	lcm_layer_changed(l);
+	if (l->pull_wanted)
+		lcm_layer_pull(l, l->pull_urgent);
+}
+
+static void on_prepared(void *arg)
+{
+	struct prepare *p = arg;
+	struct lcm_layer *l = p->layer;
+	bool kept = l->row.has_toc;
+
+	l->prepare = NULL;
+	l->toc = p->toc;
+	if (p->status == -EILSEQ) {
+		/* This TOC cannot be used, the layer can: it is pulled whole. */
+		lcm_log(LCM_LOG_NOTICE, "layer=%s %s", l->name, p->err.msg);
+		p->status = 0;
+		p->err = (struct lcm_err){ 0 };
+	}
+	ready(l, p->status, &p->err);
+	if (l->phase == LCM_LAYER_READY && l->toc && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
+		l->row.has_toc = true;
+	free(p->buf);
+	free(p);
+	lcm_layer_put(l);
+}
+
+static int build_toc(struct prepare *p)
+{
+	struct lcm_layer *l = p->layer;
+	struct lcm_toc_id id = {
+		.blob = l->row.key.blob, .diffid = l->row.key.diffid, .source = l->row.key.source,
+		.blob_size = l->row.blob_size, .compression = l->comp,
+	};
+	lcm_auto(lcm_toc_builder) b = NULL;
+	int toc_fd = lcm_store_toc_fd(l->e->store), r;
+
+	r = lcm_toc_builder_new(&b);
+	if (r == 0)
+		r = lcm_chunked_parse(&l->cref, p->buf, l->cref.len, l->row.blob_size, b, &p->err);
+	if (r == 0)
+		r = lcm_toc_builder_finish(b, &id, toc_fd, l->name, false, &p->err);
+	if (r == 0)
+		r = lcm_toc_open(toc_fd, l->name, &p->toc, &p->err);
+	return r;
+}
+
+static void prepare_job(void *arg)
+{
+	struct prepare *p = arg;
+
+	p->status = build_toc(p);
+	if (p->status < 0)
+		lcm_err_prefix(&p->err, p->status, "table of contents of layer %s", p->layer->name);
+	p->task.fn = on_prepared;
+	lcm_loop_post_task(p->layer->e->loop, &p->task);
+}
+
+static int on_toc_bytes(void *arg, uint64_t off, const void *data, size_t len)
+{
+	struct prepare *p = arg;
+	const struct lcm_chunked_ref *c = &p->layer->cref;
+
+	if (off < c->off || off - c->off > c->len || len > c->len - (off - c->off))
+		return -EPROTO;
+	memcpy(p->buf + (off - c->off), data, len);
+	return 0;
+}
+
+static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
+{
+	struct prepare *p = arg;
+
+	p->task = (struct lcm_task){ .fn = prepare_job, .arg = p };
+	if (res->status == 0) {
+		p->layer->demand_bytes += res->bytes;
+		lcm_pool_submit(p->layer->e->pool, LCM_POOL_DEMAND, &p->task);
+		return;
+	}
+	p->status = res->status;
+	p->err = res->err;
+	on_prepared(p);
+}
+
+static int fetch_toc(struct lcm_layer *l)
+{
+	struct lcm_fetch_req req = {
+		.kind = LCM_FETCH_BLOB, .prio = LCM_PRIO_DEMAND, .ref = &l->ref, .digest = l->row.key.blob, .size = l->row.blob_size,
+		.off = l->cref.off, .len = l->cref.len, .sink = on_toc_bytes, .done = on_toc_fetched,
+	};
+	struct prepare *p = calloc(1, sizeof(*p));
+	uint64_t id;
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	p->layer = l;
+	p->buf = malloc(l->cref.len);
+	req.arg = p;
+	r = p->buf ? lcm_fetch_start(l->e->reg, &req, &id) : -ENOMEM;
+	if (r < 0) {
+		free(p->buf);
+		free(p);
+		return r;
+	}
+	l->prepare = p;
+	l->refs++;
+	return 0;
+}
+
+void lcm_layer_prepare(struct lcm_layer *l)
+{
+	struct lcm_err err = { 0 };
+	int r = 0;
+
+	if (l->phase != LCM_LAYER_NEW)
+		return;
+	l->phase = LCM_LAYER_PREPARING;
+	if (l->row.state == LCM_LAYER_COMPLETE) {
+		l->phase = LCM_LAYER_LOCAL;
+		lcm_layer_changed(l);
+		return;
+	}
+	if (l->row.has_toc) {
+		r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, &err);
+		if (r == 0 && !lcm_digest_equal(&lcm_toc_id(l->toc)->blob, &l->row.key.blob)) {
+			lcm_toc_close(l->toc); /* its ranges are those of another blob with the same content */
+			l->toc = NULL;
+		}
+		if (!l->toc)
+			l->row.has_toc = false; /* fetch or make it again */
+	}
+	if (l->toc || !l->chunked) {
+		ready(l, 0, NULL);
+		return;
+	}
+	r = fetch_toc(l);
+	if (r < 0)
+		ready(l, r, NULL);
+}
+
+int lcm_layer_load_toc(struct lcm_layer *l)
+{
+	int r;
+
+	if (l->toc)
+		return 0;
+	if (l->phase != LCM_LAYER_LOCAL || !l->row.has_toc)
+		return -ENODATA;
+	r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, NULL);
+	if (r == 0)
+		r = count_files(l);
+	if (r < 0) {
+		lcm_toc_close(l->toc);
+		l->toc = NULL;
+		return r;
+	}
+	for (uint32_t i = 0; i < lcm_toc_count(l->toc); i++)
+		if (lcm_toc_entry(l->toc, i)->type == LCM_TOC_REG)
+			lcm_layer_mark_local(l, i);
+	return 0;
+}

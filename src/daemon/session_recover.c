@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session_recover.c - mounts that an earlier daemon left, and mounts that somebody took away. */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/base/log.h"
+#include "src/daemon/session_priv.h"
+
+static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
+{
+	struct lcm_session *s;
+	int r = session_alloc(h, &s);
+
+	if (r < 0)
+		return r;
+	s->adopted = true;
+	s->read_only = row->read_only;
+	s->keep = row->keep_upper;
+	s->own_target = strncmp(row->target, h->run_dir, strlen(h->run_dir)) == 0;
+	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
+	s->target = strdup(row->target);
+	s->image_ref = strdup(row->image);
+	r = s->target && s->image_ref ? lcm_reference_parse(row->image, &s->ref, err) : -ENOMEM;
+	if (r == 0)
+		r = session_make_slots(s, (uint32_t)row->n_layers);
+	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++) {
+		struct lcm_layer *l;
+
+		r = lcm_layer_adopt(h->e, &s->ref, row->layers[i], &l, err);
+		if (r == 0)
+			session_fill_slot(s, i, l);
+	}
+	if (r < 0) {
+		s->n_slots = 0; /* nothing is watched yet; the few references go with the daemon */
+		session_destroy(s);
+		return r;
+	}
+	s->next = h->sessions;
+	h->sessions = s;
+	s->phase = LCM_LAZY;
+	s->t_mounted = s->t_request;
+	session_watch_and_prepare(s);
+	session_pull_layers(s, false);
+	return 0;
+}
+
+static int collect_row(void *arg, const struct lcm_mount_row *row)
+{
+	struct lcm_host *h = arg;
+	struct lcm_err err = { 0 };
+	char source[80];
+	int r;
+
+	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
+	r = lcm_mounted_source(row->target, source);
+	if (r > 0)
+		r = adopt(h, row, &err);
+	else
+		r = -ENOENT;
+	if (r < 0 && r != -ENOENT)
+		lcm_log(LCM_LOG_ERR, "id=%s is mounted but cannot be continued: %s", row->id, lcm_err_text(&err, r));
+	return 0;
+}
+
+struct stale {
+	struct lcm_host *h;
+	char ids[256][LCM_ID_MAX + 1];
+	size_t n;
+};
+
+static int collect_stale(void *arg, const struct lcm_mount_row *row)
+{
+	struct stale *st = arg;
+
+	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
+		return 0;
+	(void)snprintf(st->ids[st->n++], sizeof(st->ids[0]), "%s", row->id);
+	return 0;
+}
+
+void lcm_session_recover(struct lcm_host *h)
+{
+	struct stale *st = calloc(1, sizeof(*st));
+
+	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, h));
+	if (!st)
+		return;
+	do {
+		st->h = h;
+		st->n = 0;
+		lcm_ignore(lcm_store_mount_each(h->e->store, collect_stale, st));
+		for (size_t i = 0; i < st->n; i++)
+			lcm_ignore(lcm_store_mount_remove(h->e->store, st->ids[i]));
+	} while (st->n == LCM_ARRAY_SIZE(st->ids));
+	free(st);
+	lcm_engine_sweep(h->e);
+}
+
+void lcm_session_check_mounts(struct lcm_host *h)
+{
+	struct lcm_session *next;
+
+	for (struct lcm_session *s = h->sessions; s; s = next) {
+		char source[80];
+
+		next = s->next;
+		if (!s->target || s->job || !s->t_mounted || lcm_mounted_source(s->target, session_source(s, source)) != 0)
+			continue;
+		lcm_log(LCM_LOG_INFO, "id=%s was unmounted", s->id);
+		session_remove_container(s, !s->keep);
+		session_destroy(s);
+	}
+}

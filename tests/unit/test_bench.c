@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/cmd/bench.h"
+#include "src/cmd/cmd.h"
+#include "tests/unit/test.h"
+
+struct cmd_globals cmd_globals; /* main.c's, as the next */
+
+const char *cmd_bytes(double bytes, char out[24])
+{
+	(void)snprintf(out, 24, "%.0f", bytes);
+	return out;
+}
+
+static void medians(void **state)
+{
+	static const struct {
+		double v[5];
+		size_t n;
+		double want;
+	} rows[] = {
+		{ { 7 }, 1, 7 }, { { 3, 1 }, 2, 2 }, { { 9, 1, 5 }, 3, 5 }, { { 4, 1, 3, 2 }, 4, 2.5 }, { { 5, 5, 1, 5, 9 }, 5, 5 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		double v[5];
+
+		memcpy(v, rows[i].v, sizeof(v));
+		assert_true(bench_median(v, rows[i].n) == rows[i].want);
+	}
+}
+
+/* The rounds' ratios, not that of the medians: those of the second row are 2 and 8. */
+static void ratios(void **state)
+{
+	static const struct {
+		double s[3], base[3];
+		size_t n_s, n_base;
+		int r;
+		double want;
+	} rows[] = {
+		{ { 2, 4, 6 }, { 1, 2, 3 }, 3, 3, 0, 2 },
+		{ { 2, 10, 24 }, { 2, 5, 1 }, 3, 3, 0, 2 },
+		{ { 2, 10 }, { 1, 2, 3 }, 2, 3, 0, 3.5 },
+		{ { 2, 10 }, { 0, 2 }, 2, 2, 0, 5 },
+		{ { 2 }, { 0 }, 1, 1, -ENODATA, -1 },
+		{ { 2 }, { 1 }, 1, 0, -ENODATA, -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		struct bench_series s = { .n = rows[i].n_s }, base = { .n = rows[i].n_base };
+		double got = -1;
+
+		memcpy(s.v, rows[i].s, sizeof(rows[i].s));
+		memcpy(base.v, rows[i].base, sizeof(rows[i].base));
+		assert_int_equal(bench_ratio(&s, &base, &got), rows[i].r);
+		assert_true(got == rows[i].want);
+	}
+}
+
+static void series(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	(void)state;
+	assert_non_null(b);
+	for (int i = 0; i < BENCH_ROUNDS_MAX * 4 + 1; i++)
+		bench_add(b, "p", "a", NULL, BENCH_MS, i);
+	bench_add(b, "p", "b", "a", BENCH_MS, 1);
+	bench_add(b, "q", "a", NULL, BENCH_MS, 2);
+	assert_int_equal(b->n_series, 3);
+	assert_int_equal(b->series[0].n, BENCH_ROUNDS_MAX * 4);
+	assert_string_equal(b->series[1].base, "a");
+	assert_true(b->series[2].v[0] == 2);
+	free(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(medians), cmocka_unit_test(ratios), cmocka_unit_test(series) };
+
+	return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
+}
