@@ -43,7 +43,7 @@ done
 tap_is 'no daemon was started by all that' "$(daemon_pids)" ''
 
 # ---- registries ----
-tap_ok 'daemon' daemon_start --retries 0 --deadline 2
+tap_ok 'daemon' daemon_start --retries 1 --deadline 2
 for verb in mount pull; do
 	args=
 	[ "$verb" = pull ] || args=$MNT
@@ -154,7 +154,7 @@ disk()
 		mount -o loop "$TAP_DIR/disk" "$LOCUM_ROOT"
 }
 tap_ok 'a state directory of 24 MB' disk 24M
-daemon_start --retries 0 --deadline 3
+daemon_start --retries 1 --deadline 3
 head -c 16M /dev/zero >"$LOCUM_ROOT/ballast"
 bad_stop
 bad_start "$IMG/gzip"

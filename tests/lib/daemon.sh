@@ -82,7 +82,7 @@ daemon_start()
 daemon_answers()
 {
 	tap_gone "$DAEMON_PID" || curl -sf --max-time 5 --unix-socket "$LOCUM_RUN/locum.sock" http://locum/v1/daemon |
-		grep -q "\"pid\":$DAEMON_PID[,}]"
+		grep -q "\"pid\":${DAEMON_PID}[,}]"
 }
 
 daemon_sane()
@@ -197,6 +197,7 @@ bad_start()
 	}
 	BAD_HOST=$(sed -n 's|^serving .* on http://||p' "$TAP_DIR/bad.out")
 	# the same address when it is started again with other faults
+	# shellcheck disable=SC2034
 	BAD_PORT=${BAD_HOST##*:}
 }
 
