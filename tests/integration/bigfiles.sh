@@ -5,7 +5,7 @@
 set -u
 # shellcheck source=tests/lib/itest.sh
 . "${0%/*}/../lib/itest.sh"
-it_begin bigfiles 500 "${1:-}"
+it_begin bigfiles 400 "${1:-}"
 
 gate()
 {

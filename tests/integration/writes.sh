@@ -87,7 +87,7 @@ echo one >"$M/var/one"
 rm "$M2/usr/lib/python3.11/this.py"
 tap_ok 'a write of one is not in the other' [ ! -e "$M2/var/one" ]
 tap_ok 'a removal neither' [ -s "$M/usr/lib/python3.11/this.py" ]
-sleep 100 <"$M/usr/lib/python3.11/this.py" &
+tail -f "$M/usr/lib/python3.11/this.py" >"$TAP_DIR/tail" &
 holder=$!
 tap_cleanup 'kill $holder 2>/dev/null'
 says 'a busy mount stays' 1 "in use|busy" "$LOCUM" umount "$M"
