@@ -212,6 +212,22 @@ void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t e
 	}
 }
 
+void lcm_bigfile_unread_all(struct lcm_layer *l, const struct lcm_layer_watch *w)
+{
+	for (struct lcm_bigfile *b = l->bigfiles; b; b = b->next) {
+		for (struct read **p = &b->reads; *p;) {
+			struct read *r = *p;
+
+			if (r->w != w) {
+				p = &r->next;
+				continue;
+			}
+			*p = r->next;
+			free(r);
+		}
+	}
+}
+
 static void on_placed(void *arg)
 {
 	struct lcm_bigfile *b = arg;
@@ -283,7 +299,7 @@ void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first
 		return;
 	}
 	answer_ready(b, 0);
-	if (b->n_present < b->n_chunks || b->placing || b->placed)
+	if (b->n_present < b->n_chunks || b->placing || b->placed || l->e->closing)
 		return;
 	b->placing = true;
 	l->refs++;

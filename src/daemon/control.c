@@ -85,6 +85,11 @@ static void start_call(struct request *rq, const char *method, const char *url)
 	rq->call.host = rq->c->host;
 	rq->call.answered = on_answer;
 	rq->call.arg = rq;
+	if (rq->c->host->e->closing) {
+		lcm_api_error(&rq->call, 503, -ESHUTDOWN, "the daemon is ending");
+		json_decref(args);
+		return;
+	}
 	(void)MHD_get_connection_values(rq->conn, MHD_GET_ARGUMENT_KIND, on_query, args);
 	if (rq->body.len) {
 		json_t *body = json_loadb(rq->body.data, rq->body.len, JSON_REJECT_DUPLICATES, NULL);

@@ -12,6 +12,7 @@
 
 #include "src/base/log.h"
 #include "src/daemon/control.h"
+#include "src/daemon/layer.h"
 
 #define GATE_THREADS 2
 #define MOUNTS_SETTLE_NS 50000000ULL
@@ -157,13 +158,17 @@ static int start(struct daemon *d, struct lcm_err *err)
 	return r;
 }
 
-/* The registry is told to end first: its callbacks let layers go, and streams see their source end. */
+/*
+ * Pulls are cancelled, also those that have no GET in flight (they yield, or wait to try again): their threads would
+ * wait for bytes for ever. Then the registry ends: its callbacks let layers go.
+ */
 static void stop(struct daemon *d)
 {
 	char path[4096];
 
 	d->e.closing = true;
 	lcm_control_free(d->control);
+	lcm_pull_cancel_all(&d->e);
 	lcm_registry_free(d->e.reg);
 	lcm_pool_free(d->e.streams);
 	lcm_pool_free(d->e.pool);

@@ -448,7 +448,8 @@ void lcm_demand_pump(struct lcm_engine *e)
 	uint64_t now = 0;
 	bool more = true;
 
-	while (more && e->spans < SPANS_MAX && e->span_bytes < SPAN_BYTES_MAX) {
+	/* The registry and the pool may be gone already when the last spans end. */
+	while (more && !e->closing && e->spans < SPANS_MAX && e->span_bytes < SPAN_BYTES_MAX) {
 		more = false;
 		for (struct lcm_layer *l = e->layers; l; l = l->next) {
 			if (!l->queue || l->phase != LCM_LAYER_READY || e->spans >= SPANS_MAX)

@@ -152,6 +152,8 @@ static void on_config(void *arg, const struct lcm_fetch_result *res)
 	}
 	img->fetch = 0;
 	img->err = res->err;
+	free(img->config_json);
+	img->config_json = NULL;
 	if (r == 0 && !take_body(img, &img->config_json, &img->config_len))
 		r = -ENOMEM;
 	if (r == 0)
@@ -245,6 +247,7 @@ static void on_manifest(void *arg, const struct lcm_fetch_result *res)
 	}
 	img->digest = res->digest;
 	img->manifest = lcm_steal(&m);
+	free(img->manifest_json); /* the store's, when it could not be parsed */
 	img->manifest_json = json;
 	img->manifest_len = len;
 	fetch_config(img);

@@ -226,6 +226,7 @@ void lcm_layer_watch(struct lcm_layer *l, struct lcm_layer_watch *w)
 {
 	w->next = l->watches;
 	l->watches = w;
+	l->doomed = false;
 }
 
 void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w)
@@ -234,8 +235,9 @@ void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w)
 		if (*p != w)
 			continue;
 		*p = w->next;
-		return;
+		break;
 	}
+	lcm_bigfile_unread_all(l, w);
 }
 
 void lcm_layer_changed(struct lcm_layer *l)
@@ -318,6 +320,8 @@ void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
 {
 	int r;
 
+	/* Again: an unwant that was posted before may have taken the mark since the gate set it. */
+	atomic_fetch_or(&l->entries[entry], LCM_ENTRY_WANTED);
 	if (lcm_layer_is_local(l, entry)) {
 		lcm_layer_file_done(l, entry, 0);
 		return;
@@ -335,6 +339,9 @@ void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
 
 void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry)
 {
+	/* Another mount of the layer may wait for it too: one answer is for all, and a file more does no harm. */
+	if (l->watches && l->watches->next)
+		return;
 	atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_WANTED);
 	lcm_demand_drop(l, entry);
 }

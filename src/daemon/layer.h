@@ -150,11 +150,13 @@ void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first
 void lcm_bigfile_local(struct lcm_layer *l, uint32_t entry); /* the whole file was placed: answer its readers */
 void lcm_bigfile_local_all(struct lcm_layer *l);
 void lcm_bigfile_fail_all(struct lcm_layer *l, int status); /* answers the readers only */
+void lcm_bigfile_unread_all(struct lcm_layer *l, const struct lcm_layer_watch *w); /* forget the reads of one that leaves */
 void lcm_bigfile_free_all(struct lcm_layer *l); /* no span or job may be in flight */
 
 /* pull.c */
 void lcm_pull_start(struct lcm_layer *l);
 void lcm_pull_cancel(struct lcm_layer *l); /* it ends soon; the layer stays referenced until then */
+void lcm_pull_cancel_all(struct lcm_engine *e);
 void lcm_pull_kick_all(struct lcm_engine *e); /* resume what may run, pause what may not */
 
 #endif

@@ -458,20 +458,27 @@ void lcm_pull_cancel(struct lcm_layer *l)
 	stop_stream(p, -ECANCELED, NULL);
 }
 
+void lcm_pull_cancel_all(struct lcm_engine *e)
+{
+	for (struct lcm_layer *l = e->layers; l; l = l->next)
+		lcm_pull_cancel(l);
+}
+
 void lcm_pull_kick_all(struct lcm_engine *e)
 {
-	bool yield = false, asked = false;
+	bool yields = false, asked = false;
 
 	for (struct lcm_layer *l = e->layers; l; l = l->next) {
 		struct lcm_pull *p = l->pull;
+		bool yield;
 
-		if (!p || l->pull_urgent) {
+		if (!p)
 			continue;
-		}
-		if (!asked) {
-			yield = lcm_engine_yield(e);
+		if (!asked && !l->pull_urgent) {
+			yields = lcm_engine_yield(e);
 			asked = true;
 		}
+		yield = yields && !l->pull_urgent; /* one that became urgent may have been paused before */
 		if (!p->fetch) {
 			kick(p);
 		} else if (yield && !p->paused) {

@@ -195,8 +195,14 @@ void session_watch_and_prepare(struct lcm_session *s)
 {
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		lcm_layer_watch(s->slots[i].layer, &s->slots[i].watch);
-	for (uint32_t i = 0; i < s->n_slots; i++)
-		lcm_layer_prepare(s->slots[i].layer);
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		struct lcm_layer *l = s->slots[i].layer;
+
+		/* An earlier trouble of another mount's is no reason to end before the first try. */
+		if ((s->pull || s->full) && l->phase == LCM_LAYER_READY)
+			l->error = (struct lcm_err){ 0 };
+		lcm_layer_prepare(l);
+	}
 	session_advance(s);
 }
 
@@ -378,6 +384,8 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, str
 	if (r == 0)
 		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL, other ? LCM_IMAGE_ALWAYS : o->policy, on_resolved, s, &s->image, err);
 	if (r < 0) {
+		if (s->own_target && s->target)
+			lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->target, AT_REMOVEDIR));
 		session_destroy(s);
 		return r;
 	}

@@ -6,6 +6,14 @@
 #include "src/base/log.h"
 #include "src/daemon/session_priv.h"
 
+/* Only run_dir/m/ID is made, and so removed, by the daemon; /run/locum-mine is somebody's. */
+static bool is_own_target(const struct lcm_host *h, const struct lcm_mount_row *row)
+{
+	size_t n = strlen(h->run_dir);
+
+	return strncmp(row->target, h->run_dir, n) == 0 && strncmp(row->target + n, "/m/", 3) == 0 && strcmp(row->target + n + 3, row->id) == 0;
+}
+
 static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
 {
 	struct lcm_session *s;
@@ -16,7 +24,7 @@ static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm
 	s->adopted = true;
 	s->read_only = row->read_only;
 	s->keep = row->keep_upper;
-	s->own_target = strncmp(row->target, h->run_dir, strlen(h->run_dir)) == 0;
+	s->own_target = is_own_target(h, row);
 	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
 	s->target = strdup(row->target);
 	s->image_ref = strdup(row->image);
@@ -31,7 +39,6 @@ static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm
 			session_fill_slot(s, i, l);
 	}
 	if (r < 0) {
-		s->n_slots = 0; /* nothing is watched yet; the few references go with the daemon */
 		session_destroy(s);
 		return r;
 	}
@@ -71,8 +78,13 @@ struct stale {
 static int collect_stale(void *arg, const struct lcm_mount_row *row)
 {
 	struct stale *st = arg;
+	char source[80];
 
 	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
+		return 0;
+	/* Mounted but not continued: what the container has written stays until a start finds it unmounted. */
+	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
+	if (lcm_mounted_source(row->target, source) != 0)
 		return 0;
 	(void)snprintf(st->ids[st->n++], sizeof(st->ids[0]), "%s", row->id);
 	return 0;
