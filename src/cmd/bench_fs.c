@@ -255,7 +255,7 @@ static int session(struct bench *b, const char *wait_for, char target[360], stru
 	return r;
 }
 
-/* Takes the layer names, topmost first, from the mount options of a plain locum mount. */
+/* Takes the layers (DIRECTORY/NAME below the root), topmost first, from the mount options of a plain locum mount. */
 static int find_lowers(const char *target, char *out, size_t size, struct lcm_err *err)
 {
 	static const char key[] = "lowerdir+=";
@@ -272,6 +272,7 @@ static int find_lowers(const char *target, char *out, size_t size, struct lcm_er
 		size_t n = strcspn(at, ",");
 		char *name = memrchr(at, '/', n);
 
+		name = name ? memrchr(at, '/', (size_t)(name - at)) : NULL;
 		if (!name || used + n + 2 > size)
 			return lcm_err_set(err, -EPROTO, "the layers of %s cannot be told from its mount options", target);
 		used += (size_t)snprintf(out + used, size - used, "%s%.*s", used ? ":" : "", (int)(at + n - name - 1), name + 1);
@@ -279,7 +280,7 @@ static int find_lowers(const char *target, char *out, size_t size, struct lcm_er
 	return used ? 0 : lcm_err_set(err, -EPROTO, "%s is not mounted on plain layers", target);
 }
 
-/* By the old mount(2), from the layers' directory so that the option string stays short. */
+/* By the old mount(2), from the state directory so that the option string stays short. */
 static int mount_plain(struct bench *b, const char *lowers, int *ret, struct lcm_err *err)
 {
 	lcm_autofree char *options = NULL;
@@ -295,9 +296,8 @@ static int mount_plain(struct bench *b, const char *lowers, int *ret, struct lcm
 	}
 	if (r == 0 && asprintf(&options, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lowers, dir, dir) < 0)
 		r = -ENOMEM;
-	(void)snprintf(path, sizeof(path), "%s/real", b->root);
 	if (r == 0)
-		r = (int)lcm_errno(chdir(path));
+		r = (int)lcm_errno(chdir(b->root));
 	(void)snprintf(path, sizeof(path), "%s/root", dir);
 	if (r == 0)
 		r = (int)lcm_errno(mount("locum-bench", path, "overlay", 0, options));

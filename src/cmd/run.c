@@ -209,13 +209,25 @@ static int run_mounted(const struct run_options *o, json_t *st, const char *bund
 {
 	const char *id = json_string_value(json_object_get(st, "id")), *rootfs = json_string_value(json_object_get(st, "target"));
 	struct runtime_spec spec = { .path = o->runtime, .id = id, .bundle = bundle, .pid_file = o->pid_file };
+	lcm_autofree char *pid_file = NULL;
 	json_t *config = NULL;
 	int r = get_config(id, &config, err);
 
+	if (!spec.pid_file && r == 0) {
+		r = asprintf(&pid_file, "%s/pid", bundle) < 0 ? -ENOMEM : 0;
+		spec.pid_file = pid_file;
+	}
 	if (r == 0)
 		r = write_bundle(o, id, json_string_value(json_object_get(config, "config")), rootfs, bundle, err);
 	json_decref(config);
-	return r < 0 ? r : runtime_run(&spec, ret_status, err);
+	if (r < 0)
+		return r;
+	lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, spec.pid_file, 0));
+	r = runtime_run(&spec, ret_status, err);
+	/* Both write it when the container's process runs; a failure before that has status 1 as any program's. */
+	if (r == 0 && *ret_status && access(spec.pid_file, F_OK) < 0)
+		return lcm_err_set(err, -ECANCELED, "%s could not start the container; its message is above", spec.path);
+	return r;
 }
 
 static void end_mount(const char *id)

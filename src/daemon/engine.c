@@ -9,6 +9,7 @@
  * reading, which the pull in order serves better than file by file.
  */
 #define STARVE_NS 2000000000ULL
+#define BURST_GAP_NS 1000000000ULL /* demand that comes again after less than this is the same burst */
 
 /* Below this wait there is nothing to win beside demand, and the noise of the machine is larger than the rule. */
 #define SHARE_MIN_NS 10000000ULL
@@ -64,6 +65,8 @@ void lcm_engine_sweep(struct lcm_engine *e)
 
 void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes)
 {
+	if (e->spans == 0 && lcm_now_ns() >= e->quiet_until_ns + BURST_GAP_NS)
+		e->starved_since_ns = 0;
 	e->spans++;
 	e->span_bytes += bytes;
 	if (e->spans == 1)
@@ -100,6 +103,7 @@ void lcm_engine_first_byte(struct lcm_engine *e, uint64_t ns)
 void lcm_engine_mounted(struct lcm_engine *e)
 {
 	e->quiet_until_ns = LCM_MAX(e->quiet_until_ns, lcm_now_ns() + e->cfg.grace_ns);
+	e->starved_since_ns = 0;
 }
 
 bool lcm_engine_yield(struct lcm_engine *e)
@@ -107,10 +111,8 @@ bool lcm_engine_yield(struct lcm_engine *e)
 	uint64_t now = lcm_now_ns();
 	bool busy = !e->sharing && (e->spans > 0 || now < e->quiet_until_ns);
 
-	if (!busy) {
-		e->starved_since_ns = 0;
+	if (!busy)
 		return false;
-	}
 	if (!e->starved_since_ns)
 		e->starved_since_ns = now;
 	if (now - e->starved_since_ns >= STARVE_NS)

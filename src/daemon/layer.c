@@ -364,6 +364,10 @@ void lcm_layer_pull(struct lcm_layer *l, bool urgent)
 {
 	int r = 0;
 
+	if (urgent && !l->pull_urgent) { /* somebody waits: old trouble is forgotten and tried anew at once */
+		l->error = (struct lcm_err){ 0 };
+		lcm_timer_clear(l->retry);
+	}
 	l->pull_wanted = true;
 	l->pull_urgent |= urgent;
 	if (l->phase != LCM_LAYER_READY || l->pull || lcm_timer_armed(l->retry) || (!l->e->cfg.background && !l->pull_urgent)) {
@@ -404,7 +408,8 @@ void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err 
 		lcm_layer_condemn(l, &e);
 		return;
 	}
-	lcm_layer_note(l, &e);
+	lcm_layer_note(l, &e); /* whoever waited for the whole layer gives up now */
+	l->pull_urgent = false;
 	lcm_timer_set(l->retry, LCM_MIN(1ULL << LCM_MIN(l->retries, 5U), 30ULL) * 1000000000ULL);
 	l->retries++;
 }

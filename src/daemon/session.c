@@ -101,6 +101,13 @@ void session_pull_layers(struct lcm_session *s, bool urgent)
 			lcm_layer_pull(s->slots[i].layer, urgent);
 }
 
+/* It can be no lazy mount: from here on trouble with a layer is trouble with the session. */
+static void pull_whole(struct lcm_session *s)
+{
+	s->whole = true;
+	session_pull_layers(s, true);
+}
+
 static void advance_preparing(struct lcm_session *s)
 {
 	uint32_t local, lazy, plain;
@@ -113,8 +120,8 @@ static void advance_preparing(struct lcm_session *s)
 		session_mount_start(s, false);
 	else if (!s->pull && !s->full && s->host->features.data_only && all_tocs(s) && lazy)
 		session_mount_start(s, true);
-	else
-		session_pull_layers(s, true);
+	else if (!s->whole)
+		pull_whole(s);
 }
 
 void session_advance(struct lcm_session *s)
@@ -128,7 +135,7 @@ void session_advance(struct lcm_session *s)
 			session_fail(s, l->error.code, &l->error);
 			return;
 		}
-		if (s->phase == LCM_PREPARING && (s->pull || s->full) && l->error.code && l->phase == LCM_LAYER_READY) {
+		if (s->phase == LCM_PREPARING && s->whole && l->error.code && l->phase == LCM_LAYER_READY) {
 			session_fail(s, l->error.code, &l->error);
 			return;
 		}
@@ -405,13 +412,15 @@ void session_remove_container(struct lcm_session *s, bool upper)
 
 int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err)
 {
-	char source[80];
+	char source[80], users[512];
 	int r = 0;
 
 	if (s->closing)
 		return lcm_err_set(err, -EBUSY, "mount %s is being closed already", s->id);
 	if (s->target && s->t_mounted && lcm_mounted_source(s->target, session_source(s, source)) > 0)
 		r = lcm_umount(s->target, lazy, err);
+	if (r == -EBUSY && session_users(s->target, users, sizeof(users)))
+		return lcm_err_set(err, r, "%s is in use by %s; end that or unmount with --lazy", s->target, users);
 	if (r < 0)
 		return r;
 	s->close_remove = remove < 0 ? !s->keep : remove > 0;

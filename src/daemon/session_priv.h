@@ -23,6 +23,7 @@ struct lcm_session {
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, read_only, full, keep, own_target, adopted;
+	bool whole; /* still preparing, it waits for whole layers */
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	enum lcm_phase phase;
@@ -73,6 +74,8 @@ LCM_MUST_USE int session_put_row(struct lcm_session *s, struct lcm_err *err);
 void session_begin_drain(struct lcm_session *s);
 /** session_drain - one more try to have the kernel let go of the gate. */
 void session_drain(struct lcm_session *s);
+/** session_users - "PID NAME, PID NAME" of processes with something open, mapped, as cwd or root in @dir. Return: how many. */
+size_t session_users(const char *dir, char *out, size_t size);
 char *session_source(const struct lcm_session *s, char out[80]);
 
 #endif

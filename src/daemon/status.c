@@ -27,6 +27,75 @@ static void collect_bound(void *arg, uint32_t layer, uint32_t entry, uint64_t nl
 	b->files[b->n++].entry = entry;
 }
 
+/* Does this link of /proc lead to @dir or below it? Reading a link asks no file system. */
+static bool leads_below(int at, const char *link, const char *dir)
+{
+	size_t len = strlen(dir);
+	char to[4096];
+	ssize_t n = readlinkat(at, link, to, sizeof(to) - 1);
+
+	if (n < (ssize_t)len)
+		return false;
+	to[n] = '\0';
+	return strncmp(to, dir, len) == 0 && (to[len] == '/' || to[len] == '\0');
+}
+
+static bool any_leads_below(int proc, const char *links, const char *dir)
+{
+	int fd = lcm_sys_openat(proc, links, O_RDONLY | O_DIRECTORY, 0);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	bool found = false;
+
+	while (d && !found && (e = readdir(d)))
+		found = e->d_name[0] != '.' && leads_below(fd, e->d_name, dir);
+	if (d)
+		(void)closedir(d);
+	else
+		lcm_closep(&fd);
+	return found;
+}
+
+static bool uses(const char *pid, const char *dir)
+{
+	lcm_autoclose int proc = -EBADF;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s", pid);
+	proc = lcm_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	return proc >= 0 && (leads_below(proc, "cwd", dir) || leads_below(proc, "root", dir) || any_leads_below(proc, "fd", dir) ||
+			     any_leads_below(proc, "map_files", dir));
+}
+
+size_t session_users(const char *dir, char *out, size_t size)
+{
+	DIR *d = opendir("/proc");
+	size_t n = 0, used = 0;
+	struct dirent *e;
+
+	while (d && (e = readdir(d)) && n < HOLDERS_SHOWN_MAX) {
+		lcm_autofree char *comm = NULL;
+		char path[64];
+		size_t len;
+		int r;
+
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !uses(e->d_name, dir))
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", e->d_name);
+		if (lcm_read_file_at(AT_FDCWD, path, 64, &comm, &len) < 0)
+			continue;
+		comm[strcspn(comm, "\n")] = '\0';
+		r = snprintf(out + used, size - used, "%s%.20s %.64s", n ? ", " : "", e->d_name, comm);
+		if (r < 0 || (size_t)r >= size - used)
+			break;
+		used += (size_t)r;
+		n++;
+	}
+	if (d)
+		(void)closedir(d);
+	return n;
+}
+
 /* Does any link in /proc/PID/@dir lead to this file? */
 static bool holds(const char *pid, const char *dir, const struct lcm_file_id *want)
 {

@@ -35,7 +35,7 @@ plant() {
 	fi
 }
 
-plant overflow "$asan" heap-buffer-overflow <<'END'
+plant overflow "$asan" "heap-buffer-overflow\|insufficient space" <<'END'
 #include <stdlib.h>
 int main(int argc, char **argv) { (void)argv; volatile char *p = malloc(8); p[7 + argc] = 1; free((void *)p); return 0; }
 END

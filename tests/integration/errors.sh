@@ -43,7 +43,7 @@ done
 tap_is 'no daemon was started by all that' "$(daemon_pids)" ''
 
 # ---- registries ----
-tap_ok 'daemon' daemon_start --retries 0 --deadline 2
+tap_ok 'daemon' daemon_start --retries 1 --deadline 2
 for verb in mount pull; do
 	args=
 	[ "$verb" = pull ] || args=$MNT
@@ -154,17 +154,22 @@ disk()
 		mount -o loop "$TAP_DIR/disk" "$LOCUM_ROOT"
 }
 tap_ok 'a state directory of 24 MB' disk 24M
-daemon_start --retries 0 --deadline 3
+daemon_start --retries 1 --deadline 3
 head -c 16M /dev/zero >"$LOCUM_ROOT/ballast"
 bad_stop
 bad_start "$IMG/gzip"
 says 'pull on a full disk' 1 '(No space|full)' "$LOCUM" pull "$BAD_HOST/small:t"
 tap_ok 'nothing is left' daemon_clean
+says 'mount on a full disk, when one layer is here without a table of contents' 1 '(No space|full)' \
+	"$LOCUM" mount "$BAD_HOST/small:t" "$MNT"
+tap_ok 'nothing is left' daemon_clean
+tap_ok 'drop the other layer' "$LOCUM" drop-cache --all
 bad_stop
 bad_start "$IMG/zc"
 tap_ok 'lazy mount on a full disk' tap_limit 30 "$LOCUM" mount --id full "$BAD_HOST/small:t" "$MNT"
 tap_ok 'small files are read' cmp "$MNT/many/9" "$IMG/rootfs/many/9"
 says 'it does not become native' 1 'still lazy' "$LOCUM" wait --timeout 4 full
+says 'a pull of it fails' 1 '(No space|full)' "$LOCUM" pull "$BAD_HOST/small:t"
 tap_like 'status names it' "$(daemon_field full error)" '(No space|full)'
 rm "$LOCUM_ROOT/ballast"
 tap_ok 'room again: native' tap_limit 50 "$LOCUM" wait --timeout 45 full

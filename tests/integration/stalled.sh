@@ -23,7 +23,7 @@ same()
 # Starts a reader that will wait: READER. It is waiting for the gate once the daemon counts it.
 reader()
 {
-	cat "$MNT/$1" >"$TAP_DIR/read" 2>"$TAP_DIR/read.err" &
+	cat "$MNT/$1" >"$TAP_DIR/read.$2" 2>"$TAP_DIR/read.err" &
 	READER=$!
 	tap_until 10 daemon_is st waiters "$2"
 }
@@ -78,7 +78,7 @@ for pid in "$first" "$READER"; do
 	wait "$pid"
 	tap_is 'the stall is over: a waiter has its file' $? 0
 done
-tap_ok 'and it is right' cmp "$TAP_DIR/read" "$IMG/rootfs/many/22"
+tap_ok 'and it is right' cmp "$TAP_DIR/read.2" "$IMG/rootfs/many/22"
 tap_ok 'the killed ones can be read too' same many/20
 tap_ok 'umount' "$LOCUM" umount --remove st
 tap_ok 'nothing is left but the layers' test -z "$(daemon_mounts)"

@@ -82,7 +82,7 @@ daemon_start()
 daemon_answers()
 {
 	tap_gone "$DAEMON_PID" || curl -sf --max-time 5 --unix-socket "$LOCUM_RUN/locum.sock" http://locum/v1/daemon |
-		grep -q "\"pid\":$DAEMON_PID[,}]"
+		grep -q "\"pid\":${DAEMON_PID}[,}]"
 }
 
 daemon_sane()
@@ -155,15 +155,16 @@ daemon_leftovers()
 	[ ! -f "$LOCUM_ROOT/locum.db" ] || daemon_rows
 }
 
-# The daemon keeps its database locked: a copy is read. Every directory in real/ is a layer that it calls complete.
+# The daemon keeps its database locked: a copy is read. Every directory in real/ is a layer that it
+# knows; with DAEMON_STRICT=1, one that it calls complete (a pull that was given up may be continued otherwise).
 daemon_rows()
 {
 	rm -rf "$TAP_DIR/db" && mkdir "$TAP_DIR/db" && cp "$LOCUM_ROOT"/locum.db* "$TAP_DIR/db/" && rm -f "$TAP_DIR"/db/*-shm
-	python - "$LOCUM_ROOT" "$TAP_DIR/db/locum.db" <<-'END'
+	python - "$LOCUM_ROOT" "$TAP_DIR/db/locum.db" "${DAEMON_STRICT:-0}" <<-'END'
 		import os, sqlite3, sys
 		db = sqlite3.connect(sys.argv[2])
-		whole = {str(r[0]) for r in db.execute("SELECT id FROM layers WHERE state = 1")}
-		for name in sorted(set(os.listdir(sys.argv[1] + "/real")) - whole):
+		known = {str(r[0]) for r in db.execute("SELECT id FROM layers WHERE state >= ?", sys.argv[3:])}
+		for name in sorted(set(os.listdir(sys.argv[1] + "/real")) - known):
 		    print("half layer real/" + name)
 		for row in db.execute("SELECT id FROM mounts"):
 		    print("mount row " + row[0])
@@ -196,6 +197,7 @@ bad_start()
 	}
 	BAD_HOST=$(sed -n 's|^serving .* on http://||p' "$TAP_DIR/bad.out")
 	# the same address when it is started again with other faults
+	# shellcheck disable=SC2034
 	BAD_PORT=${BAD_HOST##*:}
 }
 

@@ -30,7 +30,7 @@ static void put_xattrs(int dir)
 
 	assert_int_equal(lcm_sys_fsetxattr(b, "security.capability", cap, sizeof(cap)), 0);
 	assert_int_equal(lcm_sys_fsetxattr(a, "user.binary", value, sizeof(value)), 0);
-	assert_int_equal(lcm_sys_fsetxattr(a, "trusted.other", "", 0), 0);
+	assert_int_equal(lcm_sys_fsetxattr(a, "trusted.other", "v", 1), 0);
 	assert_int_equal(lcm_sys_fsetxattr(c, "user.on-dir", "x", 1), 0);
 }
 
