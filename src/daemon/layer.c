@@ -346,13 +346,23 @@ void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry)
 	lcm_demand_drop(l, entry);
 }
 
+/* What a broken pull left may be a large tree: it goes to the store's trash, for a thread to remove. */
 static int empty_dir(struct lcm_layer *l)
 {
-	int real = lcm_store_real_fd(l->e->store), r;
+	struct lcm_store *s = l->e->store;
+	int real = lcm_store_real_fd(s), r;
+	char trash[80];
 
 	lcm_layer_dir_close(l->dir);
 	l->dir = NULL;
-	r = lcm_rmtree_at(real, l->name);
+	r = lcm_sys_unlinkat(real, l->name, AT_REMOVEDIR);
+	if (r == -ENOTEMPTY) {
+		(void)snprintf(trash, sizeof(trash), ".trash/broken-%s-%llu", l->name, (unsigned long long)lcm_now_ns());
+		r = lcm_sys_renameat(real, l->name, lcm_store_tmp_fd(s), trash);
+		lcm_engine_sweep(l->e);
+	}
+	if (r == -ENOENT)
+		r = 0;
 	if (r == 0)
 		r = lcm_sys_mkdirat(real, l->name, 0755);
 	if (r == 0)
