@@ -40,6 +40,7 @@ struct item {
 struct lcm_pull {
 	struct lcm_layer *layer; /* referenced until on_ended() */
 	uint64_t next_off;       /* blob offset that has not been planned yet */
+	int nice;                /* of the stream thread; set before it starts */
 	uint64_t window;         /* length of the next lazy GET */
 	uint64_t fetch;          /* id of the GET in flight; 0: none */
 	bool paused;             /* that GET is paused for demand */
@@ -166,7 +167,7 @@ static void stream_job(void *arg)
 	};
 	struct lcm_stream *s = NULL;
 
-	set_nice(l->pull_urgent ? 0 : 10);
+	set_nice(p->nice);
 	p->disk_buf = malloc(DISK_RUN_MAX);
 	p->status = p->disk_buf ? lcm_stream_new(l->comp, source, p, 0, &s) : -ENOMEM;
 	if (p->status == 0)
@@ -458,6 +459,7 @@ void lcm_pull_start(struct lcm_layer *l)
 	(void)pthread_cond_init(&p->cond, NULL);
 	p->layer = l;
 	p->window = WINDOW_MIN;
+	p->nice = l->pull_urgent ? 0 : 10;
 	l->refs++;
 	l->pull = p;
 	p->refill = (struct lcm_task){ .fn = on_refill, .arg = p };

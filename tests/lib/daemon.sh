@@ -87,7 +87,7 @@ daemon_answers()
 
 daemon_sane()
 {
-	! grep -E 'ERROR: (Address|Leak|Thread)Sanitizer|runtime error:' "$TAP_DIR/daemon.log" "$LOCUM_RUN/daemon.log" 2>/dev/null >&2
+	! grep -E '(ERROR|WARNING): (Address|Leak|Thread)Sanitizer|runtime error:' "$TAP_DIR/daemon.log" "$LOCUM_RUN/daemon.log" 2>/dev/null >&2
 }
 
 daemon_stop()
