@@ -27,7 +27,7 @@ static const char usage[] =
     "      --no-background        fetch only what is asked for (for measurements)\n"
     "      --hold MS              background waits so long after a demand (50)\n"
     "      --grace MS             and so long after a mount for its first one (150)\n"
-    "      --retries N            further tries of one transfer (5)\n"
+    "      --retries N            further tries of one transfer, 1 to 100 (5)\n"
     "      --verbose, --debug     more log lines on stderr\n"
     "  -h, --help                 this text\n";
 
@@ -99,7 +99,9 @@ static int take(struct options *o, int c)
 		return number("grace", optarg, false, 1000000, &o->cfg.grace_ns);
 	case OPT_RETRIES:
 		r = number("retries", optarg, false, 1, &n);
-		o->cfg.registry.retries = (uint32_t)LCM_MIN(n, 100U);
+		if (r == 0 && (n < 1 || n > 100))
+			r = cmd_usage("daemon", "--retries %s: 1 to 100 is expected", optarg);
+		o->cfg.registry.retries = (uint32_t)n;
 		return r;
 	case OPT_READY:
 		return number("ready-fd", optarg, false, 1, &o->ready_fd);
