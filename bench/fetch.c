@@ -47,11 +47,19 @@ static void whole_done(void *arg, const struct lcm_fetch_result *res)
 		finish(b, res);
 }
 
-static uint64_t start(struct bench *b, enum lcm_fetch_prio prio, uint64_t off, uint64_t len, lcm_fetch_done_fn done)
+static uint64_t start(struct bench *b, enum lcm_fetch_prio prio, uint64_t off, uint64_t len,
+		      lcm_fetch_done_fn done)
 {
-	struct lcm_fetch_req req = { .kind = LCM_FETCH_BLOB, .prio = prio,   .ref = &b->ref, .digest = b->digest,
-				     .size = b->size,	     .off = off,     .len = len,     .sink = sink,
-				     .done = done,	     .arg = b };
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_BLOB,
+				     .prio = prio,
+				     .ref = &b->ref,
+				     .digest = b->digest,
+				     .size = b->size,
+				     .off = off,
+				     .len = len,
+				     .sink = sink,
+				     .done = done,
+				     .arg = b };
 	uint64_t id = 0;
 	int r = lcm_fetch_start(b->reg, &req, &id);
 
@@ -104,9 +112,11 @@ int main(int argc, char **argv)
 	uint64_t t;
 
 	if (argc < 4 || lcm_reference_parse(argv[1], &b.ref, &err) < 0 ||
-	    lcm_digest_parse(argv[2], strlen(argv[2]), &b.digest) < 0 || sscanf(argv[3], "%" SCNu64, &b.size) != 1 ||
-	    b.size <= RANGE || (argc > 4 && sscanf(argv[4], "%u", &n) != 1) || !n) {
-		(void)fprintf(stderr, "usage: fetch REFERENCE DIGEST SIZE [RANGES [CA]] %s\n", err.msg);
+	    lcm_digest_parse(argv[2], strlen(argv[2]), &b.digest) < 0 ||
+	    sscanf(argv[3], "%" SCNu64, &b.size) != 1 || b.size <= RANGE ||
+	    (argc > 4 && sscanf(argv[4], "%u", &n) != 1) || !n) {
+		(void)fprintf(stderr, "usage: fetch REFERENCE DIGEST SIZE [RANGES [CA]] %s\n",
+			      err.msg);
 		return 2;
 	}
 	if (lcm_loop_new(&b.loop) < 0 || lcm_registry_new(b.loop, &cfg, &b.reg, &err) < 0) {
@@ -117,7 +127,8 @@ int main(int argc, char **argv)
 	(void)start(&b, LCM_PRIO_BACKGROUND, 0, b.size, whole_done);
 	lcm_ignore(lcm_loop_run(b.loop));
 	t = lcm_now_ns() - t;
-	(void)printf("whole blob: %.0f MB/s (%.3f s)\n", (double)b.size / 1e6 / ((double)t / 1e9), (double)t / 1e9);
+	(void)printf("whole blob: %.0f MB/s (%.3f s)\n", (double)b.size / 1e6 / ((double)t / 1e9),
+		     (double)t / 1e9);
 	ranges(&b, n, "alone");
 	b.background = true;
 	(void)start(&b, LCM_PRIO_BACKGROUND, 0, b.size, whole_done);

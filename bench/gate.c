@@ -98,8 +98,9 @@ static void bench_warm(struct lcm_gate_threads *t, struct env_worker *w)
 	}
 	g = median(gate, ROUNDS);
 	p = median(plain, ROUNDS);
-	printf("open+close, local file      gate %7.2f us   plain overlay %7.2f us   ratio %.2f   requests %llu\n", g, p, g / p,
-	       (unsigned long long)env_stats(e).requests);
+	printf("open+close, local file      gate %7.2f us   plain overlay %7.2f us   ratio %.2f   "
+	       "requests %llu\n",
+	       g, p, g / p, (unsigned long long)env_stats(e).requests);
 	(void)umount2(plain_dir, MNT_DETACH);
 	env_free(e);
 }
@@ -129,9 +130,11 @@ static void *first_opens(void *arg)
 	return NULL;
 }
 
-static void bench_first(struct lcm_gate_threads *t, struct env_worker *w, unsigned int threads, int openers)
+static void bench_first(struct lcm_gate_threads *t, struct env_worker *w, unsigned int threads,
+			int openers)
 {
-	struct gate_env *e = env_new(t, w, &(struct env_options){ .n_files = FIRST_OPENS, .prepared = true });
+	struct gate_env *e =
+	    env_new(t, w, &(struct env_options){ .n_files = FIRST_OPENS, .prepared = true });
 	struct first *f = calloc((size_t)openers, sizeof(*f));
 	double all[FIRST_OPENS], wall;
 	uint64_t start, requests;
@@ -152,8 +155,10 @@ static void bench_first(struct lcm_gate_threads *t, struct env_worker *w, unsign
 			all[n++] = f[i].us[k];
 	}
 	wall = us_since(start);
-	printf("first open, %u gate threads, %2d openers   median %7.1f us   wall per file %6.1f us   requests per open %.2f\n",
-	       threads, openers, median(all, (size_t)n), wall / n, (double)(env_stats(e).requests - requests) / n);
+	printf("first open, %u gate threads, %2d openers   median %7.1f us   wall per file %6.1f "
+	       "us   requests per open %.2f\n",
+	       threads, openers, median(all, (size_t)n), wall / n,
+	       (double)(env_stats(e).requests - requests) / n);
 	free(f);
 	env_free(e);
 }
@@ -175,9 +180,11 @@ static void *crowd_open(void *arg)
 	return NULL;
 }
 
-static void bench_crowd(struct lcm_gate_threads *t, struct env_worker *w, unsigned int threads, int files)
+static void bench_crowd(struct lcm_gate_threads *t, struct env_worker *w, unsigned int threads,
+			int files)
 {
-	struct gate_env *e = env_new(t, w, &(struct env_options){ .n_files = CROWD, .prepared = true });
+	struct gate_env *e = env_new(t, w,
+				     &(struct env_options){ .n_files = CROWD, .prepared = true });
 	struct crowd *c = calloc(CROWD, sizeof(*c));
 	double us[CROWD];
 	uint64_t start;
@@ -197,7 +204,8 @@ static void bench_crowd(struct lcm_gate_threads *t, struct env_worker *w, unsign
 		(void)pthread_join(c[i].thread, NULL);
 		us[i] = (double)(c[i].opened_ns - start) / 1000;
 	}
-	printf("%d waiters on %3d files, %u gate threads   woken: median %7.0f us", CROWD, files, threads, median(us, CROWD));
+	printf("%d waiters on %3d files, %u gate threads   woken: median %7.0f us", CROWD, files,
+	       threads, median(us, CROWD));
 	printf("   last %7.0f us   fetches %u\n", us[CROWD - 1], e->wants);
 	free(c);
 	env_free(e);
@@ -209,7 +217,8 @@ int main(void)
 	struct env_worker *w;
 
 	if (env_namespace() != 0) {
-		(void)fprintf(stderr, "locum-bench-gate: needs root, /dev/fuse and mount namespaces\n");
+		(void)fprintf(stderr,
+			      "locum-bench-gate: needs root, /dev/fuse and mount namespaces\n");
 		return 77;
 	}
 	env_watchdog(120);

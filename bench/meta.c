@@ -27,7 +27,7 @@ struct bench {
 	struct lcm_meta_layer l[LAYERS];
 	struct lcm_merge m;
 	struct lcm_erofs_plan plan;
-	uint64_t payload;                               /* bytes of names and of xattr names and values */
+	uint64_t payload; /* bytes of names and of xattr names and values */
 	double merge, layout, write, mount, tree, mkfs; /* ms */
 	uint64_t mkfs_bytes;
 };
@@ -62,12 +62,13 @@ static void add(struct lcm_toc_builder *b, struct lcm_toc_item *it, const char *
 		die(path, r, &err);
 }
 
-/* Packages of some 40 files; all files of a package have the time it was built. Every tenth file replaces one of the
- * layer below. */
+/* Packages of some 40 files; all files of a package have the time it was built. Every tenth file
+ * replaces one of the layer below. */
 static void add_files(struct lcm_toc_builder *b, unsigned int layer, unsigned int files)
 {
 	static const char *const places[] = { "usr/lib/x86_64-linux-gnu", "usr/share/doc",
-					      "usr/lib/python3/dist-packages", "usr/include", "usr/share/locale" };
+					      "usr/lib/python3/dist-packages", "usr/include",
+					      "usr/share/locale" };
 
 	for (unsigned int i = 0; i < files; i++) {
 		unsigned int owner = layer > 0 && i % 10 == 0 ? layer - 1 : layer, package = i / 40;
@@ -81,8 +82,9 @@ static void add_files(struct lcm_toc_builder *b, unsigned int layer, unsigned in
 		if (layer == LAYERS - 1)
 			it.mtime = 1700000000; /* one COPY: one time */
 		(void)snprintf(path, sizeof(path), "%s/package-%u-%u/%s%06x-%u.%s",
-			       places[package % LCM_ARRAY_SIZE(places)], owner, package, i % 40 < 10 ? "sub/" : "",
-			       (unsigned int)(h & 0xffffff), i, h & 1 ? "py" : "so.1");
+			       places[package % LCM_ARRAY_SIZE(places)], owner, package,
+			       i % 40 < 10 ? "sub/" : "", (unsigned int)(h & 0xffffff), i,
+			       h & 1 ? "py" : "so.1");
 		add(b, &it, path);
 		if (i % 25 == 0) {
 			it = (struct lcm_toc_item){ .type = LCM_TOC_SYMLINK,
@@ -91,7 +93,8 @@ static void add_files(struct lcm_toc_builder *b, unsigned int layer, unsigned in
 						    .link = "target.so.12",
 						    .link_len = 12,
 						    .mtime = it.mtime };
-			(void)snprintf(path, sizeof(path), "usr/lib/x86_64-linux-gnu/lib%u-%u.so", layer, i);
+			(void)snprintf(path, sizeof(path), "usr/lib/x86_64-linux-gnu/lib%u-%u.so",
+				       layer, i);
 			add(b, &it, path);
 		}
 	}
@@ -131,7 +134,9 @@ static void measure(struct bench *s, const char *image)
 	struct lcm_err err = { 0 };
 
 	for (int i = 0; i < ROUNDS; i++) {
-		lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, image, O_RDWR | O_CREAT | O_TRUNC, 0600), mnt = -EBADF;
+		lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, image, O_RDWR | O_CREAT | O_TRUNC,
+						      0600),
+				  mnt = -EBADF;
 		uint64_t start = lcm_now_ns();
 		int r;
 
@@ -180,7 +185,8 @@ static void count_payload(struct bench *s)
 
 /* ---- the same by mkfs.erofs ---- */
 
-static int placeholder(const char *path, const struct lcm_toc_entry *e, const char *redirect, size_t len)
+static int placeholder(const char *path, const struct lcm_toc_entry *e, const char *redirect,
+		       size_t len)
 {
 	lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0644);
 	int r = fd < 0 ? fd : lcm_sys_ftruncate(fd, e->size);
@@ -215,8 +221,8 @@ static void make_tree(struct bench *s, uint32_t dir, char *path, size_t at)
 			r = lcm_sys_symlinkat(lcm_toc_link(toc, e), AT_FDCWD, path);
 		} else {
 			r = lcm_toc_path(toc, s->m.nodes[name->node].entry, rel, sizeof(rel));
-			(void)snprintf(redirect, sizeof(redirect), "/%s/%s", s->l[s->m.nodes[name->node].layer].name,
-				       rel);
+			(void)snprintf(redirect, sizeof(redirect), "/%s/%s",
+				       s->l[s->m.nodes[name->node].layer].name, rel);
 			r = r < 0 ? r : placeholder(path, e, redirect, strlen(redirect));
 		}
 		if (r < 0)
@@ -274,9 +280,10 @@ static void report(const struct bench *s)
 
 	printf("files %llu inodes %llu image_bytes %llu\n", (unsigned long long)st->regular,
 	       (unsigned long long)st->inodes, (unsigned long long)st->image_bytes);
-	printf("merge_ms %.2f layout_ms %.2f write_ms %.2f total_ms %.2f mount_ms %.2f\n", s->merge, s->layout,
-	       s->write, ours, s->mount);
-	printf("bytes_per_inode %.1f beyond_names_and_xattrs %.1f\n", (double)st->image_bytes / (double)st->inodes,
+	printf("merge_ms %.2f layout_ms %.2f write_ms %.2f total_ms %.2f mount_ms %.2f\n", s->merge,
+	       s->layout, s->write, ours, s->mount);
+	printf("bytes_per_inode %.1f beyond_names_and_xattrs %.1f\n",
+	       (double)st->image_bytes / (double)st->inodes,
 	       (double)(st->image_bytes - s->payload) / (double)st->inodes);
 	printf("mkfs_ms %.0f (tree of placeholders %.0f) mkfs_bytes %llu\n", s->mkfs, s->tree,
 	       (unsigned long long)s->mkfs_bytes);

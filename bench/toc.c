@@ -70,7 +70,8 @@ static uint64_t next_random(uint64_t *s)
 	return *s;
 }
 
-static void add_file(struct input *in, uint64_t *seed, const char *dir, unsigned int i, uint64_t *off)
+static void add_file(struct input *in, uint64_t *seed, const char *dir, unsigned int i,
+		     uint64_t *off)
 {
 	uint64_t size = next_random(seed) % 60000, packed = size / 3 + 20;
 	struct lcm_digest d;
@@ -84,7 +85,8 @@ static void add_file(struct input *in, uint64_t *seed, const char *dir, unsigned
 	check(lcm_buf_printf(
 		  &in->json,
 		  ",{\"type\":\"reg\",\"name\":\"%s/module_%05u.py\",\"mode\":420,\"size\":%" PRIu64
-		  ",\"modtime\":\"2023-04-%02uT12:%02u:07.123456789Z\",\"accesstime\":\"0001-01-01T00:00:00Z\","
+		  ",\"modtime\":\"2023-04-%02uT12:%02u:07.123456789Z\",\"accesstime\":\"0001-01-"
+		  "01T00:00:00Z\","
 		  "\"changetime\":\"0001-01-01T00:00:00Z\",\"digest\":\"%s\",\"offset\":%" PRIu64
 		  ",\"endOffset\":%" PRIu64 "}",
 		  dir, i, size, i % 28 + 1, i % 60, lcm_digest_str(&d, hex), *off, *off + packed),
@@ -98,10 +100,13 @@ static void make_json(struct input *in, unsigned int files)
 	char dir[200];
 
 	in->json = LCM_BUF(1U << 30);
-	check(lcm_buf_printf(&in->json, "{\"version\":1,\"entries\":[{\"type\":\"dir\",\"name\":\"./\",\"mode\":493}"),
+	check(lcm_buf_printf(
+		  &in->json,
+		  "{\"version\":1,\"entries\":[{\"type\":\"dir\",\"name\":\"./\",\"mode\":493}"),
 	      NULL);
 	for (unsigned int i = 0; i < files; i++) {
-		(void)snprintf(dir, sizeof(dir), "./usr/lib/python3/dist-packages/package_%03u/sub_%u", i / 120,
+		(void)snprintf(dir, sizeof(dir),
+			       "./usr/lib/python3/dist-packages/package_%03u/sub_%u", i / 120,
 			       i / 12 % 10);
 		if (i % 12 == 0)
 			check(lcm_buf_printf(&in->json,
@@ -128,7 +133,8 @@ static void make_input(struct input *in, unsigned int files)
 	in->ref.len = in->toc_len;
 	in->ref.plain_len = in->json.len;
 	check(lcm_digest_of(in->toc, in->toc_len, &in->ref.digest), NULL);
-	in->id = (struct lcm_toc_id){ .blob_size = in->ref.off + in->toc_len + 100, .compression = LCM_COMP_ZSTD };
+	in->id = (struct lcm_toc_id){ .blob_size = in->ref.off + in->toc_len + 100,
+				      .compression = LCM_COMP_ZSTD };
 }
 
 /* ---- phases ---- */
@@ -174,7 +180,8 @@ static void run_yajl(const struct input *in)
 	yajl_handle y = yajl_alloc(&cb, NULL, NULL);
 
 	(void)yajl_config(y, yajl_dont_validate_strings, 1);
-	if (!y || yajl_parse(y, (const unsigned char *)in->json.data, in->json.len) != yajl_status_ok)
+	if (!y ||
+	    yajl_parse(y, (const unsigned char *)in->json.data, in->json.len) != yajl_status_ok)
 		exit(1);
 	yajl_free(y);
 }
@@ -267,8 +274,9 @@ static void report_memory(const struct input *in, const char *path)
 	check(lcm_toc_builder_finish(b, &in->id, AT_FDCWD, path, false, &err), &err);
 	(void)getrusage(RUSAGE_SELF, &after);
 	check(lcm_sys_fstatat(AT_FDCWD, path, &st, 0), NULL);
-	printf("json %zu bytes, compressed %zu, toc file %lld, memory at most %ld KiB more\n", in->json.len,
-	       in->toc_len, (long long)st.st_size, after.ru_maxrss - before.ru_maxrss);
+	printf("json %zu bytes, compressed %zu, toc file %lld, memory at most %ld KiB more\n",
+	       in->json.len, in->toc_len, (long long)st.st_size,
+	       after.ru_maxrss - before.ru_maxrss);
 }
 
 int main(int argc, char **argv)
@@ -280,7 +288,8 @@ int main(int argc, char **argv)
 	double total;
 
 	runs = LCM_MIN(LCM_MAX(runs, 1U), (unsigned int)RUNS_MAX);
-	(void)snprintf(path, sizeof(path), "%s/locum-bench-toc.%d", argc > 3 ? argv[3] : "/tmp", (int)getpid());
+	(void)snprintf(path, sizeof(path), "%s/locum-bench-toc.%d", argc > 3 ? argv[3] : "/tmp",
+		       (int)getpid());
 	make_input(&in, files);
 	printf("%u files, medians of %u\n", files, runs);
 	report_memory(&in, path);

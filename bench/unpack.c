@@ -2,11 +2,12 @@
 /*
  * locum-bench-unpack FILE [RUNS] - how fast a layer is unpacked, and what could not be faster.
  *
- * FILE is a tar, plain or gzip or zstd. In each run, after one another: lcm_unpack(), `tar -x` of the same
- * file (with the decompressor it takes itself), and the floors: the stream alone
+ * FILE is a tar, plain or gzip or zstd. In each run, after one another: lcm_unpack(), `tar -x` of
+ * the same file (with the decompressor it takes itself), and the floors: the stream alone
  * (decompressing, with the digest of the blob), SHA-256 of the blob and
- * the tar alone, and writing the same bytes in 1 MiB pieces into one file. Medians and ratios are printed.
- * Works in a directory below the current one, so that the file system is the caller's choice.
+ * the tar alone, and writing the same bytes in 1 MiB pieces into one file. Medians and ratios are
+ * printed. Works in a directory below the current one, so that the file system is the caller's
+ * choice.
  */
 #include <spawn.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@
 extern char **environ;
 
 enum what { UNPACK, TAR, INFLATE, HASH, WRITE, WHAT_MAX };
-static const char *const names[] = { "lcm_unpack", "tar -x", "stream alone", "sha256 alone", "write alone" };
+static const char *const names[] = { "lcm_unpack", "tar -x", "stream alone", "sha256 alone",
+				     "write alone" };
 
 struct bench {
 	const char *file;
@@ -147,7 +149,8 @@ static void run_hash(struct bench *b)
 
 static void run_write(struct bench *b)
 {
-	lcm_autoclose int fd = lcm_sys_openat(b->dir, "written/file", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	lcm_autoclose int fd = lcm_sys_openat(b->dir, "written/file", O_WRONLY | O_CREAT | O_TRUNC,
+					      0644);
 	lcm_autofree char *p = calloc(1, 1 << 20);
 
 	if (fd < 0 || !p)
@@ -201,11 +204,12 @@ static void print(struct bench *b, unsigned int runs)
 	for (int w = 0; w < WHAT_MAX; w++)
 		qsort(b->seconds[w], runs, sizeof(double), by_value);
 	base = b->seconds[UNPACK][runs / 2];
-	printf("%s: %llu entries, %.1f MB, unpacked %.1f MB; medians of %u\n", b->file, (unsigned long long)b->files,
-	       (double)b->blob / 1e6, (double)b->plain / 1e6, runs);
+	printf("%s: %llu entries, %.1f MB, unpacked %.1f MB; medians of %u\n", b->file,
+	       (unsigned long long)b->files, (double)b->blob / 1e6, (double)b->plain / 1e6, runs);
 	for (int w = 0; w < WHAT_MAX; w++)
-		printf("%-17s %8.3f s  %8.0f MB/s  %5.2f x lcm_unpack\n", names[w], b->seconds[w][runs / 2],
-		       (double)b->plain / 1e6 / b->seconds[w][runs / 2], b->seconds[w][runs / 2] / base);
+		printf("%-17s %8.3f s  %8.0f MB/s  %5.2f x lcm_unpack\n", names[w],
+		       b->seconds[w][runs / 2], (double)b->plain / 1e6 / b->seconds[w][runs / 2],
+		       b->seconds[w][runs / 2] / base);
 }
 
 static enum lcm_compression comp_of(struct bench *b)
@@ -225,13 +229,15 @@ int main(int argc, char **argv)
 	static struct bench b = { .dir = -EBADF, .tmp = -EBADF, .fd = -EBADF };
 	unsigned int runs = 5;
 
-	if (argc < 2 || argc > 3 || (argc == 3 && (sscanf(argv[2], "%u", &runs) != 1 || runs < 1 || runs > RUNS_MAX))) {
+	if (argc < 2 || argc > 3 ||
+	    (argc == 3 && (sscanf(argv[2], "%u", &runs) != 1 || runs < 1 || runs > RUNS_MAX))) {
 		fprintf(stderr, "usage: locum-bench-unpack FILE [RUNS]\n");
 		return 2;
 	}
 	b.file = argv[1];
 	b.block = calloc(1, BLOCK);
-	if (!b.block || lcm_mkdir_p(work, 0700) < 0 || chdir(work) < 0 || lcm_mkdir_p("tmp", 0700) < 0)
+	if (!b.block || lcm_mkdir_p(work, 0700) < 0 || chdir(work) < 0 ||
+	    lcm_mkdir_p("tmp", 0700) < 0)
 		die(work, -EIO);
 	if (b.file[0] != '/') {
 		fprintf(stderr, "locum-bench-unpack: give FILE as an absolute path\n");

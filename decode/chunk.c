@@ -56,7 +56,8 @@ static struct chunk_tools *tools_get(void)
 	return t;
 }
 
-static int chunk_zstd(struct chunk_tools *t, const void *in, size_t in_len, void *out, size_t out_len)
+static int chunk_zstd(struct chunk_tools *t, const void *in, size_t in_len, void *out,
+		      size_t out_len)
 {
 	size_t n = ZSTD_decompressDCtx(t->zstd, out, out_len, in, in_len);
 
@@ -73,8 +74,8 @@ static int chunk_zstd(struct chunk_tools *t, const void *in, size_t in_len, void
 }
 
 /*
- * One call of the inflater into what is left of the chunk. When nothing is left it gets one spare byte, which tells
- * a member that ends exactly here from one that has more to give.
+ * One call of the inflater into what is left of the chunk. When nothing is left it gets one spare
+ * byte, which tells a member that ends exactly here from one that has more to give.
  */
 static int inflate_step(struct inflate_state *z, uint8_t **to, size_t *left)
 {
@@ -98,7 +99,8 @@ static int inflate_step(struct inflate_state *z, uint8_t **to, size_t *left)
 }
 
 /* One member after the other; all input must be used and all output made. */
-static int chunk_gzip(struct chunk_tools *t, const void *in, size_t in_len, void *out, size_t out_len)
+static int chunk_gzip(struct chunk_tools *t, const void *in, size_t in_len, void *out,
+		      size_t out_len)
 {
 	struct inflate_state *z = t->inflate;
 	uint8_t *to = out;
@@ -133,8 +135,8 @@ static int chunk_plain(const void *in, size_t in_len, void *out, size_t out_len)
 	return 0;
 }
 
-int lcm_decode_chunk(enum lcm_compression comp, const void *in, size_t in_len, void *out, size_t out_len,
-		     const struct lcm_digest *want)
+int lcm_decode_chunk(enum lcm_compression comp, const void *in, size_t in_len, void *out,
+		     size_t out_len, const struct lcm_digest *want)
 {
 	struct chunk_tools *t = tools_get();
 	struct lcm_digest is;

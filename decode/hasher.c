@@ -4,7 +4,8 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* A hand-over between threads costs up to 60 us on a virtual machine, as much as hashing this much. */
+/* A hand-over between threads costs up to 60 us on a virtual machine, as much as hashing this much.
+ */
 #define WORTH_BYTES ((size_t)128 << 10)
 
 struct lcm_hasher {

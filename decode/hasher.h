@@ -19,7 +19,8 @@ struct lcm_hasher *lcm_hasher_new(void);
 /** lcm_hasher_free - waits for the block in flight. NULL is allowed. */
 void lcm_hasher_free(struct lcm_hasher *h);
 LCM_DEFINE_AUTO(lcm_hasher)
-/** lcm_hasher_add - the next bytes; borrowed until lcm_hasher_wait() or _final() returns. Waits for the block before.
+/** lcm_hasher_add - the next bytes; borrowed until lcm_hasher_wait() or _final() returns. Waits for
+ * the block before.
  */
 void lcm_hasher_add(struct lcm_hasher *h, const void *p, size_t len);
 /** lcm_hasher_wait - no block is in flight any more. */

@@ -9,8 +9,9 @@
 #include "decode/hasher.h"
 
 /*
- * With the digest of the tar on a thread of its own a block is handed over for each of these; at 256 KiB
- * the wake-ups take back half of what the thread gains (measured with locum-bench-unpack, gzip, 2 cores).
+ * With the digest of the tar on a thread of its own a block is handed over for each of these; at
+ * 256 KiB the wake-ups take back half of what the thread gains (measured with locum-bench-unpack,
+ * gzip, 2 cores).
  */
 #define OUT_BYTES ((size_t)1 << 20)
 /* isal_inflate counts in 32 bits; sources may lend more than that at once. */
@@ -60,8 +61,9 @@ static const char *comp_name(enum lcm_compression comp)
 
 static int stream_fail(struct lcm_stream *s, int code, const char *what)
 {
-	s->status = lcm_err_set(&s->err, code, "%s layer, compressed byte %llu: %s", comp_name(s->comp),
-				(unsigned long long)(s->blob - s->in_len), what);
+	s->status = lcm_err_set(&s->err, code, "%s layer, compressed byte %llu: %s",
+				comp_name(s->comp), (unsigned long long)(s->blob - s->in_len),
+				what);
 	return s->status;
 }
 
@@ -80,12 +82,14 @@ static int stream_alloc(struct lcm_stream *s)
 		return s->inflate ? 0 : -ENOMEM;
 	}
 	s->zstd = ZSTD_createDStream();
-	if (!s->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(s->zstd, ZSTD_d_windowLogMax, LCM_ZSTD_WINDOW_LOG_MAX)))
+	if (!s->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(s->zstd, ZSTD_d_windowLogMax,
+							    LCM_ZSTD_WINDOW_LOG_MAX)))
 		return -ENOMEM;
 	return 0;
 }
 
-int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg, uint64_t max_plain, struct lcm_stream **ret)
+int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg, uint64_t max_plain,
+		   struct lcm_stream **ret)
 {
 	lcm_auto(lcm_stream) s = NULL;
 
@@ -122,7 +126,8 @@ static enum lcm_compression magic_of(const uint8_t *p)
 
 	if (memcmp(p, gzip, sizeof(gzip)) == 0)
 		return LCM_COMP_GZIP;
-	if (memcmp(p, zstd, sizeof(zstd)) == 0 || ((p[0] & 0xf0) == 0x50 && memcmp(p + 1, skippable, 3) == 0))
+	if (memcmp(p, zstd, sizeof(zstd)) == 0 ||
+	    ((p[0] & 0xf0) == 0x50 && memcmp(p + 1, skippable, 3) == 0))
 		return LCM_COMP_ZSTD;
 	return LCM_COMP_NONE;
 }
@@ -145,12 +150,14 @@ static int head_check(struct lcm_stream *s)
 	if (s->head_len < sizeof(s->head))
 		return 0;
 	is = magic_of(s->head);
-	if (is == s->comp || (s->comp == LCM_COMP_NONE && n == sizeof(s->head) && is_ustar(s->in, s->in_len)))
+	if (is == s->comp ||
+	    (s->comp == LCM_COMP_NONE && n == sizeof(s->head) && is_ustar(s->in, s->in_len)))
 		return 0;
-	s->status = lcm_err_set(&s->err, -EUCLEAN,
-				"layer is said to be %s, but its first bytes (%02x %02x %02x %02x) are %s",
-				comp_name(s->comp), s->head[0], s->head[1], s->head[2], s->head[3],
-				is == LCM_COMP_NONE ? "not" : comp_name(is));
+	s->status =
+	    lcm_err_set(&s->err, -EUCLEAN,
+			"layer is said to be %s, but its first bytes (%02x %02x %02x %02x) are %s",
+			comp_name(s->comp), s->head[0], s->head[1], s->head[2], s->head[3],
+			is == LCM_COMP_NONE ? "not" : comp_name(is));
 	return s->status;
 }
 
@@ -181,9 +188,12 @@ static int gzip_fail(struct lcm_stream *s, int r)
 {
 	switch (r) {
 	case ISAL_INCORRECT_CHECKSUM:
-		return stream_fail(s, -EUCLEAN, "CRC or length at the end of the gzip member is wrong");
+		return stream_fail(s, -EUCLEAN,
+				   "CRC or length at the end of the gzip member is wrong");
 	case ISAL_INVALID_WRAPPER:
-		return stream_fail(s, -EUCLEAN, s->plain ? "garbage after the last gzip member" : "not a gzip header");
+		return stream_fail(s, -EUCLEAN,
+				   s->plain ? "garbage after the last gzip member"
+					    : "not a gzip header");
 	case ISAL_UNSUPPORTED_METHOD:
 		return stream_fail(s, -EUCLEAN, "gzip method other than deflate");
 	default:
@@ -228,8 +238,9 @@ static int gzip_step(struct lcm_stream *s)
 
 static const char *gzip_cut_text(const struct lcm_stream *s)
 {
-	return s->in_header && s->plain ? "garbage after the last gzip member, or a member cut off in its header"
-					: "ends in the middle of a gzip member";
+	return s->in_header && s->plain
+		   ? "garbage after the last gzip member, or a member cut off in its header"
+		   : "ends in the middle of a gzip member";
 }
 
 /* Return: plain bytes in s->out, 0 at the end, -errno. */
@@ -244,7 +255,8 @@ static ssize_t gzip_read(struct lcm_stream *s)
 		if (r < 0)
 			return r;
 		if (s->in_end && !s->begun)
-			return s->blob ? 0 : stream_fail(s, -EUCLEAN, "empty, not even a gzip header");
+			return s->blob ? 0
+				       : stream_fail(s, -EUCLEAN, "empty, not even a gzip header");
 		if (!s->begun)
 			gzip_begin(s);
 		r = gzip_step(s);
@@ -280,7 +292,8 @@ static ssize_t zstd_read(struct lcm_stream *s)
 		if (r < 0)
 			return r;
 		if (s->in_end && !s->begun)
-			return s->blob ? 0 : stream_fail(s, -EUCLEAN, "empty, not even a zstd frame");
+			return s->blob ? 0
+				       : stream_fail(s, -EUCLEAN, "empty, not even a zstd frame");
 		in.src = s->in;
 		in.size = s->in_len;
 		left = ZSTD_decompressStream(s->zstd, &out, &in);
@@ -312,14 +325,15 @@ static int plain_count(struct lcm_stream *s, size_t n)
 {
 	uint64_t max = s->max_plain;
 
-	if (!max &&
-	    (__builtin_mul_overflow(s->blob, PLAIN_RATIO, &max) || __builtin_add_overflow(max, PLAIN_FREE, &max)))
+	if (!max && (__builtin_mul_overflow(s->blob, PLAIN_RATIO, &max) ||
+		     __builtin_add_overflow(max, PLAIN_FREE, &max)))
 		max = UINT64_MAX;
 	s->plain += n;
 	if (s->plain <= max)
 		return 0;
-	s->status = lcm_err_set(&s->err, -EFBIG, "%s layer: unpacks to more than %llu bytes, which is the limit for it",
-				comp_name(s->comp), (unsigned long long)max);
+	s->status = lcm_err_set(
+	    &s->err, -EFBIG, "%s layer: unpacks to more than %llu bytes, which is the limit for it",
+	    comp_name(s->comp), (unsigned long long)max);
 	return s->status;
 }
 

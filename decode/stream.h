@@ -12,23 +12,26 @@
 
 #include "image/toc.h"
 
-/** lcm_source_fn - next compressed bytes, borrowed until the next call. Return: bytes > 0 in *ret, 0 at the end,
- * -errno. */
+/** lcm_source_fn - next compressed bytes, borrowed until the next call. Return: bytes > 0 in *ret,
+ * 0 at the end, -errno. */
 typedef ssize_t (*lcm_source_fn)(void *arg, const void **ret);
 
 struct lcm_stream;
 /**
- * lcm_stream_new - @max_plain: plain bytes after which the stream fails with -EFBIG (bombs); 0: 1 GiB and 1,100 times the compressed bytes so far
- * @comp is what the media type says; the magic bytes must agree (-EUCLEAN otherwise; text names both).
+ * lcm_stream_new - @max_plain: plain bytes after which the stream fails with -EFBIG (bombs); 0: 1
+ * GiB and 1,100 times the compressed bytes so far
+ * @comp is what the media type says; the magic bytes must agree (-EUCLEAN otherwise; text names
+ * both).
  */
-LCM_MUST_USE int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg, uint64_t max_plain,
-				struct lcm_stream **ret);
+LCM_MUST_USE int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg,
+				uint64_t max_plain, struct lcm_stream **ret);
 void lcm_stream_free(struct lcm_stream *s);
 LCM_DEFINE_AUTO(lcm_stream)
-/** lcm_stream_read - next plain bytes, borrowed until the next call. Return: bytes > 0, 0 at the end (trailing garbage
- * after a gzip member: -EUCLEAN), -errno; text by lcm_stream_err(). */
+/** lcm_stream_read - next plain bytes, borrowed until the next call. Return: bytes > 0, 0 at the
+ * end (trailing garbage after a gzip member: -EUCLEAN), -errno; text by lcm_stream_err(). */
 LCM_MUST_USE ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret);
-/** lcm_stream_blob_digest - SHA-256 and length of all compressed bytes; only after lcm_stream_read() returned 0. */
+/** lcm_stream_blob_digest - SHA-256 and length of all compressed bytes; only after
+ * lcm_stream_read() returned 0. */
 void lcm_stream_blob_digest(struct lcm_stream *s, struct lcm_digest *ret, uint64_t *ret_len);
 /** lcm_stream_is_plain - are the plain bytes the blob itself, so that its digest is theirs too? */
 bool lcm_stream_is_plain(const struct lcm_stream *s);
@@ -37,10 +40,10 @@ const struct lcm_err *lcm_stream_err(const struct lcm_stream *s);
 /**
  * lcm_decode_chunk - decompress one chunk whole and check its SHA-256
  * @out: @out_len bytes, exactly what the chunk must give
- * Return: 0; -EBADMSG (digest or length); -EUCLEAN (not a valid frame); -ENOMEM. Thread: any (thread-local
- * decompressor).
+ * Return: 0; -EBADMSG (digest or length); -EUCLEAN (not a valid frame); -ENOMEM. Thread: any
+ * (thread-local decompressor).
  */
-LCM_MUST_USE int lcm_decode_chunk(enum lcm_compression comp, const void *in, size_t in_len, void *out, size_t out_len,
-				  const struct lcm_digest *want);
+LCM_MUST_USE int lcm_decode_chunk(enum lcm_compression comp, const void *in, size_t in_len,
+				  void *out, size_t out_len, const struct lcm_digest *want);
 
 #endif

@@ -17,7 +17,8 @@ struct lcm_tar {
 	struct archive *a;           /* owned */
 	struct archive_entry *entry; /* owned by a */
 	locale_t c_locale;           /* owned */
-	struct lcm_hasher *hasher;   /* owned; of the tar; NULL when the stream's digest is the tar's */
+	struct lcm_hasher
+	    *hasher; /* owned; of the tar; NULL when the stream's digest is the tar's */
 	struct lcm_tar_window window;
 	uint64_t bytes; /* read from src */
 	int src_status; /* sticky error of src */
@@ -71,7 +72,8 @@ int lcm_tar_open(struct lcm_stream *src, struct lcm_tar **ret)
 	}
 	t->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 	t->a = archive_read_new();
-	if (!t->xattrs || !t->c_locale || !t->a || archive_read_support_format_tar(t->a) != ARCHIVE_OK)
+	if (!t->xattrs || !t->c_locale || !t->a ||
+	    archive_read_support_format_tar(t->a) != ARCHIVE_OK)
 		return -ENOMEM;
 	*ret = lcm_steal(&t);
 	return 0;
@@ -97,12 +99,13 @@ static int tar_fail(struct lcm_tar *t, struct lcm_err *err)
 	const char *text;
 
 	if (t->src_status < 0)
-		return lcm_err_set(err, t->src_status, "%s", lcm_err_text(lcm_stream_err(t->src), t->src_status));
+		return lcm_err_set(err, t->src_status, "%s",
+				   lcm_err_text(lcm_stream_err(t->src), t->src_status));
 	if (archive_errno(t->a) == ENOMEM)
 		return lcm_err_set(err, -ENOMEM, "out of memory in a tar header");
 	text = archive_error_string(t->a);
-	return lcm_err_set(err, -EUCLEAN, "bad tar, after byte %llu: %s", (unsigned long long)t->bytes,
-			   text ? text : "unknown reason");
+	return lcm_err_set(err, -EUCLEAN, "bad tar, after byte %llu: %s",
+			   (unsigned long long)t->bytes, text ? text : "unknown reason");
 }
 
 const char *lcm_tar_path_normal(char *path, size_t *len)
@@ -164,7 +167,8 @@ static int entry_path(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err
 	return 0;
 }
 
-static int entry_link(struct lcm_tar *t, struct lcm_tar_entry *e, const char *raw, struct lcm_err *err)
+static int entry_link(struct lcm_tar *t, struct lcm_tar_entry *e, const char *raw,
+		      struct lcm_err *err)
 {
 	const char *why = NULL;
 	int r;
@@ -179,7 +183,8 @@ static int entry_link(struct lcm_tar *t, struct lcm_tar_entry *e, const char *ra
 	if (!why && !t->link.len)
 		why = "hardlink to a directory";
 	if (why)
-		return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': link to '%.200s': %s", e->path, raw, why);
+		return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': link to '%.200s': %s",
+				   e->path, raw, why);
 	e->link = t->link.data;
 	e->link_len = t->link.len;
 	return 0;
@@ -238,18 +243,22 @@ static int entry_numbers(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_
 	e->mtime_nsec = nsec >= 0 && nsec <= 999999999 ? (uint32_t)nsec : 0;
 	if (e->mtime > 0 || e->mtime_nsec == 0)
 		return 0;
-	r = lcm_tar_window_mtime(&t->window, (uint64_t)archive_read_header_position(t->a), &e->mtime, &e->mtime_nsec);
+	r = lcm_tar_window_mtime(&t->window, (uint64_t)archive_read_header_position(t->a),
+				 &e->mtime, &e->mtime_nsec);
 	if (r < 0)
-		return r == -EUCLEAN ? entry_fail(t, "extended header too large or malformed", err) : r;
+		return r == -EUCLEAN ? entry_fail(t, "extended header too large or malformed", err)
+				     : r;
 	return 0;
 }
 
 static bool xattr_is_overlays(const char *name)
 {
-	return strncmp(name, "trusted.overlay.", 16) == 0 || strncmp(name, "user.overlay.", 13) == 0;
+	return strncmp(name, "trusted.overlay.", 16) == 0 ||
+	       strncmp(name, "user.overlay.", 13) == 0;
 }
 
-static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *xattrs, const char *name)
+static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *xattrs,
+			const char *name)
 {
 	for (size_t i = 0; i < e->n_xattrs; i++)
 		if (strcmp(xattrs[i].name, name) == 0)
@@ -257,7 +266,8 @@ static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *x
 	return false;
 }
 
-/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first, and the last wins.
+/* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first,
+ * and the last wins.
  */
 static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
@@ -271,13 +281,15 @@ static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_e
 	while (archive_entry_xattr_next(t->entry, &name, &value, &len) == ARCHIVE_OK) {
 		size_t name_len = strlen(name);
 
-		/* POSIX pax: a zero-length value deletes the record. Every Go tool reads it so, also those that make TOCs. */
+		/* POSIX pax: a zero-length value deletes the record. Every Go tool reads it so,
+		 * also those that make TOCs. */
 		if (len == 0 || xattr_is_overlays(name) || xattr_known(e, t->xattrs, name))
 			continue;
 		if (name_len < 1 || name_len > LCM_NAME_LEN_MAX || len > LCM_XATTR_VALUE_MAX)
 			return entry_fail(t, "xattr with a bad name or too large", err);
 		bytes += name_len + 1 + len;
-		if (e->n_xattrs == XATTRS_MAX || bytes > LCM_XATTRS_BYTES_MAX + LCM_NAME_LEN_MAX + 1)
+		if (e->n_xattrs == XATTRS_MAX ||
+		    bytes > LCM_XATTRS_BYTES_MAX + LCM_NAME_LEN_MAX + 1)
 			return entry_fail(t, "too many xattrs", err);
 		t->xattrs[e->n_xattrs++] = (struct lcm_xattr){
 			.name = name,
@@ -289,7 +301,8 @@ static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_e
 	return 0;
 }
 
-/* In the C locale nothing beyond ASCII can be converted, and what cannot be converted libarchive passes on as it is. */
+/* In the C locale nothing beyond ASCII can be converted, and what cannot be converted libarchive
+ * passes on as it is. */
 static int next_header(struct lcm_tar *t)
 {
 	locale_t old = uselocale(t->c_locale);
@@ -334,7 +347,8 @@ int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *e
 	return 1;
 }
 
-int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_off, struct lcm_err *err)
+int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_off,
+		 struct lcm_err *err)
 {
 	la_int64_t off;
 	int r;

@@ -16,7 +16,8 @@
 
 /* One entry; everything is borrowed until the next call of lcm_tar_next(). */
 struct lcm_tar_entry {
-	const char *path; /* relative, no empty, "." or ".." component; "" is the root; NUL-terminated */
+	const char
+	    *path; /* relative, no empty, "." or ".." component; "" is the root; NUL-terminated */
 	size_t path_len;
 	size_t name_off;        /* where in @path the last component begins */
 	enum lcm_toc_type type; /* as tar says: never LCM_TOC_WHITEOUT */
@@ -41,20 +42,23 @@ static inline void lcm_tar_free(struct lcm_tar *t)
 	lcm_tar_close(t);
 }
 LCM_DEFINE_AUTO(lcm_tar)
-/** lcm_tar_next - the next entry; data not read is skipped. Return: 1, 0 at the end of the archive, -EUCLEAN (text
- * names entry and reason), -errno of the stream. */
+/** lcm_tar_next - the next entry; data not read is skipped. Return: 1, 0 at the end of the archive,
+ * -EUCLEAN (text names entry and reason), -errno of the stream. */
 LCM_MUST_USE int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *err);
-/** lcm_tar_data - next piece of a regular file; offsets ascend, gaps are holes; borrowed until the next call. Return:
- * 1, 0 at the end, -errno. */
-LCM_MUST_USE int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_off,
-			      struct lcm_err *err);
-/** lcm_tar_finish - read what follows the end of the archive and hash it too. Return: 0 or -errno. */
-LCM_MUST_USE int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_err *err);
+/** lcm_tar_data - next piece of a regular file; offsets ascend, gaps are holes; borrowed until the
+ * next call. Return: 1, 0 at the end, -errno. */
+LCM_MUST_USE int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len,
+			      uint64_t *ret_off, struct lcm_err *err);
+/** lcm_tar_finish - read what follows the end of the archive and hash it too. Return: 0 or -errno.
+ */
+LCM_MUST_USE int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid,
+				struct lcm_err *err);
 
 /**
  * lcm_tar_path_normal - bring a path of a tar into normal form, in place
  *
- * Leading '/' goes as in tar, "." and empty components go. NULL, or what is wrong ("..", a name over 255 bytes).
+ * Leading '/' goes as in tar, "." and empty components go. NULL, or what is wrong ("..", a name
+ * over 255 bytes).
  */
 const char *lcm_tar_path_normal(char *path, size_t *len);
 

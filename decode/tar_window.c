@@ -106,7 +106,8 @@ static int records_mtime(const uint8_t *p, size_t len, int64_t *ret_sec, uint32_
 		if (n == 0 || size <= n + 1 || size > len)
 			return -EUCLEAN;
 		if (size - n > klen && memcmp(p + n, key, klen) == 0) {
-			if (!time_parse(p + n + klen, (size_t)size - n - klen - 1, ret_sec, ret_nsec))
+			if (!time_parse(p + n + klen, (size_t)size - n - klen - 1, ret_sec,
+					ret_nsec))
 				return -EUCLEAN;
 			found = 1;
 		}
@@ -130,7 +131,8 @@ static bool header_size(const uint8_t *h, uint64_t *ret)
 	return v <= LCM_TAR_TAIL_BYTES;
 }
 
-int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off, int64_t *ret_sec, uint32_t *ret_nsec)
+int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off, int64_t *ret_sec,
+			 uint32_t *ret_nsec)
 {
 	uint8_t h[BLOCK];
 

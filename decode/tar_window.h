@@ -29,7 +29,7 @@ void lcm_tar_window_set(struct lcm_tar_window *w, const void *p, size_t len);
  * lcm_tar_window_mtime - the time in the pax header of the entry whose headers begin at @off
  * Return: 1; 0 when there is none; -EUCLEAN when the header is out of the window or malformed.
  */
-LCM_MUST_USE int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off, int64_t *ret_sec,
-				      uint32_t *ret_nsec);
+LCM_MUST_USE int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off,
+				      int64_t *ret_sec, uint32_t *ret_nsec);
 
 #endif

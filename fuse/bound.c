@@ -5,7 +5,7 @@ struct bound_file {
 	struct lcm_map_node key;
 	struct bound_file *next, *prev;
 	uint64_t nlookup; /* >= 1 */
-	uint64_t round; /* last round it was visited in */
+	uint64_t round;   /* last round it was visited in */
 };
 
 static struct bound_file *find(const struct lcm_bound *b, uint32_t layer, uint32_t entry)
@@ -137,7 +137,9 @@ static void each_file(void *arg, struct lcm_map_node *node)
 	e->fn(e->arg, (uint32_t)(f->key.key >> 32), (uint32_t)f->key.key, f->nlookup);
 }
 
-void lcm_bound_each(const struct lcm_bound *b, void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup), void *arg)
+void lcm_bound_each(const struct lcm_bound *b,
+		    void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup),
+		    void *arg)
 {
 	struct each e = { fn, arg };
 

@@ -36,12 +36,16 @@ static int open_session(struct lcm_gate *g, struct lcm_err *err)
 	int r;
 
 	if (fd < 0)
-		return lcm_err_set(err, fd, "cannot open /dev/fuse: %s; load the kernel module (modprobe fuse) and run as root",
+		return lcm_err_set(err, fd,
+				   "cannot open /dev/fuse: %s; load the kernel module (modprobe "
+				   "fuse) and run as root",
 				   strerror(-fd));
 	g->se = fuse_session_new(&args, &lcm_gate_fuse_ops, sizeof(lcm_gate_fuse_ops), g);
 	fuse_opt_free_args(&args);
 	if (!g->se)
-		return lcm_err_set(err, -ENOMEM, "libfuse made no session for the gate: out of memory, or over 1,000 gates in one process");
+		return lcm_err_set(err, -ENOMEM,
+				   "libfuse made no session for the gate: out of memory, or over "
+				   "1,000 gates in one process");
 	r = fuse_session_custom_io(g->se, &lcm_gate_io, fd);
 	if (r != 0)
 		return lcm_err_set(err, -ENOMEM, "libfuse does not take the /dev/fuse descriptor");
@@ -63,13 +67,16 @@ static void gate_free(struct lcm_gate *g)
 	free(g);
 }
 
-int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int *ret_fd, struct lcm_err *err)
+int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int *ret_fd,
+		  struct lcm_err *err)
 {
 	struct lcm_gate *g;
 	int r;
 
 	if (cfg->n_layers > LCM_LAYERS_MAX)
-		return lcm_err_set(err, -E2BIG, "a gate of %u layers: %d are the most overlayfs takes", cfg->n_layers, LCM_LAYERS_MAX);
+		return lcm_err_set(err, -E2BIG,
+				   "a gate of %u layers: %d are the most overlayfs takes",
+				   cfg->n_layers, LCM_LAYERS_MAX);
 	g = calloc(1, sizeof(*g));
 	if (!g)
 		return lcm_err_set(err, -ENOMEM, "no memory for a gate");
@@ -140,7 +147,8 @@ void lcm_gate_answer(struct lcm_gate *g, struct lcm_waiter *chain, int error)
 		struct lcm_waiter *w = chain;
 
 		chain = w->next;
-		atomic_fetch_add(error == ESTALE ? &g->count.answered_stale : &g->count.answered_error, 1);
+		atomic_fetch_add(
+		    error == ESTALE ? &g->count.answered_stale : &g->count.answered_error, 1);
 		lcm_ignore(fuse_reply_err(w->req, error));
 		free(w);
 	}
@@ -200,7 +208,8 @@ static int read_answer(int fd, uint64_t off, uint32_t len, char **ret)
 	return 0;
 }
 
-void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len, int status)
+void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len,
+			int status)
 {
 	lcm_autofree char *buf = NULL;
 	struct lcm_waiter *w;
@@ -240,13 +249,15 @@ void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns)
 	atomic_store(&g->deadline_ns, deadline_ns);
 }
 
-/* Makes the kernel drop the name of a bound file, so that the last reference to its dentry frees it. */
+/* Makes the kernel drop the name of a bound file, so that the last reference to its dentry frees
+ * it. */
 static void invalidate(struct lcm_gate *g, uint32_t layer, uint32_t entry)
 {
 	const struct lcm_toc *toc = g->layers[layer].toc;
 	const struct lcm_toc_entry *e = lcm_toc_entry(toc, entry);
 
-	lcm_ignore(fuse_lowlevel_notify_inval_entry(g->se, lcm_gate_ino(layer, e->parent), lcm_toc_name(toc, e), e->name_len));
+	lcm_ignore(fuse_lowlevel_notify_inval_entry(g->se, lcm_gate_ino(layer, e->parent),
+						    lcm_toc_name(toc, e), e->name_len));
 }
 
 void lcm_gate_draining(struct lcm_gate *g)
@@ -288,7 +299,9 @@ void lcm_gate_stats(struct lcm_gate *g, struct lcm_gate_stats *ret)
 	(void)pthread_mutex_unlock(&g->mu);
 }
 
-void lcm_gate_bound_each(struct lcm_gate *g, void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup), void *arg)
+void lcm_gate_bound_each(struct lcm_gate *g,
+			 void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup),
+			 void *arg)
 {
 	(void)pthread_mutex_lock(&g->mu);
 	lcm_bound_each(&g->bound, fn, arg);
@@ -306,7 +319,8 @@ static bool is_program(const struct lcm_toc *toc, const struct lcm_toc_entry *e)
 	return strstr(name, ".so.") != NULL;
 }
 
-bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc, const struct lcm_toc_entry *e)
+bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc,
+		     const struct lcm_toc_entry *e)
 {
 	uint64_t at_least;
 
@@ -325,10 +339,12 @@ int lcm_gate_readahead(int mount_fd, uint32_t kib)
 	int len, r;
 
 	/* Forced, so that it is answered after INIT, which would set the value again. */
-	r = (int)lcm_errno(statx(mount_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_TYPE, &st));
+	r = (int)lcm_errno(
+	    statx(mount_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_TYPE, &st));
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major, st.stx_dev_minor);
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major,
+		       st.stx_dev_minor);
 	fd = lcm_sys_openat(AT_FDCWD, path, O_WRONLY, 0);
 	if (fd < 0)
 		return fd;

@@ -39,27 +39,32 @@ struct lcm_gate_big {
 };
 
 struct lcm_gate_layer {
-	const char *name; /* directory name in REAL; borrowed until close */
+	const char *name;          /* directory name in REAL; borrowed until close */
 	const struct lcm_toc *toc; /* borrowed until close */
 };
 
 struct lcm_gate_ops {
 	/** is_local - is the file in REAL? Gate thread; must not block. */
 	bool (*is_local)(void *arg, uint32_t layer, uint32_t entry);
-	/** want_file - first waiter of a missing file: have lcm_gate_file_done() called once. Gate thread; must not block. */
+	/** want_file - first waiter of a missing file: have lcm_gate_file_done() called once. Gate
+	 * thread; must not block. */
 	void (*want_file)(void *arg, uint32_t layer, uint32_t entry);
-	/** want_range - READ of a big file: have lcm_gate_read_done(@token) called once. Gate thread; must not block. */
-	void (*want_range)(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token);
+	/** want_range - READ of a big file: have lcm_gate_read_done(@token) called once. Gate
+	 * thread; must not block. */
+	void (*want_range)(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len,
+			   uint64_t token);
 	/**
-	 * unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt, deadline). done may still be called.
-	 * Gate thread, or the thread inside lcm_gate_expire(). want_file and unwant of one file come in turn and never at the
-	 * same time, so a later want_file stands; after unwant, lcm_gate_file_done() with an error only ends those that came
-	 * since. An unwant of a READ may overtake its want_range: the answer is then ignored.
+	 * unwant - the last waiter for the file, or this READ (@token != 0), is gone (interrupt,
+	 * deadline). done may still be called. Gate thread, or the thread inside lcm_gate_expire().
+	 * want_file and unwant of one file come in turn and never at the same time, so a later
+	 * want_file stands; after unwant, lcm_gate_file_done() with an error only ends those that
+	 * came since. An unwant of a READ may overtake its want_range: the answer is then ignored.
 	 */
 	void (*unwant)(void *arg, uint32_t layer, uint32_t entry, uint64_t token);
 	/** unbound - the count of bound inodes became zero. Gate thread. */
 	void (*unbound)(void *arg);
-	/** gone - the kernel dropped the file system (last overlay unmounted); only lcm_gate_close() is useful now. Gate thread. */
+	/** gone - the kernel dropped the file system (last overlay unmounted); only
+	 * lcm_gate_close() is useful now. Gate thread. */
 	void (*gone)(void *arg);
 };
 
@@ -67,7 +72,7 @@ struct lcm_gate_config {
 	const struct lcm_gate_layer *layers; /* copied (not the TOCs) */
 	uint32_t n_layers;
 	struct lcm_gate_big big;
-	uint64_t deadline_ns; /* a waiter gets EIO after so long; 0: never */
+	uint64_t deadline_ns;           /* a waiter gets EIO after so long; 0: never */
 	const struct lcm_gate_ops *ops; /* borrowed until close */
 	void *arg;
 };
@@ -77,27 +82,33 @@ struct lcm_gate_config {
  * @ret_fd: the /dev/fuse descriptor to mount with (lcm_mount_gate()); borrowed, owned by the gate
  * Return: 0 or -errno (text names /dev/fuse and what to do).
  */
-LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int *ret_fd, struct lcm_err *err);
+LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret,
+			       int *ret_fd, struct lcm_err *err);
 /** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**
- * lcm_gate_close - answer every waiter with ENOTCONN, close the descriptor (the connection ends), free everything
- * Waits until no gate thread is inside this gate. No callback runs any more once it returns, and none is made for
- * the waiters it answers. Not from a gate thread, and not while another thread is in a call for this gate
- * (lcm_gate_file_done() and so on). NULL is allowed.
+ * lcm_gate_close - answer every waiter with ENOTCONN, close the descriptor (the connection ends),
+ * free everything Waits until no gate thread is inside this gate. No callback runs any more once it
+ * returns, and none is made for the waiters it answers. Not from a gate thread, and not while
+ * another thread is in a call for this gate (lcm_gate_file_done() and so on). NULL is allowed.
  */
 void lcm_gate_close(struct lcm_gate *g);
 
-/** lcm_gate_file_done - answer all waiters of a file: 0 -> ESTALE (it is in REAL now), -errno -> EIO. Thread: any but a gate thread inside want_file. */
+/** lcm_gate_file_done - answer all waiters of a file: 0 -> ESTALE (it is in REAL now), -errno ->
+ * EIO. Thread: any but a gate thread inside want_file. */
 void lcm_gate_file_done(struct lcm_gate *g, uint32_t layer, uint32_t entry, int status);
 /**
- * lcm_gate_read_done - answer one READ with @len bytes from @fd at @off (fd borrowed during the call), or with EIO when @status < 0
+ * lcm_gate_read_done - answer one READ with @len bytes from @fd at @off (fd borrowed during the
+ * call), or with EIO when @status < 0
  *
- * @len must be what want_range asked for (never beyond the file's end), else EIO: the kernel takes a short answer for the
- * end of the file. Unknown tokens are ignored. Blocks for the pread(2). Thread: any.
+ * @len must be what want_range asked for (never beyond the file's end), else EIO: the kernel takes
+ * a short answer for the end of the file. Unknown tokens are ignored. Blocks for the pread(2).
+ * Thread: any.
  */
-void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len, int status);
-/** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns of the next deadline, 0 if none. Thread: any. */
+void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off, uint32_t len,
+			int status);
+/** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns
+ * of the next deadline, 0 if none. Thread: any. */
 uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
 /** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
 void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
@@ -105,14 +116,15 @@ void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
 /**
  * lcm_gate_draining - make the kernel let go of bound files as soon as nobody uses them
  *
- * Invalidates the name of every bound file (FUSE_NOTIFY_INVAL_ENTRY), so that its FORGET comes with the last use:
- * when the overlay's own cache is dropped (lcm_mount_shrink()) after the last close and unmap. To be called when
- * every file is local, and again before each lcm_mount_shrink(), since overlayfs may look a name up again
- * meanwhile; costs one write per bound file. A file that is local and has a lookup count of zero is answered
- * ESTALE at any time; one that is still held stays bound.
+ * Invalidates the name of every bound file (FUSE_NOTIFY_INVAL_ENTRY), so that its FORGET comes with
+ * the last use: when the overlay's own cache is dropped (lcm_mount_shrink()) after the last close
+ * and unmap. To be called when every file is local, and again before each lcm_mount_shrink(), since
+ * overlayfs may look a name up again meanwhile; costs one write per bound file. A file that is
+ * local and has a lookup count of zero is answered ESTALE at any time; one that is still held stays
+ * bound.
  *
- * Thread: any but a gate thread, and not while LOOKUPs wait for the calling thread: the kernel takes the lock of
- * the file's directory, which a LOOKUP in it holds until it is answered.
+ * Thread: any but a gate thread, and not while LOOKUPs wait for the calling thread: the kernel
+ * takes the lock of the file's directory, which a LOOKUP in it holds until it is answered.
  */
 void lcm_gate_draining(struct lcm_gate *g);
 
@@ -125,17 +137,23 @@ struct lcm_gate_stats {
 	uint32_t bound_inodes; /* regular files with a lookup count above zero */
 };
 void lcm_gate_stats(struct lcm_gate *g, struct lcm_gate_stats *ret); /* Thread: any */
-/** lcm_gate_bound_each - every bound file, under the gate's lock: @fn must be short and must not call the gate. Thread: any. */
-void lcm_gate_bound_each(struct lcm_gate *g, void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup), void *arg);
+/** lcm_gate_bound_each - every bound file, under the gate's lock: @fn must be short and must not
+ * call the gate. Thread: any. */
+void lcm_gate_bound_each(struct lcm_gate *g,
+			 void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup),
+			 void *arg);
 
 /**
- * lcm_gate_readahead - let the kernel read up to @kib KiB ahead in big files (its default is 128); one READ is at most 1 MiB
+ * lcm_gate_readahead - let the kernel read up to @kib KiB ahead in big files (its default is 128);
+ * one READ is at most 1 MiB
  * @mount_fd: the gate's mount, from lcm_mount_gate(); the gate must have been started
  * Return: 0 or -errno; a failure costs only round trips. Thread: any but a gate thread.
  */
 LCM_MUST_USE int lcm_gate_readahead(int mount_fd, uint32_t kib);
 
-/** lcm_gate_is_big - the policy, one place for it. Never true for files of fewer than two chunks: their first byte costs the whole file. */
-bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc, const struct lcm_toc_entry *e);
+/** lcm_gate_is_big - the policy, one place for it. Never true for files of fewer than two chunks:
+ * their first byte costs the whole file. */
+bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc,
+		     const struct lcm_toc_entry *e);
 
 #endif

@@ -22,12 +22,12 @@
 #include "src/base/sys.h"
 
 #define STATUS_MAX 16384 /* /proc/PID/status is some 1.5 KB; long group lists make it longer */
-#define RECHECK_MAX 256 /* waiters per tick and gate: some 30 us each */
+#define RECHECK_MAX 256  /* waiters per tick and gate: some 30 us each */
 
 enum signal_state {
-	SIGNAL_NONE, /* nothing that the thread would act on */
+	SIGNAL_NONE,   /* nothing that the thread would act on */
 	SIGNAL_CAUGHT, /* a handler wants to run */
-	SIGNAL_FATAL, /* it dies, or we cannot know */
+	SIGNAL_FATAL,  /* it dies, or we cannot know */
 };
 
 static uint64_t bit(int sig)
@@ -48,8 +48,8 @@ static uint64_t mask_of(const char *status, const char *key)
 
 static enum signal_state signal_state(uint32_t pid)
 {
-	uint64_t harmless = bit(SIGCHLD) | bit(SIGURG) | bit(SIGWINCH) | bit(SIGCONT) | bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) |
-			    bit(SIGTTOU);
+	uint64_t harmless = bit(SIGCHLD) | bit(SIGURG) | bit(SIGWINCH) | bit(SIGCONT) |
+			    bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
 	lcm_autofree char *status = NULL;
 	uint64_t pending, caught;
 	char path[32];
@@ -68,7 +68,8 @@ static enum signal_state signal_state(uint32_t pid)
 	return pending & caught ? SIGNAL_CAUGHT : SIGNAL_NONE;
 }
 
-/* The one request that is read and not in the queue is being answered or about to be queued: the kernel shall ask again. */
+/* The one request that is read and not in the queue is being answered or about to be queued: the
+ * kernel shall ask again. */
 static void ask_again(struct lcm_gate *g, uint64_t unique)
 {
 	struct fuse_out_header out = { .len = sizeof(out), .error = -EAGAIN, .unique = unique };
@@ -122,7 +123,8 @@ static struct lcm_waiter *recheck_one(struct lcm_gate *g, uint64_t now_ns)
 	if (!w)
 		return NULL;
 	state = signal_state(seen.pid);
-	if (state == SIGNAL_CAUGHT && (seen.len || now_ns < seen.signalled + LCM_GATE_SIGNAL_GRACE_NS))
+	if (state == SIGNAL_CAUGHT &&
+	    (seen.len || now_ns < seen.signalled + LCM_GATE_SIGNAL_GRACE_NS))
 		return NULL;
 	(void)pthread_mutex_lock(&g->mu);
 	if (state == SIGNAL_NONE) {

@@ -88,7 +88,8 @@ struct lcm_map_node *lcm_map_any(const struct lcm_map *m)
 	return NULL;
 }
 
-void lcm_map_each(const struct lcm_map *m, void (*fn)(void *arg, struct lcm_map_node *node), void *arg)
+void lcm_map_each(const struct lcm_map *m, void (*fn)(void *arg, struct lcm_map_node *node),
+		  void *arg)
 {
 	if (!m->buckets)
 		return;

@@ -35,6 +35,7 @@ void lcm_map_del(struct lcm_map *m, struct lcm_map_node *node);
 /** lcm_map_any - some node, or NULL when empty; for emptying the map. */
 struct lcm_map_node *lcm_map_any(const struct lcm_map *m);
 /** lcm_map_each - call @fn for every node; @fn must not change the map. */
-void lcm_map_each(const struct lcm_map *m, void (*fn)(void *arg, struct lcm_map_node *node), void *arg);
+void lcm_map_each(const struct lcm_map *m, void (*fn)(void *arg, struct lcm_map_node *node),
+		  void *arg);
 
 #endif

@@ -10,7 +10,9 @@
 #include "fuse/session.h"
 #include "src/base/sys.h"
 
-#define BACKGROUND_MAX 256 /* readaheads in flight; the kernel's 12 would let a few stalled ones stop all others */
+#define BACKGROUND_MAX                                                                             \
+	256 /* readaheads in flight; the kernel's 12 would let a few stalled ones stop all others  \
+	     */
 
 /* What the calling gate thread is serving; its id names the request in the queue. */
 static __thread const struct fuse_in_header *current;
@@ -32,20 +34,23 @@ static ssize_t write_init(int fd, const struct iovec *iov, int n)
 	struct fuse_init_out out = { 0 };
 	struct iovec v[2] = { iov[0], { &out, iov[1].iov_len } };
 
-	if (n != 2 || iov[1].iov_len > sizeof(out) || iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
+	if (n != 2 || iov[1].iov_len > sizeof(out) ||
+	    iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
 		return writev(fd, iov, n);
 	memcpy(&out, iov[1].iov_base, iov[1].iov_len);
 	out.flags |= in->flags & FUSE_PARALLEL_DIROPS;
 	return writev(fd, v, 2);
 }
 
-/* A connection that ended is no news; libfuse would print it for every answer unless told "interrupted". */
+/* A connection that ended is no news; libfuse would print it for every answer unless told
+ * "interrupted". */
 static ssize_t io_writev(int fd, struct iovec *iov, int n, void *userdata)
 {
 	long r;
 
 	(void)userdata;
-	r = lcm_errno(current && current->opcode == FUSE_INIT ? write_init(fd, iov, n) : writev(fd, iov, n));
+	r = lcm_errno(current && current->opcode == FUSE_INIT ? write_init(fd, iov, n)
+							      : writev(fd, iov, n));
 	if (r >= 0)
 		return r;
 	errno = r == -ENODEV ? ENOENT : (int)-r;
@@ -74,7 +79,8 @@ void lcm_gate_serve(struct lcm_gate *g, struct fuse_buf *buf)
 	current = NULL;
 }
 
-bool lcm_gate_split(const struct lcm_gate *g, fuse_ino_t ino, uint32_t *ret_layer, uint32_t *ret_entry)
+bool lcm_gate_split(const struct lcm_gate *g, fuse_ino_t ino, uint32_t *ret_layer,
+		    uint32_t *ret_entry)
 {
 	uint32_t slot = (uint32_t)(ino >> 32), entry = (uint32_t)ino;
 
@@ -100,13 +106,16 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_readahead = UINT32_MAX;
 	/* Files never change: no look at mtime at every read. */
 	conn->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
-	conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPLICIT_INVAL_DATA);
+	conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+				       FUSE_CAP_EXPLICIT_INVAL_DATA);
 	atomic_store(&g->open_free, (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0);
 }
 
 static void fill_dir(struct stat *st, fuse_ino_t ino)
 {
-	*st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR | 0555, .st_nlink = 2, .st_blksize = 4096 };
+	*st = (struct stat){
+		.st_ino = ino, .st_mode = S_IFDIR | 0555, .st_nlink = 2, .st_blksize = 4096
+	};
 }
 
 static void fill_file(struct stat *st, fuse_ino_t ino, const struct lcm_toc_entry *e)
@@ -177,7 +186,8 @@ static uint32_t layer_find(const struct lcm_gate *g, const char *name)
  * Makes the request a waiter. From lcm_queue_add() on the request belongs to
  * whoever takes the waiter out, so it must not be touched here any more.
  */
-static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry, uint32_t len)
+static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry,
+		    uint32_t len)
 {
 	uint64_t wait = atomic_load(&g->deadline_ns);
 	struct lcm_waiter *w = calloc(1, sizeof(*w));
@@ -232,7 +242,8 @@ static void lookup_missing(struct lcm_gate *g, fuse_req_t req, uint32_t layer, u
  * bound or this sees it local. The count is taken back when the kernel did not
  * get the answer.
  */
-static void lookup_big(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry, const struct lcm_toc_entry *e)
+static void lookup_big(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry,
+		       const struct lcm_toc_entry *e)
 {
 	struct fuse_entry_param p;
 	bool held;
@@ -371,7 +382,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	lcm_ignore(fuse_reply_open(req, fi));
 }
 
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
 {
 	struct lcm_gate *g = fuse_req_userdata(req);
 	const struct lcm_toc_entry *e = NULL;
@@ -386,7 +398,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, stru
 		answer_error(g, req, EIO);
 		return;
 	}
-	len = from < e->size ? LCM_MIN(LCM_MIN((uint64_t)size, e->size - from), (uint64_t)UINT32_MAX) : 0;
+	len = from < e->size
+		  ? LCM_MIN(LCM_MIN((uint64_t)size, e->size - from), (uint64_t)UINT32_MAX)
+		  : 0;
 	if (len == 0)
 		lcm_ignore(fuse_reply_buf(req, NULL, 0));
 	else if (enqueue(g, req, layer, entry, (uint32_t)len))
@@ -432,7 +446,8 @@ static const char *dir_name(const struct lcm_gate *g, fuse_ino_t dir, uint64_t i
 }
 
 /* overlayfs never lists a data-only layer; this is for people who look into the gate. */
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
 {
 	struct lcm_gate *g = fuse_req_userdata(req);
 	lcm_autofree char *buf = malloc(size);
@@ -458,7 +473,10 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, s
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = LCM_NAME_LEN_MAX, .f_flag = ST_RDONLY };
+	struct statvfs st = { .f_bsize = 4096,
+			      .f_frsize = 4096,
+			      .f_namemax = LCM_NAME_LEN_MAX,
+			      .f_flag = ST_RDONLY };
 
 	(void)ino;
 	lcm_ignore(fuse_reply_statfs(req, &st));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/queue.h"
 
-/* Lives while it has waiters, while the fetch side believes it is wanted, or while that is being told. */
+/* Lives while it has waiters, while the fetch side believes it is wanted, or while that is being
+ * told. */
 struct lcm_wait_file {
 	struct lcm_map_node key; /* layer << 32 | entry */
 	struct lcm_waiter *first, *last;
-	bool told; /* the fetch side was told "want" and neither done nor "unwant" came since */
+	bool told;    /* the fetch side was told "want" and neither done nor "unwant" came since */
 	bool telling; /* a thread is inside a callback for it */
 };
 

@@ -30,27 +30,28 @@
 struct lcm_wait_file; /* one file's blocking queue; private */
 
 struct lcm_waiter {
-	struct lcm_map_node id; /* key: the kernel's id of the request, never 0, unique while it waits */
-	void *req; /* what to answer: fuse_req_t; owned with the waiter */
+	struct lcm_map_node
+	    id;            /* key: the kernel's id of the request, never 0, unique while it waits */
+	void *req;         /* what to answer: fuse_req_t; owned with the waiter */
 	uint64_t deadline; /* CLOCK_MONOTONIC ns; 0: never */
-	uint64_t signalled; /* when a signal came that is not known to be fatal, ns; 0: none */
+	uint64_t signalled;    /* when a signal came that is not known to be fatal, ns; 0: none */
 	uint32_t layer, entry; /* the file */
 	uint32_t pid; /* thread that waits, as the kernel reports it; 0: not visible from here */
 	uint32_t len; /* READ: bytes asked for, >= 1; LOOKUP: 0 */
-	struct lcm_wait_file *file; /* private; NULL for READs */
-	struct lcm_waiter *next, *prev; /* of one file; next chains what take calls return */
+	struct lcm_wait_file *file;         /* private; NULL for READs */
+	struct lcm_waiter *next, *prev;     /* of one file; next chains what take calls return */
 	struct lcm_waiter *later, *earlier; /* in order of deadline */
 	struct lcm_waiter *signalled_next, *signalled_prev; /* of those with signalled != 0 */
 };
 _Static_assert(sizeof(struct lcm_waiter) <= 128, "a thousand waiters are a few hundred kilobytes");
 
 struct lcm_queue {
-	struct lcm_map ids; /* of lcm_waiter.id */
-	struct lcm_map files; /* of lcm_wait_file, by layer and entry */
+	struct lcm_map ids;              /* of lcm_waiter.id */
+	struct lcm_map files;            /* of lcm_wait_file, by layer and entry */
 	struct lcm_waiter *first, *last; /* with a deadline, soonest first */
 	struct lcm_waiter *signalled_first, *signalled_last;
 	uint32_t n_signalled; /* waiters with signalled != 0 */
-	uint32_t peak; /* most waiters there ever were */
+	uint32_t peak;        /* most waiters there ever were */
 };
 
 enum lcm_queue_tell {
@@ -77,30 +78,35 @@ LCM_MUST_USE int lcm_queue_add(struct lcm_queue *q, struct lcm_waiter *w);
 
 /** lcm_queue_find - the waiter of a request, still owned by the queue, or NULL. */
 struct lcm_waiter *lcm_queue_find(const struct lcm_queue *q, uint64_t id);
-/** lcm_queue_signal - note that a signal reached the waiter @w at @now_ns (not 0); the first time counts. */
+/** lcm_queue_signal - note that a signal reached the waiter @w at @now_ns (not 0); the first time
+ * counts. */
 void lcm_queue_signal(struct lcm_queue *q, struct lcm_waiter *w, uint64_t now_ns);
 
-/** lcm_queue_take - take the waiter of one request out. Return: it, or NULL when it is not there (any more). */
+/** lcm_queue_take - take the waiter of one request out. Return: it, or NULL when it is not there
+ * (any more). */
 struct lcm_waiter *lcm_queue_take(struct lcm_queue *q, uint64_t id);
-/** lcm_queue_take_file - the fetch side is done with a file: all its waiters, chained by next, oldest first. It has been told nothing from here on. */
+/** lcm_queue_take_file - the fetch side is done with a file: all its waiters, chained by next,
+ * oldest first. It has been told nothing from here on. */
 struct lcm_waiter *lcm_queue_take_file(struct lcm_queue *q, uint32_t layer, uint32_t entry);
 /** lcm_queue_take_expired - those with a deadline of at most @now_ns, chained by next. */
 struct lcm_waiter *lcm_queue_take_expired(struct lcm_queue *q, uint64_t now_ns);
 /** lcm_queue_take_all - everyone, chained by next. */
 struct lcm_waiter *lcm_queue_take_all(struct lcm_queue *q);
-/** lcm_queue_signalled - the signalled waiter that was not returned for longest, still owned by the queue, or NULL. */
+/** lcm_queue_signalled - the signalled waiter that was not returned for longest, still owned by the
+ * queue, or NULL. */
 struct lcm_waiter *lcm_queue_signalled(struct lcm_queue *q);
 /** lcm_queue_next_deadline - the soonest, 0: none. */
 uint64_t lcm_queue_next_deadline(const struct lcm_queue *q);
 
 /**
  * lcm_queue_tell - what the fetch side has to be told about a file now
- * @again: false at first; true when the caller has just told what the last call for this file returned
+ * @again: false at first; true when the caller has just told what the last call for this file
+ *returned
  *
  * One thread at a time tells about one file. Usage, after every change of a file's queue:
- *	for (again = false; (t = locked(lcm_queue_tell(q, layer, entry, again))) != LCM_TELL_NOTHING; again = true)
- *		tell the fetch side t, without the lock;
- * Another thread that comes meanwhile gets LCM_TELL_NOTHING; the first one then sees its change.
+ *	for (again = false; (t = locked(lcm_queue_tell(q, layer, entry, again))) !=
+ *LCM_TELL_NOTHING; again = true) tell the fetch side t, without the lock; Another thread that comes
+ *meanwhile gets LCM_TELL_NOTHING; the first one then sees its change.
  */
 enum lcm_queue_tell lcm_queue_tell(struct lcm_queue *q, uint32_t layer, uint32_t entry, bool again);
 

@@ -36,27 +36,28 @@
 #define LCM_GATE_SIGNAL_GRACE_NS 2000000000ULL
 
 struct gate_counters {
-	_Atomic uint64_t requests, lookups, lookups_files, reads, read_bytes, forgets, interrupts, answered_stale, answered_error;
+	_Atomic uint64_t requests, lookups, lookups_files, reads, read_bytes, forgets, interrupts,
+	    answered_stale, answered_error;
 };
 
 struct lcm_gate {
-	struct fuse_session *se; /* owned; closes fd */
-	int fd; /* /dev/fuse, borrowed from se */
+	struct fuse_session *se;       /* owned; closes fd */
+	int fd;                        /* /dev/fuse, borrowed from se */
 	struct lcm_gate_layer *layers; /* owned array; what it points to is borrowed */
-	uint32_t *by_name; /* owned: slots sorted by name */
+	uint32_t *by_name;             /* owned: slots sorted by name */
 	uint32_t n_layers;
 	struct lcm_gate_big big;
 	const struct lcm_gate_ops *ops; /* borrowed */
 	void *arg;
 	_Atomic uint64_t deadline_ns; /* 0: never */
-	_Atomic bool open_free; /* the kernel opens files without asking */
-	_Atomic bool gone; /* ops->gone was called */
-	pthread_mutex_t mu; /* guards queue and bound */
+	_Atomic bool open_free;       /* the kernel opens files without asking */
+	_Atomic bool gone;            /* ops->gone was called */
+	pthread_mutex_t mu;           /* guards queue and bound */
 	struct lcm_queue queue;
 	struct lcm_bound bound;
 	struct gate_counters count;
 	struct lcm_gate_threads *threads; /* borrowed; NULL until started */
-	uint32_t slot; /* in threads */
+	uint32_t slot;                    /* in threads */
 };
 
 static inline fuse_ino_t lcm_gate_ino(uint32_t layer, uint32_t entry)
@@ -64,12 +65,15 @@ static inline fuse_ino_t lcm_gate_ino(uint32_t layer, uint32_t entry)
 	return (fuse_ino_t)(layer + 1) << 32 | entry;
 }
 
-/** lcm_gate_split - layer and entry of a node id. Return: false for the root and for ids that were never given out. */
-bool lcm_gate_split(const struct lcm_gate *g, fuse_ino_t ino, uint32_t *ret_layer, uint32_t *ret_entry);
+/** lcm_gate_split - layer and entry of a node id. Return: false for the root and for ids that were
+ * never given out. */
+bool lcm_gate_split(const struct lcm_gate *g, fuse_ino_t ino, uint32_t *ret_layer,
+		    uint32_t *ret_entry);
 
 extern const struct fuse_lowlevel_ops lcm_gate_fuse_ops;
 
-/** lcm_gate_io - how libfuse reads and writes a descriptor it did not open; adds what it leaves out of INIT. */
+/** lcm_gate_io - how libfuse reads and writes a descriptor it did not open; adds what it leaves out
+ * of INIT. */
 extern const struct fuse_custom_io lcm_gate_io;
 
 /** lcm_gate_serve - one request read into @buf (@buf->size bytes). Thread: gate. */
@@ -77,12 +81,14 @@ void lcm_gate_serve(struct lcm_gate *g, struct fuse_buf *buf);
 
 /** lcm_gate_interrupt - a FUSE_INTERRUPT message of @len bytes. Thread: gate. */
 void lcm_gate_interrupt(struct lcm_gate *g, const struct fuse_in_header *in, size_t len);
-/** lcm_gate_recheck - look again at waiters with signals, at @now_ns. Return: true when some are left. Thread: gate. */
+/** lcm_gate_recheck - look again at waiters with signals, at @now_ns. Return: true when some are
+ * left. Thread: gate. */
 bool lcm_gate_recheck(struct lcm_gate *g, uint64_t now_ns);
 
 /** lcm_gate_tell - bring the fetch side up to date about a file. Thread: any, no locks held. */
 void lcm_gate_tell(struct lcm_gate *g, uint32_t layer, uint32_t entry);
-/** lcm_gate_answer - answer every waiter of a chain with @error (positive errno) and free them. No locks held. */
+/** lcm_gate_answer - answer every waiter of a chain with @error (positive errno) and free them. No
+ * locks held. */
 void lcm_gate_answer(struct lcm_gate *g, struct lcm_waiter *chain, int error);
 /** lcm_gate_give_up - as lcm_gate_answer(), and tell the fetch side that these no longer wait. */
 void lcm_gate_give_up(struct lcm_gate *g, struct lcm_waiter *chain, int error);
@@ -91,7 +97,8 @@ void lcm_gate_unbind(struct lcm_gate *g, uint32_t layer, uint32_t entry, uint64_
 
 /** lcm_gate_threads_add - from now on @g->fd is served. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_gate_threads_add(struct lcm_gate_threads *t, struct lcm_gate *g);
-/** lcm_gate_threads_tick - have lcm_gate_recheck() called for every gate in a while. Thread: gate. */
+/** lcm_gate_threads_tick - have lcm_gate_recheck() called for every gate in a while. Thread: gate.
+ */
 void lcm_gate_threads_tick(struct lcm_gate_threads *t);
 /** lcm_gate_threads_del - stop serving @g and wait until no thread is inside it. */
 void lcm_gate_threads_del(struct lcm_gate_threads *t, struct lcm_gate *g);

@@ -19,29 +19,32 @@
 
 struct slot {
 	struct lcm_gate *gate; /* borrowed; NULL: free */
-	uint32_t inside; /* threads in this gate */
-	uint32_t generation; /* so that an event of a former gate is known as such */
+	uint32_t inside;       /* threads in this gate */
+	uint32_t generation;   /* so that an event of a former gate is known as such */
 	bool closing;
 };
 
 struct lcm_gate_threads {
-	int epfd; /* owned */
-	int stop; /* owned eventfd */
-	pthread_mutex_t mu; /* guards slots, n_slots and what they hold */
+	int epfd;            /* owned */
+	int stop;            /* owned eventfd */
+	pthread_mutex_t mu;  /* guards slots, n_slots and what they hold */
 	pthread_cond_t left; /* a thread left a gate that is closing */
-	struct slot *slots; /* owned */
+	struct slot *slots;  /* owned */
 	uint32_t n_slots;
-	_Atomic uint64_t tick_at; /* when to look at signalled waiters, CLOCK_MONOTONIC ns; 0: no need */
+	_Atomic uint64_t
+	    tick_at; /* when to look at signalled waiters, CLOCK_MONOTONIC ns; 0: no need */
 	pthread_t threads[THREADS_MAX];
 	unsigned int n_threads;
 };
 
-static struct lcm_gate *slot_enter(struct lcm_gate_threads *t, uint32_t i, uint32_t generation, bool any_generation)
+static struct lcm_gate *slot_enter(struct lcm_gate_threads *t, uint32_t i, uint32_t generation,
+				   bool any_generation)
 {
 	struct lcm_gate *g = NULL;
 
 	(void)pthread_mutex_lock(&t->mu);
-	if (i < t->n_slots && !t->slots[i].closing && (any_generation || t->slots[i].generation == generation))
+	if (i < t->n_slots && !t->slots[i].closing &&
+	    (any_generation || t->slots[i].generation == generation))
 		g = t->slots[i].gate;
 	if (g)
 		t->slots[i].inside++;
@@ -82,7 +85,8 @@ void lcm_gate_threads_tick(struct lcm_gate_threads *t)
 {
 	uint64_t none = 0;
 
-	(void)atomic_compare_exchange_strong(&t->tick_at, &none, lcm_now_ns() + LCM_GATE_SIGNAL_TICK_NS);
+	(void)atomic_compare_exchange_strong(&t->tick_at, &none,
+					     lcm_now_ns() + LCM_GATE_SIGNAL_TICK_NS);
 }
 
 /* One thread does it; the tick is off meanwhile and on again when waiters are left. */
@@ -91,7 +95,8 @@ static void tick(struct lcm_gate_threads *t)
 	uint64_t at = atomic_load(&t->tick_at), now;
 	bool again = false, more = true;
 
-	if (!at || (now = lcm_now_ns()) < at || !atomic_compare_exchange_strong(&t->tick_at, &at, 0))
+	if (!at || (now = lcm_now_ns()) < at ||
+	    !atomic_compare_exchange_strong(&t->tick_at, &at, 0))
 		return;
 	for (uint32_t i = 0; more; i++) {
 		struct lcm_gate *g = slot_enter(t, i, 0, true);

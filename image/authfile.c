@@ -53,9 +53,11 @@ static int check_map(const json_t *root, const char *key, json_type type, struct
 		return 0;
 	if (!json_is_object(map))
 		return lcm_err_set(err, -EUCLEAN, "auth file: %s is not an object", key);
-	json_object_foreach(map, name, value) if (json_typeof(value) != type) return lcm_err_set(
-	    err, -EUCLEAN, "auth file: %s: \"%.128s\" is not %s", key, name,
-	    type == JSON_OBJECT ? "an object" : "a string");
+	json_object_foreach (map, name, value)
+		if (json_typeof(value) != type)
+			return lcm_err_set(err, -EUCLEAN, "auth file: %s: \"%.128s\" is not %s",
+					   key, name,
+					   type == JSON_OBJECT ? "an object" : "a string");
 	return 0;
 }
 
@@ -97,7 +99,8 @@ static bool same_host(const char *a, size_t len, const char *host)
 	return is_name(a, len, host);
 }
 
-/* "https://host/v1/" stands for host; "host/ns" without a scheme is a namespace and never for host. */
+/* "https://host/v1/" stands for host; "host/ns" without a scheme is a namespace and never for host.
+ */
 static bool key_is_host(const char *key, const char *host)
 {
 	const char *rest = key;
@@ -118,7 +121,7 @@ static const json_t *find_host(json_t *map, const char *host, const char **ret_k
 		*ret_key = host;
 		return value;
 	}
-	json_object_foreach(map, key, value) {
+	json_object_foreach (map, key, value) {
 		if (key_is_host(key, host)) {
 			*ret_key = key;
 			return value;
@@ -128,7 +131,8 @@ static const json_t *find_host(json_t *map, const char *host, const char **ret_k
 }
 
 /* host/a/b, then host/a; leaves the key that matched in @key. */
-static const json_t *find_namespace(const json_t *map, char key[KEY_MAX], const char *host, const char *repo)
+static const json_t *find_namespace(const json_t *map, char key[KEY_MAX], const char *host,
+				    const char *repo)
 {
 	int n = snprintf(key, KEY_MAX, "%s/%s", host, repo);
 	size_t host_len = strlen(host);
@@ -149,13 +153,15 @@ static const json_t *find_namespace(const json_t *map, char key[KEY_MAX], const 
 
 static int damaged(struct lcm_err *err, const char *key, const char *why)
 {
-	return lcm_err_set(err, -EUCLEAN, "auth file: entry \"%.128s\": %s; log in again", key, why);
+	return lcm_err_set(err, -EUCLEAN, "auth file: entry \"%.128s\": %s; log in again", key,
+			   why);
 }
 
 /* Standard alphabet with padding, RFC 4648 s. 4, as Go's base64.StdEncoding. */
 static int decode_base64(const char *s, char **ret, size_t *ret_len)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char alphabet[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	size_t len = strlen(s), plain = strspn(s, alphabet), pad = len - plain;
 	char *out;
 
@@ -175,7 +181,8 @@ static int decode_base64(const char *s, char **ret, size_t *ret_len)
 }
 
 /* "user:password"; docker of old padded the password with NULs. */
-static int decode_pair(const char *auth, const char *key, struct lcm_credentials *c, struct lcm_err *err)
+static int decode_pair(const char *auth, const char *key, struct lcm_credentials *c,
+		       struct lcm_err *err)
 {
 	char *plain, *colon;
 	size_t len;
@@ -200,17 +207,19 @@ static int decode_pair(const char *auth, const char *key, struct lcm_credentials
 }
 
 /* Kubernetes' dockerconfigjson may have the two in the clear instead. */
-static int copy_pair(const char *user, const char *password, const char *key, struct lcm_credentials *c,
-		     struct lcm_err *err)
+static int copy_pair(const char *user, const char *password, const char *key,
+		     struct lcm_credentials *c, struct lcm_err *err)
 {
 	if (!lcm_json_is_plain(user) || !lcm_json_is_plain(password) || strchr(user, ':'))
-		return damaged(err, key, "user name or password has control characters, or the name a colon");
+		return damaged(err, key,
+			       "user name or password has control characters, or the name a colon");
 	c->username = strdup(user);
 	c->password = strdup(password);
 	return c->username && c->password ? 0 : -ENOMEM;
 }
 
-static int set_identity(const char *token, const char *key, struct lcm_credentials *c, struct lcm_err *err)
+static int set_identity(const char *token, const char *key, struct lcm_credentials *c,
+			struct lcm_err *err)
 {
 	if (!lcm_json_is_plain(token))
 		return damaged(err, key, "identitytoken has control characters");
@@ -220,7 +229,8 @@ static int set_identity(const char *token, const char *key, struct lcm_credentia
 	return c->identity_token && c->username && c->password ? 0 : -ENOMEM;
 }
 
-static int decode_entry(const json_t *entry, const char *key, struct lcm_credentials *c, struct lcm_err *err)
+static int decode_entry(const json_t *entry, const char *key, struct lcm_credentials *c,
+			struct lcm_err *err)
 {
 	const char *auth = "", *token = "", *user = "", *password = "";
 	int r = lcm_json_string(entry, "auth", "auth file: entry", &auth, err);
@@ -243,8 +253,8 @@ static int decode_entry(const json_t *entry, const char *key, struct lcm_credent
 	return *auth ? decode_pair(auth, key, c, err) : copy_pair(user, password, key, c, err);
 }
 
-int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const char *repo, struct lcm_credentials **ret,
-			struct lcm_err *err)
+int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const char *repo,
+			struct lcm_credentials **ret, struct lcm_err *err)
 {
 	lcm_auto(lcm_credentials) c = NULL;
 	json_t *auths = lcm_json_member(af->root, "auths");
@@ -269,7 +279,8 @@ int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const c
 
 const char *lcm_authfile_helper(const struct lcm_authfile *af, const char *host)
 {
-	const char *key, *name = json_string_value(find_host(lcm_json_member(af->root, "credHelpers"), host, &key));
+	const char *key, *name = json_string_value(
+			     find_host(lcm_json_member(af->root, "credHelpers"), host, &key));
 
 	if (!name || !*name)
 		name = json_string_value(lcm_json_member(af->root, "credsStore"));

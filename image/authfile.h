@@ -22,16 +22,19 @@ struct lcm_authfile;
  * @p: at most LCM_AUTH_FILE_MAX bytes
  *
  * Entries are decoded when they are looked up: a damaged one does not hide the others.
- * Return: 0; -EUCLEAN (not JSON, not such a file; text names the member, never a secret); -EFBIG; -ENOMEM.
+ * Return: 0; -EUCLEAN (not JSON, not such a file; text names the member, never a secret); -EFBIG;
+ * -ENOMEM.
  */
-LCM_MUST_USE int lcm_authfile_parse(const void *p, size_t len, struct lcm_authfile **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_authfile_parse(const void *p, size_t len, struct lcm_authfile **ret,
+				    struct lcm_err *err);
 void lcm_authfile_free(struct lcm_authfile *af);
 LCM_DEFINE_AUTO(lcm_authfile)
 
-/* Either user name and password, or an identity token; the other is "". No control characters in any. */
+/* Either user name and password, or an identity token; the other is "". No control characters in
+ * any. */
 struct lcm_credentials {
 	char *username, *password; /* owned */
-	char *identity_token; /* owned; OAuth2 refresh token for the token service */
+	char *identity_token;      /* owned; OAuth2 refresh token for the token service */
 };
 
 /**
@@ -39,13 +42,14 @@ struct lcm_credentials {
  * @host: as in struct lcm_reference: "docker.io", "localhost:5000"
  * @repo: "library/busybox"; "" for the registry alone
  *
- * The most specific key wins, exactly spelled: host/ns/repo, host/ns, host; then URLs and aliases of the
- * host ("https://host/v1/", "https://index.docker.io/v1/", "registry-1.docker.io" for docker.io).
- * Return: 0; -ENOENT (no entry, or an empty one as a credential helper leaves behind; see
- * lcm_authfile_helper()); -EUCLEAN (the entry is damaged; text names its key); -ENOMEM.
+ * The most specific key wins, exactly spelled: host/ns/repo, host/ns, host; then URLs and aliases
+ * of the host ("https://host/v1/", "https://index.docker.io/v1/", "registry-1.docker.io" for
+ * docker.io). Return: 0; -ENOENT (no entry, or an empty one as a credential helper leaves behind;
+ * see lcm_authfile_helper()); -EUCLEAN (the entry is damaged; text names its key); -ENOMEM.
  */
-LCM_MUST_USE int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const char *repo,
-				     struct lcm_credentials **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host,
+				     const char *repo, struct lcm_credentials **ret,
+				     struct lcm_err *err);
 /** lcm_credentials_free - wipes the secrets. */
 void lcm_credentials_free(struct lcm_credentials *c);
 LCM_DEFINE_AUTO(lcm_credentials)
@@ -53,8 +57,8 @@ LCM_DEFINE_AUTO(lcm_credentials)
 /**
  * lcm_authfile_helper - name of the credential helper that the file sets for @host
  *
- * From "credHelpers", else "credsStore"; "pass" stands for docker-credential-pass. Borrowed from @af.
- * Return: the name, or NULL when there is none.
+ * From "credHelpers", else "credsStore"; "pass" stands for docker-credential-pass. Borrowed from
+ * @af. Return: the name, or NULL when there is none.
  */
 const char *lcm_authfile_helper(const struct lcm_authfile *af, const char *host);
 

@@ -11,8 +11,9 @@
 
 /* containers.conf(5) default_capabilities */
 static const char *const capabilities[] = {
-	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FOWNER",  "CAP_FSETID", "CAP_KILL",       "CAP_NET_BIND_SERVICE",
-	"CAP_SETFCAP", "CAP_SETGID",       "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT", NULL,
+	"CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",     "CAP_FSETID",
+	"CAP_KILL",    "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",    "CAP_SETGID",
+	"CAP_SETPCAP", "CAP_SETUID",           "CAP_SYS_CHROOT", NULL,
 };
 
 /* podman pkg/specgen/generate/config_linux.go BlockAccessToKernelFilesystems() */
@@ -33,7 +34,8 @@ static const char *const masked_paths[] = {
 };
 
 static const char *const readonly_paths[] = {
-	"/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", NULL,
+	"/proc/asound", "/proc/bus",           "/proc/fs", "/proc/irq",
+	"/proc/sys",    "/proc/sysrq-trigger", NULL,
 };
 
 struct mount {
@@ -43,7 +45,10 @@ struct mount {
 
 static const struct mount mounts[] = {
 	{ "/proc", "proc", "proc", { "nosuid", "noexec", "nodev" } },
-	{ "/dev", "tmpfs", "tmpfs", { "nosuid", "noexec", "strictatime", "mode=755", "size=65536k" } },
+	{ "/dev",
+	  "tmpfs",
+	  "tmpfs",
+	  { "nosuid", "noexec", "strictatime", "mode=755", "size=65536k" } },
 	{ "/dev/pts",
 	  "devpts",
 	  "devpts",
@@ -52,14 +57,19 @@ static const struct mount mounts[] = {
 	{ "/dev/shm", "tmpfs", "shm", { "nosuid", "noexec", "nodev", "mode=1777", "size=65536k" } },
 };
 
-static const struct mount own_sys = { "/sys", "sysfs", "sysfs", { "nosuid", "noexec", "nodev", "ro" } };
-/* A new sysfs would show the network namespace it is mounted in, which here is the host's anyway. */
+static const struct mount own_sys = {
+	"/sys", "sysfs", "sysfs", { "nosuid", "noexec", "nodev", "ro" }
+};
+/* A new sysfs would show the network namespace it is mounted in, which here is the host's anyway.
+ */
 static const struct mount host_sys = {
 	"/sys", "bind", "/sys", { "rprivate", "nosuid", "noexec", "nodev", "ro", "rbind" }
 };
-static const struct mount cgroup = {
-	"/sys/fs/cgroup", "cgroup", "cgroup", { "rprivate", "nosuid", "noexec", "nodev", "relatime", "ro" }
-};
+static const struct mount cgroup = { "/sys/fs/cgroup",
+				     "cgroup",
+				     "cgroup",
+				     { "rprivate", "nosuid", "noexec", "nodev", "relatime",
+				       "ro" } };
 
 /* ---- small builders: each takes the new reference, NULL means out of memory ---- */
 
@@ -73,14 +83,18 @@ static int append(json_t *array, json_t *value)
 	return json_array_append_new(array, value) < 0 ? -ENOMEM : 0;
 }
 
-/* JSON text is UTF-8; arguments and paths may be anything. (Out of memory is told apart at the end.) */
+/* JSON text is UTF-8; arguments and paths may be anything. (Out of memory is told apart at the
+ * end.) */
 static int text(const char *s, const char *what, json_t **ret, struct lcm_err *err)
 {
 	*ret = json_string(s);
-	return *ret ? 0 : lcm_err_set(err, -EINVAL, "%s is not UTF-8, config.json cannot hold it", what);
+	return *ret
+		   ? 0
+		   : lcm_err_set(err, -EINVAL, "%s is not UTF-8, config.json cannot hold it", what);
 }
 
-static int set_text(json_t *obj, const char *key, const char *s, const char *what, struct lcm_err *err)
+static int set_text(json_t *obj, const char *key, const char *s, const char *what,
+		    struct lcm_err *err)
 {
 	json_t *v;
 	int r = text(s, what, &v, err);
@@ -118,8 +132,8 @@ static json_t *set_child(json_t *obj, const char *key, json_t *child)
 
 /* ---- process ---- */
 
-static int set_args(json_t *process, const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
-		    struct lcm_err *err)
+static int set_args(json_t *process, const struct lcm_image_config *c,
+		    const struct lcm_bundle_opts *o, struct lcm_err *err)
 {
 	const char *const *entrypoint = o->entrypoint, *const *cmd = o->args;
 	json_t *array = set_child(process, "args", json_array());
@@ -196,8 +210,8 @@ static int fill_env(json_t *env, const struct lcm_image_config *c, const struct 
 	return r;
 }
 
-static int set_env(json_t *process, const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
-		   const char *hostname, struct lcm_err *err)
+static int set_env(json_t *process, const struct lcm_image_config *c,
+		   const struct lcm_bundle_opts *o, const char *hostname, struct lcm_err *err)
 {
 	lcm_autojson json_t *env = json_object();
 	json_t *array = set_child(process, "env", json_array()), *value;
@@ -209,7 +223,9 @@ static int set_env(json_t *process, const struct lcm_image_config *c, const stru
 	r = fill_env(env, c, o, hostname, err);
 	if (r < 0)
 		return r;
-	json_object_foreach(env, key, value) if (json_array_append(array, value) < 0) return -ENOMEM;
+	json_object_foreach (env, key, value)
+		if (json_array_append(array, value) < 0)
+			return -ENOMEM;
 	return 0;
 }
 
@@ -222,8 +238,8 @@ static int set_user(json_t *process, const struct lcm_bundle_opts *o)
 		r = set(user, "gid", json_integer(o->gid));
 	if (r < 0)
 		return r;
-	/* setgroups(2) replaces all: without the main group a file it may not read would become readable
-	 * (CVE-2022-2989) */
+	/* setgroups(2) replaces all: without the main group a file it may not read would become
+	 * readable (CVE-2022-2989) */
 	gids = set_child(user, "additionalGids", json_array());
 	r = gids ? append(gids, json_integer(o->gid)) : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < o->n_gids; i++)
@@ -246,15 +262,16 @@ static int set_capabilities(json_t *process, const struct lcm_bundle_opts *o)
 	return r;
 }
 
-static int set_cwd(json_t *process, const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
-		   struct lcm_err *err)
+static int set_cwd(json_t *process, const struct lcm_image_config *c,
+		   const struct lcm_bundle_opts *o, struct lcm_err *err)
 {
 	lcm_autobuf struct lcm_buf b = LCM_BUF(LCM_BUNDLE_MAX);
 	const char *cwd = o->cwd ? o->cwd : c->working_dir;
 	int r = 0;
 
 	if (o->cwd && o->cwd[0] != '/')
-		return lcm_err_set(err, -EINVAL, "working directory \"%.200s\" is not absolute", o->cwd);
+		return lcm_err_set(err, -EINVAL, "working directory \"%.200s\" is not absolute",
+				   o->cwd);
 	if (cwd[0] != '/') {
 		r = lcm_buf_printf(&b, "/%s", cwd);
 		cwd = lcm_buf_str(&b);
@@ -274,8 +291,8 @@ static int set_terminal(json_t *process, const struct lcm_bundle_opts *o)
 	return r < 0 ? r : set(size, "width", json_integer(o->cols));
 }
 
-static int set_process(json_t *root, const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
-		       const char *hostname, struct lcm_err *err)
+static int set_process(json_t *root, const struct lcm_image_config *c,
+		       const struct lcm_bundle_opts *o, const char *hostname, struct lcm_err *err)
 {
 	json_t *process = set_child(root, "process", json_object());
 	int r = process ? set_terminal(process, o) : -ENOMEM;
@@ -313,11 +330,14 @@ static int append_mount(json_t *array, const struct mount *m, struct lcm_err *er
 
 static int append_bind(json_t *array, const struct lcm_bundle_bind *b, struct lcm_err *err)
 {
-	struct mount m = { b->dest, "bind", b->source, { "rbind", "rprivate", b->readonly ? "ro" : "rw" } };
+	struct mount m = {
+		b->dest, "bind", b->source, { "rbind", "rprivate", b->readonly ? "ro" : "rw" }
+	};
 
 	if (b->source[0] != '/' || b->dest[0] != '/')
-		return lcm_err_set(err, -EINVAL, "bind mount %.100s on %.100s: both must be absolute paths", b->source,
-				   b->dest);
+		return lcm_err_set(err, -EINVAL,
+				   "bind mount %.100s on %.100s: both must be absolute paths",
+				   b->source, b->dest);
 	return append_mount(array, &m, err);
 }
 
@@ -360,7 +380,8 @@ static int set_linux(json_t *root, const struct lcm_bundle_opts *o, struct lcm_e
 		r = set_text(linux_, "cgroupsPath", o->cgroup_path, "the cgroup path", err);
 	/* all but the default devices, which runtimes add by themselves */
 	if (r == 0)
-		r = set(linux_, "resources", json_pack("{s:[{s:b,s:s}]}", "devices", "allow", 0, "access", "rwm"));
+		r = set(linux_, "resources",
+			json_pack("{s:[{s:b,s:s}]}", "devices", "allow", 0, "access", "rwm"));
 	if (r == 0)
 		r = set_list(linux_, "maskedPaths", masked_paths);
 	if (r == 0)
@@ -374,10 +395,12 @@ static int set_root(json_t *root, const struct lcm_bundle_opts *o, struct lcm_er
 	int r;
 
 	if (!o->rootfs || o->rootfs[0] != '/')
-		return lcm_err_set(err, -EINVAL, "root file system \"%.200s\" is not an absolute path",
+		return lcm_err_set(err, -EINVAL,
+				   "root file system \"%.200s\" is not an absolute path",
 				   o->rootfs ? o->rootfs : "");
 	obj = set_child(root, "root", json_object());
-	r = obj ? set_text(obj, "path", o->rootfs, "the path of the root file system", err) : -ENOMEM;
+	r = obj ? set_text(obj, "path", o->rootfs, "the path of the root file system", err)
+		: -ENOMEM;
 	return r < 0 ? r : set(obj, "readonly", json_boolean(o->readonly));
 }
 
@@ -395,7 +418,8 @@ static int dump_cb(const char *p, size_t len, void *arg)
 	return s->r;
 }
 
-static int build(json_t *root, const struct lcm_image_config *c, const struct lcm_bundle_opts *o, struct lcm_err *err)
+static int build(json_t *root, const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
+		 struct lcm_err *err)
 {
 	const char *hostname = o->hostname ? o->hostname : "locum";
 	int r = root ? set(root, "ociVersion", json_string("1.0.2")) : -ENOMEM;
@@ -421,12 +445,13 @@ static int dump(const json_t *root, struct lcm_buf *out, struct lcm_err *err)
 	if (json_dump_callback(root, dump_cb, &sink, JSON_INDENT(1)) == 0 && sink.r == 0)
 		return 0;
 	if (sink.r == -EFBIG)
-		return lcm_err_set(err, -EFBIG, "config.json: arguments and environment are too large");
+		return lcm_err_set(err, -EFBIG,
+				   "config.json: arguments and environment are too large");
 	return -ENOMEM;
 }
 
-int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_opts *o, struct lcm_buf *out,
-		      struct lcm_err *err)
+int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
+		      struct lcm_buf *out, struct lcm_err *err)
 {
 	lcm_autojson json_t *root = NULL;
 	size_t len = out->len;

@@ -24,12 +24,14 @@ struct lcm_bundle_bind {
 
 /* Everything is borrowed during the call. Start with = { 0 } and set rootfs. */
 struct lcm_bundle_opts {
-	const char *rootfs; /* absolute path of the mounted root */
-	const char *hostname; /* NULL: "locum" */
-	const char *const *entrypoint; /* NULL: the image's; else NULL-terminated, and the image's Cmd is dropped */
+	const char *rootfs;            /* absolute path of the mounted root */
+	const char *hostname;          /* NULL: "locum" */
+	const char *const *entrypoint; /* NULL: the image's; else NULL-terminated, and the image's
+					  Cmd is dropped */
 	const char *const *args; /* NULL: the image's Cmd; else NULL-terminated, instead of Cmd */
-	const char *const *env; /* NULL-terminated "KEY=VALUE", replace those of the image; NULL: none */
-	const char *cwd; /* NULL: the image's WorkingDir, else "/" */
+	const char *const
+	    *env;         /* NULL-terminated "KEY=VALUE", replace those of the image; NULL: none */
+	const char *cwd;  /* NULL: the image's WorkingDir, else "/" */
 	const char *home; /* HOME unless image or env set it; NULL: not set */
 	const char *cgroup_path; /* NULL: left to the runtime */
 	uint32_t uid, gid;
@@ -38,19 +40,20 @@ struct lcm_bundle_opts {
 	const struct lcm_bundle_bind *binds; /* may be NULL */
 	size_t n_binds;
 	uint16_t rows, cols; /* size of the terminal, 0: not set */
-	bool terminal; /* a pseudo terminal; sets TERM=xterm unless set */
-	bool readonly; /* read-only root */
-	bool host_network; /* stay in the caller's network namespace */
+	bool terminal;       /* a pseudo terminal; sets TERM=xterm unless set */
+	bool readonly;       /* read-only root */
+	bool host_network;   /* stay in the caller's network namespace */
 };
 
 /**
  * lcm_bundle_config - write config.json
  * @out: appended to; give it LCM_BUNDLE_MAX
  *
- * Return: 0; -EINVAL (no command in image and options, path not absolute, "KEY=VALUE" without "=", not UTF-8;
- * text names it); -EFBIG; -ENOMEM. Thread: any.
+ * Return: 0; -EINVAL (no command in image and options, path not absolute, "KEY=VALUE" without "=",
+ * not UTF-8; text names it); -EFBIG; -ENOMEM. Thread: any.
  */
-LCM_MUST_USE int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_opts *o,
-				   struct lcm_buf *out, struct lcm_err *err);
+LCM_MUST_USE int lcm_bundle_config(const struct lcm_image_config *c,
+				   const struct lcm_bundle_opts *o, struct lcm_buf *out,
+				   struct lcm_err *err);
 
 #endif

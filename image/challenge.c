@@ -23,7 +23,8 @@ static bool is_tchar(char c)
 /* RFC 9110 s. 11.2: token68 without the trailing "=" */
 static bool is_token68(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("-._~+/", c));
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c && strchr("-._~+/", c));
 }
 
 struct cursor {
@@ -80,7 +81,8 @@ static int put(struct cursor *c, struct field *f, char ch)
 	if (!f->out)
 		return 0;
 	if (f->used + 1 >= f->cap)
-		return lcm_err_set(c->err, -EFBIG, "WWW-Authenticate: %s is over %zu bytes", f->name, f->cap - 1);
+		return lcm_err_set(c->err, -EFBIG, "WWW-Authenticate: %s is over %zu bytes",
+				   f->name, f->cap - 1);
 	f->out[f->used++] = ch;
 	f->out[f->used] = '\0';
 	return 0;
@@ -147,13 +149,17 @@ static struct field field_of(struct lcm_challenge *ch, const char *name, size_t 
 }
 
 /* At "=" after the token @name. */
-static int take_param(struct cursor *c, struct lcm_challenge *ch, const char *name, size_t len, unsigned int *seen)
+static int take_param(struct cursor *c, struct lcm_challenge *ch, const char *name, size_t len,
+		      unsigned int *seen)
 {
 	struct field f = field_of(ch, name, len);
 
 	c->pos++;
 	if (f.out) {
-		unsigned int bit = f.out == ch->realm ? 1U : f.out == ch->service ? 2U : f.out == ch->scope ? 4U : 8U;
+		unsigned int bit = f.out == ch->realm     ? 1U
+				   : f.out == ch->service ? 2U
+				   : f.out == ch->scope   ? 4U
+							  : 8U;
 
 		if (*seen & bit)
 			return bad(c, "parameter given twice");
@@ -253,8 +259,8 @@ int lcm_challenges_add(struct lcm_challenges *cs, const char *s, size_t len, str
 	size_t n = cs->n;
 
 	if (len > LCM_CHALLENGE_LEN_MAX)
-		return lcm_err_set(err, -EFBIG, "WWW-Authenticate: %zu bytes, at most %d are taken", len,
-				   LCM_CHALLENGE_LEN_MAX);
+		return lcm_err_set(err, -EFBIG, "WWW-Authenticate: %zu bytes, at most %d are taken",
+				   len, LCM_CHALLENGE_LEN_MAX);
 	skip_commas(&c);
 	while (peek(&c) >= 0) {
 		struct lcm_challenge ch = { 0 };
@@ -274,7 +280,8 @@ int lcm_challenges_add(struct lcm_challenges *cs, const char *s, size_t len, str
 	return (int)len;
 }
 
-const struct lcm_challenge *lcm_challenges_find(const struct lcm_challenges *cs, enum lcm_auth_scheme scheme)
+const struct lcm_challenge *lcm_challenges_find(const struct lcm_challenges *cs,
+						enum lcm_auth_scheme scheme)
 {
 	for (size_t i = 0; i < cs->n; i++)
 		if (cs->c[i].scheme == scheme)

@@ -44,13 +44,15 @@ struct lcm_challenges {
  * @s:   field value without name and CRLF; need not be NUL-terminated
  *
  * Schemes other than Basic and Bearer are skipped. Values have no control characters.
- * Return: number of challenges appended, 0 and up; -EINVAL (not the grammar, parameter given twice, control
- * character; text names it); -EFBIG (a maximum above; text names it). @cs is untouched on failure.
- * Thread: any.
+ * Return: number of challenges appended, 0 and up; -EINVAL (not the grammar, parameter given twice,
+ * control character; text names it); -EFBIG (a maximum above; text names it). @cs is untouched on
+ * failure. Thread: any.
  */
-LCM_MUST_USE int lcm_challenges_add(struct lcm_challenges *cs, const char *s, size_t len, struct lcm_err *err);
+LCM_MUST_USE int lcm_challenges_add(struct lcm_challenges *cs, const char *s, size_t len,
+				    struct lcm_err *err);
 
 /** lcm_challenges_find - the first challenge of @scheme, or NULL. */
-const struct lcm_challenge *lcm_challenges_find(const struct lcm_challenges *cs, enum lcm_auth_scheme scheme);
+const struct lcm_challenge *lcm_challenges_find(const struct lcm_challenges *cs,
+						enum lcm_auth_scheme scheme);
 
 #endif

@@ -44,7 +44,8 @@ static int parse_strv(const json_t *obj, const char *key, char ***ret, struct lc
 		const json_t *s = json_array_get(array, i);
 
 		if (!json_is_string(s))
-			return lcm_err_set(err, -EUCLEAN, "config: %s[%zu] is not a string", key, i);
+			return lcm_err_set(err, -EUCLEAN, "config: %s[%zu] is not a string", key,
+					   i);
 		v[i] = strdup(json_string_value(s));
 		if (!v[i])
 			return -ENOMEM;
@@ -93,20 +94,24 @@ static int parse_diffid(const json_t *v, size_t i, struct lcm_digest *ret, struc
 	int r;
 
 	if (!s)
-		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids[%zu] is not a string", i);
+		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids[%zu] is not a string",
+				   i);
 	r = lcm_digest_parse(s, strlen(s), ret);
 	if (r == -ENOTSUP)
-		return lcm_err_set(err, r, "config: rootfs.diff_ids[%zu]: algorithm of \"%.40s\" is not supported", i,
-				   s);
+		return lcm_err_set(
+		    err, r, "config: rootfs.diff_ids[%zu]: algorithm of \"%.40s\" is not supported",
+		    i, s);
 	if (r < 0)
-		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids[%zu] \"%.80s\" is not a sha256 digest", i,
-				   s);
+		return lcm_err_set(err, -EUCLEAN,
+				   "config: rootfs.diff_ids[%zu] \"%.80s\" is not a sha256 digest",
+				   i, s);
 	return 0;
 }
 
 static int parse_rootfs(const json_t *root, struct lcm_image_config *c, struct lcm_err *err)
 {
-	const json_t *obj = lcm_json_member(root, "rootfs"), *ids = lcm_json_member(obj, "diff_ids");
+	const json_t *obj = lcm_json_member(root, "rootfs"),
+		     *ids = lcm_json_member(obj, "diff_ids");
 	const char *type;
 	int r;
 
@@ -116,17 +121,20 @@ static int parse_rootfs(const json_t *root, struct lcm_image_config *c, struct l
 	if (r < 0)
 		return r;
 	if (strcmp(type, "layers") != 0)
-		return lcm_err_set(err, -EUCLEAN, "config: rootfs.type is \"%.64s\", it must be \"layers\"", type);
+		return lcm_err_set(err, -EUCLEAN,
+				   "config: rootfs.type is \"%.64s\", it must be \"layers\"", type);
 	if (!json_is_array(ids))
-		return lcm_err_set(err, -EUCLEAN, "config: rootfs.diff_ids is missing or not an array");
+		return lcm_err_set(err, -EUCLEAN,
+				   "config: rootfs.diff_ids is missing or not an array");
 	if (json_array_size(ids) > LCM_LAYERS_MAX)
-		return lcm_err_set(err, -EFBIG, "config: %zu layers, overlayfs takes at most %d", json_array_size(ids),
-				   LCM_LAYERS_MAX);
+		return lcm_err_set(err, -EFBIG, "config: %zu layers, overlayfs takes at most %d",
+				   json_array_size(ids), LCM_LAYERS_MAX);
 	c->diffids = calloc(json_array_size(ids) + 1, sizeof(*c->diffids));
 	if (!c->diffids)
 		return -ENOMEM;
 	for (; c->n_diffids < json_array_size(ids); c->n_diffids++) {
-		r = parse_diffid(json_array_get(ids, c->n_diffids), c->n_diffids, &c->diffids[c->n_diffids], err);
+		r = parse_diffid(json_array_get(ids, c->n_diffids), c->n_diffids,
+				 &c->diffids[c->n_diffids], err);
 		if (r < 0)
 			return r;
 	}
@@ -141,12 +149,14 @@ static int parse_name(const json_t *root, const char *key, char out[32], struct 
 	if (r < 0)
 		return r;
 	if (strlen(s) >= 32 || !lcm_json_is_plain(s))
-		return lcm_err_set(err, -EUCLEAN, "config: %s is over 31 bytes or has control characters", key);
+		return lcm_err_set(err, -EUCLEAN,
+				   "config: %s is over 31 bytes or has control characters", key);
 	memcpy(out, s, strlen(s) + 1);
 	return 0;
 }
 
-int lcm_image_config_parse(const void *p, size_t len, struct lcm_image_config **ret, struct lcm_err *err)
+int lcm_image_config_parse(const void *p, size_t len, struct lcm_image_config **ret,
+			   struct lcm_err *err)
 {
 	lcm_autojson json_t *root = NULL;
 	lcm_auto(lcm_image_config) c = calloc(1, sizeof(*c));

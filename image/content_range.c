@@ -30,7 +30,8 @@ static bool take_number(struct cursor *c, uint64_t *ret)
 	uint64_t v = 0;
 
 	for (; c->s < c->end && *c->s >= '0' && *c->s <= '9'; c->s++)
-		if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*c->s - '0'), &v))
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*c->s - '0'), &v))
 			return false;
 	if (c->s == start || v == UINT64_MAX)
 		return false;
@@ -46,12 +47,14 @@ int lcm_content_range_parse(const char *s, size_t len, struct lcm_content_range 
 	struct lcm_content_range cr = { 0 };
 
 	skip_blanks(&c);
-	if ((size_t)(c.end - c.s) <= unit_len || strncasecmp(c.s, unit, unit_len) != 0 || c.s[unit_len] != ' ')
+	if ((size_t)(c.end - c.s) <= unit_len || strncasecmp(c.s, unit, unit_len) != 0 ||
+	    c.s[unit_len] != ' ')
 		return -EINVAL;
 	c.s += unit_len;
 	skip_blanks(&c);
 	if (!take_char(&c, '*')) {
-		if (!take_number(&c, &cr.first) || !take_char(&c, '-') || !take_number(&c, &cr.last))
+		if (!take_number(&c, &cr.first) || !take_char(&c, '-') ||
+		    !take_number(&c, &cr.last))
 			return -EINVAL;
 		cr.has_range = true;
 	}
@@ -114,7 +117,8 @@ int lcm_retry_after_parse(const char *s, size_t len, int64_t now_s, uint32_t *re
 		struct cursor c = { s, s + len };
 		uint64_t v;
 
-		*ret_s = take_number(&c, &v) && v < LCM_RETRY_AFTER_MAX_S ? (uint32_t)v : LCM_RETRY_AFTER_MAX_S;
+		*ret_s = take_number(&c, &v) && v < LCM_RETRY_AFTER_MAX_S ? (uint32_t)v
+									  : LCM_RETRY_AFTER_MAX_S;
 		return 0;
 	}
 	r = parse_date(s, len, &wait);

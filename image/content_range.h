@@ -12,8 +12,9 @@
 
 struct lcm_content_range {
 	bool has_range; /* false: "bytes *" "/size" of a 416 reply */
-	bool has_size; /* false: "bytes a-b/" "*" */
-	uint64_t first, last; /* offsets of the first and the last byte; first <= last < UINT64_MAX */
+	bool has_size;  /* false: "bytes a-b/" "*" */
+	uint64_t first,
+	    last;      /* offsets of the first and the last byte; first <= last < UINT64_MAX */
 	uint64_t size; /* complete length in bytes; last < size */
 };
 
@@ -21,8 +22,8 @@ struct lcm_content_range {
  * lcm_content_range_parse - "bytes a-b/size", "bytes a-b/" "*", "bytes *" "/size"
  * @s:  field value without name and CRLF; need not be NUL-terminated
  *
- * Return: 0; -EINVAL (grammar, other unit, last < first, last >= size, neither range nor size, beyond 64 bits).
- * Thread: any.
+ * Return: 0; -EINVAL (grammar, other unit, last < first, last >= size, neither range nor size,
+ * beyond 64 bits). Thread: any.
  */
 LCM_MUST_USE int lcm_content_range_parse(const char *s, size_t len, struct lcm_content_range *ret);
 

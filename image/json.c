@@ -66,10 +66,12 @@ static int check_bounds(const char *s, size_t len, const char *what, struct lcm_
 			break;
 		}
 		if (depth > LCM_JSON_DEPTH_MAX)
-			return lcm_err_set(err, -EFBIG, "%s: JSON nested deeper than %d levels at byte %zu", what,
-					   LCM_JSON_DEPTH_MAX, i);
+			return lcm_err_set(err, -EFBIG,
+					   "%s: JSON nested deeper than %d levels at byte %zu",
+					   what, LCM_JSON_DEPTH_MAX, i);
 		if (values > LCM_JSON_VALUES_MAX)
-			return lcm_err_set(err, -EFBIG, "%s: JSON with more than %u values", what, LCM_JSON_VALUES_MAX);
+			return lcm_err_set(err, -EFBIG, "%s: JSON with more than %u values", what,
+					   LCM_JSON_VALUES_MAX);
 	}
 	return 0;
 }
@@ -102,10 +104,12 @@ static int report(const json_error_t *e, const char *what, struct lcm_err *err)
 	default:
 		break;
 	}
-	return lcm_err_set(err, -EUCLEAN, "%s: %s, line %d column %d", what, why, e->line, e->column);
+	return lcm_err_set(err, -EUCLEAN, "%s: %s, line %d column %d", what, why, e->line,
+			   e->column);
 }
 
-int lcm_json_parse(const void *p, size_t len, size_t max, const char *what, json_t **ret, struct lcm_err *err)
+int lcm_json_parse(const void *p, size_t len, size_t max, const char *what, json_t **ret,
+		   struct lcm_err *err)
 {
 	lcm_autojson json_t *root = NULL;
 	json_error_t e;
@@ -137,7 +141,8 @@ json_t *lcm_json_member(const json_t *obj, const char *key)
 	return json_is_null(v) ? NULL : v;
 }
 
-int lcm_json_string(const json_t *obj, const char *key, const char *what, const char **ret, struct lcm_err *err)
+int lcm_json_string(const json_t *obj, const char *key, const char *what, const char **ret,
+		    struct lcm_err *err)
 {
 	const json_t *v = lcm_json_member(obj, key);
 

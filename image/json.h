@@ -26,8 +26,8 @@
  *
  * Return: 0; -EUCLEAN; -EFBIG (size, depth over LCM_JSON_DEPTH_MAX, count); -ENOMEM.
  */
-LCM_MUST_USE int lcm_json_parse(const void *p, size_t len, size_t max, const char *what, json_t **ret,
-				struct lcm_err *err);
+LCM_MUST_USE int lcm_json_parse(const void *p, size_t len, size_t max, const char *what,
+				json_t **ret, struct lcm_err *err);
 
 /**
  * lcm_json_string - string member @key of @obj
@@ -35,8 +35,8 @@ LCM_MUST_USE int lcm_json_parse(const void *p, size_t len, size_t max, const cha
  *
  * Return: 0; -EUCLEAN (another type; text is "@what: @key ...").
  */
-LCM_MUST_USE int lcm_json_string(const json_t *obj, const char *key, const char *what, const char **ret,
-				 struct lcm_err *err);
+LCM_MUST_USE int lcm_json_string(const json_t *obj, const char *key, const char *what,
+				 const char **ret, struct lcm_err *err);
 
 /** lcm_json_member - member @key, or NULL when it is absent or null. */
 json_t *lcm_json_member(const json_t *obj, const char *key);
@@ -45,7 +45,8 @@ json_t *lcm_json_member(const json_t *obj, const char *key);
 bool lcm_json_is_plain(const char *s);
 
 /**
- * lcm_json_oom_begin, lcm_json_oom_end - did an allocation of jansson fail in this thread in between?
+ * lcm_json_oom_begin, lcm_json_oom_end - did an allocation of jansson fail in this thread in
+ * between?
  *
  * jansson reports it as bad syntax or a failed call, at worst not at all. Whoever builds or
  * dumps trees brackets that with these two; lcm_json_parse() does it by itself.

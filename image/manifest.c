@@ -78,7 +78,8 @@ void lcm_manifest_free(struct lcm_manifest *m)
 	free(m);
 }
 
-static int parse_annotations(const json_t *obj, const char *what, struct lcm_descriptor *d, struct lcm_err *err)
+static int parse_annotations(const json_t *obj, const char *what, struct lcm_descriptor *d,
+			     struct lcm_err *err)
 {
 	json_t *map = lcm_json_member(obj, "annotations"), *value;
 	const char *key;
@@ -90,11 +91,12 @@ static int parse_annotations(const json_t *obj, const char *what, struct lcm_des
 	d->annotations = calloc(json_object_size(map) + 1, sizeof(*d->annotations));
 	if (!d->annotations)
 		return -ENOMEM;
-	json_object_foreach(map, key, value) {
+	json_object_foreach (map, key, value) {
 		struct lcm_annotation *a = &d->annotations[d->n_annotations];
 
 		if (!json_is_string(value))
-			return lcm_err_set(err, -EUCLEAN, "%s: annotation \"%.128s\" is not a string", what, key);
+			return lcm_err_set(err, -EUCLEAN,
+					   "%s: annotation \"%.128s\" is not a string", what, key);
 		d->n_annotations++;
 		a->key = strdup(key);
 		a->value = strdup(json_string_value(value));
@@ -104,7 +106,8 @@ static int parse_annotations(const json_t *obj, const char *what, struct lcm_des
 	return 0;
 }
 
-static int platform_member(const json_t *obj, const char *key, const char *what, char out[32], struct lcm_err *err)
+static int platform_member(const json_t *obj, const char *key, const char *what, char out[32],
+			   struct lcm_err *err)
 {
 	const char *s;
 	int r = lcm_json_string(obj, key, what, &s, err);
@@ -112,13 +115,15 @@ static int platform_member(const json_t *obj, const char *key, const char *what,
 	if (r < 0)
 		return r;
 	if (strlen(s) >= 32 || !lcm_json_is_plain(s))
-		return lcm_err_set(err, -EUCLEAN, "%s: platform %s is over 31 bytes or has control characters", what,
-				   key);
+		return lcm_err_set(err, -EUCLEAN,
+				   "%s: platform %s is over 31 bytes or has control characters",
+				   what, key);
 	memcpy(out, s, strlen(s) + 1);
 	return 0;
 }
 
-static int parse_platform(const json_t *obj, const char *what, struct lcm_platform *p, struct lcm_err *err)
+static int parse_platform(const json_t *obj, const char *what, struct lcm_platform *p,
+			  struct lcm_err *err)
 {
 	const json_t *o = lcm_json_member(obj, "platform");
 	int r;
@@ -142,12 +147,14 @@ static int parse_size(const json_t *obj, const char *what, uint64_t *ret, struct
 	const json_t *v = lcm_json_member(obj, "size");
 
 	if (!json_is_integer(v) || json_integer_value(v) < 0)
-		return lcm_err_set(err, -EUCLEAN, "%s: size is missing or not a number of bytes", what);
+		return lcm_err_set(err, -EUCLEAN, "%s: size is missing or not a number of bytes",
+				   what);
 	*ret = (uint64_t)json_integer_value(v);
 	return 0;
 }
 
-static int parse_digest(const json_t *obj, const char *what, struct lcm_digest *ret, struct lcm_err *err)
+static int parse_digest(const json_t *obj, const char *what, struct lcm_digest *ret,
+			struct lcm_err *err)
 {
 	const char *s;
 	int r = lcm_json_string(obj, "digest", what, &s, err);
@@ -156,14 +163,18 @@ static int parse_digest(const json_t *obj, const char *what, struct lcm_digest *
 		return r;
 	r = lcm_digest_parse(s, strlen(s), ret);
 	if (r == -ENOTSUP)
-		return lcm_err_set(err, r, "%s: digest algorithm of \"%.40s\" is not supported, only sha256 is", what,
-				   s);
+		return lcm_err_set(
+		    err, r, "%s: digest algorithm of \"%.40s\" is not supported, only sha256 is",
+		    what, s);
 	if (r < 0)
-		return lcm_err_set(err, -EUCLEAN, "%s: digest \"%.80s\" is not \"sha256:\" and 64 hex digits", what, s);
+		return lcm_err_set(err, -EUCLEAN,
+				   "%s: digest \"%.80s\" is not \"sha256:\" and 64 hex digits",
+				   what, s);
 	return 0;
 }
 
-static int parse_media_type(const json_t *obj, const char *what, struct lcm_descriptor *d, struct lcm_err *err)
+static int parse_media_type(const json_t *obj, const char *what, struct lcm_descriptor *d,
+			    struct lcm_err *err)
 {
 	const char *s;
 	int r = lcm_json_string(obj, "mediaType", what, &s, err);
@@ -171,15 +182,18 @@ static int parse_media_type(const json_t *obj, const char *what, struct lcm_desc
 	if (r < 0)
 		return r;
 	if (!*s || strlen(s) > MEDIA_TYPE_LEN_MAX || !lcm_json_is_plain(s))
-		return lcm_err_set(err, -EUCLEAN, "%s: mediaType is missing, over %d bytes or has control characters",
-				   what, MEDIA_TYPE_LEN_MAX);
+		return lcm_err_set(
+		    err, -EUCLEAN,
+		    "%s: mediaType is missing, over %d bytes or has control characters", what,
+		    MEDIA_TYPE_LEN_MAX);
 	d->media = media_of(s);
 	d->media_type = strdup(s);
 	return d->media_type ? 0 : -ENOMEM;
 }
 
 /* @d is zeroed; on failure it may be half filled, descriptor_fini() copes. */
-static int parse_descriptor(const json_t *obj, const char *what, struct lcm_descriptor *d, struct lcm_err *err)
+static int parse_descriptor(const json_t *obj, const char *what, struct lcm_descriptor *d,
+			    struct lcm_err *err)
 {
 	int r;
 
@@ -198,7 +212,8 @@ static int parse_descriptor(const json_t *obj, const char *what, struct lcm_desc
 static int parse_config_descriptor(const json_t *root, struct lcm_manifest *m, struct lcm_err *err)
 {
 	const char *artifact;
-	int r = parse_descriptor(lcm_json_member(root, "config"), "manifest: config", &m->config, err);
+	int r = parse_descriptor(lcm_json_member(root, "config"), "manifest: config", &m->config,
+				 err);
 
 	if (r < 0)
 		return r;
@@ -206,17 +221,19 @@ static int parse_config_descriptor(const json_t *root, struct lcm_manifest *m, s
 	if (r < 0)
 		return r;
 	if (m->config.media != LCM_MEDIA_CONFIG)
-		return lcm_err_set(
-		    err, -ENOTSUP,
-		    "manifest: an artifact (%.120s), not a container image: its config has media type %.255s",
-		    *artifact ? artifact : "no artifactType", m->config.media_type);
+		return lcm_err_set(err, -ENOTSUP,
+				   "manifest: an artifact (%.120s), not a container image: its "
+				   "config has media type %.255s",
+				   *artifact ? artifact : "no artifactType", m->config.media_type);
 	if (m->config.size == 0 || m->config.size > LCM_CONFIG_MAX)
-		return lcm_err_set(err, -EFBIG, "manifest: config: size %" PRIu64 " is not within 1 and %u bytes",
-				   m->config.size, LCM_CONFIG_MAX);
+		return lcm_err_set(
+		    err, -EFBIG, "manifest: config: size %" PRIu64 " is not within 1 and %u bytes",
+		    m->config.size, LCM_CONFIG_MAX);
 	return 0;
 }
 
-static int check_layer(const struct lcm_descriptor *d, const char *what, uint64_t *total, struct lcm_err *err)
+static int check_layer(const struct lcm_descriptor *d, const char *what, uint64_t *total,
+		       struct lcm_err *err)
 {
 	const char *kind = "is not supported: tar, tar+gzip and tar+zstd are";
 
@@ -230,17 +247,23 @@ static int check_layer(const struct lcm_descriptor *d, const char *what, uint64_
 			kind = "is one that registries need not serve; not supported";
 		else if (strstr(d->media_type, "+encrypted"))
 			kind = "is encrypted; not supported";
-		return lcm_err_set(err, -ENOTSUP, "%s: media type %.255s %s", what, d->media_type, kind);
+		return lcm_err_set(err, -ENOTSUP, "%s: media type %.255s %s", what, d->media_type,
+				   kind);
 	}
 	if (d->size == 0)
-		return lcm_err_set(err, -EUCLEAN, "%s: size 0, a layer has at least one byte", what);
+		return lcm_err_set(err, -EUCLEAN, "%s: size 0, a layer has at least one byte",
+				   what);
 	if (__builtin_add_overflow(*total, d->size, total) || *total > INT64_MAX)
-		return lcm_err_set(err, -EUCLEAN, "%s: the sizes of the layers add up to more than 2^63 bytes", what);
+		return lcm_err_set(err, -EUCLEAN,
+				   "%s: the sizes of the layers add up to more than 2^63 bytes",
+				   what);
 	return 0;
 }
 
-/* The array @key of descriptors into m->layers: the layers of a manifest, or the manifests of an index. */
-static int parse_array(const json_t *root, const char *key, struct lcm_manifest *m, struct lcm_err *err)
+/* The array @key of descriptors into m->layers: the layers of a manifest, or the manifests of an
+ * index. */
+static int parse_array(const json_t *root, const char *key, struct lcm_manifest *m,
+		       struct lcm_err *err)
 {
 	const json_t *array = lcm_json_member(root, key);
 	uint64_t total = 0;
@@ -279,7 +302,8 @@ static int bare_content_type(const char *s, char out[MEDIA_TYPE_LEN_MAX + 1], st
 	s += strspn(s, " \t");
 	n = strcspn(s, "; \t");
 	if (n > MEDIA_TYPE_LEN_MAX)
-		return lcm_err_set(err, -EUCLEAN, "manifest: Content-Type is over %d bytes", MEDIA_TYPE_LEN_MAX);
+		return lcm_err_set(err, -EUCLEAN, "manifest: Content-Type is over %d bytes",
+				   MEDIA_TYPE_LEN_MAX);
 	for (size_t i = 0; i < n; i++)
 		out[i] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] - 'A' + 'a') : s[i];
 	out[n] = '\0';
@@ -297,16 +321,20 @@ static bool is_generic(const char *type)
 static int refuse_type(const char *type, struct lcm_err *err)
 {
 	if (starts_with(type, "application/vnd.docker.distribution.manifest.v1"))
-		return lcm_err_set(
-		    err, -ENOTSUP,
-		    "manifest: Docker schema 1 is not supported; push the image again with a current tool");
+		return lcm_err_set(err, -ENOTSUP,
+				   "manifest: Docker schema 1 is not supported; push the image "
+				   "again with a current tool");
 	if (strcmp(type, "application/vnd.oci.artifact.manifest.v1+json") == 0)
-		return lcm_err_set(err, -ENOTSUP, "manifest: %s is an artifact, not a container image", type);
-	return lcm_err_set(err, -ENOTSUP, "manifest: media type %.255s is not an image manifest or index", type);
+		return lcm_err_set(err, -ENOTSUP,
+				   "manifest: %s is an artifact, not a container image", type);
+	return lcm_err_set(err, -ENOTSUP,
+			   "manifest: media type %.255s is not an image manifest or index", type);
 }
 
-/* image-spec manifest.md: "clients SHOULD [...] verify that the mediaType matches the Content-Type". */
-static int decide_media(const json_t *root, const char *content_type, enum lcm_media *ret, struct lcm_err *err)
+/* image-spec manifest.md: "clients SHOULD [...] verify that the mediaType matches the
+ * Content-Type". */
+static int decide_media(const json_t *root, const char *content_type, enum lcm_media *ret,
+			struct lcm_err *err)
 {
 	char header[MEDIA_TYPE_LEN_MAX + 1] = "";
 	const char *type;
@@ -318,8 +346,9 @@ static int decide_media(const json_t *root, const char *content_type, enum lcm_m
 	if (r < 0)
 		return r;
 	if (*type && !is_generic(header) && strcmp(type, header) != 0)
-		return lcm_err_set(err, -EUCLEAN, "manifest: mediaType %.200s contradicts Content-Type %.200s", type,
-				   header);
+		return lcm_err_set(err, -EUCLEAN,
+				   "manifest: mediaType %.200s contradicts Content-Type %.200s",
+				   type, header);
 	if (!*type && !is_generic(header))
 		type = header;
 	if (*type) {
@@ -333,7 +362,8 @@ static int decide_media(const json_t *root, const char *content_type, enum lcm_m
 	return 0;
 }
 
-/* A document that is both would be read as one by some tools and as the other by the rest (CVE-2021-41190). */
+/* A document that is both would be read as one by some tools and as the other by the rest
+ * (CVE-2021-41190). */
 static int check_shape(const json_t *root, enum lcm_media media, struct lcm_err *err)
 {
 	static const char *const not_in_index[] = { "config", "layers", "fsLayers", "history" };
@@ -344,8 +374,10 @@ static int check_shape(const json_t *root, enum lcm_media media, struct lcm_err 
 
 	for (size_t i = 0; i < n; i++)
 		if (json_object_get(root, keys[i]))
-			return lcm_err_set(err, -EUCLEAN, "manifest: %s has \"%s\", it could be taken for another kind",
-					   index ? "an index" : "a manifest", keys[i]);
+			return lcm_err_set(
+			    err, -EUCLEAN,
+			    "manifest: %s has \"%s\", it could be taken for another kind",
+			    index ? "an index" : "a manifest", keys[i]);
 	return 0;
 }
 
@@ -354,18 +386,20 @@ static int check_version(const json_t *root, struct lcm_err *err)
 	const json_t *v = lcm_json_member(root, "schemaVersion");
 
 	if (!json_is_integer(v))
-		return lcm_err_set(err, -EUCLEAN, "manifest: schemaVersion is missing or not a number");
+		return lcm_err_set(err, -EUCLEAN,
+				   "manifest: schemaVersion is missing or not a number");
 	if (json_integer_value(v) == 1)
 		return refuse_type("application/vnd.docker.distribution.manifest.v1+json", err);
 	if (json_integer_value(v) != 2)
 		return lcm_err_set(err, -ENOTSUP,
-				   "manifest: schemaVersion %" JSON_INTEGER_FORMAT " is not supported, 2 is",
+				   "manifest: schemaVersion %" JSON_INTEGER_FORMAT
+				   " is not supported, 2 is",
 				   json_integer_value(v));
 	return 0;
 }
 
-int lcm_manifest_parse(const void *p, size_t len, const char *content_type, struct lcm_manifest **ret,
-		       struct lcm_err *err)
+int lcm_manifest_parse(const void *p, size_t len, const char *content_type,
+		       struct lcm_manifest **ret, struct lcm_err *err)
 {
 	lcm_autojson json_t *root = NULL;
 	lcm_auto(lcm_manifest) m = calloc(1, sizeof(*m));

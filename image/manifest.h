@@ -35,7 +35,7 @@ struct lcm_descriptor {
 	enum lcm_media media;
 	char *media_type; /* owned, as written */
 	struct lcm_digest digest;
-	uint64_t size; /* bytes */
+	uint64_t size;                      /* bytes */
 	struct lcm_annotation *annotations; /* owned */
 	size_t n_annotations;
 	struct lcm_platform platform; /* index entries only; os "" when absent */
@@ -45,18 +45,20 @@ struct lcm_descriptor {
 const char *lcm_descriptor_annotation(const struct lcm_descriptor *d, const char *key);
 
 struct lcm_manifest {
-	enum lcm_media media; /* LCM_MEDIA_INDEX or LCM_MEDIA_MANIFEST */
-	struct lcm_descriptor config; /* manifests */
+	enum lcm_media media;          /* LCM_MEDIA_INDEX or LCM_MEDIA_MANIFEST */
+	struct lcm_descriptor config;  /* manifests */
 	struct lcm_descriptor *layers; /* manifests: bottom first; indexes: the manifests */
 	size_t n_layers;
 };
 
 /**
  * lcm_manifest_parse - parse an index or a manifest
- * @content_type: from the HTTP reply, may be NULL; the document's own mediaType wins and must not contradict it
- * Return: 0; -EUCLEAN (malformed; text names the field); -ENOTSUP (media type, schema 1, artifact; text names it); -EFBIG; -ENOMEM.
+ * @content_type: from the HTTP reply, may be NULL; the document's own mediaType wins and must not
+ * contradict it Return: 0; -EUCLEAN (malformed; text names the field); -ENOTSUP (media type, schema
+ * 1, artifact; text names it); -EFBIG; -ENOMEM.
  */
-LCM_MUST_USE int lcm_manifest_parse(const void *p, size_t len, const char *content_type, struct lcm_manifest **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_manifest_parse(const void *p, size_t len, const char *content_type,
+				    struct lcm_manifest **ret, struct lcm_err *err);
 void lcm_manifest_free(struct lcm_manifest *m);
 LCM_DEFINE_AUTO(lcm_manifest)
 
@@ -65,22 +67,25 @@ void lcm_platform_host(struct lcm_platform *ret);
 /** lcm_platform_parse - "os/arch[/variant]". Return: 0, -EINVAL. */
 LCM_MUST_USE int lcm_platform_parse(const char *s, struct lcm_platform *ret);
 /**
- * lcm_manifest_select - the index entry for @want, variants as containerd matches them (arm64 = arm64/v8, lower arm variants run)
- * Return: 0; -ENOEXEC when none fits (text lists what there is).
+ * lcm_manifest_select - the index entry for @want, variants as containerd matches them (arm64 =
+ * arm64/v8, lower arm variants run) Return: 0; -ENOEXEC when none fits (text lists what there is).
  */
-LCM_MUST_USE int lcm_manifest_select(const struct lcm_manifest *index, const struct lcm_platform *want, const struct lcm_descriptor **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_manifest_select(const struct lcm_manifest *index,
+				     const struct lcm_platform *want,
+				     const struct lcm_descriptor **ret, struct lcm_err *err);
 
 /* Image config: what a runtime bundle needs, and the diffIDs. */
 struct lcm_image_config {
 	struct lcm_platform platform;
 	struct lcm_digest *diffids; /* owned; bottom first */
 	size_t n_diffids;
-	char **env, **entrypoint, **cmd; /* owned, NULL-terminated, never NULL themselves */
+	char **env, **entrypoint, **cmd;        /* owned, NULL-terminated, never NULL themselves */
 	char *user, *working_dir, *stop_signal; /* owned, "" when absent */
 };
 
 /** lcm_image_config_parse - Return: as lcm_manifest_parse(). The rootfs type must be "layers". */
-LCM_MUST_USE int lcm_image_config_parse(const void *p, size_t len, struct lcm_image_config **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_image_config_parse(const void *p, size_t len, struct lcm_image_config **ret,
+					struct lcm_err *err);
 void lcm_image_config_free(struct lcm_image_config *c);
 LCM_DEFINE_AUTO(lcm_image_config)
 

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Source: containerd/platforms: database.go (spellings), compare.go platformVector() (what else runs here). */
+/* Source: containerd/platforms: database.go (spellings), compare.go platformVector() (what else
+ * runs here). */
 
 #if defined(__x86_64__)
 #define HOST_ARCH "amd64"
@@ -45,13 +46,15 @@
 static const struct {
 	const char *alias, *arch, *variant;
 } spellings[] = {
-	{ "x86_64", "amd64", NULL },  { "x86-64", "amd64", NULL }, { "i386", "386", NULL },  { "i686", "386", NULL },
-	{ "aarch64", "arm64", NULL }, { "armhf", "arm", "v7" },    { "armel", "arm", "v6" },
+	{ "x86_64", "amd64", NULL }, { "x86-64", "amd64", NULL },  { "i386", "386", NULL },
+	{ "i686", "386", NULL },     { "aarch64", "arm64", NULL }, { "armhf", "arm", "v7" },
+	{ "armel", "arm", "v6" },
 };
 
 static const char *platform_str(const struct lcm_platform *p, char out[PLATFORM_STR_MAX])
 {
-	snprintf(out, PLATFORM_STR_MAX, "%s/%s%s%s", p->os, p->arch, *p->variant ? "/" : "", p->variant);
+	snprintf(out, PLATFORM_STR_MAX, "%s/%s%s%s", p->os, p->arch, *p->variant ? "/" : "",
+		 p->variant);
 	return out;
 }
 
@@ -67,7 +70,8 @@ static void lower(char *s)
 			*s = (char)(*s - 'A' + 'a');
 }
 
-/* One spelling for each platform: arm64/v8 and amd64/v1 are written without variant, arm always has one. */
+/* One spelling for each platform: arm64/v8 and amd64/v1 are written without variant, arm always has
+ * one. */
 static struct lcm_platform normalize(const struct lcm_platform *in)
 {
 	struct lcm_platform p = *in;
@@ -89,7 +93,8 @@ static struct lcm_platform normalize(const struct lcm_platform *in)
 		memmove(p.variant + 1, p.variant, strlen(p.variant) + 1);
 		p.variant[0] = 'v';
 	}
-	if ((strcmp(p.arch, "arm64") == 0 && (strcmp(p.variant, "v8") == 0 || strcmp(p.variant, "v8.0") == 0)) ||
+	if ((strcmp(p.arch, "arm64") == 0 &&
+	     (strcmp(p.variant, "v8") == 0 || strcmp(p.variant, "v8.0") == 0)) ||
 	    (strcmp(p.arch, "amd64") == 0 && strcmp(p.variant, "v1") == 0))
 		p.variant[0] = '\0';
 	return p;
@@ -110,8 +115,8 @@ static bool take_part(const char **s, char out[32])
 		char c = (*s)[i];
 
 		/* containerd/platforms: [A-Za-z0-9_.-]+ */
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-		      c == '.' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		      c == '_' || c == '.' || c == '-'))
 			return false;
 		out[i] = c;
 	}
@@ -180,7 +185,8 @@ static bool is_image(const struct lcm_descriptor *d)
 	return d->media == LCM_MEDIA_MANIFEST && strcmp(d->platform.os, "unknown") != 0;
 }
 
-static int none_fits(const struct lcm_manifest *index, const struct lcm_platform *want, struct lcm_err *err)
+static int none_fits(const struct lcm_manifest *index, const struct lcm_platform *want,
+		     struct lcm_err *err)
 {
 	char list[320] = "", name[PLATFORM_STR_MAX];
 	size_t used = 0;

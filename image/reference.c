@@ -80,19 +80,21 @@ static int check_repo(const char *s, size_t len, struct lcm_err *err)
 	if (len == 0)
 		return lcm_err_set(err, -EINVAL, "image name is missing");
 	if (len >= sizeof(((struct lcm_reference *)0)->repo))
-		return lcm_err_set(err, -EINVAL, "image name is %zu bytes, at most 255 are allowed", len);
+		return lcm_err_set(err, -EINVAL, "image name is %zu bytes, at most 255 are allowed",
+				   len);
 	for (size_t i = 0; i < len; i++)
 		if (is_upper(s[i]))
-			return lcm_err_set(err, -EINVAL, "image name \"%.*s\" must be lower case", (int)len, s);
+			return lcm_err_set(err, -EINVAL, "image name \"%.*s\" must be lower case",
+					   (int)len, s);
 	for (size_t i = 0; i <= len;) {
 		const char *slash = memchr(s + i, '/', len - i);
 		size_t n = slash ? (size_t)(slash - (s + i)) : len - i;
 
 		if (!check_component(s + i, n))
-			return lcm_err_set(
-			    err, -EINVAL,
-			    "image name \"%.*s\": \"%.*s\" is not letters and digits joined by . _ __ or -", (int)len,
-			    s, (int)n, s + i);
+			return lcm_err_set(err, -EINVAL,
+					   "image name \"%.*s\": \"%.*s\" is not letters and "
+					   "digits joined by . _ __ or -",
+					   (int)len, s, (int)n, s + i);
 		i += n + 1;
 	}
 	return 0;
@@ -123,7 +125,8 @@ static bool check_ipv6(const char *s, size_t len)
 	if (len < 4 || s[0] != '[' || s[len - 1] != ']')
 		return false;
 	for (size_t i = 1; i + 1 < len; i++)
-		if (s[i] != ':' && !is_number(s[i]) && !(s[i] >= 'a' && s[i] <= 'f') && !(s[i] >= 'A' && s[i] <= 'F'))
+		if (s[i] != ':' && !is_number(s[i]) && !(s[i] >= 'a' && s[i] <= 'f') &&
+		    !(s[i] >= 'A' && s[i] <= 'F'))
 			return false;
 	return true;
 }
@@ -150,11 +153,15 @@ static int check_host(const char *s, size_t len, struct lcm_err *err)
 	size_t n = colon ? (size_t)(colon - s) : len;
 
 	if (len >= sizeof(((struct lcm_reference *)0)->host))
-		return lcm_err_set(err, -EINVAL, "registry host is %zu bytes, at most 263 are allowed", len);
+		return lcm_err_set(err, -EINVAL,
+				   "registry host is %zu bytes, at most 263 are allowed", len);
 	if (s[0] == '[' ? !check_ipv6(s, n) : !check_domain(s, n))
-		return lcm_err_set(err, -EINVAL, "registry host \"%.*s\" is not a host name or address", (int)n, s);
+		return lcm_err_set(err, -EINVAL,
+				   "registry host \"%.*s\" is not a host name or address", (int)n,
+				   s);
 	if (colon && !check_port(colon + 1, len - n - 1))
-		return lcm_err_set(err, -EINVAL, "registry \"%.*s\": the port is not a number within 1 and 65535",
+		return lcm_err_set(err, -EINVAL,
+				   "registry \"%.*s\": the port is not a number within 1 and 65535",
 				   (int)len, s);
 	return 0;
 }
@@ -177,7 +184,9 @@ static int parse_digest(const char *s, struct lcm_reference *r, struct lcm_err *
 	if (n == -ENOTSUP)
 		return lcm_err_set(err, -EINVAL, "digest \"%.40s\": only sha256 is supported", s);
 	if (n < 0)
-		return lcm_err_set(err, -EINVAL, "digest \"%.80s\" is not \"sha256:\" and 64 lower-case hex digits", s);
+		return lcm_err_set(
+		    err, -EINVAL,
+		    "digest \"%.80s\" is not \"sha256:\" and 64 lower-case hex digits", s);
 	r->has_digest = true;
 	return 0;
 }
@@ -190,7 +199,9 @@ static int parse_tag(const char *s, size_t len, struct lcm_reference *r, struct 
 		return lcm_err_set(err, -EINVAL, "tag is %zu bytes, at most 128 are allowed", len);
 	for (size_t i = 0; i < len; i++)
 		if (!is_word(s[i]) && s[i] != '_' && (i == 0 || (s[i] != '.' && s[i] != '-')))
-			return lcm_err_set(err, -EINVAL, "tag \"%.*s\" is not letters, digits, _ . and -", (int)len, s);
+			return lcm_err_set(err, -EINVAL,
+					   "tag \"%.*s\" is not letters, digits, _ . and -",
+					   (int)len, s);
 	memcpy(r->tag, s, len);
 	r->tag[len] = '\0';
 	return 0;
@@ -220,7 +231,8 @@ static int parse_name(const char *s, size_t len, struct lcm_reference *r, struct
 		snprintf(r->host, sizeof(r->host), "docker.io");
 	library = strcmp(r->host, "docker.io") == 0 && !memchr(s, '/', len);
 	if (library && len + strlen("library/") >= sizeof(r->repo))
-		return lcm_err_set(err, -EINVAL, "image name is %zu bytes, at most 247 are allowed here", len);
+		return lcm_err_set(err, -EINVAL,
+				   "image name is %zu bytes, at most 247 are allowed here", len);
 	snprintf(r->repo, sizeof(r->repo), "%s%.*s", library ? "library/" : "", (int)len, s);
 	return 0;
 }
@@ -240,7 +252,8 @@ static int parse(const char *s, struct lcm_reference *r, struct lcm_err *err)
 	if (strstr(s, "://"))
 		return lcm_err_set(err, -EINVAL, "leave out the scheme, write host/name:tag");
 	if (is_image_id(s))
-		return lcm_err_set(err, -EINVAL, "that is an image id; write name@sha256:... for a digest");
+		return lcm_err_set(err, -EINVAL,
+				   "that is an image id; write name@sha256:... for a digest");
 	if (at) {
 		n = parse_digest(at + 1, r, err);
 		if (n < 0)
@@ -283,7 +296,8 @@ const char *lcm_reference_str(const struct lcm_reference *r, char *out, size_t c
 
 	if (r->has_digest)
 		lcm_digest_str(&r->digest, digest);
-	snprintf(out, cap, "%s/%s%s%s%s%s", r->host, r->repo, *r->tag ? ":" : "", r->tag, *digest ? "@" : "", digest);
+	snprintf(out, cap, "%s/%s%s%s%s%s", r->host, r->repo, *r->tag ? ":" : "", r->tag,
+		 *digest ? "@" : "", digest);
 	return out;
 }
 

@@ -28,7 +28,8 @@ struct check {
 
 static int bad_entry(struct lcm_err *err, uint32_t i, const char *rule)
 {
-	return lcm_err_set(err, -EUCLEAN, "TOC entry %u: %s; delete the file, it will be made again", i, rule);
+	return lcm_err_set(err, -EUCLEAN,
+			   "TOC entry %u: %s; delete the file, it will be made again", i, rule);
 }
 
 static int bad_file(struct lcm_err *err, const char *rule)
@@ -52,14 +53,16 @@ static bool name_ok(struct check *c, const struct lcm_toc_entry *e)
 {
 	const char *s = c->t->strings + e->name;
 
-	if (e->name_len < 1 || e->name_len > LCM_NAME_LEN_MAX || !string_ok(c, e->name, e->name_len))
+	if (e->name_len < 1 || e->name_len > LCM_NAME_LEN_MAX ||
+	    !string_ok(c, e->name, e->name_len))
 		return false;
 	if (s[0] == '.' && (e->name_len == 1 || (e->name_len == 2 && s[1] == '.')))
 		return false;
 	return !memchr(s, '/', e->name_len);
 }
 
-/* The names of [first, first + n) are checked later, when their turn comes; order is checked then too. */
+/* The names of [first, first + n) are checked later, when their turn comes; order is checked then
+ * too. */
 static const char *check_dir(struct check *c, const struct lcm_toc_entry *e)
 {
 	if (e->n_children == 0)
@@ -70,8 +73,8 @@ static const char *check_dir(struct check *c, const struct lcm_toc_entry *e)
 	return NULL;
 }
 
-static const char *check_chunk(const struct lcm_toc *t, const struct lcm_toc_entry *e, const struct lcm_toc_chunk *k,
-			       uint64_t file_off)
+static const char *check_chunk(const struct lcm_toc *t, const struct lcm_toc_entry *e,
+			       const struct lcm_toc_chunk *k, uint64_t file_off)
 {
 	bool hole = k->flags & LCM_TOC_CHUNK_ZEROS;
 
@@ -81,10 +84,11 @@ static const char *check_chunk(const struct lcm_toc *t, const struct lcm_toc_ent
 		return "chunks do not cover the file";
 	if (hole && (k->blob_len || k->blob_off))
 		return "a hole has a range of the blob";
-	if (!hole &&
-	    (k->blob_len < 1 || k->blob_off > t->h->id.blob_size || k->blob_len > t->h->id.blob_size - k->blob_off))
+	if (!hole && (k->blob_len < 1 || k->blob_off > t->h->id.blob_size ||
+		      k->blob_len > t->h->id.blob_size - k->blob_off))
 		return "a chunk lies outside the blob";
-	if (!hole && lcm_digest_is_zero(&k->digest) && (e->n_chunks != 1 || lcm_digest_is_zero(&e->digest)))
+	if (!hole && lcm_digest_is_zero(&k->digest) &&
+	    (e->n_chunks != 1 || lcm_digest_is_zero(&e->digest)))
 		return "a chunk has no digest";
 	return NULL;
 }
@@ -137,7 +141,8 @@ static const char *check_special(const struct lcm_toc_entry *e)
 
 	if (e->size)
 		return "size of an entry that has none";
-	if (e->rdev_major > (dev ? LCM_TOC_MAJOR_MAX : 0) || e->rdev_minor > (dev ? LCM_TOC_MINOR_MAX : 0))
+	if (e->rdev_major > (dev ? LCM_TOC_MAJOR_MAX : 0) ||
+	    e->rdev_minor > (dev ? LCM_TOC_MINOR_MAX : 0))
 		return "device number out of range";
 	return NULL;
 }
@@ -188,12 +193,13 @@ static const char *check_member(struct check *c, uint32_t i)
 	if (e->parent >= i)
 		return "parent out of range";
 	dir = &c->t->entries[e->parent];
-	if (dir->type != LCM_TOC_DIR || i - dir->first_child >= dir->n_children || i < dir->first_child)
+	if (dir->type != LCM_TOC_DIR || i - dir->first_child >= dir->n_children ||
+	    i < dir->first_child)
 		return "not among its parent's children";
 	if (!name_ok(c, e))
 		return "bad name";
-	if (i > dir->first_child &&
-	    toc_name_cmp(c->t->strings + prev->name, prev->name_len, c->t->strings + e->name, e->name_len) >= 0)
+	if (i > dir->first_child && toc_name_cmp(c->t->strings + prev->name, prev->name_len,
+						 c->t->strings + e->name, e->name_len) >= 0)
 		return "siblings are not in order";
 	return NULL;
 }
@@ -204,7 +210,8 @@ static int check_entries(struct check *c, struct lcm_err *err)
 
 	c->children = 1;
 	c->strings = 1;
-	if (root->type != LCM_TOC_DIR || root->parent || root->name || root->name_len || c->t->strings[0])
+	if (root->type != LCM_TOC_DIR || root->parent || root->name || root->name_len ||
+	    c->t->strings[0])
 		return bad_file(err, "entry 0 is not the root directory");
 	for (uint32_t i = 0; i < c->t->h->n_entries; i++) {
 		const struct lcm_toc_entry *e = &c->t->entries[i];
@@ -285,17 +292,20 @@ static int check_header(const struct toc_header *h, size_t len, struct lcm_err *
 	if (len < sizeof(*h) || memcmp(h->magic, LCM_TOC_MAGIC, sizeof(h->magic)) != 0)
 		return bad_file(err, "not a TOC file");
 	if (h->version != LCM_TOC_VERSION)
-		return lcm_err_set(err, -EPROTONOSUPPORT, "TOC: version %u, this program reads version %u", h->version,
+		return lcm_err_set(err, -EPROTONOSUPPORT,
+				   "TOC: version %u, this program reads version %u", h->version,
 				   LCM_TOC_VERSION);
-	if (h->n_entries < 1 || h->n_entries > LCM_TOC_ENTRIES_MAX || h->n_chunks > LCM_TOC_CHUNKS_MAX ||
-	    h->xattrs_len > UINT32_MAX || h->xattrs_len % 4 || h->strings_len < 1 || h->strings_len > UINT32_MAX)
+	if (h->n_entries < 1 || h->n_entries > LCM_TOC_ENTRIES_MAX ||
+	    h->n_chunks > LCM_TOC_CHUNKS_MAX || h->xattrs_len > UINT32_MAX || h->xattrs_len % 4 ||
+	    h->strings_len < 1 || h->strings_len > UINT32_MAX)
 		return bad_file(err, "counts out of range");
 	want += (uint64_t)h->n_entries * sizeof(struct lcm_toc_entry);
 	want += (uint64_t)h->n_chunks * sizeof(struct lcm_toc_chunk);
 	want += h->xattrs_len + h->strings_len;
 	if (want != len || h->file_len != len)
 		return bad_file(err, "file length differs from its header");
-	if (h->reserved || h->id.reserved || h->id.compression > LCM_COMP_ZSTD || h->id.blob_size > INT64_MAX)
+	if (h->reserved || h->id.reserved || h->id.compression > LCM_COMP_ZSTD ||
+	    h->id.blob_size > INT64_MAX)
 		return bad_file(err, "bad identity");
 	return 0;
 }
@@ -483,7 +493,8 @@ int lcm_toc_path(const struct lcm_toc *t, uint32_t i, char *out, size_t cap)
 	return (int)len;
 }
 
-bool lcm_toc_xattr_next(const struct lcm_toc *t, const struct lcm_toc_entry *e, uint32_t *pos, struct lcm_xattr *ret)
+bool lcm_toc_xattr_next(const struct lcm_toc *t, const struct lcm_toc_entry *e, uint32_t *pos,
+			struct lcm_xattr *ret)
 {
 	const struct toc_xattr_block *b;
 	const struct toc_xattr *x;

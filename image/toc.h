@@ -12,9 +12,9 @@
  * Invariants checked by lcm_toc_open() (a kept TOC is hostile input too): every
  * index and offset is in range, every name is 1..255 bytes without '/' or NUL
  * and not "." or "..", parents are directories with a smaller index than their
- * children, siblings are strictly ascending, directories are numbered breadth first, chunks of a file are contiguous in
- * file offsets and cover exactly its size, chunk ranges lie within the blob, hardlinks point to
- * a non-directory, non-hardlink entry, the checksum over the body matches.
+ * children, siblings are strictly ascending, directories are numbered breadth first, chunks of a
+ * file are contiguous in file offsets and cover exactly its size, chunk ranges lie within the blob,
+ * hardlinks point to a non-directory, non-hardlink entry, the checksum over the body matches.
  *
  * Threads: an opened TOC is immutable and may be read by any thread.
  */
@@ -40,30 +40,33 @@ enum lcm_toc_type {
 };
 
 #define LCM_TOC_OPAQUE (1U << 0) /* directory: hides all of lower layers below it */
-#define LCM_TOC_IMPLICIT (1U << 1) /* directory not listed by the layer: lower layers' metadata wins */
+#define LCM_TOC_IMPLICIT                                                                           \
+	(1U << 1) /* directory not listed by the layer: lower layers' metadata wins */
 #define LCM_TOC_FLAGS_ALL 3U
 
 struct lcm_toc_entry {
 	uint32_t parent; /* entry index; the root's is 0 */
-	uint32_t name; /* offset in the string section; NUL-terminated there */
+	uint32_t name;   /* offset in the string section; NUL-terminated there */
 	uint16_t name_len;
 	uint8_t type; /* enum lcm_toc_type */
 	uint8_t flags;
 	uint32_t mode; /* 07777 bits only */
 	uint32_t uid, gid;
 	uint32_t mtime_nsec; /* 0..999999999 */
-	uint32_t xattrs; /* offset in the xattr section, LCM_TOC_NONE: none */
-	int64_t mtime; /* seconds since 1970, may be negative */
-	uint64_t size; /* regular files: bytes; symlinks: length of the target */
+	uint32_t xattrs;     /* offset in the xattr section, LCM_TOC_NONE: none */
+	int64_t mtime;       /* seconds since 1970, may be negative */
+	uint64_t size;       /* regular files: bytes; symlinks: length of the target */
 	union {
 		struct {
 			uint32_t first_child, n_children; /* directories */
 		};
 		struct {
-			uint32_t first_chunk, n_chunks; /* regular files; 0 chunks: no ranges known */
+			uint32_t first_chunk,
+			    n_chunks; /* regular files; 0 chunks: no ranges known */
 		};
 		struct {
-			uint32_t link, link_len; /* symlink: target in strings; hardlink: entry index, 0 */
+			uint32_t link,
+			    link_len; /* symlink: target in strings; hardlink: entry index, 0 */
 		};
 		struct {
 			uint32_t rdev_major, rdev_minor; /* devices */
@@ -77,23 +80,25 @@ _Static_assert(sizeof(struct lcm_toc_entry) == 88, "on-disk layout");
 
 struct lcm_toc_chunk {
 	uint64_t blob_off; /* first byte of its compressed frame(s) in the blob */
-	uint64_t blob_len; /* compressed bytes, maybe with more behind the chunk: inflate file_len bytes; 0 for holes */
+	uint64_t blob_len; /* compressed bytes, maybe with more behind the chunk: inflate file_len
+			      bytes; 0 for holes */
 	uint64_t file_off; /* where its plain bytes begin in the file */
 	uint64_t file_len; /* plain bytes, >= 1 */
 	uint32_t flags;
-	uint32_t reserved; /* 0 */
-	struct lcm_digest digest; /* SHA-256 of the plain bytes; zero only when the entry has one chunk and its digest is known, or for holes */
+	uint32_t reserved;        /* 0 */
+	struct lcm_digest digest; /* SHA-256 of the plain bytes; zero only when the entry has one
+				     chunk and its digest is known, or for holes */
 };
 _Static_assert(sizeof(struct lcm_toc_chunk) == 72, "on-disk layout");
 
 /* What a TOC belongs to; stored in its header. */
 struct lcm_toc_id {
-	struct lcm_digest blob; /* digest of the compressed layer */
+	struct lcm_digest blob;   /* digest of the compressed layer */
 	struct lcm_digest diffid; /* digest of the uncompressed tar; zero: not known */
 	struct lcm_digest source; /* digest that bound the source TOC to the manifest; zero: none */
-	uint64_t blob_size; /* bytes */
-	uint32_t compression; /* enum lcm_compression */
-	uint32_t reserved; /* 0 */
+	uint64_t blob_size;       /* bytes */
+	uint32_t compression;     /* enum lcm_compression */
+	uint32_t reserved;        /* 0 */
 };
 
 enum lcm_compression {
@@ -113,10 +118,11 @@ struct lcm_toc; /* an opened, mmap'ed TOC */
 
 /**
  * lcm_toc_open - map and validate a TOC file
- * Return: 0; -ENOENT; -EUCLEAN (damaged or foreign file, text names the rule broken); -EPROTONOSUPPORT (other version); -errno.
- * Thread: any. Complexity: one pass over the file.
+ * Return: 0; -ENOENT; -EUCLEAN (damaged or foreign file, text names the rule broken);
+ * -EPROTONOSUPPORT (other version); -errno. Thread: any. Complexity: one pass over the file.
  */
-LCM_MUST_USE int lcm_toc_open(int dirfd, const char *path, struct lcm_toc **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_toc_open(int dirfd, const char *path, struct lcm_toc **ret,
+			      struct lcm_err *err);
 void lcm_toc_close(struct lcm_toc *toc);
 static inline void lcm_toc_free(struct lcm_toc *toc)
 {
@@ -129,17 +135,22 @@ uint32_t lcm_toc_count(const struct lcm_toc *toc); /* entries, root included */
 uint32_t lcm_toc_chunk_count(const struct lcm_toc *toc);
 uint64_t lcm_toc_file_bytes(const struct lcm_toc *toc); /* sum of regular files' sizes */
 const struct lcm_toc_entry *lcm_toc_entry(const struct lcm_toc *toc, uint32_t i); /* i < count */
-const struct lcm_toc_chunk *lcm_toc_chunk(const struct lcm_toc *toc, uint32_t i); /* i < chunk_count */
+const struct lcm_toc_chunk *lcm_toc_chunk(const struct lcm_toc *toc,
+					  uint32_t i); /* i < chunk_count */
 const char *lcm_toc_name(const struct lcm_toc *toc, const struct lcm_toc_entry *e);
 const char *lcm_toc_link(const struct lcm_toc *toc, const struct lcm_toc_entry *e); /* symlinks */
-/** lcm_toc_child - index of @name in directory @dir, or LCM_TOC_NONE. Complexity: O(log children). */
+/** lcm_toc_child - index of @name in directory @dir, or LCM_TOC_NONE. Complexity: O(log children).
+ */
 uint32_t lcm_toc_child(const struct lcm_toc *toc, uint32_t dir, const char *name, size_t len);
-/** lcm_toc_walk - index of a relative path ("" is the root), or LCM_TOC_NONE. No link is followed. */
+/** lcm_toc_walk - index of a relative path ("" is the root), or LCM_TOC_NONE. No link is followed.
+ */
 uint32_t lcm_toc_walk(const struct lcm_toc *toc, const char *path, size_t len);
-/** lcm_toc_path - path of entry @i without leading '/', NUL-terminated. Return: length, -ENAMETOOLONG. */
+/** lcm_toc_path - path of entry @i without leading '/', NUL-terminated. Return: length,
+ * -ENAMETOOLONG. */
 LCM_MUST_USE int lcm_toc_path(const struct lcm_toc *toc, uint32_t i, char *out, size_t cap);
 /** lcm_toc_xattr_next - iterate an entry's xattrs: start with *pos = 0; false when done. */
-bool lcm_toc_xattr_next(const struct lcm_toc *toc, const struct lcm_toc_entry *e, uint32_t *pos, struct lcm_xattr *ret);
+bool lcm_toc_xattr_next(const struct lcm_toc *toc, const struct lcm_toc_entry *e, uint32_t *pos,
+			struct lcm_xattr *ret);
 
 /* ---- building ---- */
 
@@ -152,17 +163,21 @@ struct lcm_toc_item_chunk {
 
 /* One entry as its source lists it; everything borrowed during the call. */
 struct lcm_toc_item {
-	const char *path; /* as listed: "./" and leading or trailing '/' are stripped, "//" folded; ".." refused */
+	const char *path; /* as listed: "./" and leading or trailing '/' are stripped, "//" folded;
+			     ".." refused */
 	size_t path_len;
 	/*
-	 * An entry of any type named ".wh.NAME" becomes a whiteout of NAME (aufs made them of hardlinks),
-	 * ".wh..wh..opq" sets OPAQUE on its directory, other ".wh..wh.*" and what lies below them is dropped.
+	 * An entry of any type named ".wh.NAME" becomes a whiteout of NAME (aufs made them of
+	 * hardlinks),
+	 * ".wh..wh..opq" sets OPAQUE on its directory, other ".wh..wh.*" and what lies below them
+	 * is dropped.
 	 */
 	enum lcm_toc_type type;
-	uint32_t mode, uid, gid; /* of mode, 07777 is taken; a hardlink's are kept but its target's count */
+	uint32_t mode, uid,
+	    gid; /* of mode, 07777 is taken; a hardlink's are kept but its target's count */
 	int64_t mtime;
 	uint32_t mtime_nsec;
-	uint64_t size; /* regular files only */
+	uint64_t size;    /* regular files only */
 	const char *link; /* symlink target, or path of a hardlink's target */
 	size_t link_len;
 	uint32_t rdev_major, rdev_minor;
@@ -178,28 +193,33 @@ LCM_MUST_USE int lcm_toc_builder_new(struct lcm_toc_builder **ret);
 void lcm_toc_builder_free(struct lcm_toc_builder *b);
 LCM_DEFINE_AUTO(lcm_toc_builder)
 /**
- * lcm_toc_builder_add - add one entry; a later entry of the same path replaces the earlier, as tar does
+ * lcm_toc_builder_add - add one entry; a later entry of the same path replaces the earlier, as tar
+ * does
  *
- * A directory over a directory keeps the children and takes the new metadata. Anything else replaces: a
- * file over a directory drops the directory with all below it (containerd, umoci; GNU tar would stop),
- * and hardlinks made to a replaced file keep its content, the first of them in tree order becoming the
- * file. A whiteout and a new entry of the same name in one layer, in either order: the entry stays and,
- * if it is a directory, becomes OPAQUE and loses IMPLICIT (no lower directory is left to show through;
- * one that is OPAQUE by ".wh..wh..opq" alone keeps IMPLICIT: the lower directory's metadata still wins).
- * xattrs trusted.overlay.* and user.overlay.* are dropped (they would steer overlayfs).
- * Return: 0; -EUCLEAN (bad path, name, range, type, or below something that is no directory; the text names
- * the entry); -EFBIG (limits.h); -ENOMEM. What was added before stays and the builder
- * goes on; directories above a refused entry may have been made.
+ * A directory over a directory keeps the children and takes the new metadata. Anything else
+ * replaces: a file over a directory drops the directory with all below it (containerd, umoci; GNU
+ * tar would stop), and hardlinks made to a replaced file keep its content, the first of them in
+ * tree order becoming the file. A whiteout and a new entry of the same name in one layer, in either
+ * order: the entry stays and, if it is a directory, becomes OPAQUE and loses IMPLICIT (no lower
+ * directory is left to show through; one that is OPAQUE by ".wh..wh..opq" alone keeps IMPLICIT: the
+ * lower directory's metadata still wins). xattrs trusted.overlay.* and user.overlay.* are dropped
+ * (they would steer overlayfs). Return: 0; -EUCLEAN (bad path, name, range, type, or below
+ * something that is no directory; the text names the entry); -EFBIG (limits.h); -ENOMEM. What was
+ * added before stays and the builder goes on; directories above a refused entry may have been made.
  */
-LCM_MUST_USE int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_err *err);
+LCM_MUST_USE int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+				     struct lcm_err *err);
 /**
- * lcm_toc_builder_finish - resolve hardlinks, sort, check, write the file atomically (tmp, fsync when @durable, rename)
+ * lcm_toc_builder_finish - resolve hardlinks, sort, check, write the file atomically (tmp, fsync
+ * when @durable, rename)
  *
  * Hardlinks may come before their target. One whose target is not in this layer, or is a directory:
  * -EUCLEAN, the text names both. A chunk beyond id->blob_size: -EUCLEAN.
- * Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The builder may only be freed afterwards.
+ * Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The builder may only be
+ * freed afterwards.
  */
-LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd,
-					const char *path, bool durable, struct lcm_err *err);
+LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id,
+					int dirfd, const char *path, bool durable,
+					struct lcm_err *err);
 
 #endif

@@ -12,8 +12,8 @@
 
 static int bad(struct lcm_err *err, const struct lcm_toc_item *item, int code, const char *rule)
 {
-	return lcm_err_set(err, code, "layer entry '%.*s': %s", (int)LCM_MIN(item->path_len, (size_t)300), item->path,
-			   rule);
+	return lcm_err_set(err, code, "layer entry '%.*s': %s",
+			   (int)LCM_MIN(item->path_len, (size_t)300), item->path, rule);
 }
 
 static struct lcm_toc_entry implicit_dir(void)
@@ -41,7 +41,8 @@ int lcm_toc_builder_new(struct lcm_toc_builder **ret)
 	b->last_xattrs = b->dir = LCM_TOC_NONE;
 	r = (int)lcm_errno(getrandom(&b->seed, sizeof(b->seed), 0));
 	if (r >= 0)
-		r = lcm_toc_grow(&b->nodes, &b->cap_nodes, 0, 1, sizeof(*b->nodes), LCM_TOC_ENTRIES_MAX);
+		r = lcm_toc_grow(&b->nodes, &b->cap_nodes, 0, 1, sizeof(*b->nodes),
+				 LCM_TOC_ENTRIES_MAX);
 	if (r == 0)
 		r = lcm_toc_slots_grow(b);
 	if (r == 0)
@@ -82,8 +83,8 @@ static bool is_dots(struct toc_name n)
 }
 
 /* One step down to directory @n of @at, made when missing. */
-static int walk_step(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t at, struct toc_name n,
-		     uint32_t *ret, struct lcm_err *err)
+static int walk_step(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t at,
+		     struct toc_name n, uint32_t *ret, struct lcm_err *err)
 {
 	uint32_t hash, c;
 	struct lcm_toc_entry dir = implicit_dir();
@@ -101,9 +102,11 @@ static int walk_step(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
 		return 0;
 	}
 	if (c != LCM_TOC_NONE && b->nodes[c].e.type != LCM_TOC_WHITEOUT)
-		return lcm_err_set(err, -EUCLEAN, "layer entry '%.*s': lies below '%.*s', which is not a directory",
-				   (int)LCM_MIN(item->path_len, (size_t)200), item->path,
-				   (int)LCM_MIN((size_t)(n.s + n.len - item->path), (size_t)200), item->path);
+		return lcm_err_set(
+		    err, -EUCLEAN,
+		    "layer entry '%.*s': lies below '%.*s', which is not a directory",
+		    (int)LCM_MIN(item->path_len, (size_t)200), item->path,
+		    (int)LCM_MIN((size_t)(n.s + n.len - item->path), (size_t)200), item->path);
 	/* Whited out and made anew: nothing of a lower layer is left to take metadata from. */
 	if (c != LCM_TOC_NONE)
 		dir.flags = LCM_TOC_OPAQUE;
@@ -137,7 +140,8 @@ static size_t common_dir(const char *a, size_t alen, const char *b, size_t blen)
 /* Where to begin to walk to @path: what it shares with the last directory is taken off it. */
 static uint32_t walk_start(const struct lcm_toc_builder *b, struct toc_name *path)
 {
-	size_t k = b->dir == LCM_TOC_NONE ? 0 : common_dir(b->dir_path, b->dir_len, path->s, path->len);
+	size_t k = b->dir == LCM_TOC_NONE ? 0
+					  : common_dir(b->dir_path, b->dir_len, path->s, path->len);
 	struct toc_name up = { b->dir_path + k, b->dir_len - k };
 	uint32_t at = b->dir;
 
@@ -151,8 +155,8 @@ static uint32_t walk_start(const struct lcm_toc_builder *b, struct toc_name *pat
 }
 
 /* Directory @path, made with its parents when missing; DROPPED when it is aufs'. */
-static int walk_dir(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct toc_name path, uint32_t *ret,
-		    struct lcm_err *err)
+static int walk_dir(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+		    struct toc_name path, uint32_t *ret, struct lcm_err *err)
 {
 	struct toc_name rest = path, n;
 	uint32_t at = walk_start(b, &rest);
@@ -178,7 +182,8 @@ static int walk_dir(struct lcm_toc_builder *b, const struct lcm_toc_item *item, 
 
 /* ---- entries ---- */
 
-static const char *chunk_rule(const struct lcm_toc_item *item, const struct lcm_toc_item_chunk *k, uint64_t off)
+static const char *chunk_rule(const struct lcm_toc_item *item, const struct lcm_toc_item_chunk *k,
+			      uint64_t off)
 {
 	uint64_t end;
 	bool hole = k->flags & LCM_TOC_CHUNK_ZEROS;
@@ -189,9 +194,11 @@ static const char *chunk_rule(const struct lcm_toc_item *item, const struct lcm_
 		return "chunks overlap, leave a gap or pass the end of the file";
 	if (hole)
 		return NULL;
-	if (k->blob_len < 1 || __builtin_add_overflow(k->blob_off, k->blob_len, &end) || end > INT64_MAX)
+	if (k->blob_len < 1 || __builtin_add_overflow(k->blob_off, k->blob_len, &end) ||
+	    end > INT64_MAX)
 		return "chunk with a bad range of the blob";
-	if (lcm_digest_is_zero(&k->digest) && (item->n_chunks != 1 || lcm_digest_is_zero(&item->digest)))
+	if (lcm_digest_is_zero(&k->digest) &&
+	    (item->n_chunks != 1 || lcm_digest_is_zero(&item->digest)))
 		return "chunk without a digest";
 	return NULL;
 }
@@ -230,7 +237,8 @@ static const char *item_rule(const struct lcm_toc_item *item)
 	case LCM_TOC_HARDLINK:
 		if (item->link_len < 1 || memchr(item->link, '\0', item->link_len))
 			return "empty link target, or one with a NUL";
-		return item->link_len > LCM_TOC_LINK_MAX ? "link target longer than 4095 bytes" : NULL;
+		return item->link_len > LCM_TOC_LINK_MAX ? "link target longer than 4095 bytes"
+							 : NULL;
 	case LCM_TOC_CHAR:
 	case LCM_TOC_BLOCK:
 		if (item->rdev_major > LCM_TOC_MAJOR_MAX || item->rdev_minor > LCM_TOC_MINOR_MAX)
@@ -241,10 +249,11 @@ static const char *item_rule(const struct lcm_toc_item *item)
 	}
 }
 
-static int chunks_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_toc_entry *e)
+static int chunks_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+		      struct lcm_toc_entry *e)
 {
-	int r = lcm_toc_grow(&b->chunks, &b->cap_chunks, b->n_chunks, item->n_chunks, sizeof(*b->chunks),
-			     LCM_TOC_CHUNKS_MAX);
+	int r = lcm_toc_grow(&b->chunks, &b->cap_chunks, b->n_chunks, item->n_chunks,
+			     sizeof(*b->chunks), LCM_TOC_CHUNKS_MAX);
 
 	if (r < 0)
 		return r;
@@ -266,8 +275,8 @@ static int chunks_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item
 	return 0;
 }
 
-static int hardlink_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_toc_entry *e,
-			struct lcm_err *err)
+static int hardlink_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+			struct lcm_toc_entry *e, struct lcm_err *err)
 {
 	uint32_t to = lcm_toc_node_find(b, item->link, item->link_len), off;
 	int r;
@@ -276,7 +285,8 @@ static int hardlink_add(struct lcm_toc_builder *b, const struct lcm_toc_item *it
 		to = b->nodes[to].e.link;
 	e->link = to;
 	if (to != LCM_TOC_NONE && b->nodes[to].e.type == LCM_TOC_DIR)
-		return lcm_err_set(err, -EUCLEAN, "layer entry '%.*s': hardlink to '%.*s', which is a directory",
+		return lcm_err_set(err, -EUCLEAN,
+				   "layer entry '%.*s': hardlink to '%.*s', which is a directory",
 				   (int)LCM_MIN(item->path_len, (size_t)200), item->path,
 				   (int)LCM_MIN(item->link_len, (size_t)200), item->link);
 	if (to != LCM_TOC_NONE && b->nodes[to].e.type != LCM_TOC_WHITEOUT)
@@ -287,13 +297,14 @@ static int hardlink_add(struct lcm_toc_builder *b, const struct lcm_toc_item *it
 		r = lcm_toc_grow(&b->pending, &b->cap_pending, b->n_pending, 1, sizeof(*b->pending),
 				 LCM_TOC_ENTRIES_MAX);
 	if (r == 0)
-		b->pending[b->n_pending++] = (struct toc_pending){ LCM_TOC_NONE, off, (uint32_t)item->link_len };
+		b->pending[b->n_pending++] = (struct toc_pending){ LCM_TOC_NONE, off,
+								   (uint32_t)item->link_len };
 	return r;
 }
 
 /* What belongs to one type only. */
-static int entry_body(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_toc_entry *e,
-		      struct lcm_err *err)
+static int entry_body(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+		      struct lcm_toc_entry *e, struct lcm_err *err)
 {
 	switch (item->type) {
 	case LCM_TOC_DIR:
@@ -318,8 +329,8 @@ static int entry_body(struct lcm_toc_builder *b, const struct lcm_toc_item *item
 	}
 }
 
-static int entry_make(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_toc_entry *e,
-		      struct lcm_err *err)
+static int entry_make(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+		      struct lcm_toc_entry *e, struct lcm_err *err)
 {
 	const char *rule = item_rule(item);
 	int r;
@@ -382,8 +393,8 @@ static int entry_put(struct lcm_toc_builder *b, uint32_t parent, struct toc_name
 	return r;
 }
 
-static int whiteout_put(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t parent, struct toc_name n,
-			struct lcm_err *err)
+static int whiteout_put(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t parent,
+			struct toc_name n, struct lcm_err *err)
 {
 	struct lcm_toc_entry e = { .type = LCM_TOC_WHITEOUT, .xattrs = LCM_TOC_NONE };
 
@@ -393,13 +404,14 @@ static int whiteout_put(struct lcm_toc_builder *b, const struct lcm_toc_item *it
 }
 
 /* An entry whose name begins with ".wh.". */
-static int marker_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t parent, struct toc_name n,
-		      struct lcm_err *err)
+static int marker_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t parent,
+		      struct toc_name n, struct lcm_err *err)
 {
 	const size_t skip = strlen(WHITEOUT);
 
 	if (!starts(n, WHITEOUT_META))
-		return whiteout_put(b, item, parent, (struct toc_name){ n.s + skip, n.len - skip }, err);
+		return whiteout_put(b, item, parent, (struct toc_name){ n.s + skip, n.len - skip },
+				    err);
 	if (n.len == strlen(WHITEOUT_OPAQUE) && starts(n, WHITEOUT_OPAQUE))
 		b->nodes[parent].e.flags |= LCM_TOC_OPAQUE;
 	return 0;
@@ -418,8 +430,8 @@ static int root_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, 
 	return r;
 }
 
-static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct toc_name path,
-		     struct lcm_err *err)
+static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+		     struct toc_name path, struct lcm_err *err)
 {
 	const char *slash = memrchr(path.s, '/', path.len);
 	struct toc_name dir = { path.s, slash ? (size_t)(slash - path.s) : 0 };
@@ -442,12 +454,14 @@ static int named_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
 	if (starts(n, WHITEOUT))
 		return marker_add(b, item, parent, n, err);
 	hash = lcm_toc_hash(b, parent, n);
-	__builtin_prefetch(&b->slots[hash & (b->n_slots - 1)], 1); /* it comes while the entry is made */
+	__builtin_prefetch(&b->slots[hash & (b->n_slots - 1)],
+			   1); /* it comes while the entry is made */
 	r = entry_make(b, item, &e, err);
 	return r < 0 ? r : entry_put(b, parent, n, hash, &e);
 }
 
-int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, struct lcm_err *err)
+int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+			struct lcm_err *err)
 {
 	struct toc_name path = lcm_toc_path_trim(item->path, item->path_len);
 	int r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * toc_builder.h - the builder's memory; shared by toc_build.c, toc_node.c, toc_xattr.c and toc_write.c.
+ * toc_builder.h - the builder's memory; shared by toc_build.c, toc_node.c, toc_xattr.c and
+ * toc_write.c.
  *
  * Layer: image. Entries live in one array in order of addition, their children in
  * linked lists, and one hash of (directory, name) finds them. Nothing is ever
@@ -13,7 +14,7 @@
 #include "image/toc_format.h"
 #include "src/base/buf.h"
 
-#define NODE_DEAD (1U << 6) /* replaced by a later entry */
+#define NODE_DEAD (1U << 6)     /* replaced by a later entry */
 #define NODE_UNSORTED (1U << 7) /* directory: its children did not come in order */
 
 struct toc_node {
@@ -48,8 +49,8 @@ struct lcm_toc_builder {
 	uint64_t seed; /* of the hash: names come from outside */
 	struct lcm_buf strings, xattrs;
 	uint32_t last_xattrs; /* the last block, LCM_TOC_NONE: none */
-	bool replaced; /* some node is DEAD */
-	uint32_t dir; /* the directory that `dir_path` names, LCM_TOC_NONE: none */
+	bool replaced;        /* some node is DEAD */
+	uint32_t dir;         /* the directory that `dir_path` names, LCM_TOC_NONE: none */
 	size_t dir_len;
 	char dir_path[LCM_PATH_MAX];
 };
@@ -66,27 +67,32 @@ static inline const char *toc_node_name(const struct lcm_toc_builder *b, const s
 }
 
 /** lcm_toc_string_add - store @len bytes and a NUL; *ret: where. Return: 0, -EFBIG, -ENOMEM. */
-LCM_MUST_USE int lcm_toc_string_add(struct lcm_toc_builder *b, const char *s, size_t len, uint32_t *ret);
+LCM_MUST_USE int lcm_toc_string_add(struct lcm_toc_builder *b, const char *s, size_t len,
+				    uint32_t *ret);
 /** lcm_toc_slots_grow - room for one more node in the hash. Return: 0, -ENOMEM. */
 LCM_MUST_USE int lcm_toc_slots_grow(struct lcm_toc_builder *b);
 /**
- * lcm_toc_node_add - a node with the fields of @e, in the place of @old when that is not LCM_TOC_NONE
+ * lcm_toc_node_add - a node with the fields of @e, in the place of @old when that is not
+ * LCM_TOC_NONE
  * @hash: lcm_toc_hash() of (@parent, @n)
  * Return: 0, -EFBIG, -ENOMEM; nothing changed on failure.
  */
-LCM_MUST_USE int lcm_toc_node_add(struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, uint32_t hash,
-			      const struct lcm_toc_entry *e, uint32_t old, uint32_t *ret);
+LCM_MUST_USE int lcm_toc_node_add(struct lcm_toc_builder *b, uint32_t parent, struct toc_name n,
+				  uint32_t hash, const struct lcm_toc_entry *e, uint32_t old,
+				  uint32_t *ret);
 uint32_t lcm_toc_hash(const struct lcm_toc_builder *b, uint32_t parent, struct toc_name n);
 /** lcm_toc_node_child - node of @n in directory @parent, LCM_TOC_NONE when there is none. */
-uint32_t lcm_toc_node_child(const struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, uint32_t hash);
+uint32_t lcm_toc_node_child(const struct lcm_toc_builder *b, uint32_t parent, struct toc_name n,
+			    uint32_t hash);
 /** lcm_toc_node_find - node of a path as listed, LCM_TOC_NONE when there is none. */
 uint32_t lcm_toc_node_find(const struct lcm_toc_builder *b, const char *path, size_t len);
 /** lcm_toc_path_next - take the next component off @path, "." folded; length 0 at the end. */
 struct toc_name lcm_toc_path_next(struct toc_name *path);
 /** lcm_toc_path_trim - without what the contract of struct lcm_toc_item strips at both ends. */
 struct toc_name lcm_toc_path_trim(const char *s, size_t len);
-/** lcm_toc_xattrs_add - store @item's xattrs; *ret: their block. Return: 0, -EUCLEAN (*rule says why), -EFBIG, -ENOMEM. */
-LCM_MUST_USE int lcm_toc_xattrs_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t *ret,
-				const char **rule);
+/** lcm_toc_xattrs_add - store @item's xattrs; *ret: their block. Return: 0, -EUCLEAN (*rule says
+ * why), -EFBIG, -ENOMEM. */
+LCM_MUST_USE int lcm_toc_xattrs_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
+				    uint32_t *ret, const char **rule);
 
 #endif

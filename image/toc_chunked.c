@@ -13,11 +13,13 @@
 /* The two generations of annotations; the current one first. */
 static const struct dialect {
 	const char *position, *checksum;
-	bool stargz; /* STARGZ_DIGEST may stand beside them and then counts instead of the checksum */
+	bool stargz; /* STARGZ_DIGEST may stand beside them and then counts instead of the checksum
+		      */
 } dialects[] = {
-	{ "io.github.containers.zstd-chunked.manifest-position", "io.github.containers.zstd-chunked.manifest-checksum",
-	  false },
-	{ "io.containers.zstd-chunked.manifest-position", "io.containers.zstd-chunked.manifest-checksum", true },
+	{ "io.github.containers.zstd-chunked.manifest-position",
+	  "io.github.containers.zstd-chunked.manifest-checksum", false },
+	{ "io.containers.zstd-chunked.manifest-position",
+	  "io.containers.zstd-chunked.manifest-checksum", true },
 };
 
 /* Gets the plain JSON piece by piece. */
@@ -38,22 +40,25 @@ static bool position_parse(const char *s, uint64_t v[4])
 	return true;
 }
 
-static int position_check(const uint64_t v[4], const struct lcm_descriptor *layer, const char *key, struct lcm_err *err)
+static int position_check(const uint64_t v[4], const struct lcm_descriptor *layer, const char *key,
+			  struct lcm_err *err)
 {
 	if (v[3] != TYPE_CRFS)
 		return lcm_err_set(err, -EUCLEAN, "annotation %s: type %llu, only 1 is known", key,
 				   (unsigned long long)v[3]);
 	if (v[1] < 1 || v[2] < 1 || v[0] > layer->size || v[1] > layer->size - v[0])
-		return lcm_err_set(err, -EUCLEAN, "annotation %s: not within the layer's %llu bytes", key,
+		return lcm_err_set(err, -EUCLEAN,
+				   "annotation %s: not within the layer's %llu bytes", key,
 				   (unsigned long long)layer->size);
 	if (v[1] > LCM_TOC_JSON_MAX || v[2] > LCM_TOC_JSON_MAX)
-		return lcm_err_set(err, -EUCLEAN, "annotation %s: table of contents over %llu bytes", key,
+		return lcm_err_set(err, -EUCLEAN,
+				   "annotation %s: table of contents over %llu bytes", key,
 				   (unsigned long long)LCM_TOC_JSON_MAX);
 	return 0;
 }
 
-static int dialect_find(const struct lcm_descriptor *layer, const struct dialect *d, struct lcm_chunked_ref *ret,
-			struct lcm_err *err)
+static int dialect_find(const struct lcm_descriptor *layer, const struct dialect *d,
+			struct lcm_chunked_ref *ret, struct lcm_err *err)
 {
 	const char *pos = lcm_descriptor_annotation(layer, d->position);
 	const char *sum = lcm_descriptor_annotation(layer, d->checksum), *key = d->checksum;
@@ -69,14 +74,17 @@ static int dialect_find(const struct lcm_descriptor *layer, const struct dialect
 		key = STARGZ_DIGEST;
 	}
 	if (!pos || !sum)
-		return lcm_err_set(err, -EUCLEAN, "annotation %s is missing", pos ? d->checksum : d->position);
+		return lcm_err_set(err, -EUCLEAN, "annotation %s is missing",
+				   pos ? d->checksum : d->position);
 	if (!position_parse(pos, v))
-		return lcm_err_set(err, -EUCLEAN, "annotation %s: '%.100s' is not four numbers", d->position, pos);
+		return lcm_err_set(err, -EUCLEAN, "annotation %s: '%.100s' is not four numbers",
+				   d->position, pos);
 	r = position_check(v, layer, d->position, err);
 	if (r < 0)
 		return r;
 	if (lcm_digest_parse(sum, strlen(sum), &ref.digest) < 0)
-		return lcm_err_set(err, -EUCLEAN, "annotation %s: '%.100s' is no sha256 digest", key, sum);
+		return lcm_err_set(err, -EUCLEAN, "annotation %s: '%.100s' is no sha256 digest",
+				   key, sum);
 	ref.off = v[0];
 	ref.len = v[1];
 	ref.plain_len = v[2];
@@ -84,7 +92,8 @@ static int dialect_find(const struct lcm_descriptor *layer, const struct dialect
 	return 1;
 }
 
-int lcm_chunked_find(const struct lcm_descriptor *layer, struct lcm_chunked_ref *ret, struct lcm_err *err)
+int lcm_chunked_find(const struct lcm_descriptor *layer, struct lcm_chunked_ref *ret,
+		     struct lcm_err *err)
 {
 	int r = 0;
 
@@ -109,13 +118,14 @@ static int zstd_failed(size_t code, struct lcm_err *err)
 
 static int length_differs(const struct lcm_chunked_ref *ref, struct lcm_err *err)
 {
-	return lcm_err_set(err, -EUCLEAN, "table of contents: not the %llu plain bytes that its annotation says",
+	return lcm_err_set(err, -EUCLEAN,
+			   "table of contents: not the %llu plain bytes that its annotation says",
 			   (unsigned long long)ref->plain_len);
 }
 
 /* Inflates @toc and hands every piece to @fn. */
-static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t len, plain_fn fn, void *arg,
-		      struct lcm_err *err)
+static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t len, plain_fn fn,
+		      void *arg, struct lcm_err *err)
 {
 	LCM_CLEANUP(dctx_freep) ZSTD_DCtx *d = ZSTD_createDCtx();
 	const size_t cap = ZSTD_DStreamOutSize();
@@ -124,7 +134,8 @@ static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t
 	uint64_t total = 0;
 	size_t z = 1;
 
-	if (!d || !buf || ZSTD_isError(ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, LCM_ZSTD_WINDOW_LOG_MAX)))
+	if (!d || !buf ||
+	    ZSTD_isError(ZSTD_DCtx_setParameter(d, ZSTD_d_windowLogMax, LCM_ZSTD_WINDOW_LOG_MAX)))
 		return -ENOMEM;
 	for (;;) {
 		ZSTD_outBuffer out = { .dst = buf, .size = cap };
@@ -143,7 +154,8 @@ static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t
 		if (z == 0 && in.pos == in.size)
 			break;
 		if (out.pos == 0 && in.pos == was)
-			return lcm_err_set(err, -EUCLEAN, "table of contents: its zstd frame is cut short");
+			return lcm_err_set(err, -EUCLEAN,
+					   "table of contents: its zstd frame is cut short");
 	}
 	return total == ref->plain_len ? 0 : length_differs(ref, err);
 }
@@ -162,7 +174,8 @@ static int plain_feed(void *arg, const void *p, size_t len, struct lcm_err *err)
 	return lcm_toc_json_feed(arg, p, len, err);
 }
 
-static int digest_check(const struct lcm_chunked_ref *ref, const void *toc, size_t len, struct lcm_err *err)
+static int digest_check(const struct lcm_chunked_ref *ref, const void *toc, size_t len,
+			struct lcm_err *err)
 {
 	lcm_auto(lcm_hash) h = lcm_hash_new();
 	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
@@ -179,7 +192,8 @@ static int digest_check(const struct lcm_chunked_ref *ref, const void *toc, size
 		return r;
 	lcm_hash_final(h, &d);
 	if (!lcm_digest_equal(&d, &ref->digest))
-		return lcm_err_set(err, -EBADMSG, "table of contents: digest is %s, the manifest says %s",
+		return lcm_err_set(err, -EBADMSG,
+				   "table of contents: digest is %s, the manifest says %s",
 				   lcm_digest_str(&d, got), lcm_digest_str(&ref->digest, want));
 	return 0;
 }
@@ -192,7 +206,8 @@ struct source {
 	size_t step; /* 0: zstd */
 };
 
-static int source_parse(const struct source *s, const struct lcm_toc_json_opt *opt, struct lcm_err *err)
+static int source_parse(const struct source *s, const struct lcm_toc_json_opt *opt,
+			struct lcm_err *err)
 {
 	lcm_auto(lcm_toc_json) j = NULL;
 	int r = lcm_toc_json_new(opt, &j);
@@ -200,11 +215,13 @@ static int source_parse(const struct source *s, const struct lcm_toc_json_opt *o
 	if (r == 0 && s->step == 0)
 		r = plain_each(s->ref, s->p, s->len, plain_feed, j, err);
 	for (size_t at = 0; r == 0 && s->step && at < s->len; at += LCM_MIN(s->step, s->len - at))
-		r = lcm_toc_json_feed(j, (const char *)s->p + at, LCM_MIN(s->step, s->len - at), err);
+		r = lcm_toc_json_feed(j, (const char *)s->p + at, LCM_MIN(s->step, s->len - at),
+				      err);
 	return r < 0 ? r : lcm_toc_json_finish(j, err);
 }
 
-static int source_build(const struct source *s, uint64_t blob_size, struct lcm_toc_builder *b, struct lcm_err *err)
+static int source_build(const struct source *s, uint64_t blob_size, struct lcm_toc_builder *b,
+			struct lcm_err *err)
 {
 	const uint64_t frame_header = 8; /* of the skippable frame around the TOC */
 	struct lcm_toc_offsets offsets = { 0 };
@@ -224,21 +241,22 @@ static int source_build(const struct source *s, uint64_t blob_size, struct lcm_t
 	return r;
 }
 
-int lcm_chunked_parse(const struct lcm_chunked_ref *ref, const void *toc, size_t len, uint64_t blob_size,
-		      struct lcm_toc_builder *b, struct lcm_err *err)
+int lcm_chunked_parse(const struct lcm_chunked_ref *ref, const void *toc, size_t len,
+		      uint64_t blob_size, struct lcm_toc_builder *b, struct lcm_err *err)
 {
 	struct source s = { .ref = ref, .p = toc, .len = len };
 	int r;
 
 	if (len != ref->len)
-		return lcm_err_set(err, -EUCLEAN, "table of contents: %zu bytes instead of %llu", len,
-				   (unsigned long long)ref->len);
+		return lcm_err_set(err, -EUCLEAN, "table of contents: %zu bytes instead of %llu",
+				   len, (unsigned long long)ref->len);
 	r = digest_check(ref, toc, len, err);
 	return r < 0 ? r : source_build(&s, blob_size, b, err);
 }
 
-int lcm_chunked_parse_json(const struct lcm_chunked_ref *ref, const void *json, size_t len, size_t step,
-			   uint64_t blob_size, struct lcm_toc_builder *b, struct lcm_err *err)
+int lcm_chunked_parse_json(const struct lcm_chunked_ref *ref, const void *json, size_t len,
+			   size_t step, uint64_t blob_size, struct lcm_toc_builder *b,
+			   struct lcm_err *err)
 {
 	struct source s = { .ref = ref, .p = json, .len = len, .step = LCM_MAX(step, (size_t)1) };
 

@@ -18,7 +18,8 @@
 
 #include "image/toc.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "TOC files are read in place and are little endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "TOC files are read in place and are little endian");
 
 #define LCM_TOC_MAGIC "LCM-TOC\n"
 /* Linux: PATH_MAX counts the NUL. */
@@ -29,7 +30,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "TOC files are read in
 
 struct toc_header {
 	char magic[8];
-	uint32_t version; /* LCM_TOC_VERSION */
+	uint32_t version;  /* LCM_TOC_VERSION */
 	uint32_t reserved; /* 0 */
 	uint64_t checksum; /* CRC-64 of the sections, then of this header with 0 here */
 	uint64_t file_len; /* bytes, header included */
@@ -42,7 +43,7 @@ _Static_assert(sizeof(struct toc_header) == 168, "on-disk layout");
 /* Xattrs of one or more entries: a block, then n records, each padded to 4 bytes. */
 struct toc_xattr_block {
 	uint32_t len; /* bytes, this header included; multiple of 4 */
-	uint32_t n; /* records, >= 1, names strictly ascending */
+	uint32_t n;   /* records, >= 1, names strictly ascending */
 };
 
 struct toc_xattr {
@@ -72,7 +73,9 @@ static inline int toc_name_cmp(const char *a, size_t alen, const char *b, size_t
 	return r ? r : (alen > blen) - (alen < blen);
 }
 
-/** lcm_toc_grow - room for @more elements of @size bytes in *pp; at most @max. Return: 0, -EFBIG, -ENOMEM. */
-LCM_MUST_USE int lcm_toc_grow(void *pp, size_t *cap, size_t n, size_t more, size_t size, size_t max);
+/** lcm_toc_grow - room for @more elements of @size bytes in *pp; at most @max. Return: 0, -EFBIG,
+ * -ENOMEM. */
+LCM_MUST_USE int lcm_toc_grow(void *pp, size_t *cap, size_t n, size_t more, size_t size,
+			      size_t max);
 
 #endif

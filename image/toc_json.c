@@ -4,8 +4,9 @@
 #include "image/toc_json_impl.h"
 
 /*
- * A token that crosses a feed is scanned again from its beginning by yajl; without a bound a long one
- * would cost the square of its length. The longest there is: an xattr of 64 KiB in base64, all escaped.
+ * A token that crosses a feed is scanned again from its beginning by yajl; without a bound a long
+ * one would cost the square of its length. The longest there is: an xattr of 64 KiB in base64, all
+ * escaped.
  */
 #define TOKEN_MAX (1U << 20)
 #define KEY(k, s) [k] = { s, sizeof(s) - 1 }
@@ -75,9 +76,10 @@ static unsigned int type_of(const char *s, size_t len)
 		const char *s;
 		unsigned int type;
 	} types[] = {
-		{ "reg", LCM_TOC_REG },         { "dir", LCM_TOC_DIR },           { "chunk", TYPE_CHUNK },
-		{ "symlink", LCM_TOC_SYMLINK }, { "hardlink", LCM_TOC_HARDLINK }, { "char", LCM_TOC_CHAR },
-		{ "block", LCM_TOC_BLOCK },     { "fifo", LCM_TOC_FIFO },
+		{ "reg", LCM_TOC_REG },           { "dir", LCM_TOC_DIR },
+		{ "chunk", TYPE_CHUNK },          { "symlink", LCM_TOC_SYMLINK },
+		{ "hardlink", LCM_TOC_HARDLINK }, { "char", LCM_TOC_CHAR },
+		{ "block", LCM_TOC_BLOCK },       { "fifo", LCM_TOC_FIFO },
 	};
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(types); i++)
@@ -135,8 +137,9 @@ static int value_number(struct lcm_toc_json *j, const char *s, size_t len)
 	case K_INNER:
 	case K_CHUNK_SIZE:
 	case K_CHUNK_OFFSET:
-		return lcm_value_u63(s, len, &j->e->num[j->key]) ? 0
-								 : lcm_toc_json_bad(j, j->e, "a number out of range");
+		return lcm_value_u63(s, len, &j->e->num[j->key])
+			   ? 0
+			   : lcm_toc_json_bad(j, j->e, "a number out of range");
 	default:
 		return lcm_toc_json_bad(j, j->e, "a number where another kind of value belongs");
 	}
@@ -163,7 +166,8 @@ static int value_xattr(struct lcm_toc_json *j, const char *s, size_t len)
 static int xattr_key(struct lcm_toc_json *j, const char *s, size_t len)
 {
 	struct entry *e = j->e;
-	int r = lcm_toc_grow(&e->xattrs, &e->cap_xattrs, e->n_xattrs, 1, sizeof(*e->xattrs), ENTRY_XATTRS_MAX);
+	int r = lcm_toc_grow(&e->xattrs, &e->cap_xattrs, e->n_xattrs, 1, sizeof(*e->xattrs),
+			     ENTRY_XATTRS_MAX);
 
 	if (len > LCM_NAME_LEN_MAX)
 		return lcm_toc_json_bad(j, e, "an xattr name over 255 bytes");
@@ -222,9 +226,12 @@ static int on_scalar_other(struct lcm_toc_json *j)
 {
 	switch (j->place) {
 	case AT_TOP:
-		return j->key == K_OTHER ? 0 : bad_top(j, "\"version\" or \"entries\" is of the wrong kind");
+		return j->key == K_OTHER
+			   ? 0
+			   : bad_top(j, "\"version\" or \"entries\" is of the wrong kind");
 	case AT_ENTRY:
-		return j->key == K_OTHER ? 0 : lcm_toc_json_bad(j, j->e, "a value of the wrong kind");
+		return j->key == K_OTHER ? 0
+					 : lcm_toc_json_bad(j, j->e, "a value of the wrong kind");
 	case AT_XATTRS:
 		return lcm_toc_json_bad(j, j->e, "an xattr that is not a string");
 	default:
@@ -436,8 +443,8 @@ static int json_failed(struct lcm_toc_json *j, yajl_status st)
 	what = yajl_get_error(j->yajl, 0, NULL, 0);
 	if (!what)
 		return -ENOMEM;
-	(void)lcm_err_set(j->err, -EUCLEAN, "table of contents: at byte %llu: %.*s", (unsigned long long)at,
-			  (int)strcspn((char *)what, "\n"), (char *)what);
+	(void)lcm_err_set(j->err, -EUCLEAN, "table of contents: at byte %llu: %.*s",
+			  (unsigned long long)at, (int)strcspn((char *)what, "\n"), (char *)what);
 	yajl_free_error(j->yajl, what);
 	return -EUCLEAN;
 }

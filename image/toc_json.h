@@ -17,17 +17,19 @@ struct lcm_toc_offsets {
 };
 
 struct lcm_toc_json_opt {
-	struct lcm_toc_builder *b; /* borrowed; NULL: only collect offsets */
+	struct lcm_toc_builder *b;       /* borrowed; NULL: only collect offsets */
 	struct lcm_toc_offsets *offsets; /* borrowed; NULL: every file must have an endOffset */
-	uint64_t data_end; /* no chunk goes beyond; bytes in the blob */
+	uint64_t data_end;               /* no chunk goes beyond; bytes in the blob */
 };
 
 struct lcm_toc_json;
 LCM_MUST_USE int lcm_toc_json_new(const struct lcm_toc_json_opt *opt, struct lcm_toc_json **ret);
 void lcm_toc_json_free(struct lcm_toc_json *j);
 LCM_DEFINE_AUTO(lcm_toc_json)
-/** lcm_toc_json_feed - the next @len bytes. Return: as lcm_chunked_parse(); after a failure only free. */
-LCM_MUST_USE int lcm_toc_json_feed(struct lcm_toc_json *j, const void *p, size_t len, struct lcm_err *err);
+/** lcm_toc_json_feed - the next @len bytes. Return: as lcm_chunked_parse(); after a failure only
+ * free. */
+LCM_MUST_USE int lcm_toc_json_feed(struct lcm_toc_json *j, const void *p, size_t len,
+				   struct lcm_err *err);
 /** lcm_toc_json_finish - no more bytes come. Return: as lcm_toc_json_feed(). */
 LCM_MUST_USE int lcm_toc_json_finish(struct lcm_toc_json *j, struct lcm_err *err);
 void lcm_toc_offsets_sort(struct lcm_toc_offsets *o);
@@ -41,10 +43,12 @@ bool lcm_value_u63(const char *s, size_t len, uint64_t *ret);
 /**
  * lcm_value_time - RFC 3339 with up to any number of fraction digits (9 count), years 0000 to 9999
  *
- * Go's zero time, 0001-01-01T00:00:00Z, stands for "no time" and gives 0, as Go's tar writer makes of it.
+ * Go's zero time, 0001-01-01T00:00:00Z, stands for "no time" and gives 0, as Go's tar writer makes
+ * of it.
  */
 bool lcm_value_time(const char *s, size_t len, int64_t *ret, uint32_t *ret_nsec);
-/** lcm_value_base64 - RFC 4648 section 4 with padding; @out has room for @len / 4 * 3. Return: bytes, -EUCLEAN. */
+/** lcm_value_base64 - RFC 4648 section 4 with padding; @out has room for @len / 4 * 3. Return:
+ * bytes, -EUCLEAN. */
 LCM_MUST_USE long lcm_value_base64(const char *s, size_t len, uint8_t *out);
 
 #endif

@@ -5,8 +5,8 @@
 
 int lcm_toc_json_bad(struct lcm_toc_json *j, const struct entry *e, const char *rule)
 {
-	return lcm_err_set(j->err, -EUCLEAN, "table of contents: entry '%.*s': %s", (int)LCM_MIN(e->name.len, 300U),
-			   entry_text(e, e->name), rule);
+	return lcm_err_set(j->err, -EUCLEAN, "table of contents: entry '%.*s': %s",
+			   (int)LCM_MIN(e->name.len, 300U), entry_text(e, e->name), rule);
 }
 
 static struct chunk chunk_of(const struct entry *e)
@@ -24,10 +24,12 @@ static struct chunk chunk_of(const struct entry *e)
 static int chunk_push(struct lcm_toc_json *j, const struct entry *e)
 {
 	size_t cap = j->cap_chunks;
-	int r = lcm_toc_grow(&j->item_chunks, &cap, j->n_chunks, 1, sizeof(*j->item_chunks), LCM_TOC_CHUNKS_MAX);
+	int r = lcm_toc_grow(&j->item_chunks, &cap, j->n_chunks, 1, sizeof(*j->item_chunks),
+			     LCM_TOC_CHUNKS_MAX);
 
 	if (r == 0)
-		r = lcm_toc_grow(&j->chunks, &j->cap_chunks, j->n_chunks, 1, sizeof(*j->chunks), LCM_TOC_CHUNKS_MAX);
+		r = lcm_toc_grow(&j->chunks, &j->cap_chunks, j->n_chunks, 1, sizeof(*j->chunks),
+				 LCM_TOC_CHUNKS_MAX);
 	if (r == 0)
 		j->chunks[j->n_chunks++] = chunk_of(e);
 	return r;
@@ -73,7 +75,8 @@ static const char *chunk_convert(struct lcm_toc_json *j, size_t i)
 	return NULL;
 }
 
-/* The ranges of the held file; none when several chunks share a frame, which a TOC cannot express. */
+/* The ranges of the held file; none when several chunks share a frame, which a TOC cannot express.
+ */
 static int chunks_convert(struct lcm_toc_json *j, size_t *ret_n)
 {
 	*ret_n = 0;
@@ -101,7 +104,8 @@ static int xattrs_convert(struct lcm_toc_json *j, const struct entry *e)
 	for (size_t i = 0; r == 0 && i < e->n_xattrs; i++) {
 		const struct xattr_span *x = &e->xattrs[i];
 
-		r = lcm_toc_grow(&j->item_xattrs, &j->cap_item_xattrs, i, 1, sizeof(*j->item_xattrs), ENTRY_XATTRS_MAX);
+		r = lcm_toc_grow(&j->item_xattrs, &j->cap_item_xattrs, i, 1,
+				 sizeof(*j->item_xattrs), ENTRY_XATTRS_MAX);
 		if (r == 0)
 			j->item_xattrs[i] = (struct lcm_xattr){
 				.name = entry_text(e, x->name),
@@ -166,7 +170,8 @@ static int chunk_end_entry(struct lcm_toc_json *j)
 	return chunk_push(j, e);
 }
 
-/* Whether it has U+FFFD, what Go's JSON makes of a byte that is not UTF-8: whatever it was, it is not this. */
+/* Whether it has U+FFFD, what Go's JSON makes of a byte that is not UTF-8: whatever it was, it is
+ * not this. */
 static bool is_lossy(const struct entry *e, struct span s)
 {
 	const char *p = s.len ? memchr(entry_text(e, s), 0xef, s.len) : NULL;
@@ -181,10 +186,11 @@ static int entry_check(struct lcm_toc_json *j, const struct entry *e)
 	if (!e->type || !(e->seen & 1U << K_NAME))
 		return lcm_toc_json_bad(j, e, "no name or no type");
 	if (is_lossy(e, e->name) || is_lossy(e, e->link))
-		return lcm_err_set(j->err, -EILSEQ,
-				   "table of contents: entry '%.*s': a name that is not UTF-8 is lost in JSON; "
-				   "the layer must be pulled whole",
-				   (int)LCM_MIN(e->name.len, 200U), entry_text(e, e->name));
+		return lcm_err_set(
+		    j->err, -EILSEQ,
+		    "table of contents: entry '%.*s': a name that is not UTF-8 is lost in JSON; "
+		    "the layer must be pulled whole",
+		    (int)LCM_MIN(e->name.len, 200U), entry_text(e, e->name));
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(u32); i++)
 		if (e->num[u32[i]] >= UINT32_MAX)
 			return lcm_toc_json_bad(j, e, "owner or device number over 32 bits");

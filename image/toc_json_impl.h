@@ -19,12 +19,12 @@
 #define ENTRY_XATTRS_MAX 4096
 
 enum place {
-	AT_START, /* before the document's '{' */
-	AT_TOP, /* keys of the document */
+	AT_START,   /* before the document's '{' */
+	AT_TOP,     /* keys of the document */
 	AT_ENTRIES, /* elements of "entries" */
-	AT_ENTRY, /* keys of an entry */
-	AT_XATTRS, /* keys of an entry's "xattrs" */
-	AT_END, /* after the document's '}' */
+	AT_ENTRY,   /* keys of an entry */
+	AT_XATTRS,  /* keys of an entry's "xattrs" */
+	AT_END,     /* after the document's '}' */
 };
 
 /* Keys of an entry, in the order in which Go writes them. */
@@ -67,7 +67,7 @@ struct xattr_span {
 };
 
 struct entry {
-	uint32_t seen; /* bit per enum key */
+	uint32_t seen;     /* bit per enum key */
 	unsigned int type; /* enum lcm_toc_type or TYPE_CHUNK; 0: not yet */
 	struct span name, link;
 	uint64_t num[K_MAX]; /* of the keys that are numbers */
@@ -92,21 +92,21 @@ struct lcm_toc_json {
 	yajl_handle yajl; /* owned */
 	enum place place;
 	enum key key, last_key; /* the current key; where to begin to look for the next */
-	unsigned int depth; /* of everything */
-	unsigned int skip; /* depth inside a value that is not ours */
+	unsigned int depth;     /* of everything */
+	unsigned int skip;      /* depth inside a value that is not ours */
 	bool version_seen, entries_seen;
-	struct entry *e; /* the one being read */
-	struct entry *file; /* the regular file that chunks may still follow, when held */
+	struct entry *e;      /* the one being read */
+	struct entry *file;   /* the regular file that chunks may still follow, when held */
 	struct entry both[2]; /* what e and file point to, in either order */
 	bool held;
 	struct chunk *chunks; /* owned; of the held file */
 	size_t n_chunks, cap_chunks;
 	struct lcm_toc_item_chunk *item_chunks; /* owned; scratch, cap_chunks */
-	struct lcm_xattr *item_xattrs; /* owned; scratch */
+	struct lcm_xattr *item_xattrs;          /* owned; scratch */
 	size_t cap_item_xattrs;
-	uint64_t fed; /* bytes before the current feed */
-	uint64_t quiet; /* bytes fed since the last value */
-	int r; /* why a callback stopped */
+	uint64_t fed;        /* bytes before the current feed */
+	uint64_t quiet;      /* bytes fed since the last value */
+	int r;               /* why a callback stopped */
 	struct lcm_err *err; /* of the current feed */
 };
 
@@ -119,7 +119,8 @@ static inline const char *entry_text(const struct entry *e, struct span s)
 int lcm_toc_json_bad(struct lcm_toc_json *j, const struct entry *e, const char *rule);
 /** lcm_toc_json_entry_end - the entry j->e is complete. Return: as lcm_toc_json_feed(). */
 LCM_MUST_USE int lcm_toc_json_entry_end(struct lcm_toc_json *j);
-/** lcm_toc_json_file_flush - no chunk of the held file follows any more. Return: as lcm_toc_json_feed(). */
+/** lcm_toc_json_file_flush - no chunk of the held file follows any more. Return: as
+ * lcm_toc_json_feed(). */
 LCM_MUST_USE int lcm_toc_json_file_flush(struct lcm_toc_json *j);
 
 #endif

@@ -49,7 +49,8 @@ uint32_t lcm_toc_hash(const struct lcm_toc_builder *b, uint32_t parent, struct t
 	return (uint32_t)mix(h ^ n.len, 0x8ebc6af09c88c6e3ULL);
 }
 
-uint32_t lcm_toc_node_child(const struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, uint32_t hash)
+uint32_t lcm_toc_node_child(const struct lcm_toc_builder *b, uint32_t parent, struct toc_name n,
+			    uint32_t hash)
 {
 	for (size_t i = hash & (b->n_slots - 1);; i = (i + 1) & (b->n_slots - 1)) {
 		const struct toc_slot *s = &b->slots[i];
@@ -118,17 +119,20 @@ static void child_append(struct lcm_toc_builder *b, uint32_t parent, uint32_t no
 	last = &b->nodes[d->e.n_children];
 	last->next = node;
 	d->e.n_children = node;
-	if (toc_name_cmp(toc_node_name(b, last), last->e.name_len, toc_node_name(b, c), c->e.name_len) >= 0)
+	if (toc_name_cmp(toc_node_name(b, last), last->e.name_len, toc_node_name(b, c),
+			 c->e.name_len) >= 0)
 		d->e.flags |= NODE_UNSORTED;
 }
 
-/* A node with the fields of @e, in the place of @old when that is a node. Nothing changed on failure. */
+/* A node with the fields of @e, in the place of @old when that is a node. Nothing changed on
+ * failure. */
 int lcm_toc_node_add(struct lcm_toc_builder *b, uint32_t parent, struct toc_name n, uint32_t hash,
 		     const struct lcm_toc_entry *e, uint32_t old, uint32_t *ret)
 {
 	uint32_t name, node = (uint32_t)b->n_nodes;
 	size_t i = hash;
-	int r = lcm_toc_grow(&b->nodes, &b->cap_nodes, b->n_nodes, 1, sizeof(*b->nodes), LCM_TOC_ENTRIES_MAX);
+	int r = lcm_toc_grow(&b->nodes, &b->cap_nodes, b->n_nodes, 1, sizeof(*b->nodes),
+			     LCM_TOC_ENTRIES_MAX);
 
 	if (r == 0)
 		r = lcm_toc_slots_grow(b);

@@ -34,7 +34,8 @@ static bool digits(const char *s, size_t n, unsigned int *ret)
 	return true;
 }
 
-/* Days from 1970-01-01 to a date of the Gregorian calendar; eras of 400 years that begin in March. */
+/* Days from 1970-01-01 to a date of the Gregorian calendar; eras of 400 years that begin in March.
+ */
 static int64_t days_from_civil(int64_t y, unsigned int m, unsigned int d)
 {
 	int64_t era, yoe, doy;
@@ -63,8 +64,8 @@ static bool zone(const char *s, size_t len, int64_t *ret)
 		*ret = 0;
 		return true;
 	}
-	if (len != 6 || (s[0] != '+' && s[0] != '-') || s[3] != ':' || !digits(s + 1, 2, &h) || !digits(s + 4, 2, &m) ||
-	    h > 23 || m > 59)
+	if (len != 6 || (s[0] != '+' && s[0] != '-') || s[3] != ':' || !digits(s + 1, 2, &h) ||
+	    !digits(s + 4, 2, &m) || h > 23 || m > 59)
 		return false;
 	*ret = (int64_t)(h * 3600 + m * 60) * (s[0] == '-' ? -1 : 1);
 	return true;
@@ -74,9 +75,9 @@ static bool date_time(const char *s, int64_t *ret)
 {
 	unsigned int y, mo, d, h, mi, se;
 
-	if (!digits(s, 4, &y) || s[4] != '-' || !digits(s + 5, 2, &mo) || s[7] != '-' || !digits(s + 8, 2, &d) ||
-	    s[10] != 'T' || !digits(s + 11, 2, &h) || s[13] != ':' || !digits(s + 14, 2, &mi) || s[16] != ':' ||
-	    !digits(s + 17, 2, &se))
+	if (!digits(s, 4, &y) || s[4] != '-' || !digits(s + 5, 2, &mo) || s[7] != '-' ||
+	    !digits(s + 8, 2, &d) || s[10] != 'T' || !digits(s + 11, 2, &h) || s[13] != ':' ||
+	    !digits(s + 14, 2, &mi) || s[16] != ':' || !digits(s + 17, 2, &se))
 		return false;
 	if (mo < 1 || mo > 12 || d < 1 || d > month_days(y, mo) || h > 23 || mi > 59 || se > 59)
 		return false;

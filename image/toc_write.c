@@ -29,7 +29,8 @@ struct out {
 static int node_cmp(const void *pa, const void *pb, void *arg)
 {
 	const struct lcm_toc_builder *b = arg;
-	const struct toc_node *x = &b->nodes[*(const uint32_t *)pa], *y = &b->nodes[*(const uint32_t *)pb];
+	const struct toc_node *x = &b->nodes[*(const uint32_t *)pa],
+			      *y = &b->nodes[*(const uint32_t *)pb];
 
 	return toc_name_cmp(toc_node_name(b, x), x->e.name_len, toc_node_name(b, y), y->e.name_len);
 }
@@ -119,7 +120,8 @@ static int link_resolve(struct lcm_toc_builder *b, const struct toc_pending *p, 
 	dir = to != LCM_TOC_NONE && b->nodes[to].e.type == LCM_TOC_DIR;
 	if (to == LCM_TOC_NONE || dir)
 		return lcm_err_set(err, -EUCLEAN, "layer entry '%s': hardlink to '%.*s', which %s",
-				   path_text(b, NULL, p->node, path), (int)LCM_MIN(p->link_len, 150U), link,
+				   path_text(b, NULL, p->node, path),
+				   (int)LCM_MIN(p->link_len, 150U), link,
 				   dir ? "is a directory" : "is not in this layer");
 	b->nodes[p->node].e.link = to;
 	return 0;
@@ -210,7 +212,8 @@ static int write_entries(const struct order *o, struct out *out, struct lcm_err 
 			e.first_chunk = e.n_chunks ? chunks : 0;
 			chunks += e.n_chunks;
 			if (__builtin_add_overflow(bytes, e.size, &bytes) || bytes > INT64_MAX)
-				return lcm_err_set(err, -EFBIG, "layer: its files together are over 2^63-1 bytes");
+				return lcm_err_set(
+				    err, -EFBIG, "layer: its files together are over 2^63-1 bytes");
 		} else if (e.type == LCM_TOC_HARDLINK) {
 			e.link = o->index[e.link];
 		}
@@ -219,7 +222,8 @@ static int write_entries(const struct order *o, struct out *out, struct lcm_err 
 	return r;
 }
 
-static int write_chunks(const struct order *o, uint64_t blob_size, struct out *out, struct lcm_err *err)
+static int write_chunks(const struct order *o, uint64_t blob_size, struct out *out,
+			struct lcm_err *err)
 {
 	char path[LCM_ERR_MSG_MAX / 2];
 	int r = 0;
@@ -233,11 +237,12 @@ static int write_chunks(const struct order *o, uint64_t blob_size, struct out *o
 			const struct lcm_toc_chunk *c = &o->b->chunks[e->first_chunk + k];
 
 			if (c->blob_off > blob_size || c->blob_len > blob_size - c->blob_off)
-				return lcm_err_set(
-				    err, -EUCLEAN,
-				    "layer entry '%s': chunk at %llu of %llu bytes lies outside the blob",
-				    path_text(o->b, o, i, path), (unsigned long long)c->blob_off,
-				    (unsigned long long)c->blob_len);
+				return lcm_err_set(err, -EUCLEAN,
+						   "layer entry '%s': chunk at %llu of %llu bytes "
+						   "lies outside the blob",
+						   path_text(o->b, o, i, path),
+						   (unsigned long long)c->blob_off,
+						   (unsigned long long)c->blob_len);
 			r = out_add(out, c, sizeof(*c));
 		}
 	}
@@ -254,7 +259,8 @@ static uint32_t count_chunks(const struct order *o)
 	return n;
 }
 
-static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd, struct lcm_err *err)
+static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd,
+		      struct lcm_err *err)
 {
 	lcm_autofree char *buf = malloc(OUT_CAP);
 	struct out out = { .fd = fd, .buf = buf };
@@ -268,7 +274,8 @@ static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd
 	h.xattrs_len = o->b->xattrs.len;
 	h.strings_len = o->b->strings.len;
 	h.file_len = sizeof(h) + (uint64_t)h.n_entries * sizeof(struct lcm_toc_entry) +
-		     (uint64_t)h.n_chunks * sizeof(struct lcm_toc_chunk) + h.xattrs_len + h.strings_len;
+		     (uint64_t)h.n_chunks * sizeof(struct lcm_toc_chunk) + h.xattrs_len +
+		     h.strings_len;
 	r = lcm_sys_write_full(fd, &h, sizeof(h));
 	if (r == 0)
 		r = write_entries(o, &out, err);
@@ -287,15 +294,16 @@ static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd
 }
 
 /* Writes under a name of its own and renames. */
-static int write_atomic(const struct order *o, const struct lcm_toc_id *id, int dirfd, const char *path, bool durable,
-			struct lcm_err *err)
+static int write_atomic(const struct order *o, const struct lcm_toc_id *id, int dirfd,
+			const char *path, bool durable, struct lcm_err *err)
 {
 	static _Atomic unsigned int serial;
 	lcm_autoclose int fd = -EBADF;
 	char tmp[4096];
 	int r;
 
-	r = snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(), atomic_fetch_add(&serial, 1));
+	r = snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(),
+		     atomic_fetch_add(&serial, 1));
 	if (r >= (int)sizeof(tmp))
 		return -ENAMETOOLONG;
 	fd = lcm_sys_openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL, 0600);
@@ -313,8 +321,8 @@ static int write_atomic(const struct order *o, const struct lcm_toc_id *id, int 
 	return durable ? lcm_fsync_parent_at(dirfd, path) : 0;
 }
 
-int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd, const char *path,
-			   bool durable, struct lcm_err *err)
+int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd,
+			   const char *path, bool durable, struct lcm_err *err)
 {
 	struct lcm_err why = { 0 };
 	struct order o = { .b = b };
@@ -331,6 +339,7 @@ int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *i
 		r = write_atomic(&o, id, dirfd, path, durable, &why);
 	order_fini(&o);
 	if (r < 0)
-		return lcm_err_set(err, r, "TOC '%s' cannot be written: %s", path, lcm_err_text(&why, r));
+		return lcm_err_set(err, r, "TOC '%s' cannot be written: %s", path,
+				   lcm_err_text(&why, r));
 	return 0;
 }

@@ -32,8 +32,8 @@ static long xattrs_select(const struct lcm_toc_item *item, struct lcm_xattr *out
 	for (size_t i = 0; i < item->n_xattrs; i++) {
 		const struct lcm_xattr *x = &item->xattrs[i];
 
-		if (x->name_len < 1 || x->name_len > LCM_NAME_LEN_MAX || x->value_len > LCM_XATTR_VALUE_MAX ||
-		    memchr(x->name, '\0', x->name_len))
+		if (x->name_len < 1 || x->name_len > LCM_NAME_LEN_MAX ||
+		    x->value_len > LCM_XATTR_VALUE_MAX || memchr(x->name, '\0', x->name_len))
 			return -EUCLEAN;
 		if (xattr_is_overlays(x))
 			continue;
@@ -96,7 +96,8 @@ static int block_add(struct lcm_toc_builder *b, const struct lcm_xattr *x, size_
 	return 0;
 }
 
-int lcm_toc_xattrs_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t *ret, const char **rule)
+int lcm_toc_xattrs_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item, uint32_t *ret,
+		       const char **rule)
 {
 	lcm_autofree struct lcm_xattr *sel = NULL;
 	long n;

@@ -22,12 +22,14 @@ static int check_value(const char *s, struct lcm_err *err)
 	if (len == 0)
 		return lcm_err_set(err, -EUCLEAN, "token reply: neither token nor access_token");
 	if (len > LCM_TOKEN_LEN_MAX)
-		return lcm_err_set(err, -EFBIG, "token reply: token of %zu bytes, at most %u are taken", len,
+		return lcm_err_set(err, -EFBIG,
+				   "token reply: token of %zu bytes, at most %u are taken", len,
 				   LCM_TOKEN_LEN_MAX);
 	for (size_t i = 0; i < len; i++)
 		if (s[i] <= 0x20 || s[i] >= 0x7f)
-			return lcm_err_set(err, -EUCLEAN,
-					   "token reply: byte %zu of the token may not stand in a header", i);
+			return lcm_err_set(
+			    err, -EUCLEAN,
+			    "token reply: byte %zu of the token may not stand in a header", i);
 	return 0;
 }
 

@@ -20,18 +20,19 @@
 #define LCM_TOKEN_EXPIRES_MAX_S 86400U
 
 struct lcm_token {
-	char *value; /* owned; visible ASCII only, 1 .. LCM_TOKEN_LEN_MAX bytes */
+	char *value;           /* owned; visible ASCII only, 1 .. LCM_TOKEN_LEN_MAX bytes */
 	uint32_t expires_in_s; /* seconds from the reply, between the two bounds above */
 };
 
 /**
  * lcm_token_parse - parse a token service's reply body
  *
- * "token" wins over "access_token"; when both are there and differ, the specification leaves the choice to us.
- * Return: 0; -EUCLEAN (not JSON, no token, a byte that no header may hold; text never quotes the token);
- * -EFBIG; -ENOMEM. Thread: any.
+ * "token" wins over "access_token"; when both are there and differ, the specification leaves the
+ * choice to us. Return: 0; -EUCLEAN (not JSON, no token, a byte that no header may hold; text never
+ * quotes the token); -EFBIG; -ENOMEM. Thread: any.
  */
-LCM_MUST_USE int lcm_token_parse(const void *p, size_t len, struct lcm_token **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_token_parse(const void *p, size_t len, struct lcm_token **ret,
+				 struct lcm_err *err);
 /** lcm_token_free - wipes the token. */
 void lcm_token_free(struct lcm_token *t);
 LCM_DEFINE_AUTO(lcm_token)

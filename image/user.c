@@ -62,7 +62,8 @@ static enum number number_of(struct text t, uint32_t *ret)
 	for (size_t i = 0; i < t.len; i++) {
 		if (t.s[i] < '0' || t.s[i] > '9')
 			return NUMBER_NO;
-		over |= __builtin_mul_overflow(v, 10U, &v) || __builtin_add_overflow(v, (uint32_t)(t.s[i] - '0'), &v) ||
+		over |= __builtin_mul_overflow(v, 10U, &v) ||
+			__builtin_add_overflow(v, (uint32_t)(t.s[i] - '0'), &v) ||
 			v > LCM_USER_ID_MAX;
 	}
 	if (t.len == 0)
@@ -74,12 +75,14 @@ static enum number number_of(struct text t, uint32_t *ret)
 }
 
 /* The first passwd line whose name is @want, or whose uid is when @want is a number. */
-static bool find_passwd(struct text file, struct text want, enum number kind, uint32_t number, struct line *ret)
+static bool find_passwd(struct text file, struct text want, enum number kind, uint32_t number,
+			struct line *ret)
 {
 	uint32_t uid, gid;
 
 	while (next_line(&file, ret)) {
-		if (ret->n < 4 || ret->field[0].len == 0 || number_of(ret->field[2], &uid) != NUMBER_OK ||
+		if (ret->n < 4 || ret->field[0].len == 0 ||
+		    number_of(ret->field[2], &uid) != NUMBER_OK ||
 		    number_of(ret->field[3], &gid) != NUMBER_OK)
 			continue;
 		if (same(ret->field[0], want) || (kind == NUMBER_OK && uid == number))
@@ -97,8 +100,8 @@ static int set_home(const struct line *line, struct lcm_user *u)
 }
 
 /* The user part; *ret_name is the passwd name, {0} when there is no entry. */
-static int resolve_user(struct text want, struct text passwd, struct lcm_user *u, struct text *ret_name,
-			struct lcm_err *err)
+static int resolve_user(struct text want, struct text passwd, struct lcm_user *u,
+			struct text *ret_name, struct lcm_err *err)
 {
 	struct line line;
 	uint32_t number = 0;
@@ -110,16 +113,18 @@ static int resolve_user(struct text want, struct text passwd, struct lcm_user *u
 		return set_home(&line, u);
 	}
 	if (kind == NUMBER_RANGE)
-		return lcm_err_set(err, -EINVAL, "user %.*s: ids go from 0 to %u", (int)want.len, want.s,
-				   LCM_USER_ID_MAX);
+		return lcm_err_set(err, -EINVAL, "user %.*s: ids go from 0 to %u", (int)want.len,
+				   want.s, LCM_USER_ID_MAX);
 	if (kind == NUMBER_NO)
-		return lcm_err_set(err, -ENOENT, "user \"%.*s\" is not in the image's /etc/passwd%s", (int)want.len,
-				   want.s, passwd.s ? "" : ", there is no such file");
+		return lcm_err_set(
+		    err, -ENOENT, "user \"%.*s\" is not in the image's /etc/passwd%s",
+		    (int)want.len, want.s, passwd.s ? "" : ", there is no such file");
 	u->uid = number;
 	return set_home(NULL, u);
 }
 
-static int resolve_group(struct text want, struct text group, struct lcm_user *u, struct lcm_err *err)
+static int resolve_group(struct text want, struct text group, struct lcm_user *u,
+			 struct lcm_err *err)
 {
 	struct line line;
 	uint32_t number = 0, gid;
@@ -135,11 +140,12 @@ static int resolve_group(struct text want, struct text group, struct lcm_user *u
 		return 0;
 	}
 	if (kind == NUMBER_RANGE)
-		return lcm_err_set(err, -EINVAL, "group %.*s: ids go from 0 to %u", (int)want.len, want.s,
-				   LCM_USER_ID_MAX);
+		return lcm_err_set(err, -EINVAL, "group %.*s: ids go from 0 to %u", (int)want.len,
+				   want.s, LCM_USER_ID_MAX);
 	if (kind == NUMBER_NO)
-		return lcm_err_set(err, -ENOENT, "group \"%.*s\" is not in the image's /etc/group%s", (int)want.len,
-				   want.s, group.s ? "" : ", there is no such file");
+		return lcm_err_set(err, -ENOENT,
+				   "group \"%.*s\" is not in the image's /etc/group%s",
+				   (int)want.len, want.s, group.s ? "" : ", there is no such file");
 	u->gid = number;
 	return 0;
 }
@@ -162,7 +168,8 @@ static int add_gid(struct lcm_user *u, uint32_t gid, struct lcm_err *err)
 		if (u->gids[i] == gid)
 			return 0;
 	if (u->n_gids == LCM_USER_GROUPS_MAX)
-		return lcm_err_set(err, -EFBIG, "the user is in more than %d groups of the image's /etc/group",
+		return lcm_err_set(err, -EFBIG,
+				   "the user is in more than %d groups of the image's /etc/group",
 				   LCM_USER_GROUPS_MAX);
 	p = reallocarray(u->gids, u->n_gids + 1, sizeof(*p));
 	if (!p)
@@ -172,14 +179,16 @@ static int add_gid(struct lcm_user *u, uint32_t gid, struct lcm_err *err)
 	return 0;
 }
 
-static int add_memberships(struct text name, struct text group, struct lcm_user *u, struct lcm_err *err)
+static int add_memberships(struct text name, struct text group, struct lcm_user *u,
+			   struct lcm_err *err)
 {
 	struct line line;
 	uint32_t gid;
 	int r = 0;
 
 	while (r == 0 && next_line(&group, &line))
-		if (line.n >= 4 && number_of(line.field[2], &gid) == NUMBER_OK && is_member(line.field[3], name))
+		if (line.n >= 4 && number_of(line.field[2], &gid) == NUMBER_OK &&
+		    is_member(line.field[3], name))
 			r = add_gid(u, gid, err);
 	return r;
 }
@@ -188,12 +197,13 @@ static int check_sizes(size_t passwd_len, size_t group_len, struct lcm_err *err)
 {
 	if (passwd_len > LCM_USER_FILE_MAX || group_len > LCM_USER_FILE_MAX)
 		return lcm_err_set(err, -EFBIG, "the image's /etc/%s is over %u bytes",
-				   passwd_len > LCM_USER_FILE_MAX ? "passwd" : "group", LCM_USER_FILE_MAX);
+				   passwd_len > LCM_USER_FILE_MAX ? "passwd" : "group",
+				   LCM_USER_FILE_MAX);
 	return 0;
 }
 
-int lcm_user_resolve(const char *spec, const void *passwd, size_t passwd_len, const void *group, size_t group_len,
-		     struct lcm_user **ret, struct lcm_err *err)
+int lcm_user_resolve(const char *spec, const void *passwd, size_t passwd_len, const void *group,
+		     size_t group_len, struct lcm_user **ret, struct lcm_err *err)
 {
 	lcm_auto(lcm_user) u = calloc(1, sizeof(*u));
 	const struct text users = { passwd, passwd_len }, groups = { group, group_len };

@@ -21,7 +21,8 @@
 
 struct lcm_user {
 	uint32_t uid, gid;
-	uint32_t *gids; /* owned; supplementary groups without duplicates; NULL when none, or when spec names a group */
+	uint32_t *gids; /* owned; supplementary groups without duplicates; NULL when none, or when
+			   spec names a group */
 	size_t n_gids;
 	char *home; /* owned; the passwd entry's, "/" when it has none */
 };
@@ -32,12 +33,13 @@ struct lcm_user {
  * @passwd: bytes of the image's /etc/passwd; NULL when it has none
  * @group:  bytes of the image's /etc/group; NULL when it has none
  *
- * A numeric id needs no entry: group 0 then, unless one is named. Damaged lines are skipped as libc does.
- * Return: 0; -ENOENT (text names the user or group and the file it is not in); -EINVAL (id out of range);
- * -EFBIG; -ENOMEM. Thread: any.
+ * A numeric id needs no entry: group 0 then, unless one is named. Damaged lines are skipped as libc
+ * does. Return: 0; -ENOENT (text names the user or group and the file it is not in); -EINVAL (id
+ * out of range); -EFBIG; -ENOMEM. Thread: any.
  */
-LCM_MUST_USE int lcm_user_resolve(const char *spec, const void *passwd, size_t passwd_len, const void *group,
-				  size_t group_len, struct lcm_user **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_user_resolve(const char *spec, const void *passwd, size_t passwd_len,
+				  const void *group, size_t group_len, struct lcm_user **ret,
+				  struct lcm_err *err);
 void lcm_user_free(struct lcm_user *u);
 LCM_DEFINE_AUTO(lcm_user)
 

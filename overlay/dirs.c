@@ -50,7 +50,8 @@ static int slots_grow(struct lcm_dirs *t)
 	t->slots = slots;
 	t->n_slots = n;
 	for (size_t i = 0; i < t->n; i++)
-		t->slots[slot_of(t, rec_path(t, &t->recs[i]), t->recs[i].path_len)] = (uint32_t)i + 1;
+		t->slots[slot_of(t, rec_path(t, &t->recs[i]), t->recs[i].path_len)] = (uint32_t)i +
+										      1;
 	return 0;
 }
 
@@ -75,7 +76,8 @@ int lcm_dirs_init(struct lcm_dirs *t)
 {
 	struct lcm_dir_record *root;
 
-	*t = (struct lcm_dirs){ .paths = LCM_BUF((size_t)1 << 30), .seed = (uint64_t)(uintptr_t)t ^ lcm_now_ns() };
+	*t = (struct lcm_dirs){ .paths = LCM_BUF((size_t)1 << 30),
+				.seed = (uint64_t)(uintptr_t)t ^ lcm_now_ns() };
 	return lcm_dirs_add(t, "", 0, &root);
 }
 
@@ -196,14 +198,16 @@ void lcm_dirs_gone(struct lcm_dirs *t, const char *path, size_t len)
 	}
 }
 
-int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a, unsigned int marks,
-		  struct lcm_err *err)
+int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a,
+		  unsigned int marks, struct lcm_err *err)
 {
 	static const struct {
 		const char *name, *value;
-	} xattrs[] = { { LCM_XATTR_OPAQUE, "y" }, { LCM_XATTR_WHITEOUTS, "" }, { LCM_XATTR_IMPLIED, "" } };
-	lcm_autoclose int fd = lcm_sys_open_beneath(d->root, path[0] ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-						    0);
+	} xattrs[] = { { LCM_XATTR_OPAQUE, "y" },
+		       { LCM_XATTR_WHITEOUTS, "" },
+		       { LCM_XATTR_IMPLIED, "" } };
+	lcm_autoclose int fd = lcm_sys_open_beneath(d->root, path[0] ? path : ".",
+						    O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	int r;
 
 	if (fd < 0)
@@ -213,7 +217,8 @@ int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_la
 			continue;
 		r = lcm_sys_fsetxattr(fd, xattrs[i].name, xattrs[i].value, strlen(xattrs[i].value));
 		if (r < 0)
-			return lcm_layer_fail(err, r, path, "cannot mark the directory with an overlay xattr");
+			return lcm_layer_fail(err, r, path,
+					      "cannot mark the directory with an overlay xattr");
 	}
 	return lcm_layer_attr_set(fd, a, path, err);
 }
@@ -230,6 +235,7 @@ int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d, struct lcm
 
 	for (size_t i = 0; i < t->n && r == 0; i++)
 		if (!t->recs[i].gone)
-			r = lcm_dir_apply(d, rec_path(t, &t->recs[i]), &t->recs[i].attr, marks_of(&t->recs[i]), err);
+			r = lcm_dir_apply(d, rec_path(t, &t->recs[i]), &t->recs[i].attr,
+					  marks_of(&t->recs[i]), err);
 	return r;
 }

@@ -17,7 +17,7 @@ struct lcm_dir_record {
 	uint32_t path_len;
 	bool opaque, whiteouts;
 	bool listed; /* has metadata of its own, or nothing below it to take any from */
-	bool gone;                  /* replaced by something that is no directory */
+	bool gone;   /* replaced by something that is no directory */
 	struct lcm_layer_attr attr; /* attr.xattrs: owned, one allocation with names and values */
 };
 
@@ -33,19 +33,23 @@ struct lcm_dirs {
 /** lcm_dirs_init - holds the root, implicit. Return: 0, -ENOMEM; lcm_dirs_fini() in any case. */
 LCM_MUST_USE int lcm_dirs_init(struct lcm_dirs *t);
 void lcm_dirs_fini(struct lcm_dirs *t);
-/** lcm_dirs_find - the record of a directory that is there, or NULL; valid until the next lcm_dirs_add(). */
+/** lcm_dirs_find - the record of a directory that is there, or NULL; valid until the next
+ * lcm_dirs_add(). */
 struct lcm_dir_record *lcm_dirs_find(const struct lcm_dirs *t, const char *path, size_t len);
-/** lcm_dirs_add - record a directory, 0755 root and time 0 until described; one that is there stays as it is. Return:
- * 0, -ENOMEM, -EFBIG. */
-LCM_MUST_USE int lcm_dirs_add(struct lcm_dirs *t, const char *path, size_t len, struct lcm_dir_record **ret);
+/** lcm_dirs_add - record a directory, 0755 root and time 0 until described; one that is there stays
+ * as it is. Return: 0, -ENOMEM, -EFBIG. */
+LCM_MUST_USE int lcm_dirs_add(struct lcm_dirs *t, const char *path, size_t len,
+			      struct lcm_dir_record **ret);
 /** lcm_dirs_describe - take over what the tar lists; opaque stays. Return: 0, -ENOMEM. */
 LCM_MUST_USE int lcm_dirs_describe(struct lcm_dir_record *rec, const struct lcm_tar_entry *e);
 /** lcm_dirs_gone - forget @path and all below it. */
 void lcm_dirs_gone(struct lcm_dirs *t, const char *path, size_t len);
 /** lcm_dirs_apply - give every directory its metadata. */
-LCM_MUST_USE int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d, struct lcm_err *err);
+LCM_MUST_USE int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d,
+				struct lcm_err *err);
 /** lcm_dir_apply - the same for one, @marks of enum lcm_dir_mark. Return: 0 or -errno. */
-LCM_MUST_USE int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_layer_attr *a,
-			       unsigned int marks, struct lcm_err *err);
+LCM_MUST_USE int lcm_dir_apply(struct lcm_layer_dir *d, const char *path,
+			       const struct lcm_layer_attr *a, unsigned int marks,
+			       struct lcm_err *err);
 
 #endif

@@ -10,7 +10,8 @@ static int compare(const char *a, size_t a_len, const char *b, size_t b_len)
 	return r ? r : (a_len > b_len) - (a_len < b_len);
 }
 
-/* The next entry without taking it; false at the end. The kernel searches by strcmp order, dots included. */
+/* The next entry without taking it; false at the end. The kernel searches by strcmp order, dots
+ * included. */
 static bool peek(const struct lcm_erofs_dir *d, struct lcm_erofs_dirent *ret, bool *ret_dot)
 {
 	const struct lcm_merge_node *n = &d->m->nodes[d->dir];
@@ -35,7 +36,8 @@ static bool peek(const struct lcm_erofs_dir *d, struct lcm_erofs_dirent *ret, bo
 	return true;
 }
 
-size_t lcm_erofs_dir_block(struct lcm_erofs_dir *d, struct lcm_erofs_dirent *out, uint32_t *ret_bytes)
+size_t lcm_erofs_dir_block(struct lcm_erofs_dir *d, struct lcm_erofs_dirent *out,
+			   uint32_t *ret_bytes)
 {
 	struct lcm_erofs_dirent e;
 	uint32_t bytes = 0;

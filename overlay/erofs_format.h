@@ -25,7 +25,8 @@
 
 struct erofs_super {
 	uint32_t magic;
-	uint32_t checksum; /* CRC-32C of the rest of block 0 from the superblock on, this field as 0 */
+	uint32_t
+	    checksum; /* CRC-32C of the rest of block 0 from the superblock on, this field as 0 */
 	uint32_t feature_compat;
 	uint8_t block_bits;
 	uint8_t ext_slots; /* 0: 128 bytes */
@@ -92,7 +93,7 @@ _Static_assert(sizeof(struct erofs_inode_extended) == 64, "on-disk layout");
 /* Chunk format: chunk size is block size << these bits; 31 is the most. */
 #define EROFS_CHUNK_BLKBITS_MAX 31U
 #define EROFS_CHUNK_BITS_MAX (EROFS_BLOCK_BITS + EROFS_CHUNK_BLKBITS_MAX) /* 8 TiB */
-#define EROFS_NULL_ADDR UINT32_MAX                                        /* a chunk that is a hole */
+#define EROFS_NULL_ADDR UINT32_MAX /* a chunk that is a hole */
 
 struct erofs_xattr_head {
 	uint32_t name_filter; /* 0: not used */

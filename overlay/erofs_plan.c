@@ -80,15 +80,18 @@ static int refuse(struct planner *pn, uint32_t node, int code, const char *what)
 	return lcm_merge_err(pn->p->m, n->layer, n->entry, pn->err, code, what);
 }
 
-static int plan_symlink(struct planner *pn, uint32_t node, const struct lcm_toc_entry *e, uint32_t *ret_bytes)
+static int plan_symlink(struct planner *pn, uint32_t node, const struct lcm_toc_entry *e,
+			uint32_t *ret_bytes)
 {
 	const struct lcm_toc *toc = pn->p->m->layers[pn->p->m->nodes[node].layer].toc;
 
 	if (e->link_len == 0 || memchr(lcm_toc_link(toc, e), 0, e->link_len))
-		return refuse(pn, node, -EUCLEAN,
-			      "a symlink that no system call could make (empty target, or a NUL in it)");
+		return refuse(
+		    pn, node, -EUCLEAN,
+		    "a symlink that no system call could make (empty target, or a NUL in it)");
 	if (e->link_len > SYMLINK_MAX)
-		return refuse(pn, node, -ENAMETOOLONG, "the symlink's target is longer than 4095 bytes");
+		return refuse(pn, node, -ENAMETOOLONG,
+			      "the symlink's target is longer than 4095 bytes");
 	*ret_bytes = e->link_len;
 	return 0;
 }
@@ -110,7 +113,8 @@ static int plan_dir(struct planner *pn, uint32_t node, uint32_t *ret_bytes)
 	return 0;
 }
 
-static int plan_regular(struct planner *pn, uint32_t node, const struct lcm_toc_entry *e, struct lcm_erofs_place *pl)
+static int plan_regular(struct planner *pn, uint32_t node, const struct lcm_toc_entry *e,
+			struct lcm_erofs_place *pl)
 {
 	pn->p->stats.regular++;
 	if (e->size > FILE_BYTES_MAX)
@@ -129,7 +133,8 @@ static int plan_device(struct planner *pn, uint32_t node, const struct lcm_toc_e
 	return 0;
 }
 
-static int plan_content(struct planner *pn, uint32_t node, const struct lcm_toc_entry *e, struct lcm_erofs_place *pl)
+static int plan_content(struct planner *pn, uint32_t node, const struct lcm_toc_entry *e,
+			struct lcm_erofs_place *pl)
 {
 	switch (e->type) {
 	case LCM_TOC_DIR:
@@ -187,9 +192,9 @@ static int plan_node(void *arg, uint32_t node, const char *redirect, size_t len)
 	if (e->xattrs != LCM_TOC_NONE || len > 0) {
 		r = lcm_erofs_xattr_plan(m->layers[m->nodes[node].layer].toc, e, len, &pl->icount);
 		if (r < 0)
-			return refuse(
-			    pn, node, r,
-			    "an extended attribute of 64 KiB or more, or 256 KiB of them, do not fit in EROFS");
+			return refuse(pn, node, r,
+				      "an extended attribute of 64 KiB or more, or 256 KiB of "
+				      "them, do not fit in EROFS");
 	}
 	pl->extended = !fits_compact(m, node, e) || e->mtime != pn->p->build_time ||
 		       e->mtime_nsec != pn->p->build_time_nsec;
@@ -200,14 +205,17 @@ static int plan_node(void *arg, uint32_t node, const char *redirect, size_t len)
 	place_inline(pn, pl, head);
 	/* Slots are kept in 32 bits: 128 GiB of inodes, far above any tree within limits.h. */
 	if (pn->pos / EROFS_SLOT >= UINT32_MAX || pn->own_blocks >= UINT32_MAX / 2)
-		return lcm_err_set(pn->err, -EFBIG, "the merged tree is too large for one EROFS image");
+		return lcm_err_set(pn->err, -EFBIG,
+				   "the merged tree is too large for one EROFS image");
 	return 0;
 }
 
 int lcm_erofs_plan_init(const struct lcm_merge *m, struct lcm_erofs_plan *p, struct lcm_err *err)
 {
 	struct lcm_erofs_plan out = { .m = m };
-	struct planner pn = { .p = &out, .err = err, .pos = (uint64_t)EROFS_FIRST_SLOT * EROFS_SLOT };
+	struct planner pn = { .p = &out,
+			      .err = err,
+			      .pos = (uint64_t)EROFS_FIRST_SLOT * EROFS_SLOT };
 	int r;
 
 	out.places = calloc(m->n_nodes, sizeof(*out.places));

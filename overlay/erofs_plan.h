@@ -33,7 +33,7 @@ struct lcm_erofs_place {
 struct lcm_erofs_plan {
 	const struct lcm_merge *m;      /* borrowed */
 	struct lcm_erofs_place *places; /* owned, one per node */
-	int64_t build_time;             /* mtime that most inodes have: those need no extended inode */
+	int64_t build_time; /* mtime that most inodes have: those need no extended inode */
 	uint32_t build_time_nsec;
 	uint64_t end;         /* byte after the last inode */
 	uint64_t meta_blocks; /* up to the blocks of directories */
@@ -45,7 +45,8 @@ struct lcm_erofs_plan {
  * lcm_erofs_plan_init - decide the place of every node
  * Return: 0; -EUCLEAN, -ENAMETOOLONG, -EFBIG (text names path and layer); -ENOMEM.
  */
-LCM_MUST_USE int lcm_erofs_plan_init(const struct lcm_merge *m, struct lcm_erofs_plan *p, struct lcm_err *err);
+LCM_MUST_USE int lcm_erofs_plan_init(const struct lcm_merge *m, struct lcm_erofs_plan *p,
+				     struct lcm_err *err);
 void lcm_erofs_plan_fini(struct lcm_erofs_plan *p);
 /** lcm_erofs_write - the image, from offset 0 of @fd. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_erofs_write(const struct lcm_erofs_plan *p, int fd, struct lcm_err *err);
@@ -56,7 +57,8 @@ static inline size_t lcm_erofs_xattr_bytes(uint16_t icount)
 }
 static inline size_t lcm_erofs_inode_bytes(const struct lcm_erofs_place *pl)
 {
-	return pl->extended ? sizeof(struct erofs_inode_extended) : sizeof(struct erofs_inode_compact);
+	return pl->extended ? sizeof(struct erofs_inode_extended)
+			    : sizeof(struct erofs_inode_compact);
 }
 /* Null chunks of a placeholder; the planner refuses what needs more than a few. */
 static inline size_t lcm_erofs_chunks(uint64_t size)
@@ -64,12 +66,13 @@ static inline size_t lcm_erofs_chunks(uint64_t size)
 	return (size_t)((size + (1ULL << EROFS_CHUNK_BITS_MAX) - 1) >> EROFS_CHUNK_BITS_MAX);
 }
 
-/* Why an entry's xattrs cannot be stored; 0 and *ret_icount otherwise. @redirect_len 0: no placeholder. */
-LCM_MUST_USE int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e, size_t redirect_len,
-				      uint16_t *ret_icount);
+/* Why an entry's xattrs cannot be stored; 0 and *ret_icount otherwise. @redirect_len 0: no
+ * placeholder. */
+LCM_MUST_USE int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
+				      size_t redirect_len, uint16_t *ret_icount);
 /* Fill lcm_erofs_xattr_bytes() zeroed bytes at @p. */
-void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e, const char *redirect, size_t len,
-			 uint8_t *p);
+void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
+			 const char *redirect, size_t len, uint8_t *p);
 
 /* ---- directories: entries in order, "." and ".." among them ---- */
 
@@ -93,6 +96,7 @@ struct lcm_erofs_dirent {
  * @out:  EROFS_DIRENTS_MAX of them; NULL to only count
  * Return: entries taken, 0 at the end; *ret_bytes is what they need.
  */
-size_t lcm_erofs_dir_block(struct lcm_erofs_dir *d, struct lcm_erofs_dirent *out, uint32_t *ret_bytes);
+size_t lcm_erofs_dir_block(struct lcm_erofs_dir *d, struct lcm_erofs_dirent *out,
+			   uint32_t *ret_bytes);
 
 #endif

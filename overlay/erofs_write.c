@@ -7,7 +7,8 @@
 
 #include "src/base/sys.h"
 
-/* Written at once; larger than the largest inode (64 + 256 KiB of xattrs + a block), small enough for the cache. */
+/* Written at once; larger than the largest inode (64 + 256 KiB of xattrs + a block), small enough
+ * for the cache. */
 #define WINDOW (1U << 20)
 
 struct writer {
@@ -19,7 +20,8 @@ struct writer {
 	struct lcm_erofs_dirent *dirents; /* scratch, EROFS_DIRENTS_MAX */
 };
 
-/* CRC-32C as the kernel's crc32c(): all ones to begin with, not inverted at the end. 3 KiB once: no table. */
+/* CRC-32C as the kernel's crc32c(): all ones to begin with, not inverted at the end. 3 KiB once: no
+ * table. */
 static uint32_t crc32c(const uint8_t *p, size_t len)
 {
 	uint32_t crc = ~0U;
@@ -34,9 +36,11 @@ static uint32_t crc32c(const uint8_t *p, size_t len)
 
 static void set_checksum(uint8_t *block)
 {
-	uint32_t crc = htole32(crc32c(block + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET));
+	uint32_t crc =
+	    htole32(crc32c(block + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET));
 
-	memcpy(block + EROFS_SUPER_OFFSET + offsetof(struct erofs_super, checksum), &crc, sizeof(crc));
+	memcpy(block + EROFS_SUPER_OFFSET + offsetof(struct erofs_super, checksum), &crc,
+	       sizeof(crc));
 }
 
 /* Write the first @n bytes (whole blocks) of the window. */
@@ -56,7 +60,8 @@ static int flush(struct writer *w, size_t n)
 	return 0;
 }
 
-/* Make image bytes [pos, pos + n) part of the window; pos never goes back. *ret: where they are, zeroed. */
+/* Make image bytes [pos, pos + n) part of the window; pos never goes back. *ret: where they are,
+ * zeroed. */
 static int reserve(struct writer *w, uint64_t pos, size_t n, uint8_t **ret)
 {
 	int r = 0;
@@ -89,15 +94,17 @@ static uint16_t mode_of(const struct lcm_toc_entry *e)
 static uint8_t file_type_of(const struct lcm_toc_entry *e)
 {
 	static const uint8_t types[LCM_TOC_TYPE_MAX] = {
-		[LCM_TOC_DIR] = EROFS_FT_DIR,   [LCM_TOC_REG] = EROFS_FT_REG,     [LCM_TOC_SYMLINK] = EROFS_FT_SYMLINK,
-		[LCM_TOC_CHAR] = EROFS_FT_CHAR, [LCM_TOC_BLOCK] = EROFS_FT_BLOCK, [LCM_TOC_FIFO] = EROFS_FT_FIFO,
+		[LCM_TOC_DIR] = EROFS_FT_DIR,         [LCM_TOC_REG] = EROFS_FT_REG,
+		[LCM_TOC_SYMLINK] = EROFS_FT_SYMLINK, [LCM_TOC_CHAR] = EROFS_FT_CHAR,
+		[LCM_TOC_BLOCK] = EROFS_FT_BLOCK,     [LCM_TOC_FIFO] = EROFS_FT_FIFO,
 	};
 
 	return types[e->type];
 }
 
 /* The union of the inode: what it means depends on type and layout. */
-static uint32_t inode_u(const struct lcm_erofs_plan *p, const struct lcm_erofs_place *pl, const struct lcm_toc_entry *e)
+static uint32_t inode_u(const struct lcm_erofs_plan *p, const struct lcm_erofs_place *pl,
+			const struct lcm_toc_entry *e)
 {
 	switch (e->type) {
 	case LCM_TOC_CHAR:
@@ -110,7 +117,8 @@ static uint32_t inode_u(const struct lcm_erofs_plan *p, const struct lcm_erofs_p
 	}
 }
 
-static void put_compact(struct writer *w, uint32_t node, const struct lcm_toc_entry *e, uint64_t size, uint8_t *p)
+static void put_compact(struct writer *w, uint32_t node, const struct lcm_toc_entry *e,
+			uint64_t size, uint8_t *p)
 {
 	const struct lcm_erofs_place *pl = &w->p->places[node];
 	const struct erofs_inode_compact i = {
@@ -128,7 +136,8 @@ static void put_compact(struct writer *w, uint32_t node, const struct lcm_toc_en
 	memcpy(p, &i, sizeof(i));
 }
 
-static void put_extended(struct writer *w, uint32_t node, const struct lcm_toc_entry *e, uint64_t size, uint8_t *p)
+static void put_extended(struct writer *w, uint32_t node, const struct lcm_toc_entry *e,
+			 uint64_t size, uint8_t *p)
 {
 	const struct lcm_erofs_place *pl = &w->p->places[node];
 	const struct erofs_inode_extended i = {
@@ -186,7 +195,8 @@ static void put_tail(struct writer *w, uint32_t node, const struct lcm_toc_entry
 	else if (pl->layout == EROFS_FLAT_INLINE && e->type == LCM_TOC_DIR)
 		put_dir_tail(w, node, p);
 	else if (pl->layout == EROFS_FLAT_INLINE)
-		memcpy(p, lcm_toc_link(w->p->m->layers[w->p->m->nodes[node].layer].toc, e), pl->data_bytes);
+		memcpy(p, lcm_toc_link(w->p->m->layers[w->p->m->nodes[node].layer].toc, e),
+		       pl->data_bytes);
 }
 
 static size_t tail_bytes(const struct lcm_erofs_place *pl, const struct lcm_toc_entry *e)
@@ -215,7 +225,8 @@ static int write_node(void *arg, uint32_t node, const char *redirect, size_t len
 	else
 		put_compact(w, node, e, size, p);
 	if (xattrs > 0)
-		lcm_erofs_xattr_put(m->layers[m->nodes[node].layer].toc, e, redirect, len, p + head);
+		lcm_erofs_xattr_put(m->layers[m->nodes[node].layer].toc, e, redirect, len,
+				    p + head);
 	put_tail(w, node, e, p + head + xattrs);
 	return 0;
 }
@@ -246,8 +257,9 @@ static int write_blocks(struct writer *w)
 	for (uint32_t node = 0; node < m->n_nodes && r == 0; node++) {
 		const struct lcm_erofs_place *pl = &w->p->places[node];
 		uint64_t pos = (w->p->meta_blocks + pl->block) * EROFS_BLOCK;
-		uint32_t blocks = pl->data_bytes / EROFS_BLOCK +
-				  (pl->layout == EROFS_FLAT_PLAIN && pl->data_bytes % EROFS_BLOCK ? 1 : 0);
+		uint32_t blocks =
+		    pl->data_bytes / EROFS_BLOCK +
+		    (pl->layout == EROFS_FLAT_PLAIN && pl->data_bytes % EROFS_BLOCK ? 1 : 0);
 		const struct lcm_toc_entry *e;
 		uint8_t *p;
 
@@ -260,7 +272,8 @@ static int write_blocks(struct writer *w)
 		}
 		r = reserve(w, pos, EROFS_BLOCK, &p);
 		if (r == 0)
-			memcpy(p, lcm_toc_link(m->layers[m->nodes[node].layer].toc, e), pl->data_bytes);
+			memcpy(p, lcm_toc_link(m->layers[m->nodes[node].layer].toc, e),
+			       pl->data_bytes);
 	}
 	return r;
 }
@@ -294,8 +307,9 @@ static int make_uuid(const struct lcm_erofs_plan *p, uint8_t uuid[16])
 
 static int write_super(struct writer *w)
 {
-	static const struct erofs_xattr_entry metacopy = { .name_len = sizeof(EROFS_METACOPY_NAME) - 1,
-							   .name_index = EROFS_XATTR_TRUSTED };
+	static const struct erofs_xattr_entry metacopy = {
+		.name_len = sizeof(EROFS_METACOPY_NAME) - 1, .name_index = EROFS_XATTR_TRUSTED
+	};
 	const struct lcm_erofs_plan *p = w->p;
 	struct erofs_super s = {
 		.magic = htole32(EROFS_MAGIC),
@@ -338,10 +352,12 @@ int lcm_erofs_write(const struct lcm_erofs_plan *p, int fd, struct lcm_err *err)
 	if (r == 0)
 		r = write_blocks(&w);
 	if (r == 0)
-		r = reserve(&w, p->blocks * EROFS_BLOCK, 0, &end); /* pads the last block with zeros */
+		r = reserve(&w, p->blocks * EROFS_BLOCK, 0,
+			    &end); /* pads the last block with zeros */
 	if (r == 0)
 		r = flush(&w, w.len);
 	free(w.dirents);
 	free(w.buf);
-	return r < 0 ? lcm_err_set(err, r, "META: the image cannot be written: %s", strerror(-r)) : 0;
+	return r < 0 ? lcm_err_set(err, r, "META: the image cannot be written: %s", strerror(-r))
+		     : 0;
 }

@@ -48,8 +48,8 @@ static size_t entry_bytes(size_t name_len, size_t value_len)
 	return (sizeof(struct erofs_xattr_entry) + name_len + value_len + 3) & ~(size_t)3;
 }
 
-int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e, size_t redirect_len,
-			 uint16_t *ret_icount)
+int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
+			 size_t redirect_len, uint16_t *ret_icount)
 {
 	size_t bytes = 0, prefix;
 	struct lcm_xattr x;
@@ -71,8 +71,8 @@ int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *
 	return 0;
 }
 
-static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name_len, const void *value,
-			size_t value_len)
+static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name_len,
+			const void *value, size_t value_len)
 {
 	const struct erofs_xattr_entry head = { .name_len = (uint8_t)name_len,
 						.name_index = index,
@@ -85,8 +85,8 @@ static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name
 	return entry_bytes(name_len, value_len);
 }
 
-void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e, const char *redirect, size_t len,
-			 uint8_t *p)
+void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
+			 const char *redirect, size_t len, uint8_t *p)
 {
 	struct erofs_xattr_head head = { .shared_count = redirect ? 1 : 0 };
 	const uint32_t shared = htole32(EROFS_METACOPY_POS / 4);
@@ -100,9 +100,11 @@ void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *
 	if (redirect) {
 		memcpy(p, &shared, sizeof(shared));
 		p += sizeof(shared);
-		p += put_entry(p, EROFS_XATTR_TRUSTED, EROFS_REDIRECT_NAME, strlen(EROFS_REDIRECT_NAME), redirect, len);
+		p += put_entry(p, EROFS_XATTR_TRUSTED, EROFS_REDIRECT_NAME,
+			       strlen(EROFS_REDIRECT_NAME), redirect, len);
 	}
 	while (e->xattrs != LCM_TOC_NONE && lcm_toc_xattr_next(toc, e, &pos, &x))
 		if (classify(&x, &index, &prefix))
-			p += put_entry(p, index, x.name + prefix, x.name_len - prefix, x.value, x.value_len);
+			p += put_entry(p, index, x.name + prefix, x.name_len - prefix, x.value,
+				       x.value_len);
 }

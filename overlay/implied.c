@@ -61,7 +61,8 @@ static enum found look(int layer, const char *path, int *ret_fd, bool *hides)
 	return FOUND;
 }
 
-/* The directory whose metadata is meant: the topmost that is listed, else the topmost. *@ret_top: is it the topmost? */
+/* The directory whose metadata is meant: the topmost that is listed, else the topmost. *@ret_top:
+ * is it the topmost? */
 static int meant(const struct implied *m, const char *path, bool *ret_top)
 {
 	lcm_autoclose int topmost = -ENOENT;
@@ -94,7 +95,8 @@ static int copy_xattrs(int from, int to)
 		ssize_t n;
 		int r;
 
-		if (strncmp(p, "trusted.overlay.", strlen("trusted.overlay.")) == 0 || strcmp(p, "security.selinux") == 0)
+		if (strncmp(p, "trusted.overlay.", strlen("trusted.overlay.")) == 0 ||
+		    strcmp(p, "security.selinux") == 0)
 			continue;
 		n = lcm_errno(fgetxattr(from, p, value, XATTR_SIZE_MAX));
 		r = n < 0 ? (int)n : lcm_sys_fsetxattr(to, p, value, (size_t)n);
@@ -116,7 +118,8 @@ int lcm_dir_copy_attr(int from, int to)
 	if (r == 0)
 		r = lcm_sys_fchmod(to, st.st_mode & 07777);
 	if (r == 0)
-		r = lcm_sys_futimens(to, (struct timespec[2]){ { .tv_nsec = UTIME_OMIT }, st.st_mtim });
+		r = lcm_sys_futimens(to,
+				     (struct timespec[2]){ { .tv_nsec = UTIME_OMIT }, st.st_mtim });
 	return r;
 }
 
@@ -148,9 +151,11 @@ static int check(struct implied *m, const char *path)
 
 typedef int (*visit_fn)(struct implied *m, int fd, const char *path);
 
-static int walk(struct implied *m, int at, char path[PATH_MAX], size_t len, bool after, visit_fn fn);
+static int walk(struct implied *m, int at, char path[PATH_MAX], size_t len, bool after,
+		visit_fn fn);
 
-static int walk_names(struct implied *m, DIR *d, char path[PATH_MAX], size_t len, bool after, visit_fn fn)
+static int walk_names(struct implied *m, DIR *d, char path[PATH_MAX], size_t len, bool after,
+		      visit_fn fn)
 {
 	struct dirent *e;
 	int r = 0;
@@ -158,7 +163,8 @@ static int walk_names(struct implied *m, DIR *d, char path[PATH_MAX], size_t len
 	while (r == 0 && (e = readdir(d))) {
 		size_t n = strlen(e->d_name);
 
-		if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+		if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 ||
+		    strcmp(e->d_name, "..") == 0)
 			continue;
 		if (len + n + 2 > PATH_MAX)
 			return fail(m, -ENAMETOOLONG, path, "is too deep");
@@ -171,7 +177,8 @@ static int walk_names(struct implied *m, DIR *d, char path[PATH_MAX], size_t len
 	return r;
 }
 
-/* Every directory below and with @path (whose last component lies in @at), before or after what is in it. */
+/* Every directory below and with @path (whose last component lies in @at), before or after what is
+ * in it. */
 static int walk(struct implied *m, int at, char path[PATH_MAX], size_t len, bool after, visit_fn fn)
 {
 	const char *slash = strrchr(path, '/');

@@ -12,12 +12,14 @@ int lcm_layer_fail(struct lcm_err *err, int code, const char *path, const char *
 	return lcm_err_set(err, code, "layer entry '%.250s': %s (%s)", path, what, strerror(-code));
 }
 
-int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_toc_entry *e, struct lcm_layer_attr *ret,
-		      struct lcm_xattr **ret_xattrs)
+int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
+		      struct lcm_layer_attr *ret, struct lcm_xattr **ret_xattrs)
 {
-	struct lcm_layer_attr a = {
-		.mode = e->mode, .uid = e->uid, .gid = e->gid, .mtime = e->mtime, .mtime_nsec = e->mtime_nsec
-	};
+	struct lcm_layer_attr a = { .mode = e->mode,
+				    .uid = e->uid,
+				    .gid = e->gid,
+				    .mtime = e->mtime,
+				    .mtime_nsec = e->mtime_nsec };
 	struct lcm_xattr *list = NULL, x;
 	uint32_t pos = 0;
 	size_t n = 0;
@@ -39,7 +41,8 @@ int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_toc_entry *e, 
 
 static int xattr_fail(struct lcm_err *err, int r, const char *path, const char *name)
 {
-	return lcm_err_set(err, r, "layer entry '%.200s': cannot set xattr %.100s (%s)%s", path, name, strerror(-r),
+	return lcm_err_set(err, r, "layer entry '%.200s': cannot set xattr %.100s (%s)%s", path,
+			   name, strerror(-r),
 			   r == -ENOTSUP ? "; keep the store on a file system with xattrs" : "");
 }
 
@@ -50,7 +53,8 @@ static void times_of(const struct lcm_layer_attr *a, struct timespec ts[2])
 	ts[1] = (struct timespec){ .tv_sec = a->mtime, .tv_nsec = a->mtime_nsec };
 }
 
-int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path, struct lcm_err *err)
+int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path,
+		       struct lcm_err *err)
 {
 	struct timespec ts[2];
 	struct stat st;
@@ -82,8 +86,8 @@ int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path,
 	return r < 0 ? lcm_layer_fail(err, r, path, "cannot set time") : 0;
 }
 
-static int xattrs_set_at(int dirfd, const char *name, const struct lcm_layer_attr *a, const char *path,
-			 struct lcm_err *err)
+static int xattrs_set_at(int dirfd, const char *name, const struct lcm_layer_attr *a,
+			 const char *path, struct lcm_err *err)
 {
 	char proc[PROC_NAME_MAX];
 
@@ -98,8 +102,8 @@ static int xattrs_set_at(int dirfd, const char *name, const struct lcm_layer_att
 	return 0;
 }
 
-int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a, const char *path,
-			  struct lcm_err *err)
+int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a,
+			  const char *path, struct lcm_err *err)
 {
 	struct timespec ts[2];
 	struct stat st;

@@ -6,12 +6,14 @@
 
 #include "src/base/sys.h"
 
-int lcm_layer_dir_open(int real_fd, const char *name, int tmp_fd, struct lcm_layer_dir **ret, struct lcm_err *err)
+int lcm_layer_dir_open(int real_fd, const char *name, int tmp_fd, struct lcm_layer_dir **ret,
+		       struct lcm_err *err)
 {
 	struct lcm_layer_dir *d;
 
 	if (!name[0] || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return lcm_err_set(err, -EINVAL, "layer directory '%s': must be one plain name", name);
+		return lcm_err_set(err, -EINVAL, "layer directory '%s': must be one plain name",
+				   name);
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
@@ -22,7 +24,8 @@ int lcm_layer_dir_open(int real_fd, const char *name, int tmp_fd, struct lcm_lay
 		int r = d->root;
 
 		lcm_layer_dir_close(d);
-		return lcm_err_set(err, r, "layer directory '%s': cannot open (%s)", name, strerror(-r));
+		return lcm_err_set(err, r, "layer directory '%s': cannot open (%s)", name,
+				   strerror(-r));
 	}
 	*ret = d;
 	return 0;
@@ -46,7 +49,8 @@ static int tmp_named(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAY
 	int fd;
 
 	do {
-		(void)snprintf(name, sizeof(name), "file.%d.%u", (int)getpid(), atomic_fetch_add(&serial, 1));
+		(void)snprintf(name, sizeof(name), "file.%d.%u", (int)getpid(),
+			       atomic_fetch_add(&serial, 1));
 		fd = lcm_sys_openat(d->tmp_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
 	} while (fd == -EEXIST); /* of a process that was killed and had our number */
 	if (fd >= 0)
@@ -60,7 +64,8 @@ static int tmp_named(struct lcm_layer_dir *d, mode_t mode, char ret_name[LCM_LAY
  * ext4 takes the inode from that directory's group, and one group for a whole image is soon full of
  * inodes deleted lately, which ext4 steps over one by one.
  */
-int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX])
+int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode,
+		       char ret_name[LCM_LAYER_NAME_MAX])
 {
 	int fd;
 
@@ -94,7 +99,8 @@ static int link_unnamed(int fd, int dirfd, const char *name)
 	return lcm_sys_linkat(AT_FDCWD, proc, dirfd, name, AT_SYMLINK_FOLLOW);
 }
 
-int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, int dirfd, const char *name)
+int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, int dirfd,
+		       const char *name)
 {
 	int r;
 
@@ -116,12 +122,16 @@ int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, in
 static int parent_fail(int r, const char *path, struct lcm_err *err)
 {
 	if (r == -ELOOP || r == -EXDEV)
-		return lcm_err_set(err, -EUCLEAN, "layer entry below '%.250s': the path goes through a symbolic link",
-				   path);
+		return lcm_err_set(
+		    err, -EUCLEAN,
+		    "layer entry below '%.250s': the path goes through a symbolic link", path);
 	if (r == -ENOTDIR)
-		return lcm_err_set(err, -EUCLEAN,
-				   "layer entry below '%.250s': the path goes through what is not a directory", path);
-	return lcm_err_set(err, r, "directory '%.250s' of the layer: cannot open (%s)", path, strerror(-r));
+		return lcm_err_set(
+		    err, -EUCLEAN,
+		    "layer entry below '%.250s': the path goes through what is not a directory",
+		    path);
+	return lcm_err_set(err, r, "directory '%.250s' of the layer: cannot open (%s)", path,
+			   strerror(-r));
 }
 
 static int parent_open(struct lcm_layer_dir *d, const char *path)
@@ -135,14 +145,16 @@ int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len, stru
 	int fd;
 
 	if (len > LCM_PATH_MAX)
-		return lcm_err_set(err, -ENAMETOOLONG, "layer path longer than %d bytes", LCM_PATH_MAX);
+		return lcm_err_set(err, -ENAMETOOLONG, "layer path longer than %d bytes",
+				   LCM_PATH_MAX);
 	memcpy(dir, path, len);
 	dir[len] = '\0';
 	fd = parent_open(d, dir);
 	return fd < 0 ? parent_fail(fd, dir, err) : fd;
 }
 
-int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err)
+int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len,
+			  struct lcm_err *err)
 {
 	lcm_autoclose int at = -EBADF;
 	char dir[LCM_PATH_MAX + 1];
@@ -162,7 +174,9 @@ int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len,
 		next = lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
 		if (next == -ENOENT) {
 			r = lcm_sys_mkdirat(at, dir, 0755);
-			next = r < 0 && r != -EEXIST ? r : lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
+			next = r < 0 && r != -EEXIST
+				   ? r
+				   : lcm_sys_open_beneath(at, dir, O_PATH | O_DIRECTORY, 0);
 		}
 		if (next < 0)
 			return parent_fail(next, dir, err);
@@ -175,7 +189,8 @@ int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len,
 /* ---- one file of a TOC ---- */
 
 /* The path of a regular file and where its name begins. */
-static int file_path(const struct lcm_toc *toc, uint32_t entry, char path[LCM_PATH_MAX + 1], size_t *ret_name)
+static int file_path(const struct lcm_toc *toc, uint32_t entry, char path[LCM_PATH_MAX + 1],
+		     size_t *ret_name)
 {
 	const char *slash;
 	int r;
@@ -195,7 +210,8 @@ static size_t dir_len(size_t name_off)
 	return name_off ? name_off - 1 : 0;
 }
 
-int lcm_layer_tmp(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, char ret_name[64])
+int lcm_layer_tmp(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry,
+		  char ret_name[64])
 {
 	lcm_autoclose int dirfd = -EBADF;
 	char path[LCM_PATH_MAX + 1];
@@ -205,11 +221,13 @@ int lcm_layer_tmp(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t e
 	if (r < 0)
 		return r;
 	dirfd = lcm_layer_parent_make(d, path, dir_len(name), NULL);
-	return dirfd < 0 ? dirfd : lcm_layer_tmp_mode(d, dirfd, lcm_toc_entry(toc, entry)->mode & 0777, ret_name);
+	return dirfd < 0
+		   ? dirfd
+		   : lcm_layer_tmp_mode(d, dirfd, lcm_toc_entry(toc, entry)->mode & 0777, ret_name);
 }
 
-static int place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, int fd, const char *tmp_name,
-		 bool *linked, struct lcm_err *err)
+static int place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, int fd,
+		 const char *tmp_name, bool *linked, struct lcm_err *err)
 {
 	lcm_autofree struct lcm_xattr *xattrs = NULL;
 	lcm_autoclose int dirfd = -EBADF;
@@ -219,7 +237,8 @@ static int place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t en
 	int r = file_path(toc, entry, path, &name);
 
 	if (r < 0)
-		return lcm_err_set(err, r, "TOC entry %u: not a regular file that can be placed", entry);
+		return lcm_err_set(err, r, "TOC entry %u: not a regular file that can be placed",
+				   entry);
 	r = lcm_layer_attr_of(toc, lcm_toc_entry(toc, entry), &a, &xattrs);
 	if (r < 0)
 		return r;
@@ -234,8 +253,8 @@ static int place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t en
 	return r < 0 ? lcm_layer_fail(err, r, path, "cannot be put in its place") : 0;
 }
 
-int lcm_layer_place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, int fd, const char *tmp_name,
-		    struct lcm_err *err)
+int lcm_layer_place(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry, int fd,
+		    const char *tmp_name, struct lcm_err *err)
 {
 	bool linked = false;
 	int r = place(d, toc, entry, fd, tmp_name, &linked, err);

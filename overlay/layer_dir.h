@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * layer_dir.h - what unpack.h's functions share: attributes, parents, tmp files of one layer's directory.
+ * layer_dir.h - what unpack.h's functions share: attributes, parents, tmp files of one layer's
+ * directory.
  *
  * Layer: overlay, private to it. Threads: any, unless said otherwise.
  */
@@ -28,23 +29,29 @@ struct lcm_layer_attr {
 	size_t n_xattrs;
 };
 
-/** lcm_layer_attr_of - attributes of a TOC entry; *@ret_xattrs is what ret->xattrs points to: free(3) it. */
-LCM_MUST_USE int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_toc_entry *e, struct lcm_layer_attr *ret,
-				   struct lcm_xattr **ret_xattrs);
+/** lcm_layer_attr_of - attributes of a TOC entry; *@ret_xattrs is what ret->xattrs points to:
+ * free(3) it. */
+LCM_MUST_USE int lcm_layer_attr_of(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
+				   struct lcm_layer_attr *ret, struct lcm_xattr **ret_xattrs);
 /**
  * lcm_layer_attr_set - owner, then xattrs, then mode, then mtime of the open file or directory @fd
  *
- * This order, because chown(2) clears setuid, setgid and security.capability. What is already right is not set again.
+ * This order, because chown(2) clears setuid, setgid and security.capability. What is already right
+ * is not set again.
  */
-LCM_MUST_USE int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path, struct lcm_err *err);
-/** lcm_layer_attr_set_at - the same for something that cannot be opened: symlink, device, FIFO @name in @dirfd. */
-LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struct lcm_layer_attr *a,
-				       const char *path, struct lcm_err *err);
+LCM_MUST_USE int lcm_layer_attr_set(int fd, const struct lcm_layer_attr *a, const char *path,
+				    struct lcm_err *err);
+/** lcm_layer_attr_set_at - the same for something that cannot be opened: symlink, device, FIFO
+ * @name in @dirfd. */
+LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink,
+				       const struct lcm_layer_attr *a, const char *path,
+				       struct lcm_err *err);
 
 /*
  * Marks of directories in REAL. overlayfs hides its own xattrs and ignores those it does not know.
- * An origin, even an empty one, makes it leave out whiteouts when it lists a directory that is not merged
- * (fs/overlayfs/inode.c, ovl_get_inode()); else they would be seen where the layer replaced a lower file or link.
+ * An origin, even an empty one, makes it leave out whiteouts when it lists a directory that is not
+ * merged (fs/overlayfs/inode.c, ovl_get_inode()); else they would be seen where the layer replaced
+ * a lower file or link.
  */
 #define LCM_XATTR_OPAQUE "trusted.overlay.opaque"
 #define LCM_XATTR_WHITEOUTS "trusted.overlay.origin"
@@ -56,22 +63,28 @@ enum lcm_dir_mark {
 	LCM_DIR_IMPLIED = 1 << 2,   /* not listed by the layer: lower layers' metadata wins */
 };
 
-/** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the root). Return: fd,
- * -ENOENT, -EUCLEAN (not a directory). */
-LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
-/** lcm_layer_parent_make - as lcm_layer_parent(), missing directories are made (0755). Several threads may make the
- * same. */
-LCM_MUST_USE int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len, struct lcm_err *err);
+/** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the
+ * root). Return: fd, -ENOENT, -EUCLEAN (not a directory). */
+LCM_MUST_USE int lcm_layer_parent(struct lcm_layer_dir *d, const char *path, size_t len,
+				  struct lcm_err *err);
+/** lcm_layer_parent_make - as lcm_layer_parent(), missing directories are made (0755). Several
+ * threads may make the same. */
+LCM_MUST_USE int lcm_layer_parent_make(struct lcm_layer_dir *d, const char *path, size_t len,
+				       struct lcm_err *err);
 
-/** lcm_layer_tmp_mode - lcm_layer_tmp() for a file that will be in the directory @dirfd, probably with @mode. */
-LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode, char ret_name[LCM_LAYER_NAME_MAX]);
-/** lcm_layer_tmp_link - give a finished tmp file its name. Return: 0, -EEXIST, -errno; the tmp name is gone in any
- * case. */
-LCM_MUST_USE int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name, int dirfd, const char *name);
+/** lcm_layer_tmp_mode - lcm_layer_tmp() for a file that will be in the directory @dirfd, probably
+ * with @mode. */
+LCM_MUST_USE int lcm_layer_tmp_mode(struct lcm_layer_dir *d, int dirfd, mode_t mode,
+				    char ret_name[LCM_LAYER_NAME_MAX]);
+/** lcm_layer_tmp_link - give a finished tmp file its name. Return: 0, -EEXIST, -errno; the tmp name
+ * is gone in any case. */
+LCM_MUST_USE int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char *tmp_name,
+				    int dirfd, const char *name);
 /** lcm_layer_tmp_drop - remove a tmp file that will not be placed. */
 void lcm_layer_tmp_drop(struct lcm_layer_dir *d, const char *tmp_name);
 
-/** lcm_layer_file_check - is the regular file @name of @size there? Return: 1, 0, -EUCLEAN (something else is), -errno.
+/** lcm_layer_file_check - is the regular file @name of @size there? Return: 1, 0, -EUCLEAN
+ * (something else is), -errno.
  */
 LCM_MUST_USE int lcm_layer_file_check(int dirfd, const char *name, uint64_t size);
 

@@ -27,7 +27,8 @@ struct merger {
 	struct source *group; /* [n_layers]: layers that have the current name, top first */
 };
 
-static const struct lcm_toc_entry *entry_of(const struct lcm_merge *m, uint32_t layer, uint32_t entry)
+static const struct lcm_toc_entry *entry_of(const struct lcm_merge *m, uint32_t layer,
+					    uint32_t entry)
 {
 	return lcm_toc_entry(m->layers[layer].toc, entry);
 }
@@ -38,14 +39,16 @@ static const struct lcm_toc_entry *entry_of(const struct lcm_merge *m, uint32_t 
  */
 static bool hides(const struct lcm_toc_entry *e)
 {
-	return e->type == LCM_TOC_WHITEOUT || (e->type == LCM_TOC_CHAR && e->rdev_major == 0 && e->rdev_minor == 0);
+	return e->type == LCM_TOC_WHITEOUT ||
+	       (e->type == LCM_TOC_CHAR && e->rdev_major == 0 && e->rdev_minor == 0);
 }
 
 /*
  * Collect into the node's sources the directories that its content comes from, and
  * choose the one that gives the metadata: the topmost that its layer really lists.
  */
-static void dir_sources(struct merger *mg, struct lcm_merge_node *node, const struct source *group, size_t n)
+static void dir_sources(struct merger *mg, struct lcm_merge_node *node, const struct source *group,
+			size_t n)
 {
 	bool content = true, metadata = false;
 
@@ -220,24 +223,25 @@ static void merge_dir(struct merger *mg, uint32_t dir)
 	m->nodes[dir].count = m->n_names - first;
 }
 
-static int check_layers(const struct lcm_meta_layer *layers, size_t n, uint32_t *base, uint32_t *ret_total,
-			struct lcm_err *err)
+static int check_layers(const struct lcm_meta_layer *layers, size_t n, uint32_t *base,
+			uint32_t *ret_total, struct lcm_err *err)
 {
 	uint64_t total = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const char *name = layers[i].name;
 
-		if (!*name || strlen(name) > LCM_NAME_LEN_MAX || strchr(name, '/') || !strcmp(name, ".") ||
-		    !strcmp(name, ".."))
-			return lcm_err_set(err, -EINVAL, "layer %zu: '%.300s' is not a directory name", i, name);
+		if (!*name || strlen(name) > LCM_NAME_LEN_MAX || strchr(name, '/') ||
+		    !strcmp(name, ".") || !strcmp(name, ".."))
+			return lcm_err_set(err, -EINVAL,
+					   "layer %zu: '%.300s' is not a directory name", i, name);
 		base[i] = (uint32_t)total;
 		total += lcm_toc_count(layers[i].toc);
 		if (total > LCM_META_ENTRIES_MAX)
-			return lcm_err_set(
-			    err, -EFBIG,
-			    "the layers up to '%s' list more than %u files, which is more than locum takes", name,
-			    LCM_META_ENTRIES_MAX);
+			return lcm_err_set(err, -EFBIG,
+					   "the layers up to '%s' list more than %u files, which "
+					   "is more than locum takes",
+					   name, LCM_META_ENTRIES_MAX);
 	}
 	*ret_total = (uint32_t)total;
 	return 0;
@@ -256,7 +260,8 @@ static void merge_all(struct merger *mg)
 }
 
 /* Every array has its upper bound from the start: untouched pages cost nothing. */
-int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m, struct lcm_err *err)
+int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
+		   struct lcm_err *err)
 {
 	struct lcm_merge out = { .layers = layers, .n_layers = n };
 	struct merger mg = { .m = &out };
@@ -264,7 +269,8 @@ int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_mer
 	int r;
 
 	if (n > LCM_LAYERS_MAX)
-		return lcm_err_set(err, -EINVAL, "%zu layers: overlayfs takes at most %d", n, LCM_LAYERS_MAX);
+		return lcm_err_set(err, -EINVAL, "%zu layers: overlayfs takes at most %d", n,
+				   LCM_LAYERS_MAX);
 	mg.base = calloc(n + 1, sizeof(*mg.base));
 	if (!mg.base)
 		return -ENOMEM;
@@ -313,7 +319,8 @@ const struct lcm_toc_entry *lcm_merge_entry(const struct lcm_merge *m, uint32_t 
 	return n->layer == LCM_TOC_NONE ? &none : entry_of(m, n->layer, n->entry);
 }
 
-const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_name *name, size_t *ret_len)
+const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_name *name,
+			   size_t *ret_len)
 {
 	const struct lcm_toc *toc = m->layers[name->layer].toc;
 	const struct lcm_toc_entry *e = lcm_toc_entry(toc, name->entry);
@@ -322,8 +329,8 @@ const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_nam
 	return lcm_toc_name(toc, e);
 }
 
-int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err, int code,
-		  const char *what)
+int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err,
+		  int code, const char *what)
 {
 	char path[PATH_MAX];
 
@@ -331,9 +338,9 @@ int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, str
 		const struct lcm_merge_name name = { .layer = layer, .entry = entry };
 		size_t len;
 
-		return lcm_err_set(err, code, ".../%.200s in layer %.100s: %s", lcm_merge_name(m, &name, &len),
-				   m->layers[layer].name, what);
+		return lcm_err_set(err, code, ".../%.200s in layer %.100s: %s",
+				   lcm_merge_name(m, &name, &len), m->layers[layer].name, what);
 	}
-	return lcm_err_set(err, code, "/%.200s%s in layer %.100s: %s", path, strlen(path) > 200 ? "..." : "",
-			   m->layers[layer].name, what);
+	return lcm_err_set(err, code, "/%.200s%s in layer %.100s: %s", path,
+			   strlen(path) > 200 ? "..." : "", m->layers[layer].name, what);
 }

@@ -14,11 +14,13 @@
 #include "overlay/meta.h"
 
 struct lcm_merge_node {
-	uint32_t layer;        /* whose entry gives the metadata; LCM_TOC_NONE: no layer (root of an empty stack) */
-	uint32_t entry;        /* never a hardlink entry, never one that hides */
-	uint32_t nlink;        /* visible names; directories: 2 + subdirectories */
-	uint32_t parent;       /* directories: node above; the root's is 0 */
-	uint32_t first, count; /* directories: children are names[first] .. names[first + count - 1] */
+	uint32_t layer;  /* whose entry gives the metadata; LCM_TOC_NONE: no layer (root of an empty
+			    stack) */
+	uint32_t entry;  /* never a hardlink entry, never one that hides */
+	uint32_t nlink;  /* visible names; directories: 2 + subdirectories */
+	uint32_t parent; /* directories: node above; the root's is 0 */
+	uint32_t first,
+	    count; /* directories: children are names[first] .. names[first + count - 1] */
 };
 
 struct lcm_merge_name {
@@ -39,8 +41,8 @@ struct lcm_merge {
  * @m:   filled in; lcm_merge_fini() it on success; untouched on failure
  *
  * A character device 0:0 hides as a whiteout does, because overlayfs takes it for one.
- * Return: 0; -EINVAL (a layer name that is no file name, too many layers); -EFBIG (LCM_META_ENTRIES_MAX); -ENOMEM.
- * Complexity: O(entries * log layers).
+ * Return: 0; -EINVAL (a layer name that is no file name, too many layers); -EFBIG
+ * (LCM_META_ENTRIES_MAX); -ENOMEM. Complexity: O(entries * log layers).
  */
 LCM_MUST_USE int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
 				struct lcm_err *err);
@@ -49,7 +51,8 @@ void lcm_merge_fini(struct lcm_merge *m);
 /** lcm_merge_entry - metadata of a node. */
 const struct lcm_toc_entry *lcm_merge_entry(const struct lcm_merge *m, uint32_t node);
 /** lcm_merge_name - bytes of a name; *ret_len is 1..255. */
-const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_name *name, size_t *ret_len);
+const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_name *name,
+			   size_t *ret_len);
 
 /* Regular files of size 0 need no data and no placeholder. */
 static inline bool lcm_merge_needs_data(const struct lcm_toc_entry *e)
@@ -59,19 +62,21 @@ static inline bool lcm_merge_needs_data(const struct lcm_toc_entry *e)
 
 /**
  * typedef lcm_merge_fn - called once per node
- * @redirect: "/<layer>/<path>" of files that need data, borrowed, not NUL-terminated; NULL for others
- * Return: 0, or anything else to stop.
+ * @redirect: "/<layer>/<path>" of files that need data, borrowed, not NUL-terminated; NULL for
+ * others Return: 0, or anything else to stop.
  */
 typedef int (*lcm_merge_fn)(void *arg, uint32_t node, const char *redirect, size_t len);
 
 /**
  * lcm_merge_walk - call @fn for every node in ascending order
- * Return: 0; what @fn returned; -ENAMETOOLONG (a redirect of PATH_MAX or more bytes, which overlayfs could not follow).
+ * Return: 0; what @fn returned; -ENAMETOOLONG (a redirect of PATH_MAX or more bytes, which
+ * overlayfs could not follow).
  */
-LCM_MUST_USE int lcm_merge_walk(const struct lcm_merge *m, lcm_merge_fn fn, void *arg, struct lcm_err *err);
+LCM_MUST_USE int lcm_merge_walk(const struct lcm_merge *m, lcm_merge_fn fn, void *arg,
+				struct lcm_err *err);
 
 /** lcm_merge_err - record @what about an entry, naming layer and path. Return: @code. */
-int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err, int code,
-		  const char *what);
+int lcm_merge_err(const struct lcm_merge *m, uint32_t layer, uint32_t entry, struct lcm_err *err,
+		  int code, const char *what);
 
 #endif

@@ -23,7 +23,8 @@ static char *path_of(struct walker *w)
 	return w->buf + PREFIX_MAX;
 }
 
-/* Append the name of directory @d to the path of @len bytes; -ENAMETOOLONG leaves the walker without a path. */
+/* Append the name of directory @d to the path of @len bytes; -ENAMETOOLONG leaves the walker
+ * without a path. */
 static int add_component(struct walker *w, uint32_t d, size_t *len)
 {
 	const struct lcm_merge_node *n = &w->m->nodes[d];
@@ -39,7 +40,8 @@ static int add_component(struct walker *w, uint32_t d, size_t *len)
 	return 0;
 }
 
-/* Full path of @d, by way of a list of its ancestors (a path of PATH_MAX has at most half as many). */
+/* Full path of @d, by way of a list of its ancestors (a path of PATH_MAX has at most half as many).
+ */
 static int build_path(struct walker *w, uint32_t d, size_t *ret_parent, size_t *ret_len)
 {
 	uint32_t up[PATH_MAX / 2];
@@ -107,7 +109,8 @@ static int target_path(struct walker *w, const struct lcm_merge_node *n, size_t 
 	return 0;
 }
 
-static int file_path(struct walker *w, uint32_t dir, const struct lcm_merge_name *name, size_t *ret_len)
+static int file_path(struct walker *w, uint32_t dir, const struct lcm_merge_name *name,
+		     size_t *ret_len)
 {
 	size_t len;
 	const char *s = lcm_merge_name(w->m, name, &len);
@@ -123,8 +126,8 @@ static int file_path(struct walker *w, uint32_t dir, const struct lcm_merge_name
 	return 0;
 }
 
-static int visit(struct walker *w, uint32_t dir, const struct lcm_merge_name *name, lcm_merge_fn fn, void *arg,
-		 struct lcm_err *err)
+static int visit(struct walker *w, uint32_t dir, const struct lcm_merge_name *name, lcm_merge_fn fn,
+		 void *arg, struct lcm_err *err)
 {
 	const struct lcm_merge_node *n = &w->m->nodes[name->node];
 	size_t len = 0, prefix;

@@ -3,8 +3,8 @@
 
 #include "overlay/erofs_plan.h"
 
-int lcm_meta_write(const struct lcm_meta_layer *layers, size_t n, int fd, struct lcm_meta_stats *ret,
-		   struct lcm_err *err)
+int lcm_meta_write(const struct lcm_meta_layer *layers, size_t n, int fd,
+		   struct lcm_meta_stats *ret, struct lcm_err *err)
 {
 	struct lcm_erofs_plan plan = { 0 };
 	struct lcm_merge m = { 0 };
@@ -24,7 +24,8 @@ int lcm_meta_write(const struct lcm_meta_layer *layers, size_t n, int fd, struct
 }
 
 int lcm_meta_each_file(const struct lcm_meta_layer *layers, size_t n,
-		       int (*fn)(void *arg, uint32_t layer, uint32_t entry), void *arg, struct lcm_err *err)
+		       int (*fn)(void *arg, uint32_t layer, uint32_t entry), void *arg,
+		       struct lcm_err *err)
 {
 	struct lcm_merge m = { 0 };
 	int r;

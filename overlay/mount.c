@@ -55,22 +55,26 @@ static int overlay_by_fd(const struct lcm_overlay_spec *spec, struct lcm_err *er
 		layers_set(&fs, "workdir", &spec->work, 1);
 	}
 	lcm_fs_string(&fs, "metacopy", spec->metacopy ? "on" : "off");
-	/* The upper must mount again on other lowers (META first, the plain layers later): no index, no origin check.
+	/* The upper must mount again on other lowers (META first, the plain layers later): no
+	 * index, no origin check.
 	 */
 	lcm_fs_string(&fs, "index", "off");
 	return lcm_fs_finish(&fs, 0, "overlay", err);
 }
 
-int lcm_mount_overlay_how(const struct lcm_overlay_spec *spec, enum lcm_mount_how how, struct lcm_err *err)
+int lcm_mount_overlay_how(const struct lcm_overlay_spec *spec, enum lcm_mount_how how,
+			  struct lcm_err *err)
 {
 	struct lcm_overlay_spec s = *spec;
 	lcm_autoclose int empty = -EBADF;
 	int two[2], fd, r;
 
 	if (spec->n_lowers == 0 || (spec->upper >= 0) != (spec->work >= 0))
-		return lcm_err_set(err, -EINVAL, "overlay: needs a lower layer, and upper and work together");
+		return lcm_err_set(err, -EINVAL,
+				   "overlay: needs a lower layer, and upper and work together");
 	if (spec->upper < 0 && spec->n_lowers + spec->n_data == 1) {
-		/* "at least 2 lowerdir are needed while upperdir nonexistent": an empty one changes nothing. */
+		/* "at least 2 lowerdir are needed while upperdir nonexistent": an empty one changes
+		 * nothing. */
 		empty = lcm_mount_tmpfs(err);
 		if (empty < 0)
 			return empty;
@@ -85,8 +89,9 @@ int lcm_mount_overlay_how(const struct lcm_overlay_spec *spec, enum lcm_mount_ho
 	if (how == LCM_MOUNT_BY_FD || (r != -EINVAL && r != -EBADF && r != -EOPNOTSUPP))
 		return r;
 	/*
-	 * Before 6.13 there is no FSCONFIG_SET_FD for layers, before 6.15 neither detached mounts nor O_PATH
-	 * descriptors are taken. The first text is the better one when the other way fails as well.
+	 * Before 6.13 there is no FSCONFIG_SET_FD for layers, before 6.15 neither detached mounts
+	 * nor O_PATH descriptors are taken. The first text is the better one when the other way
+	 * fails as well.
 	 */
 	lcm_debug("overlay: layers by descriptor refused (%s), trying paths", strerror(-r));
 	fd = lcm_mount_overlay_by_path(&s, NULL);
@@ -106,16 +111,21 @@ static int open_target(const char *path, struct lcm_err *err)
 	int r;
 
 	if (dir == -ENOENT)
-		return lcm_err_set(err, dir, "%s does not exist; make it first: mkdir -p %s", path, path);
+		return lcm_err_set(err, dir, "%s does not exist; make it first: mkdir -p %s", path,
+				   path);
 	if (dir == -ENOTDIR)
-		return lcm_err_set(err, dir, "%s is not a directory; name an empty directory", path);
+		return lcm_err_set(err, dir, "%s is not a directory; name an empty directory",
+				   path);
 	if (dir < 0)
 		return lcm_err_set(err, dir, "%s: %s", path, strerror(-dir));
 	r = sys_statx(dir, &stx);
 	if (r < 0)
 		return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
 	if (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT)
-		return lcm_err_set(err, -EBUSY, "%s is a mount point already; unmount it (umount %s) or name another directory", path, path);
+		return lcm_err_set(
+		    err, -EBUSY,
+		    "%s is a mount point already; unmount it (umount %s) or name another directory",
+		    path, path);
 	return lcm_steal_fd(&dir);
 }
 
@@ -134,7 +144,12 @@ int lcm_mount_check_target(const char *path, struct lcm_err *err)
 	while (empty && (e = readdir(d)))
 		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
 	(void)closedir(d);
-	return empty ? 0 : lcm_err_set(err, -ENOTEMPTY, "%s is not empty; name an empty directory, what is in it would be hidden", path);
+	return empty
+		   ? 0
+		   : lcm_err_set(
+			 err, -ENOTEMPTY,
+			 "%s is not empty; name an empty directory, what is in it would be hidden",
+			 path);
 }
 
 int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
@@ -148,7 +163,8 @@ int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
 	return r < 0 ? lcm_err_set(err, r, "%s: cannot be mounted on: %s", path, strerror(-r)) : 0;
 }
 
-/* A reconfigure without parameters: reconfigure_super() shrinks the dentry cache, then sets nothing. */
+/* A reconfigure without parameters: reconfigure_super() shrinks the dentry cache, then sets
+ * nothing. */
 static int reconfigure(const char *path, bool read_only)
 {
 	lcm_autoclose int fs = sys_fspick(path);
@@ -156,7 +172,8 @@ static int reconfigure(const char *path, bool read_only)
 
 	if (fs < 0)
 		return fs;
-	/* The picked context starts out read-write; overlayfs without an upper refuses that (EROFS). */
+	/* The picked context starts out read-write; overlayfs without an upper refuses that
+	 * (EROFS). */
 	r = read_only ? sys_fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) : 0;
 	return r < 0 ? r : sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
 }
@@ -173,8 +190,9 @@ int lcm_umount(const char *path, bool lazy, struct lcm_err *err)
 	int r = sys_umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
 
 	if (r == -EBUSY)
-		return lcm_err_set(err, r, "%s is in use; end what runs in it (fuser -vm %s) or unmount lazily", path,
-				   path);
+		return lcm_err_set(
+		    err, r, "%s is in use; end what runs in it (fuser -vm %s) or unmount lazily",
+		    path, path);
 	if (r == -EINVAL)
 		return lcm_err_set(err, r, "%s is not a mount point", path);
 	return r < 0 ? lcm_err_set(err, r, "%s: cannot be unmounted: %s", path, strerror(-r)) : 0;

@@ -32,7 +32,8 @@ static int sys_ioctl(int fd, unsigned long request, void *arg)
 	return r < 0 ? r : (int)lcm_errno(ioctl(fd, request, arg));
 }
 
-/* loop(4): LOOP_CONFIGURE on the number that LOOP_CTL_GET_FREE names; somebody else may be faster (EBUSY). */
+/* loop(4): LOOP_CONFIGURE on the number that LOOP_CTL_GET_FREE names; somebody else may be faster
+ * (EBUSY). */
 static int loop_attach(int ctl, int image, char *dev, size_t cap)
 {
 	struct loop_config cfg = {
@@ -66,14 +67,17 @@ int lcm_mount_erofs_loop(const char *path, struct lcm_err *err)
 	char dev[32];
 
 	if (ctl < 0)
-		return lcm_err_set(err, ctl, "erofs %s: /dev/loop-control: %s (modprobe loop)", path, strerror(-ctl));
+		return lcm_err_set(err, ctl, "erofs %s: /dev/loop-control: %s (modprobe loop)",
+				   path, strerror(-ctl));
 	image = lcm_sys_openat(AT_FDCWD, path, O_RDONLY, 0);
 	if (image < 0)
 		return lcm_err_set(err, image, "erofs %s: %s", path, strerror(-image));
 	loop = loop_attach(ctl, image, dev, sizeof(dev));
 	if (loop < 0)
-		return lcm_err_set(err, loop, "erofs %s: no loop device: %s", path, strerror(-loop));
-	/* LO_FLAGS_AUTOCLEAR: the device goes with its last user, which is the mount once @loop is closed. */
+		return lcm_err_set(err, loop, "erofs %s: no loop device: %s", path,
+				   strerror(-loop));
+	/* LO_FLAGS_AUTOCLEAR: the device goes with its last user, which is the mount once @loop is
+	 * closed. */
 	return mount_source(dev, path, err);
 }
 

@@ -44,7 +44,8 @@ static int scratch_init(struct scratch *s, struct lcm_err *err)
 	if (!mkdtemp(s->path)) {
 		s->path[0] = '\0';
 		r = (int)lcm_errno(-1);
-		return lcm_err_set(err, r, "overlay: no scratch directory in /tmp: %s", strerror(-r));
+		return lcm_err_set(err, r, "overlay: no scratch directory in /tmp: %s",
+				   strerror(-r));
 	}
 	on = lcm_sys_openat(AT_FDCWD, s->path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 	r = on < 0 ? on : sys_move_mount(tmpfs, on);
@@ -53,9 +54,10 @@ static int scratch_init(struct scratch *s, struct lcm_err *err)
 	if (r == 0)
 		r = s->dir = lcm_sys_openat(tmpfs, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (r >= 0)
-		r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX, &s->mountinfo,
-				     &s->mountinfo_len);
-	return r < 0 ? lcm_err_set(err, r, "overlay: scratch mount %s: %s", s->path, strerror(-r)) : 0;
+		r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX,
+				     &s->mountinfo, &s->mountinfo_len);
+	return r < 0 ? lcm_err_set(err, r, "overlay: scratch mount %s: %s", s->path, strerror(-r))
+		     : 0;
 }
 
 /* A mount that mountinfo does not list hangs nowhere, so no path leads to it as a layer. */
@@ -92,8 +94,8 @@ static int layer_path(struct scratch *s, int fd, struct lcm_buf *opt)
 	return r < 0 ? r : lcm_buf_printf(opt, "%s/%s", s->path, name);
 }
 
-static int layers_add(struct scratch *s, struct lcm_buf *opt, const char *first, const char *next, const int *fds,
-		      size_t n)
+static int layers_add(struct scratch *s, struct lcm_buf *opt, const char *first, const char *next,
+		      const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		int r = lcm_buf_printf(opt, "%s", i ? next : first);
@@ -106,7 +108,8 @@ static int layers_add(struct scratch *s, struct lcm_buf *opt, const char *first,
 	return 0;
 }
 
-static int options_write(struct scratch *s, const struct lcm_overlay_spec *spec, struct lcm_buf *opt)
+static int options_write(struct scratch *s, const struct lcm_overlay_spec *spec,
+			 struct lcm_buf *opt)
 {
 	int r = layers_add(s, opt, "lowerdir=", ":", spec->lowers, spec->n_lowers);
 
@@ -116,29 +119,34 @@ static int options_write(struct scratch *s, const struct lcm_overlay_spec *spec,
 		r = layers_add(s, opt, ",upperdir=", "", &spec->upper, 1);
 	if (r == 0 && spec->upper >= 0)
 		r = layers_add(s, opt, ",workdir=", "", &spec->work, 1);
-	return r < 0 ? r : lcm_buf_printf(opt, ",metacopy=%s,index=off", spec->metacopy ? "on" : "off");
+	return r < 0 ? r
+		     : lcm_buf_printf(opt, ",metacopy=%s,index=off", spec->metacopy ? "on" : "off");
 }
 
 /* The overlay, attached inside the scratch mount and cloned from there. */
-static int scratch_mount(struct scratch *s, const struct lcm_overlay_spec *spec, struct lcm_err *err)
+static int scratch_mount(struct scratch *s, const struct lcm_overlay_spec *spec,
+			 struct lcm_err *err)
 {
 	lcm_autobuf struct lcm_buf opt = LCM_BUF(OPTIONS_MAX);
 	char at[48];
 	int r = options_write(s, spec, &opt);
 
 	if (r == -EFBIG)
-		return lcm_err_set(
-		    err, -E2BIG, "overlay: %zu layers do not fit into one page of mount options; this needs Linux 6.13",
-		    spec->n_lowers);
+		return lcm_err_set(err, -E2BIG,
+				   "overlay: %zu layers do not fit into one page of mount options; "
+				   "this needs Linux 6.13",
+				   spec->n_lowers);
 	(void)snprintf(at, sizeof(at), "%s/m", s->path);
 	if (r == 0)
 		r = lcm_sys_mkdirat(s->dir, "m", 0700);
 	if (r == 0)
-		r = sys_mount(spec->source ? spec->source : "locum", at, "overlay", spec->upper >= 0 ? 0 : MS_RDONLY,
-			      lcm_buf_str(&opt));
+		r = sys_mount(spec->source ? spec->source : "locum", at, "overlay",
+			      spec->upper >= 0 ? 0 : MS_RDONLY, lcm_buf_str(&opt));
 	if (r == 0)
 		r = sys_open_clone(AT_FDCWD, at, 0);
-	return r < 0 ? lcm_err_set(err, r, "overlay: %s; the kernel's reason is in dmesg", strerror(-r)) : r;
+	return r < 0 ? lcm_err_set(err, r, "overlay: %s; the kernel's reason is in dmesg",
+				   strerror(-r))
+		     : r;
 }
 
 int lcm_mount_overlay_by_path(const struct lcm_overlay_spec *spec, struct lcm_err *err)

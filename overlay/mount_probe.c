@@ -22,7 +22,8 @@ static void put_le(uint8_t *at, uint64_t v, unsigned int bytes)
 		at[i] = (uint8_t)(v >> (8 * i));
 }
 
-/* The smallest EROFS: superblock at 1024, an empty root directory right behind it (Linux erofs_fs.h). */
+/* The smallest EROFS: superblock at 1024, an empty root directory right behind it (Linux
+ * erofs_fs.h). */
 static int write_erofs(int dir)
 {
 	uint8_t b[4096] = { 0 }, *sb = b + 1024, *inode = b + 1152, *dirents = inode + 32;
@@ -83,7 +84,8 @@ static bool reads_text(int mount_fd)
 	char got[sizeof(probe_text)];
 	lcm_autoclose int fd = lcm_sys_openat(mount_fd, "f", O_RDONLY, 0);
 
-	return fd >= 0 && lcm_sys_pread_full(fd, got, sizeof(got), 0) == 0 && memcmp(got, probe_text, sizeof(got)) == 0;
+	return fd >= 0 && lcm_sys_pread_full(fd, got, sizeof(got), 0) == 0 &&
+	       memcmp(got, probe_text, sizeof(got)) == 0;
 }
 
 static int open_dir(int dir, const char *name)
@@ -91,8 +93,10 @@ static int open_dir(int dir, const char *name)
 	return lcm_sys_openat(dir, name, O_PATH | O_DIRECTORY, 0);
 }
 
-/* Mounts @lower (consumed; a negative one fails) with the usual upper and reads the file through the overlay. */
-static bool overlay_reads(int dir, int lower, const char *data, bool metacopy, enum lcm_mount_how how)
+/* Mounts @lower (consumed; a negative one fails) with the usual upper and reads the file through
+ * the overlay. */
+static bool overlay_reads(int dir, int lower, const char *data, bool metacopy,
+			  enum lcm_mount_how how)
 {
 	lcm_autoclose int low = lower, dat = data ? open_dir(dir, data) : -EBADF, mount_fd = -EBADF;
 	lcm_autoclose int upper = open_dir(dir, "upper"), work = open_dir(dir, "work");
@@ -155,7 +159,8 @@ static int probe_all(int dir, const char *path, struct lcm_mount_features *f)
 	/* Without trusted xattrs there is no placeholder and no overlay worth the name. */
 	if (write_file(dir, "meta/f", true) < 0)
 		return 0;
-	f->redirect_no_metacopy = overlay_reads(dir, open_dir(dir, "meta"), "real", false, LCM_MOUNT_ANY);
+	f->redirect_no_metacopy = overlay_reads(dir, open_dir(dir, "meta"), "real", false,
+						LCM_MOUNT_ANY);
 	f->data_only = overlay_reads(dir, open_dir(dir, "meta"), "real", true, LCM_MOUNT_ANY);
 	return 0;
 }
@@ -173,7 +178,8 @@ static void child_main(const char *path, int out)
 	a.r = (int)lcm_errno(unshare(CLONE_NEWNS));
 	if (a.r == 0)
 		a.r = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-	/* Opened after unshare(2): overlayfs takes layers from the caller's own mount namespace only. */
+	/* Opened after unshare(2): overlayfs takes layers from the caller's own mount namespace
+	 * only. */
 	if (a.r == 0) {
 		dir = lcm_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 		a.r = LCM_MIN(dir, 0);
@@ -252,9 +258,11 @@ int lcm_mount_probe(const char *dir, struct lcm_mount_features *ret, struct lcm_
 		return lcm_err_set(err, r, "probe of the kernel's mounts below %s: %s", dir,
 				   r == -EPIPE ? "the child died" : strerror(-r));
 	if (a.r == -EPERM)
-		return lcm_err_set(err, a.r, "mount namespaces and mounts need root (CAP_SYS_ADMIN)");
+		return lcm_err_set(err, a.r,
+				   "mount namespaces and mounts need root (CAP_SYS_ADMIN)");
 	if (a.r < 0)
-		return lcm_err_set(err, a.r, "probe of the kernel's mounts below %s: %s", dir, strerror(-a.r));
+		return lcm_err_set(err, a.r, "probe of the kernel's mounts below %s: %s", dir,
+				   strerror(-a.r));
 	*ret = a.features;
 	return 0;
 }

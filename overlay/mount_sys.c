@@ -8,10 +8,10 @@
 #include "src/base/sys.h"
 
 /* Runs a call as a fault point. None of these is restarted after a signal: callers see -EINTR. */
-#define CALL(call)                                                                                                     \
-	({                                                                                                             \
-		long call_r = lcm_fault_check();                                                                       \
-		call_r == 0 ? lcm_errno(call) : call_r;                                                                \
+#define CALL(call)                                                                                 \
+	({                                                                                         \
+		long call_r = lcm_fault_check();                                                   \
+		call_r == 0 ? lcm_errno(call) : call_r;                                            \
 	})
 
 int sys_fsopen(const char *type)
@@ -41,7 +41,8 @@ int sys_open_clone(int dirfd, const char *path, unsigned int flags)
 
 int sys_move_mount(int from, int to)
 {
-	return (int)CALL(move_mount(from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
+	return (int)CALL(
+	    move_mount(from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
 }
 
 int sys_mount_private(int mount_fd)
@@ -51,7 +52,8 @@ int sys_mount_private(int mount_fd)
 	return (int)CALL(mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)));
 }
 
-int sys_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
+int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
+	      const char *data)
 {
 	return (int)CALL(mount(source, target, type, flags, data));
 }
@@ -63,7 +65,8 @@ int sys_umount2(const char *target, int flags)
 
 int sys_statx(int fd, struct statx *ret)
 {
-	return (int)CALL(statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, ret));
+	return (int)CALL(
+	    statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, ret));
 }
 
 struct lcm_fs lcm_fs_new(const char *type)
@@ -92,7 +95,8 @@ void lcm_fs_flag(struct lcm_fs *fs, const char *key)
 	lcm_fs_set(fs, FSCONFIG_SET_FLAG, key, NULL, 0);
 }
 
-/* fsopen(2): each read(2) of the context gives one message, "e text" for an error, ENODATA after the last. */
+/* fsopen(2): each read(2) of the context gives one message, "e text" for an error, ENODATA after
+ * the last. */
 static void fs_messages(int fd, char *out, size_t cap)
 {
 	size_t at = 0;
@@ -122,12 +126,15 @@ static int fs_fail(const struct lcm_fs *fs, const char *what, struct lcm_err *er
 	if (fs->fd >= 0)
 		fs_messages(fs->fd, said, sizeof(said));
 	if (fs->fd == -ENODEV)
-		return lcm_err_set(err, fs->r, "%s: this kernel has no such file system (try modprobe)", what);
+		return lcm_err_set(err, fs->r,
+				   "%s: this kernel has no such file system (try modprobe)", what);
 	if (fs->r == -EPERM)
-		return lcm_err_set(err, fs->r, "%s: not permitted; run as root with CAP_SYS_ADMIN%s%s", what,
+		return lcm_err_set(err, fs->r,
+				   "%s: not permitted; run as root with CAP_SYS_ADMIN%s%s", what,
 				   said[0] ? ": " : "", said);
-	return lcm_err_set(err, fs->r, "%s%s%s: %s (%s)", what, fs->key ? ", option " : "", fs->key ? fs->key : "",
-			   strerror(-fs->r), said[0] ? said : "the kernel gave no reason; see dmesg");
+	return lcm_err_set(err, fs->r, "%s%s%s: %s (%s)", what, fs->key ? ", option " : "",
+			   fs->key ? fs->key : "", strerror(-fs->r),
+			   said[0] ? said : "the kernel gave no reason; see dmesg");
 }
 
 /* Creates the file system and a detached mount of it. */

@@ -13,21 +13,26 @@
 
 #include "overlay/mount.h"
 
-/** sys_fsopen - a new file system context, close-on-exec. Return: fd or -errno (-ENODEV: unknown type). */
+/** sys_fsopen - a new file system context, close-on-exec. Return: fd or -errno (-ENODEV: unknown
+ * type). */
 LCM_MUST_USE int sys_fsopen(const char *type);
-/** sys_fspick - a context to reconfigure the file system mounted at @path, close-on-exec. Return: fd or -errno. */
+/** sys_fspick - a context to reconfigure the file system mounted at @path, close-on-exec. Return:
+ * fd or -errno. */
 LCM_MUST_USE int sys_fspick(const char *path);
-LCM_MUST_USE int sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value, int aux);
-/** sys_fsmount - a detached mount with @attrs (MOUNT_ATTR_*), close-on-exec. Return: fd or -errno. */
+LCM_MUST_USE int sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value,
+			      int aux);
+/** sys_fsmount - a detached mount with @attrs (MOUNT_ATTR_*), close-on-exec. Return: fd or -errno.
+ */
 LCM_MUST_USE int sys_fsmount(int fs, unsigned int attrs);
-/** sys_open_clone - open_tree(2): a detached clone of one mount (not of what is mounted below it). Return: fd or
- * -errno. */
+/** sys_open_clone - open_tree(2): a detached clone of one mount (not of what is mounted below it).
+ * Return: fd or -errno. */
 LCM_MUST_USE int sys_open_clone(int dirfd, const char *path, unsigned int flags);
-/** sys_move_mount - both descriptors with empty paths: the mount of @from goes onto the directory @to. */
+/** sys_move_mount - both descriptors with empty paths: the mount of @from goes onto the directory
+ * @to. */
 LCM_MUST_USE int sys_move_mount(int from, int to);
 LCM_MUST_USE int sys_mount_private(int mount_fd);
-LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
-			   const char *data);
+LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *type,
+			   unsigned long flags, const char *data);
 LCM_MUST_USE int sys_umount2(const char *target, int flags);
 
 /** sys_statx - type, mount id and attributes of an open descriptor. */
@@ -48,7 +53,8 @@ void lcm_fs_flag(struct lcm_fs *fs, const char *key);
  * @what: first words of the error text, which carries the kernel's own messages
  * Return: a detached mount with @attrs (MOUNT_ATTR_*), or the first failure.
  */
-LCM_MUST_USE int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char *what, struct lcm_err *err);
+LCM_MUST_USE int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char *what,
+			       struct lcm_err *err);
 
 /* /proc/self/mountinfo: a host with 10,000 containers has some 30 MB. */
 #define LCM_MOUNTINFO_MAX (64U << 20)
@@ -62,12 +68,14 @@ enum lcm_mount_how {
 /** lcm_mount_overlay_how - lcm_mount_overlay() in one way only; for probes and tests. */
 LCM_MUST_USE int lcm_mount_overlay_how(const struct lcm_overlay_spec *spec, enum lcm_mount_how how,
 				       struct lcm_err *err);
-/** lcm_mount_overlay_by_path - LCM_MOUNT_BY_PATH (mount_path.c); detached layers are used up: only closing them is
- * useful after. */
-LCM_MUST_USE int lcm_mount_overlay_by_path(const struct lcm_overlay_spec *spec, struct lcm_err *err);
+/** lcm_mount_overlay_by_path - LCM_MOUNT_BY_PATH (mount_path.c); detached layers are used up: only
+ * closing them is useful after. */
+LCM_MUST_USE int lcm_mount_overlay_by_path(const struct lcm_overlay_spec *spec,
+					   struct lcm_err *err);
 /** lcm_mount_erofs_file - lcm_mount_erofs() without the loop device. */
 LCM_MUST_USE int lcm_mount_erofs_file(const char *path, struct lcm_err *err);
-/** lcm_mount_erofs_loop - lcm_mount_erofs() through a loop device that frees itself with the mount. */
+/** lcm_mount_erofs_loop - lcm_mount_erofs() through a loop device that frees itself with the mount.
+ */
 LCM_MUST_USE int lcm_mount_erofs_loop(const char *path, struct lcm_err *err);
 /** lcm_mount_tmpfs - a detached, empty tmpfs. Return: mount fd or -errno. */
 LCM_MUST_USE int lcm_mount_tmpfs(struct lcm_err *err);

@@ -34,7 +34,8 @@ static bool field_number(struct cursor *c, uint64_t *ret)
 	for (size_t i = 0; i < f.len; i++) {
 		if (f.p[i] < '0' || f.p[i] > '9')
 			return false;
-		if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(f.p[i] - '0'), &v))
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(f.p[i] - '0'), &v))
 			return false;
 	}
 	*ret = v;
@@ -52,7 +53,8 @@ static bool line_parse(struct cursor *c, struct lcm_mountinfo *ret)
 
 	if (!field_number(c, &ret->id) || !field_number(c, &ret->parent) || !field_next(c, &skip))
 		return false;
-	if (!field_next(c, &ret->root) || !field_next(c, &ret->mount_point) || !field_next(c, &skip))
+	if (!field_next(c, &ret->root) || !field_next(c, &ret->mount_point) ||
+	    !field_next(c, &skip))
 		return false;
 	do {
 		if (!field_next(c, &skip))
@@ -95,7 +97,8 @@ static size_t unescape(const struct lcm_mountinfo_field *f, size_t i, unsigned c
 	const char *p = f->p + i;
 
 	*ret = (unsigned char)p[0];
-	if (p[0] != '\\' || f->len - i < 4 || p[1] < '0' || p[1] > '3' || !octal(p[2]) || !octal(p[3]))
+	if (p[0] != '\\' || f->len - i < 4 || p[1] < '0' || p[1] > '3' || !octal(p[2]) ||
+	    !octal(p[3]))
 		return 1;
 	*ret = (unsigned char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
 	return 4;

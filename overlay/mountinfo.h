@@ -31,10 +31,12 @@ struct lcm_mountinfo {
  * @at:  in, out: next unread byte; always advances past a line, also past a bad one
  * @end: one past the last byte of the text
  *
- * Return: 1 (*ret filled), 0 (end of text), -EUCLEAN (this line is not mountinfo; the next call goes on after it).
+ * Return: 1 (*ret filled), 0 (end of text), -EUCLEAN (this line is not mountinfo; the next call
+ * goes on after it).
  */
 LCM_MUST_USE int lcm_mountinfo_next(const char **at, const char *end, struct lcm_mountinfo *ret);
-/** lcm_mountinfo_is - does the field, unescaped, equal the string @plain? A broken escape stands for itself. */
+/** lcm_mountinfo_is - does the field, unescaped, equal the string @plain? A broken escape stands
+ * for itself. */
 bool lcm_mountinfo_is(const struct lcm_mountinfo_field *f, const char *plain);
 
 #endif

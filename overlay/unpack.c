@@ -38,7 +38,9 @@ enum lcm_unpack_name lcm_unpack_below(const char *path, size_t len)
 
 int lcm_unpack_parent_cached(const struct lcm_unpack_run *u, const char *path, size_t len)
 {
-	return u->parent >= 0 && u->parent_len == len && memcmp(u->parent_path, path, len) == 0 ? u->parent : -ENOENT;
+	return u->parent >= 0 && u->parent_len == len && memcmp(u->parent_path, path, len) == 0
+		   ? u->parent
+		   : -ENOENT;
 }
 
 int lcm_unpack_parent_keep(struct lcm_unpack_run *u, const char *path, size_t len, int fd)
@@ -84,7 +86,8 @@ static mode_t node_mode(enum lcm_toc_type type)
 	}
 }
 
-int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name, const struct lcm_tar_entry *e)
+int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name,
+		    const struct lcm_tar_entry *e)
 {
 	struct lcm_layer_attr a = lcm_unpack_attr(e);
 	bool symlink = e->type == LCM_TOC_SYMLINK;
@@ -93,8 +96,9 @@ int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name, const
 	if (symlink)
 		r = lcm_sys_symlinkat(e->link, dirfd, name);
 	else
-		r = lcm_sys_mknodat(dirfd, name, node_mode(e->type) | (e->mode & 0777),
-				    e->type == LCM_TOC_FIFO ? 0 : makedev(e->rdev_major, e->rdev_minor));
+		r = lcm_sys_mknodat(
+		    dirfd, name, node_mode(e->type) | (e->mode & 0777),
+		    e->type == LCM_TOC_FIFO ? 0 : makedev(e->rdev_major, e->rdev_minor));
 	if (r < 0)
 		return r == -EEXIST ? r : lcm_layer_fail(u->err, r, e->path, "cannot be made");
 	return lcm_layer_attr_set_at(dirfd, name, symlink, &a, e->path, u->err);
@@ -110,7 +114,9 @@ int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int
 
 	while ((r = lcm_tar_data(u->tar, &p, &len, &off, u->err)) > 0) {
 		if (off < at || off > e->size || len > e->size - off)
-			return lcm_err_set(u->err, -EUCLEAN, "layer entry '%.250s': data outside of the file", e->path);
+			return lcm_err_set(u->err, -EUCLEAN,
+					   "layer entry '%.250s': data outside of the file",
+					   e->path);
 		r = off > at && fn ? fn(arg, NULL, off - at) : 0;
 		if (r == 0 && fd >= 0)
 			r = lcm_sys_pwrite_full(fd, p, len, off);
@@ -132,7 +138,8 @@ int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int
 	return fn ? fn(arg, NULL, e->size - at) : 0;
 }
 
-int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name, const char *path)
+int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name,
+		    const char *path)
 {
 	lcm_autoclose int opened = -EBADF;
 	const char *slash = strrchr(target, '/');
@@ -147,9 +154,12 @@ int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, con
 	if (r == 0 || r == -EEXIST || r == -ENOENT)
 		return r;
 	if (r == -EPERM)
-		return lcm_err_set(u->err, -EUCLEAN, "layer entry '%.200s': hardlink to '%.200s', which is a directory",
-				   path, target);
-	return lcm_err_set(u->err, r, "layer entry '%.200s': cannot link to '%.200s' (%s)", path, target, strerror(-r));
+		return lcm_err_set(
+		    u->err, -EUCLEAN,
+		    "layer entry '%.200s': hardlink to '%.200s', which is a directory", path,
+		    target);
+	return lcm_err_set(u->err, r, "layer entry '%.200s': cannot link to '%.200s' (%s)", path,
+			   target, strerror(-r));
 }
 
 int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc,

@@ -33,7 +33,8 @@ static long there(int dirfd, const char *name, bool *whiteout)
 }
 
 /* A later entry of the same name wins: take the earlier away. */
-static int take_away(struct plain *p, int dirfd, const char *name, const char *path, size_t path_len)
+static int take_away(struct plain *p, int dirfd, const char *name, const char *path,
+		     size_t path_len)
 {
 	bool whiteout;
 	long is = there(dirfd, name, &whiteout);
@@ -51,11 +52,11 @@ static int take_away(struct plain *p, int dirfd, const char *name, const char *p
 }
 
 /*
- * Makes directory @path in @dirfd unless it is there. A whiteout in its place goes, and the directory is opaque
- * instead; anything else goes only when @replace.
+ * Makes directory @path in @dirfd unless it is there. A whiteout in its place goes, and the
+ * directory is opaque instead; anything else goes only when @replace.
  */
-static int dir_make(struct plain *p, int dirfd, const char *path, size_t len, size_t name_off, bool replace,
-		    struct lcm_dir_record **ret)
+static int dir_make(struct plain *p, int dirfd, const char *path, size_t len, size_t name_off,
+		    bool replace, struct lcm_dir_record **ret)
 {
 	char name[LCM_NAME_LEN_MAX + 1];
 	bool whiteout = false;
@@ -71,7 +72,8 @@ static int dir_make(struct plain *p, int dirfd, const char *path, size_t len, si
 			return (int)is;
 		r = 0;
 		if (is != S_IFDIR && !whiteout && !replace)
-			return lcm_err_set(p->u->err, -EUCLEAN, "layer entry below '%.*s', which is not a directory%s",
+			return lcm_err_set(p->u->err, -EUCLEAN,
+					   "layer entry below '%.*s', which is not a directory%s",
 					   (int)LCM_MIN(len, (size_t)250), path,
 					   is == S_IFLNK ? " but a symbolic link" : "");
 		if (is != S_IFDIR) {
@@ -135,12 +137,15 @@ static int whiteout_put(struct plain *p, int dirfd, const struct lcm_tar_entry *
 	int r;
 
 	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.250s': whiteout of no name", e->path);
+		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.250s': whiteout of no name",
+				   e->path);
 	r = lcm_sys_mknodat(dirfd, name, S_IFCHR, 0);
 	if (r == 0)
-		lcm_dirs_find(&p->dirs, e->path, e->name_off ? e->name_off - 1 : 0)->whiteouts = true;
+		lcm_dirs_find(&p->dirs, e->path, e->name_off ? e->name_off - 1 : 0)->whiteouts =
+		    true;
 	if (r != -EEXIST)
-		return r < 0 ? lcm_layer_fail(p->u->err, r, e->path, "cannot make the whiteout") : 0;
+		return r < 0 ? lcm_layer_fail(p->u->err, r, e->path, "cannot make the whiteout")
+			     : 0;
 	/* The layer has the name itself: only what lower layers have is hidden. */
 	memcpy(path, e->path, e->name_off);
 	memcpy(path + e->name_off, name, strlen(name));
@@ -212,7 +217,8 @@ static int link_put(struct plain *p, int dirfd, const struct lcm_tar_entry *e)
 	int r;
 
 	if (strcmp(e->path, e->link) == 0)
-		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.250s': hardlink to itself", e->path);
+		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.250s': hardlink to itself",
+				   e->path);
 	r = lcm_unpack_link(p->u, e->link, dirfd, name, e->path);
 	if (r == -EEXIST) {
 		r = take_away(p, dirfd, name, e->path, e->path_len);
@@ -225,7 +231,8 @@ static int link_put(struct plain *p, int dirfd, const struct lcm_tar_entry *e)
 static int root_put(struct plain *p, const struct lcm_tar_entry *e)
 {
 	if (e->type != LCM_TOC_DIR)
-		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '/': the root is not a directory");
+		return lcm_err_set(p->u->err, -EUCLEAN,
+				   "layer entry '/': the root is not a directory");
 	return lcm_dirs_describe(lcm_dirs_find(&p->dirs, "", 0), e);
 }
 
@@ -238,7 +245,8 @@ static int entry_put(struct plain *p, const struct lcm_tar_entry *e)
 	if (!e->path_len)
 		return root_put(p, e);
 	if (is == LCM_UNPACK_WHITEOUT)
-		return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.250s': lies below a whiteout", e->path);
+		return lcm_err_set(p->u->err, -EUCLEAN,
+				   "layer entry '%.250s': lies below a whiteout", e->path);
 	if (is == LCM_UNPACK_ORDINARY)
 		is = lcm_unpack_name_of(dir_name(e->path, dir_len), e->path_len - e->name_off);
 	if (is == LCM_UNPACK_DROPPED)
@@ -264,7 +272,8 @@ static int entry_put(struct plain *p, const struct lcm_tar_entry *e)
 	}
 }
 
-/* One pass over the links that wait; those still without a target stay. Return: how many were made, -errno. */
+/* One pass over the links that wait; those still without a target stay. Return: how many were made,
+ * -errno. */
 static long links_pass(struct plain *p)
 {
 	struct lcm_buf left = LCM_BUF(p->links.max);
@@ -273,11 +282,14 @@ static long links_pass(struct plain *p)
 	int r = 0;
 
 	while (pos < p->links.len && r == 0) {
-		const char *path = p->links.data + pos, *target = path + strlen(path) + 1, *slash = strrchr(path, '/');
+		const char *path = p->links.data + pos, *target = path + strlen(path) + 1,
+			   *slash = strrchr(path, '/');
 		size_t size = (size_t)(target - path) + strlen(target) + 1;
 		int dirfd = parent_get(p, path, slash ? (size_t)(slash - path) : 0);
 
-		r = dirfd < 0 ? dirfd : lcm_unpack_link(p->u, target, dirfd, slash ? slash + 1 : path, path);
+		r = dirfd < 0
+			? dirfd
+			: lcm_unpack_link(p->u, target, dirfd, slash ? slash + 1 : path, path);
 		made += r == 0 || r == -EEXIST; /* a later entry took the name */
 		if (r == -EEXIST)
 			r = 0;
@@ -302,9 +314,10 @@ static int links_make(struct plain *p)
 	}
 	if (!p->links.len)
 		return 0;
-	return lcm_err_set(p->u->err, -EUCLEAN,
-			   "layer entry '%.200s': hardlink to '%.200s', which this layer does not have", p->links.data,
-			   p->links.data + strlen(p->links.data) + 1);
+	return lcm_err_set(
+	    p->u->err, -EUCLEAN,
+	    "layer entry '%.200s': hardlink to '%.200s', which this layer does not have",
+	    p->links.data, p->links.data + strlen(p->links.data) + 1);
 }
 
 static int plain_run(struct plain *p)
@@ -315,7 +328,8 @@ static int plain_run(struct plain *p)
 
 	while ((r = lcm_tar_next(u->tar, &e, u->err)) > 0) {
 		if (u->result.entries++ == LCM_TOC_ENTRIES_MAX)
-			return lcm_err_set(u->err, -EFBIG, "layer with more than %u entries", LCM_TOC_ENTRIES_MAX);
+			return lcm_err_set(u->err, -EFBIG, "layer with more than %u entries",
+					   LCM_TOC_ENTRIES_MAX);
 		r = entry_put(p, &e);
 		if (r == 0)
 			r = lcm_unpack_checkpoint(u, 0);

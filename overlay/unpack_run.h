@@ -34,7 +34,8 @@ enum lcm_unpack_name {
 enum lcm_unpack_name lcm_unpack_name_of(const char *name, size_t len);
 #define LCM_UNPACK_WHITEOUT_LEN 4 /* ".wh." */
 
-/** lcm_unpack_below - does a directory of @path (@len bytes) have one of those names? As lcm_unpack_name_of(). */
+/** lcm_unpack_below - does a directory of @path (@len bytes) have one of those names? As
+ * lcm_unpack_name_of(). */
 enum lcm_unpack_name lcm_unpack_below(const char *path, size_t len);
 
 /** lcm_unpack_parent_cached - the descriptor kept for directory @path, or -ENOENT. */
@@ -42,19 +43,24 @@ int lcm_unpack_parent_cached(const struct lcm_unpack_run *u, const char *path, s
 /** lcm_unpack_parent_keep - remember @fd (ownership passes) for @path; returns @fd. */
 int lcm_unpack_parent_keep(struct lcm_unpack_run *u, const char *path, size_t len, int fd);
 
-/** lcm_unpack_checkpoint - count @bytes and ask the caller now and then. Return: 0 or what ends the run. */
+/** lcm_unpack_checkpoint - count @bytes and ask the caller now and then. Return: 0 or what ends the
+ * run. */
 LCM_MUST_USE int lcm_unpack_checkpoint(struct lcm_unpack_run *u, uint64_t bytes);
-/** lcm_unpack_node - make a symlink, device or FIFO with all its attributes. Return: 0, -EEXIST (no text), -errno. */
-LCM_MUST_USE int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name, const struct lcm_tar_entry *e);
-/** lcm_unpack_data - a regular file's data into @fd (-1: nowhere), each piece and hole also to @fn(@arg) when not NULL.
+/** lcm_unpack_node - make a symlink, device or FIFO with all its attributes. Return: 0, -EEXIST (no
+ * text), -errno. */
+LCM_MUST_USE int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name,
+				 const struct lcm_tar_entry *e);
+/** lcm_unpack_data - a regular file's data into @fd (-1: nowhere), each piece and hole also to
+ * @fn(@arg) when not NULL.
  */
 LCM_MUST_USE int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int fd,
 				 int (*fn)(void *arg, const void *p, uint64_t len), void *arg);
 /** lcm_unpack_attr - the attributes of a tar entry; xattrs borrowed from it. */
 struct lcm_layer_attr lcm_unpack_attr(const struct lcm_tar_entry *e);
-/** lcm_unpack_link - another name for @target. Return: 0, -EEXIST, -ENOENT (no text for both), -errno. */
-LCM_MUST_USE int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name,
-				 const char *path);
+/** lcm_unpack_link - another name for @target. Return: 0, -EEXIST, -ENOENT (no text for both),
+ * -errno. */
+LCM_MUST_USE int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd,
+				 const char *name, const char *path);
 
 /* The two modes: all entries of the tar, then what must wait for its end. */
 LCM_MUST_USE int lcm_unpack_plain(struct lcm_unpack_run *u);

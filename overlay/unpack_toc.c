@@ -29,13 +29,14 @@ struct checked {
 
 /* ---- comparing ---- */
 
-static int differ(struct checked *c, uint32_t entry, const struct lcm_tar_entry *e, int code, const char *what)
+static int differ(struct checked *c, uint32_t entry, const struct lcm_tar_entry *e, int code,
+		  const char *what)
 {
 	if (c->seen[entry] != SEEN_SAME) {
 		c->seen[entry] = SEEN_DIFFERS;
 		c->differs = entry;
-		lcm_ignore(
-		    lcm_err_set(&c->why, code, "TOC and layer disagree: %.300s: %s", e->path[0] ? e->path : "/", what));
+		lcm_ignore(lcm_err_set(&c->why, code, "TOC and layer disagree: %.300s: %s",
+				       e->path[0] ? e->path : "/", what));
 	}
 	return 0;
 }
@@ -52,7 +53,8 @@ static bool xattr_in(const struct lcm_tar_entry *e, const struct lcm_xattr *x)
 	return false;
 }
 
-static bool xattrs_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t, const struct lcm_tar_entry *e)
+static bool xattrs_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
+			const struct lcm_tar_entry *e)
 {
 	struct lcm_xattr x;
 	uint32_t pos = 0;
@@ -66,18 +68,21 @@ static bool xattrs_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t
 	return n == e->n_xattrs;
 }
 
-static bool link_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t, const struct lcm_tar_entry *e)
+static bool link_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
+		      const struct lcm_tar_entry *e)
 {
 	return t->size == e->link_len && memcmp(lcm_toc_link(toc, t), e->link, e->link_len) == 0;
 }
 
 /* NULL, or what differs besides the data. */
-static const char *difference(const struct lcm_toc *toc, const struct lcm_toc_entry *t, const struct lcm_tar_entry *e)
+static const char *difference(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
+			      const struct lcm_tar_entry *e)
 {
 	if (t->type != e->type)
 		return "type";
 	if (e->type == LCM_TOC_HARDLINK)
-		return lcm_toc_walk(toc, e->link, e->link_len) == t->link ? NULL : "hardlink target";
+		return lcm_toc_walk(toc, e->link, e->link_len) == t->link ? NULL
+									  : "hardlink target";
 	if (t->mode != e->mode && e->type != LCM_TOC_SYMLINK)
 		return "mode";
 	if (t->uid != e->uid || t->gid != e->gid)
@@ -125,10 +130,12 @@ static void digest_bytes(struct digester *g, const uint8_t *p, uint64_t len)
 		g->left -= n;
 		if (g->left || !g->by_chunks)
 			continue;
-		/* A hole's digest may be missing; its bytes are checked by nothing but the diffID then. */
+		/* A hole's digest may be missing; its bytes are checked by nothing but the diffID
+		 * then. */
 		digest_done(g, &lcm_toc_chunk(g->c->u->toc, g->t->first_chunk + g->chunk)->digest);
 		if (++g->chunk < g->t->n_chunks)
-			g->left = lcm_toc_chunk(g->c->u->toc, g->t->first_chunk + g->chunk)->file_len;
+			g->left =
+			    lcm_toc_chunk(g->c->u->toc, g->t->first_chunk + g->chunk)->file_len;
 	}
 }
 
@@ -191,8 +198,10 @@ static int parent_get(struct checked *c, const char *path, size_t len)
 	return fd < 0 ? fd : lcm_unpack_parent_keep(c->u, path, len, fd);
 }
 
-/* Verifies the file's data and, when it is not there yet, puts it there. Return: 0, also when it differs. */
-static int file_data(struct checked *c, int dirfd, uint32_t entry, const struct lcm_tar_entry *e, bool have)
+/* Verifies the file's data and, when it is not there yet, puts it there. Return: 0, also when it
+ * differs. */
+static int file_data(struct checked *c, int dirfd, uint32_t entry, const struct lcm_tar_entry *e,
+		     bool have)
 {
 	struct lcm_unpack_run *u = c->u;
 	struct lcm_layer_attr a = lcm_unpack_attr(e);
@@ -233,8 +242,9 @@ static int file_put(struct checked *c, int dirfd, uint32_t entry, const struct l
 	int have = lcm_layer_file_check(dirfd, e->path + e->name_off, e->size), r;
 
 	if (have < 0)
-		return have == -EUCLEAN ? lcm_layer_fail(u->err, have, e->path, "something else is in its place")
-					: lcm_layer_fail(u->err, have, e->path, "cannot stat");
+		return have == -EUCLEAN
+			   ? lcm_layer_fail(u->err, have, e->path, "something else is in its place")
+			   : lcm_layer_fail(u->err, have, e->path, "cannot stat");
 	r = file_data(c, dirfd, entry, e, have == 1);
 	if (r != 0 || c->seen[entry] != SEEN_SAME)
 		return r;
@@ -245,7 +255,8 @@ static int file_put(struct checked *c, int dirfd, uint32_t entry, const struct l
 	return 0;
 }
 
-/* Not seen through META, so it may be replaced; a run that was killed may have left it half made. */
+/* Not seen through META, so it may be replaced; a run that was killed may have left it half made.
+ */
 static int node_put(struct checked *c, int dirfd, const struct lcm_tar_entry *e)
 {
 	const char *name = e->path + e->name_off;
@@ -271,9 +282,11 @@ static int whiteout_put(struct checked *c, int dirfd, const struct lcm_tar_entry
 	memcpy(path + e->name_off, name, strlen(name));
 	i = lcm_toc_walk(c->u->toc, path, e->name_off + strlen(name));
 	if (!name[0] || i == LCM_TOC_NONE)
-		return lcm_err_set(c->u->err, -EUCLEAN, "TOC and layer disagree: %.250s: not in the TOC", e->path);
+		return lcm_err_set(c->u->err, -EUCLEAN,
+				   "TOC and layer disagree: %.250s: not in the TOC", e->path);
 	t = lcm_toc_entry(c->u->toc, i);
-	if (t->type != LCM_TOC_WHITEOUT) { /* the layer has the name itself, which the whiteout does not hide */
+	if (t->type != LCM_TOC_WHITEOUT) { /* the layer has the name itself, which the whiteout does
+					      not hide */
 		c->opaque[i] = 1;
 		return 0;
 	}
@@ -312,7 +325,8 @@ static int entry_put(struct checked *c, const struct lcm_tar_entry *e)
 		return 0;
 	entry = lcm_toc_walk(c->u->toc, e->path, is == LCM_UNPACK_ORDINARY ? e->path_len : dir_len);
 	if (entry == LCM_TOC_NONE)
-		return lcm_err_set(c->u->err, -EUCLEAN, "TOC and layer disagree: %.250s: not in the TOC", e->path);
+		return lcm_err_set(c->u->err, -EUCLEAN,
+				   "TOC and layer disagree: %.250s: not in the TOC", e->path);
 	if (is == LCM_UNPACK_OPAQUE) {
 		c->opaque[entry] = 1;
 		return 0;
@@ -323,7 +337,8 @@ static int entry_put(struct checked *c, const struct lcm_tar_entry *e)
 	dirfd = parent_get(c, e->path, dir_len);
 	if (dirfd < 0)
 		return dirfd;
-	return is == LCM_UNPACK_WHITEOUT ? whiteout_put(c, dirfd, e) : listed_put(c, dirfd, entry, e);
+	return is == LCM_UNPACK_WHITEOUT ? whiteout_put(c, dirfd, e)
+					 : listed_put(c, dirfd, entry, e);
 }
 
 /* ---- the end ---- */
@@ -342,18 +357,21 @@ static int all_seen(struct checked *c)
 		if (lcm_toc_path(toc, i, path, sizeof(path)) < 0)
 			return -ENAMETOOLONG;
 		if (t->type == LCM_TOC_DIR && !(t->flags & LCM_TOC_OPAQUE) != !c->opaque[i])
-			return lcm_err_set(c->u->err, -EUCLEAN,
-					   "TOC and layer disagree: %.250s: opaque in only one of them", path);
+			return lcm_err_set(
+			    c->u->err, -EUCLEAN,
+			    "TOC and layer disagree: %.250s: opaque in only one of them", path);
 		if (unlisted && ((t->flags & LCM_TOC_IMPLICIT) || c->opaque[i]))
 			continue;
 		if (c->seen[i] != SEEN_SAME)
-			return lcm_err_set(c->u->err, -EUCLEAN, "TOC and layer disagree: %.250s: %s", path,
+			return lcm_err_set(c->u->err, -EUCLEAN,
+					   "TOC and layer disagree: %.250s: %s", path,
 					   c->seen[i] == SEEN_NOT ? "not in the layer" : "differs");
 	}
 	return 0;
 }
 
-static int link_replace(struct checked *c, const char *target, int dirfd, const char *name, const char *path)
+static int link_replace(struct checked *c, const char *target, int dirfd, const char *name,
+			const char *path)
 {
 	struct stat a, b;
 	int r = lcm_sys_fstatat(dirfd, name, &a, AT_SYMLINK_NOFOLLOW), from;
@@ -361,7 +379,9 @@ static int link_replace(struct checked *c, const char *target, int dirfd, const 
 
 	from = lcm_layer_parent(c->u->d, target, slash ? (size_t)(slash - target) : 0, c->u->err);
 	if (r == 0)
-		r = from < 0 ? from : lcm_sys_fstatat(from, slash ? slash + 1 : target, &b, AT_SYMLINK_NOFOLLOW);
+		r = from < 0 ? from
+			     : lcm_sys_fstatat(from, slash ? slash + 1 : target, &b,
+					       AT_SYMLINK_NOFOLLOW);
 	lcm_closep(&from);
 	if (r == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
 		return 0;
@@ -388,12 +408,14 @@ static int link_make(struct checked *c, uint32_t entry, char *path, char *target
 	r = lcm_unpack_link(c->u, target, dirfd, slash ? slash + 1 : path, path);
 	if (r == -EEXIST)
 		r = link_replace(c, target, dirfd, slash ? slash + 1 : path, path);
-	return r == -ENOENT ? lcm_layer_fail(c->u->err, r, path, "target of the hardlink has gone") : r;
+	return r == -ENOENT ? lcm_layer_fail(c->u->err, r, path, "target of the hardlink has gone")
+			    : r;
 }
 
 static unsigned int marks_of(const struct lcm_toc *toc, const struct lcm_toc_entry *dir)
 {
-	unsigned int marks = (dir->flags & LCM_TOC_OPAQUE ? LCM_DIR_OPAQUE : 0U) | (dir->flags & LCM_TOC_IMPLICIT ? LCM_DIR_IMPLIED : 0U);
+	unsigned int marks = (dir->flags & LCM_TOC_OPAQUE ? LCM_DIR_OPAQUE : 0U) |
+			     (dir->flags & LCM_TOC_IMPLICIT ? LCM_DIR_IMPLIED : 0U);
 
 	for (uint32_t i = 0; i < dir->n_children; i++)
 		if (lcm_toc_entry(toc, dir->first_child + i)->type == LCM_TOC_WHITEOUT)

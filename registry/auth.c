@@ -25,18 +25,18 @@
 TAILQ_HEAD(wait_list, lcm_auth_wait);
 
 struct lcm_auth {
-	struct lcm_auth_env *env; /* borrowed */
-	char *host, *repo; /* owned */
+	struct lcm_auth_env *env;     /* borrowed */
+	char *host, *repo;            /* owned */
 	struct lcm_challenge *bearer; /* owned; how to get a token; NULL: not known */
-	char *field; /* owned secret; NULL: send without */
-	bool basic; /* field has user name and password */
-	uint64_t expires_ns; /* of the token */
+	char *field;                  /* owned secret; NULL: send without */
+	bool basic;                   /* field has user name and password */
+	uint64_t expires_ns;          /* of the token */
 	uint64_t generation;
-	bool pending; /* a token request is under way */
+	bool pending;   /* a token request is under way */
 	uint32_t tries; /* of it */
 	struct lcm_http http;
 	struct lcm_timer *again; /* owned; the pause before another try */
-	struct lcm_buf body; /* secret; the token service's reply */
+	struct lcm_buf body;     /* secret; the token service's reply */
 	struct wait_list waiting;
 };
 
@@ -79,8 +79,8 @@ static int basic_field(const struct lcm_credentials *c, char **ret)
 	if (r == 0)
 		r = lcm_buf_printf(&out, "Authorization: Basic ");
 	if (r == 0) {
-		out.len += (size_t)EVP_EncodeBlock((unsigned char *)out.data + out.len, (unsigned char *)plain.data,
-						   (int)plain.len);
+		out.len += (size_t)EVP_EncodeBlock((unsigned char *)out.data + out.len,
+						   (unsigned char *)plain.data, (int)plain.len);
 		*ret = lcm_buf_steal(&out);
 	}
 	wipe_buf(&plain);
@@ -115,7 +115,8 @@ static int realm_check(const struct lcm_auth *a, struct lcm_err *err)
 	int r;
 
 	if (lcm_origin_parse(a->bearer->realm, &o) < 0)
-		return lcm_err_set(err, -EPROTO, "registry %s names a token service that is not a URL", a->host);
+		return lcm_err_set(err, -EPROTO,
+				   "registry %s names a token service that is not a URL", a->host);
 	r = lcm_origin_check_plain(&o, a->env->insecure_hosts, err);
 	return r < 0 ? lcm_err_prefix(err, r, "token service of %s", a->host) : 0;
 }
@@ -153,13 +154,14 @@ static int token_send(struct lcm_auth *a, const char *url, const char *field, co
 
 	lcm_ignore(lcm_origin_parse(url, &o));
 	a->body.len = 0;
-	return lcm_http_start(&a->http, &(struct lcm_http_req){ .url = url,
-								.fields = fields,
-								.form = form,
-								.pool = LCM_MULTI_DEMAND,
-								.buffer = BUFFER_BYTES,
-								.direct = lcm_origin_is_loopback(&o),
-								.fresh = a->http.stalled });
+	return lcm_http_start(&a->http,
+			      &(struct lcm_http_req){ .url = url,
+						      .fields = fields,
+						      .form = form,
+						      .pool = LCM_MULTI_DEMAND,
+						      .buffer = BUFFER_BYTES,
+						      .direct = lcm_origin_is_loopback(&o),
+						      .fresh = a->http.stalled });
 }
 
 /* "GET realm?service=...&scope=...", with Basic when there are credentials. */
@@ -171,8 +173,8 @@ static int token_get(struct lcm_auth *a, const struct lcm_credentials *c)
 	int r = add_common(a, &query);
 
 	if (r == 0)
-		r = lcm_buf_printf(&url, "%s%s%s", a->bearer->realm, strchr(a->bearer->realm, '?') ? "&" : "?",
-				   lcm_buf_str(&query));
+		r = lcm_buf_printf(&url, "%s%s%s", a->bearer->realm,
+				   strchr(a->bearer->realm, '?') ? "&" : "?", lcm_buf_str(&query));
 	if (r == 0 && c)
 		r = basic_field(c, &field);
 	if (r == 0)
@@ -216,8 +218,11 @@ static int token_request(struct lcm_auth *a, struct lcm_err *err)
 		return r;
 	r = c && c->identity_token[0] ? token_post(a, c) : token_get(a, c);
 	if (r == -EFBIG)
-		return lcm_err_set(err, -EPROTO, "challenge or credentials of %s are too long", a->host);
-	return r < 0 ? lcm_err_set(err, r, "asking the token service of %s: %s", a->host, lcm_err_text(NULL, r)) : 0;
+		return lcm_err_set(err, -EPROTO, "challenge or credentials of %s are too long",
+				   a->host);
+	return r < 0 ? lcm_err_set(err, r, "asking the token service of %s: %s", a->host,
+				   lcm_err_text(NULL, r))
+		     : 0;
 }
 
 static void on_again(void *arg)
@@ -256,7 +261,8 @@ static bool try_again(struct lcm_auth *a, bool transient, int64_t after_s)
 		return false;
 	a->env->retried++;
 	lcm_timer_set(a->again,
-		      lcm_retry_delay_ms(a->tries, a->env->backoff_ms, lcm_now_ns() >> 6, after_s) * 1000000);
+		      lcm_retry_delay_ms(a->tries, a->env->backoff_ms, lcm_now_ns() >> 6, after_s) *
+			  1000000);
 	return true;
 }
 
@@ -288,7 +294,8 @@ static int64_t retry_after(const struct lcm_http *h)
 	const char *f = lcm_http_field(h, "Retry-After", 0);
 	uint32_t s;
 
-	if (!f || lcm_retry_after_parse(f, strlen(f), (int64_t)(lcm_realtime_ns() / SECOND), &s) < 0)
+	if (!f ||
+	    lcm_retry_after_parse(f, strlen(f), (int64_t)(lcm_realtime_ns() / SECOND), &s) < 0)
 		return -1;
 	return s;
 }
@@ -304,7 +311,8 @@ static int token_status(struct lcm_auth *a, long status, struct lcm_err *err)
 		return lcm_err_prefix(err, -EACCES, "token service %s", realm);
 	}
 	return lcm_err_set(err, lcm_retry_status(status) ? -EHOSTUNREACH : -EPROTO,
-			   "token service %s of %s answered with status %ld", realm, a->host, status);
+			   "token service %s of %s answered with status %ld", realm, a->host,
+			   status);
 }
 
 static void on_done(void *arg, CURLcode code)
@@ -395,8 +403,10 @@ int lcm_auth_refused(struct lcm_auth *a, long status, struct lcm_err *err)
 	struct lcm_buf where = LCM_BUF(WHERE_MAX);
 	int r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, NULL);
 
-	r = lcm_err_set(err, -EACCES, "%s refuses access to %s (status %ld) %s; looked in: %s", a->host, a->repo,
-			status, r == 0 ? "with these credentials" : "without credentials, log in or check the name",
+	r = lcm_err_set(err, -EACCES, "%s refuses access to %s (status %ld) %s; looked in: %s",
+			a->host, a->repo, status,
+			r == 0 ? "with these credentials"
+			       : "without credentials, log in or check the name",
 			where.len ? lcm_buf_str(&where) : "no auth file");
 	lcm_buf_fini(&where);
 	return r;
@@ -410,19 +420,21 @@ static int use_basic(struct lcm_auth *a, uint64_t generation, struct lcm_err *er
 	int r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, err);
 
 	lcm_buf_fini(&where);
-	if (r == -ENOENT || (r == 0 && (!c->username[0] || (a->basic && generation == a->generation))))
+	if (r == -ENOENT ||
+	    (r == 0 && (!c->username[0] || (a->basic && generation == a->generation))))
 		return lcm_auth_refused(a, 401, err);
 	if (r < 0)
 		return r;
 	r = basic_field(c, &field);
 	if (r < 0)
-		return lcm_err_set(err, r, "credentials for %s: %s", a->host, lcm_err_text(NULL, r));
+		return lcm_err_set(err, r, "credentials for %s: %s", a->host,
+				   lcm_err_text(NULL, r));
 	set_field(a, field, true);
 	return 0;
 }
 
-static int parse_challenges(struct lcm_auth *a, const struct lcm_http *reply, struct lcm_challenges *cs,
-			    struct lcm_err *err)
+static int parse_challenges(struct lcm_auth *a, const struct lcm_http *reply,
+			    struct lcm_challenges *cs, struct lcm_err *err)
 {
 	const char *f;
 
@@ -435,15 +447,17 @@ static int parse_challenges(struct lcm_auth *a, const struct lcm_http *reply, st
 	return 0;
 }
 
-static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_challenges *cs, struct lcm_auth_wait *w,
-		  struct lcm_err *err)
+static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_challenges *cs,
+		  struct lcm_auth_wait *w, struct lcm_err *err)
 {
 	const struct lcm_challenge *c = lcm_challenges_find(cs, LCM_AUTH_BEARER);
 
 	if (!c && lcm_challenges_find(cs, LCM_AUTH_BASIC))
 		return use_basic(a, generation, err);
 	if (!c)
-		return lcm_err_set(err, -EACCES, "registry %s answered 401 and offers neither Basic nor Bearer", a->host);
+		return lcm_err_set(err, -EACCES,
+				   "registry %s answered 401 and offers neither Basic nor Bearer",
+				   a->host);
 	if (!a->bearer)
 		a->bearer = malloc(sizeof(*a->bearer));
 	if (!a->bearer)
@@ -452,8 +466,8 @@ static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_chal
 	return token_wait(a, w);
 }
 
-int lcm_auth_challenged(struct lcm_auth *a, uint64_t generation, const struct lcm_http *reply, struct lcm_auth_wait *w,
-			struct lcm_err *err)
+int lcm_auth_challenged(struct lcm_auth *a, uint64_t generation, const struct lcm_http *reply,
+			struct lcm_auth_wait *w, struct lcm_err *err)
 {
 	struct lcm_challenges *cs;
 	int r;

@@ -5,7 +5,8 @@
  * Layer: registry. Threads: loop. A pull needs one scope, "repository:<repo>:pull",
  * so an entry is a token cache per host and scope. At most one token request
  * per entry is in flight, however many wait. Secrets are wiped and never logged.
- * Source: distribution "Token Authentication Specification", "OAuth2 Token Authentication"; RFC 7617 (Basic).
+ * Source: distribution "Token Authentication Specification", "OAuth2 Token Authentication"; RFC
+ * 7617 (Basic).
  */
 #ifndef LCM_AUTH_H
 #define LCM_AUTH_H
@@ -15,8 +16,8 @@
 #include "registry/http.h"
 
 struct lcm_auth_env {
-	struct lcm_http_env *http; /* borrowed */
-	char *const *files; /* borrowed; from lcm_creds_files() */
+	struct lcm_http_env *http;         /* borrowed */
+	char *const *files;                /* borrowed; from lcm_creds_files() */
 	const char *const *insecure_hosts; /* borrowed */
 	uint32_t retries, backoff_ms;
 	uint64_t tokens, retried; /* counted */
@@ -41,21 +42,25 @@ LCM_DEFINE_AUTO(lcm_auth)
 
 bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo);
 
-/** lcm_auth_ready - Return: 0 send now with lcm_auth_field(); 1 @w was queued for a new token; -ENOMEM. */
+/** lcm_auth_ready - Return: 0 send now with lcm_auth_field(); 1 @w was queued for a new token;
+ * -ENOMEM. */
 LCM_MUST_USE int lcm_auth_ready(struct lcm_auth *a, struct lcm_auth_wait *w) LCM_ON(loop);
 /** lcm_auth_field - "Authorization: ..." or NULL; borrowed until the loop's next turn. */
 const char *lcm_auth_field(const struct lcm_auth *a);
-/** lcm_auth_generation - counts the credentials there have been; names those a request was sent with. */
+/** lcm_auth_generation - counts the credentials there have been; names those a request was sent
+ * with. */
 uint64_t lcm_auth_generation(const struct lcm_auth *a);
 /**
  * lcm_auth_challenged - a request was answered with 401
  * @generation: of the credentials it was sent with
  * @reply:      its head
  *
- * Return: 0 send again; 1 @w was queued; -EACCES (text names host, reason and the auth files looked at); -EPROTO; -ENOMEM.
+ * Return: 0 send again; 1 @w was queued; -EACCES (text names host, reason and the auth files looked
+ * at); -EPROTO; -ENOMEM.
  */
-LCM_MUST_USE int lcm_auth_challenged(struct lcm_auth *a, uint64_t generation, const struct lcm_http *reply,
-				     struct lcm_auth_wait *w, struct lcm_err *err) LCM_ON(loop);
+LCM_MUST_USE int lcm_auth_challenged(struct lcm_auth *a, uint64_t generation,
+				     const struct lcm_http *reply, struct lcm_auth_wait *w,
+				     struct lcm_err *err) LCM_ON(loop);
 /** lcm_auth_refused - the text for a request refused for good; Return: -EACCES. */
 int lcm_auth_refused(struct lcm_auth *a, long status, struct lcm_err *err);
 void lcm_auth_unwait(struct lcm_auth *a, struct lcm_auth_wait *w) LCM_ON(loop);

@@ -35,7 +35,8 @@ static int list_add(struct file_list *l, const char *dir, const char *rest)
 static int list_defaults(struct file_list *l)
 {
 	const char *own = getenv("REGISTRY_AUTH_FILE"), *run = getenv("XDG_RUNTIME_DIR");
-	const char *conf = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME"), *docker = getenv("DOCKER_CONFIG");
+	const char *conf = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME"),
+		   *docker = getenv("DOCKER_CONFIG");
 	struct lcm_buf uid = LCM_BUF(64);
 	int r;
 
@@ -43,15 +44,15 @@ static int list_defaults(struct file_list *l)
 		return list_add(l, own, "");
 	r = lcm_buf_printf(&uid, "/run/containers/%u", (unsigned int)geteuid());
 	if (r == 0)
-		r = run && run[0] ? list_add(l, run, "/containers/auth.json") :
-				    list_add(l, lcm_buf_str(&uid), "/auth.json");
+		r = run && run[0] ? list_add(l, run, "/containers/auth.json")
+				  : list_add(l, lcm_buf_str(&uid), "/auth.json");
 	lcm_buf_fini(&uid);
 	if (r == 0)
-		r = conf && conf[0] ? list_add(l, conf, "/containers/auth.json") :
-				      list_add(l, home, "/.config/containers/auth.json");
+		r = conf && conf[0] ? list_add(l, conf, "/containers/auth.json")
+				    : list_add(l, home, "/.config/containers/auth.json");
 	if (r == 0)
-		r = docker && docker[0] ? list_add(l, docker, "/config.json") :
-					  list_add(l, home, "/.docker/config.json");
+		r = docker && docker[0] ? list_add(l, docker, "/config.json")
+					: list_add(l, home, "/.docker/config.json");
 	return r;
 }
 
@@ -107,8 +108,8 @@ static void note(struct lcm_buf *where, const char *path, const char *what, cons
 	lcm_ignore(lcm_buf_printf(where, "%s%s (%s%s)", where->len ? ", " : "", path, what, name));
 }
 
-static int file_lookup(const char *path, const char *host, const char *repo, struct lcm_credentials **ret,
-		       struct lcm_buf *where, struct lcm_err *err)
+static int file_lookup(const char *path, const char *host, const char *repo,
+		       struct lcm_credentials **ret, struct lcm_buf *where, struct lcm_err *err)
 {
 	lcm_auto(lcm_authfile) af = NULL;
 	const char *helper;
@@ -131,8 +132,8 @@ static int file_lookup(const char *path, const char *host, const char *repo, str
 	return r;
 }
 
-int lcm_creds_lookup(char *const *files, const char *host, const char *repo, struct lcm_credentials **ret,
-		     struct lcm_buf *where, struct lcm_err *err)
+int lcm_creds_lookup(char *const *files, const char *host, const char *repo,
+		     struct lcm_credentials **ret, struct lcm_buf *where, struct lcm_err *err)
 {
 	for (; *files; files++) {
 		int r = file_lookup(*files, host, repo, ret, where, err);

@@ -4,7 +4,8 @@
  *
  * Layer: registry. Reads files; the bytes are wiped. Threads: any.
  * Source: containers-auth.json(5): $REGISTRY_AUTH_FILE; $XDG_RUNTIME_DIR/containers/auth.json
- * (/run/containers/<uid>/auth.json); $XDG_CONFIG_HOME/containers/auth.json; $DOCKER_CONFIG/config.json.
+ * (/run/containers/<uid>/auth.json); $XDG_CONFIG_HOME/containers/auth.json;
+ * $DOCKER_CONFIG/config.json.
  */
 #ifndef LCM_CREDS_H
 #define LCM_CREDS_H
@@ -24,9 +25,11 @@ void lcm_creds_files_free(char **files);
 /**
  * lcm_creds_lookup - first credentials for @host and @repo
  * @where: what was looked at and found, for an error text: "A (not there), B (no entry)"
- * Return: 0; -ENOENT (none; @ret untouched); -EACCES (unreadable or damaged file or entry, text names it); -ENOMEM.
+ * Return: 0; -ENOENT (none; @ret untouched); -EACCES (unreadable or damaged file or entry, text
+ * names it); -ENOMEM.
  */
-LCM_MUST_USE int lcm_creds_lookup(char *const *files, const char *host, const char *repo, struct lcm_credentials **ret,
-				  struct lcm_buf *where, struct lcm_err *err);
+LCM_MUST_USE int lcm_creds_lookup(char *const *files, const char *host, const char *repo,
+				  struct lcm_credentials **ret, struct lcm_buf *where,
+				  struct lcm_err *err);
 
 #endif

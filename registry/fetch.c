@@ -32,16 +32,18 @@ static const struct {
 } states[LCM_FETCH_STATE_MAX] = {
 	[LCM_FETCH_NEW] = { "new", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
 	[LCM_FETCH_AUTH] = { "auth", EDGE(SEND) | EDGE(FAILED) },
-	[LCM_FETCH_SEND] = { "send", EDGE(SEND) | EDGE(AUTH) | EDGE(BODY) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
+	[LCM_FETCH_SEND] = { "send", EDGE(SEND) | EDGE(AUTH) | EDGE(BODY) | EDGE(RETRY_WAIT) |
+					 EDGE(FAILED) },
 	[LCM_FETCH_BODY] = { "body", EDGE(DONE) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
 	[LCM_FETCH_RETRY_WAIT] = { "retry-wait", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
 	[LCM_FETCH_DONE] = { "done", 0 },
 	[LCM_FETCH_FAILED] = { "failed", 0 },
 };
 
-#define MANIFEST_TYPES                                                                                                 \
-	"Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "               \
-	"application/vnd.docker.distribution.manifest.list.v2+json, "                                                  \
+#define MANIFEST_TYPES                                                                             \
+	"Accept: application/vnd.oci.image.index.v1+json, "                                        \
+	"application/vnd.oci.image.manifest.v1+json, "                                             \
+	"application/vnd.docker.distribution.manifest.list.v2+json, "                              \
 	"application/vnd.docker.distribution.manifest.v2+json"
 
 /* Receive buffers: one pipe's worth for background, little for the many demand ranges. */
@@ -59,7 +61,8 @@ bool lcm_fetch_edge(enum lcm_fetch_state from, enum lcm_fetch_state to)
 static bool fetch_move(struct lcm_fetch *f, enum lcm_fetch_state to)
 {
 	if (!lcm_fetch_edge(f->state, to)) {
-		lcm_debug("fetch=%" PRIu64 " has no way from %s to %s", f->id, states[f->state].name, states[to].name);
+		lcm_debug("fetch=%" PRIu64 " has no way from %s to %s", f->id,
+			  states[f->state].name, states[to].name);
 		return false;
 	}
 	lcm_debug("fetch=%" PRIu64 " %s -> %s", f->id, states[f->state].name, states[to].name);
@@ -73,7 +76,9 @@ void lcm_fetch_end(struct lcm_fetch *f, int code)
 
 	if (f->cancel && code != -ESHUTDOWN)
 		code = lcm_err_set(&f->err, -ECANCELED, "cancelled");
-	res = (struct lcm_fetch_result){ .status = code, .err = f->err, .bytes = f->bytes, .tries = f->tries };
+	res = (struct lcm_fetch_result){
+		.status = code, .err = f->err, .bytes = f->bytes, .tries = f->tries
+	};
 	if (!fetch_move(f, code ? LCM_FETCH_FAILED : LCM_FETCH_DONE) && !code)
 		res.status = -EIO;
 	lcm_http_stop(&f->http);
@@ -128,7 +133,8 @@ static int add_fields(struct lcm_fetch *f, const char **fields, size_t n, char *
 		fields[n++] = MANIFEST_TYPES;
 	f->ranged = f->kind == LCM_FETCH_BLOB && (f->off + f->pos > 0 || f->len < f->size);
 	if (f->ranged) {
-		(void)snprintf(range, cap, "Range: bytes=%" PRIu64 "-%" PRIu64, f->off + f->pos, f->off + f->len - 1);
+		(void)snprintf(range, cap, "Range: bytes=%" PRIu64 "-%" PRIu64, f->off + f->pos,
+			       f->off + f->len - 1);
 		fields[n++] = range;
 	}
 	if (auth)
@@ -148,13 +154,14 @@ static int exchange_start(struct lcm_fetch *f, const char *url)
 	if (r < 0)
 		return r;
 	fields[add_fields(f, fields, 0, range, sizeof(range))] = NULL;
-	return lcm_http_start(&f->http, &(struct lcm_http_req){
-						.url = url,
-						.fields = fields,
-						.pool = demand ? LCM_MULTI_DEMAND : LCM_MULTI_BACKGROUND,
-						.buffer = demand ? BUFFER_DEMAND : BUFFER_BACKGROUND,
-						.direct = lcm_origin_is_loopback(&o),
-						.fresh = f->http.stalled });
+	return lcm_http_start(
+	    &f->http,
+	    &(struct lcm_http_req){ .url = url,
+				    .fields = fields,
+				    .pool = demand ? LCM_MULTI_DEMAND : LCM_MULTI_BACKGROUND,
+				    .buffer = demand ? BUFFER_DEMAND : BUFFER_BACKGROUND,
+				    .direct = lcm_origin_is_loopback(&o),
+				    .fresh = f->http.stalled });
 }
 
 static void fetch_send(struct lcm_fetch *f)
@@ -175,8 +182,9 @@ static void fetch_send(struct lcm_fetch *f)
 		r = exchange_start(f, f->url ? f->url : lcm_buf_str(&b));
 	lcm_buf_fini(&b);
 	if (r < 0)
-		fail_text(f, r, r == -EINVAL ? "not a URL that can be asked; check the registry's name" :
-						lcm_err_text(NULL, r));
+		fail_text(f, r,
+			  r == -EINVAL ? "not a URL that can be asked; check the registry's name"
+				       : lcm_err_text(NULL, r));
 }
 
 static void on_auth(void *arg, int r, const struct lcm_err *err)
@@ -258,7 +266,9 @@ static int take_blob(struct lcm_fetch *f, const uint8_t *p, size_t len)
 
 	if (skip + n < len && f->plan.exact)
 		return body_stop(f, lcm_err_set(&f->err, -EPROTO,
-						"the body is longer than the %" PRIu64 " bytes asked for", f->len));
+						"the body is longer than the %" PRIu64
+						" bytes asked for",
+						f->len));
 	if (n && f->hold)
 		return 1;
 	if (n)
@@ -266,7 +276,8 @@ static int take_blob(struct lcm_fetch *f, const uint8_t *p, size_t len)
 	if (r > 0)
 		return 1;
 	if (r < 0)
-		return body_stop(f, lcm_err_set(&f->err, r, "the receiver stopped: %s", lcm_err_text(NULL, r)));
+		return body_stop(
+		    f, lcm_err_set(&f->err, r, "the receiver stopped: %s", lcm_err_text(NULL, r)));
 	f->plan.skip -= skip;
 	f->plan.take -= n;
 	f->pos += n;
@@ -282,8 +293,8 @@ static int take_manifest(struct lcm_fetch *f, const void *p, size_t len)
 	int r = lcm_buf_add(&f->body, p, len);
 
 	if (r < 0)
-		return body_stop(f, lcm_err_set(&f->err, r, "manifest of over %u bytes: %s", LCM_MANIFEST_MAX,
-						lcm_err_text(NULL, r)));
+		return body_stop(f, lcm_err_set(&f->err, r, "manifest of over %u bytes: %s",
+						LCM_MANIFEST_MAX, lcm_err_text(NULL, r)));
 	f->bytes += len;
 	f->reg->stats.bytes += len;
 	return 0;
@@ -297,7 +308,8 @@ static void head_judge(struct lcm_fetch *f)
 	if (!fetch_move(f, LCM_FETCH_BODY))
 		body_stop(f, -EIO);
 	else if (f->kind == LCM_FETCH_BLOB && f->url && f->away && !f->cached)
-		lcm_location_put(&f->host->locations, f->ref.repo, &f->digest, f->url, lcm_now_ns());
+		lcm_location_put(&f->host->locations, f->ref.repo, &f->digest, f->url,
+				 lcm_now_ns());
 }
 
 /* Inside libcurl. */
@@ -350,7 +362,8 @@ static void fetch_retry(struct lcm_fetch *f, uint32_t max)
 	f->fails++;
 	f->reg->stats.retries++;
 	ms = lcm_retry_delay_ms(f->fails, f->reg->backoff_ms, next_random(f->reg), f->after_s);
-	lcm_debug("fetch=%" PRIu64 " try=%u again in %" PRIu64 " ms: %s", f->id, f->tries, ms, f->err.msg);
+	lcm_debug("fetch=%" PRIu64 " try=%u again in %" PRIu64 " ms: %s", f->id, f->tries, ms,
+		  f->err.msg);
 	if (!fetch_move(f, LCM_FETCH_RETRY_WAIT))
 		fail_text(f, -EIO, "cannot be tried again now");
 	else
@@ -378,7 +391,8 @@ static void transport_failed(struct lcm_fetch *f, CURLcode code)
 	struct lcm_origin o = { 0 };
 	char peer[LCM_ORIGIN_STR_MAX];
 
-	if (other_scheme(f, f->tls && (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_COULDNT_CONNECT))) {
+	if (other_scheme(
+		f, f->tls && (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_COULDNT_CONNECT))) {
 		chain_start(f);
 		return;
 	}
@@ -394,8 +408,9 @@ static void transport_failed(struct lcm_fetch *f, CURLcode code)
 	} else if (class == LCM_TRANSPORT_FATAL || f->http.head_too_big) {
 		fetch_fail(f, f->code);
 	} else {
-		fetch_retry(f, class == LCM_TRANSPORT_UNLIKELY ? LCM_MIN(f->reg->retries, LCM_RETRY_UNLIKELY_MAX) :
-							     f->reg->retries);
+		fetch_retry(f, class == LCM_TRANSPORT_UNLIKELY
+				   ? LCM_MIN(f->reg->retries, LCM_RETRY_UNLIKELY_MAX)
+				   : f->reg->retries);
 	}
 }
 
@@ -409,7 +424,8 @@ static void fetch_redirect(struct lcm_fetch *f)
 	const char *base = f->url ? f->url : lcm_buf_str(&b);
 
 	if (++f->hops > LCM_REDIRECTS_MAX)
-		r = lcm_err_set(&f->err, -EPROTO, "more than %u redirects; the registry's storage is misconfigured",
+		r = lcm_err_set(&f->err, -EPROTO,
+				"more than %u redirects; the registry's storage is misconfigured",
 				LCM_REDIRECTS_MAX);
 	else if (r == 0 && !location)
 		r = lcm_err_set(&f->err, -EPROTO, "redirected without a Location");
@@ -423,7 +439,8 @@ static void fetch_redirect(struct lcm_fetch *f)
 		fetch_fail(f, r);
 		return;
 	}
-	/* Once away, always away: a foreign host cannot send credentials to a path of its choice. */
+	/* Once away, always away: a foreign host cannot send credentials to a path of its choice.
+	 */
 	f->away = f->away || !lcm_origin_equal(&from, &to);
 	f->cached = false;
 	free(f->url);
@@ -461,9 +478,10 @@ static void manifest_deliver(struct lcm_fetch *f)
 	int r = lcm_digest_of(lcm_buf_str(&f->body), f->body.len, &d);
 
 	if (r == 0 && !lcm_digest_is_zero(&f->digest) && !lcm_digest_equal(&d, &f->digest))
-		r = lcm_err_set(&f->err, -EBADMSG,
-				"the manifest has digest %s, wanted was %s; the registry's copy is damaged",
-				lcm_digest_str(&d, got), lcm_digest_str(&f->digest, want));
+		r = lcm_err_set(
+		    &f->err, -EBADMSG,
+		    "the manifest has digest %s, wanted was %s; the registry's copy is damaged",
+		    lcm_digest_str(&d, got), lcm_digest_str(&f->digest, want));
 	if (r == 0 && f->sink && f->hold)
 		r = LCM_FETCH_PAUSE;
 	else if (r == 0 && f->sink)

@@ -62,7 +62,8 @@ static void on_stall_timer(void *arg)
 	http_end(h, CURLE_OPERATION_TIMEDOUT);
 }
 
-int lcm_http_init(struct lcm_http *h, struct lcm_http_env *env, const struct lcm_http_ops *ops, void *arg)
+int lcm_http_init(struct lcm_http *h, struct lcm_http_env *env, const struct lcm_http_ops *ops,
+		  void *arg)
 {
 	int r;
 
@@ -136,7 +137,8 @@ static int prereq_cb(void *arg, char *remote, char *local, int remote_port, int 
 	return CURL_PREREQFUNC_OK;
 }
 
-/* A dead path is the kernel's to find: unacknowledged requests end the connection, and every stream on it at once. */
+/* A dead path is the kernel's to find: unacknowledged requests end the connection, and every stream
+ * on it at once. */
 static int sockopt_cb(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
 	struct lcm_http *h = arg;
@@ -189,16 +191,20 @@ static int set_network(struct lcm_http *h, const struct lcm_http_req *req)
 	(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)req->buffer);
 	(void)curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, req->fresh ? 1L : 0L);
-	/* A body with a connection of its own gains nothing from HTTP/2 and loses its framing's cost. */
-	(void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
-			       (long)(req->pool == LCM_MULTI_DEMAND ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+	/* A body with a connection of its own gains nothing from HTTP/2 and loses its framing's
+	 * cost. */
+	(void)curl_easy_setopt(
+	    e, CURLOPT_HTTP_VERSION,
+	    (long)(req->pool == LCM_MULTI_DEMAND ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
 	/* Waiting for a connection that may multiplex pays only where HTTP/2 can be. */
-	(void)curl_easy_setopt(e, CURLOPT_PIPEWAIT,
-			       req->pool == LCM_MULTI_DEMAND && strncmp(req->url, "https:", 6) == 0 ? 1L : 0L);
+	(void)curl_easy_setopt(
+	    e, CURLOPT_PIPEWAIT,
+	    req->pool == LCM_MULTI_DEMAND && strncmp(req->url, "https:", 6) == 0 ? 1L : 0L);
 	(void)curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	if (h->env->ca_file && curl_easy_setopt(e, CURLOPT_CAINFO, h->env->ca_file))
 		return -ENOMEM;
-	if ((req->direct || h->env->proxy) && curl_easy_setopt(e, CURLOPT_PROXY, req->direct ? "" : h->env->proxy))
+	if ((req->direct || h->env->proxy) &&
+	    curl_easy_setopt(e, CURLOPT_PROXY, req->direct ? "" : h->env->proxy))
 		return -ENOMEM;
 	return 0;
 }
@@ -293,7 +299,8 @@ int lcm_http_error(const struct lcm_http *h, CURLcode code, const char *peer, st
 	long os_errno = 0;
 
 	if (h->head_too_big)
-		return lcm_err_set(err, -EPROTO, "%s sent a head of over %u bytes", peer, LCM_HTTP_HEAD_MAX);
+		return lcm_err_set(err, -EPROTO, "%s sent a head of over %u bytes", peer,
+				   LCM_HTTP_HEAD_MAX);
 	(void)curl_easy_getinfo(h->easy, CURLINFO_OS_ERRNO, &os_errno);
 	return lcm_retry_code(code, peer, h->error, os_errno, err);
 }

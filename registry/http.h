@@ -27,48 +27,53 @@ struct lcm_http_env {
 };
 
 struct lcm_http_ops {
-	/* A piece of the body. Return: 0 taken; 1 pause, the same piece comes again; < 0 stop the exchange. */
+	/* A piece of the body. Return: 0 taken; 1 pause, the same piece comes again; < 0 stop the
+	 * exchange. */
 	int (*body)(void *arg, const void *p, size_t len);
-	/* The end, exactly once per start unless stopped; @code as libcurl says, CURLE_WRITE_ERROR after body() < 0. */
+	/* The end, exactly once per start unless stopped; @code as libcurl says, CURLE_WRITE_ERROR
+	 * after body() < 0. */
 	void (*done)(void *arg, CURLcode code);
 };
 
 struct lcm_http_req {
 	const char *url;
 	const char *const *fields; /* NULL-terminated "Name: value"; copied, the copies are wiped */
-	const char *form; /* POST this form; NULL: GET; copied, the copy is wiped */
+	const char *form;          /* POST this form; NULL: GET; copied, the copy is wiped */
 	enum lcm_multi_pool pool;
 	uint32_t buffer; /* bytes, receive buffer */
-	bool direct; /* loopback: never by a proxy */
-	bool fresh; /* not on a connection that exists already */
+	bool direct;     /* loopback: never by a proxy */
+	bool fresh;      /* not on a connection that exists already */
 };
 
 struct lcm_http {
-	struct lcm_http_env *env; /* borrowed */
+	struct lcm_http_env *env;       /* borrowed */
 	const struct lcm_http_ops *ops; /* borrowed */
 	void *arg;
 	CURL *easy; /* owned */
 	struct lcm_multi_job job;
-	struct lcm_timer *stall; /* owned */
+	struct lcm_timer *stall;   /* owned */
 	struct curl_slist *fields; /* owned */
-	char *form; /* owned */
+	char *form;                /* owned */
 	enum lcm_multi_pool pool;
 	uint64_t start_ns, last_ns; /* of the exchange, of the last byte */
 	size_t head_bytes;
 	bool running, connected, paused;
-	bool head_done; /* a final status and its fields are here */
+	bool head_done;             /* a final status and its fields are here */
 	bool head_too_big, stalled; /* why it ended */
 	char error[CURL_ERROR_SIZE];
 };
 
-LCM_MUST_USE int lcm_http_init(struct lcm_http *h, struct lcm_http_env *env, const struct lcm_http_ops *ops, void *arg);
+LCM_MUST_USE int lcm_http_init(struct lcm_http *h, struct lcm_http_env *env,
+			       const struct lcm_http_ops *ops, void *arg);
 /** lcm_http_fini - stops what is running; a zeroed @h is allowed. */
 void lcm_http_fini(struct lcm_http *h);
-/** lcm_http_start - begin; nothing may be running. Not from a libcurl callback. Return: 0, -ENOMEM. */
+/** lcm_http_start - begin; nothing may be running. Not from a libcurl callback. Return: 0, -ENOMEM.
+ */
 LCM_MUST_USE int lcm_http_start(struct lcm_http *h, const struct lcm_http_req *req) LCM_ON(loop);
 /** lcm_http_stop - end without done(). Not from a libcurl callback. */
 void lcm_http_stop(struct lcm_http *h) LCM_ON(loop);
-/** lcm_http_resume - after body() said pause. Not from a libcurl callback; may call body() and done(). */
+/** lcm_http_resume - after body() said pause. Not from a libcurl callback; may call body() and
+ * done(). */
 void lcm_http_resume(struct lcm_http *h) LCM_ON(loop);
 
 /* Of the last reply; valid from the first body() until the next start. */

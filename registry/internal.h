@@ -26,7 +26,7 @@
 #define LCM_PRIO_MAX (LCM_PRIO_BACKGROUND + 1)
 
 enum lcm_fetch_state {
-	LCM_FETCH_NEW, /* queued */
+	LCM_FETCH_NEW,  /* queued */
 	LCM_FETCH_AUTH, /* waiting for a token */
 	LCM_FETCH_SEND, /* request on its way, no usable body yet */
 	LCM_FETCH_BODY, /* head was checked, bytes flow to the sink */
@@ -41,8 +41,8 @@ enum lcm_verdict {
 	LCM_VERDICT_NONE, /* not judged yet */
 	LCM_VERDICT_BODY,
 	LCM_VERDICT_REDIRECT,
-	LCM_VERDICT_AUTH, /* 401 of the registry */
-	LCM_VERDICT_BACK, /* the redirected host refuses: ask the registry again */
+	LCM_VERDICT_AUTH,   /* 401 of the registry */
+	LCM_VERDICT_BACK,   /* the redirected host refuses: ask the registry again */
 	LCM_VERDICT_SCHEME, /* a TLS server was spoken to in plain http */
 	LCM_VERDICT_RETRY,
 	LCM_VERDICT_FAIL, /* fetch->code, fetch->err */
@@ -53,10 +53,10 @@ TAILQ_HEAD(lcm_fetch_list, lcm_fetch);
 /* A registry that is talked to. */
 struct lcm_host {
 	struct lcm_host *next;
-	char *name; /* owned; endpoint "host[:port]" */
+	char *name;               /* owned; endpoint "host[:port]" */
 	bool loopback, may_plain; /* may_plain: loopback or listed */
-	bool tls; /* the scheme to use now; may change until answered */
-	bool answered; /* HTTP was spoken with that scheme */
+	bool tls;                 /* the scheme to use now; may change until answered */
+	bool answered;            /* HTTP was spoken with that scheme */
 	struct lcm_locations locations;
 	struct lcm_fetch_list queue[LCM_PRIO_MAX]; /* by fetch->todo */
 	uint32_t active[LCM_PRIO_MAX], limit[LCM_PRIO_MAX];
@@ -68,18 +68,18 @@ struct lcm_auth_slot {
 };
 
 struct lcm_registry {
-	struct lcm_loop *loop; /* borrowed */
+	struct lcm_loop *loop;   /* borrowed */
 	struct lcm_multi *multi; /* owned */
 	struct lcm_http_env http;
 	struct lcm_auth_env auth;
 	char **auth_files, **insecure_hosts; /* owned */
-	char *ca_file, *proxy; /* owned */
+	char *ca_file, *proxy;               /* owned */
 	uint32_t retries, backoff_ms, connections;
-	struct lcm_host *hosts; /* owned list */
-	struct lcm_auth_slot *auths; /* owned list */
+	struct lcm_host *hosts;                           /* owned list */
+	struct lcm_auth_slot *auths;                      /* owned list */
 	struct lcm_fetch_list buckets[LCM_FETCH_BUCKETS]; /* all fetches, by fetch->bucket */
-	struct lcm_fetch_list todo; /* by fetch->todo */
-	struct lcm_timer *kick; /* owned; runs todo and the queues */
+	struct lcm_fetch_list todo;                       /* by fetch->todo */
+	struct lcm_timer *kick;                           /* owned; runs todo and the queues */
 	uint64_t last_id, rnd;
 	bool closing;
 	struct lcm_registry_stats stats;
@@ -88,35 +88,35 @@ struct lcm_registry {
 struct lcm_fetch {
 	TAILQ_ENTRY(lcm_fetch) bucket, todo, queue;
 	struct lcm_registry *reg; /* borrowed */
-	struct lcm_host *host; /* borrowed */
-	struct lcm_auth *auth; /* borrowed */
+	struct lcm_host *host;    /* borrowed */
+	struct lcm_auth *auth;    /* borrowed */
 	struct lcm_auth_wait wait;
 	uint64_t id;
 	enum lcm_fetch_kind kind;
 	enum lcm_fetch_prio prio;
 	struct lcm_reference ref;
 	struct lcm_digest digest; /* zero: manifest by tag */
-	uint64_t size, off, len; /* of the request */
+	uint64_t size, off, len;  /* of the request */
 	lcm_fetch_sink_fn sink;
 	lcm_fetch_done_fn done;
 	void *arg;
 
 	enum lcm_fetch_state state;
 	bool queued, on_todo, counted; /* in host->queue; in reg->todo; in host->active */
-	bool cancel, resume; /* to be seen to at the next turn */
-	bool hold; /* lcm_fetch_pause() */
+	bool cancel, resume;           /* to be seen to at the next turn */
+	bool hold;                     /* lcm_fetch_pause() */
 	struct lcm_http http;
 	struct lcm_timer *again; /* owned; end of RETRY_WAIT */
 
-	uint64_t pos; /* bytes of the range the sink has taken */
+	uint64_t pos;        /* bytes of the range the sink has taken */
 	struct lcm_buf body; /* manifests */
 
 	/* Of the chain of redirects under way. */
 	char *url; /* owned; NULL: ask the registry */
 	uint32_t hops;
-	bool away; /* another origin than the registry's was reached: no Authorization any more */
+	bool away;   /* another origin than the registry's was reached: no Authorization any more */
 	bool cached; /* url is a kept location */
-	bool tls; /* scheme the chain began with */
+	bool tls;    /* scheme the chain began with */
 	uint64_t generation; /* of the credentials sent */
 
 	/* Of one exchange. */
@@ -130,8 +130,8 @@ struct lcm_fetch {
 	int64_t after_s; /* Retry-After, -1: none */
 
 	uint32_t challenges, backs; /* of this try */
-	bool flipped, no_cache; /* this try changed the scheme; kept locations were wrong */
-	uint32_t fails; /* in a row, without progress */
+	bool flipped, no_cache;     /* this try changed the scheme; kept locations were wrong */
+	uint32_t fails;             /* in a row, without progress */
 	uint32_t tries;
 	uint64_t bytes;
 };
@@ -142,14 +142,16 @@ void lcm_fetch_todo(struct lcm_fetch *f);
 void lcm_fetch_unlink(struct lcm_fetch *f);
 
 /* fetch.c */
-LCM_MUST_USE int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struct lcm_fetch **ret);
+LCM_MUST_USE int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req,
+			       struct lcm_fetch **ret);
 void lcm_fetch_free(struct lcm_fetch *f);
 LCM_DEFINE_AUTO(lcm_fetch)
 /** lcm_fetch_begin - leave NEW. May end, and free, the fetch. */
 void lcm_fetch_begin(struct lcm_fetch *f);
 /** lcm_fetch_attend - see to cancel and resume. May end, and free, the fetch. */
 void lcm_fetch_attend(struct lcm_fetch *f);
-/** lcm_fetch_end - give the result to its owner and free the fetch. @code: 0 or -errno with f->err. */
+/** lcm_fetch_end - give the result to its owner and free the fetch. @code: 0 or -errno with f->err.
+ */
 void lcm_fetch_end(struct lcm_fetch *f, int code);
 /** lcm_fetch_edge - whether a fetch may go from one state to the other. */
 bool lcm_fetch_edge(enum lcm_fetch_state from, enum lcm_fetch_state to);

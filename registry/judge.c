@@ -12,8 +12,8 @@ int lcm_fetch_url(const struct lcm_fetch *f, struct lcm_buf *ret)
 	char hex[LCM_DIGEST_STR];
 	bool by_digest = !lcm_digest_is_zero(&f->digest);
 
-	return lcm_buf_printf(ret, "%s://%s/v2/%s/%s/%s", f->tls ? "https" : "http", f->host->name, f->ref.repo,
-			      f->kind == LCM_FETCH_BLOB ? "blobs" : "manifests",
+	return lcm_buf_printf(ret, "%s://%s/v2/%s/%s/%s", f->tls ? "https" : "http", f->host->name,
+			      f->ref.repo, f->kind == LCM_FETCH_BLOB ? "blobs" : "manifests",
 			      by_digest ? lcm_digest_str(&f->digest, hex) : f->ref.tag);
 }
 
@@ -51,11 +51,14 @@ static void judge_missing(struct lcm_fetch *f)
 
 	(void)lcm_reference_str(&f->ref, ref, sizeof(ref));
 	if (lcm_digest_is_zero(&f->digest))
-		fail(f, lcm_err_set(&f->err, -ENOENT, "%s is not in the registry (404); check name and tag", ref));
+		fail(f, lcm_err_set(&f->err, -ENOENT,
+				    "%s is not in the registry (404); check name and tag", ref));
 	else
-		fail(f, lcm_err_set(&f->err, -ENOENT, "%s %s of %s is not in the registry (404); is the image complete?",
-				    f->kind == LCM_FETCH_BLOB ? "blob" : "manifest", lcm_digest_str(&f->digest, hex),
-				    ref));
+		fail(f,
+		     lcm_err_set(&f->err, -ENOENT,
+				 "%s %s of %s is not in the registry (404); is the image complete?",
+				 f->kind == LCM_FETCH_BLOB ? "blob" : "manifest",
+				 lcm_digest_str(&f->digest, hex), ref));
 }
 
 static void judge_retry(struct lcm_fetch *f, long status)
@@ -68,11 +71,13 @@ static void judge_retry(struct lcm_fetch *f, long status)
 		f->after_s = s;
 	f->verdict = LCM_VERDICT_RETRY;
 	if (status == 429)
-		f->code = lcm_err_set(&f->err, -ETIMEDOUT,
-				      "the registry asks to slow down (429, Retry-After %s); log in or try later",
-				      after ? after : "none");
+		f->code = lcm_err_set(
+		    &f->err, -ETIMEDOUT,
+		    "the registry asks to slow down (429, Retry-After %s); log in or try later",
+		    after ? after : "none");
 	else
-		f->code = lcm_err_set(&f->err, -EHOSTUNREACH, "the registry answers with status %ld; try later", status);
+		f->code = lcm_err_set(&f->err, -EHOSTUNREACH,
+				      "the registry answers with status %ld; try later", status);
 }
 
 static bool is_redirect(long status)
@@ -86,7 +91,8 @@ void lcm_fetch_judge(struct lcm_fetch *f)
 
 	f->after_s = -1;
 	/* What TLS servers of Go, nginx and Apache say to plain http. */
-	if (status == 400 && f->host->loopback && !f->host->answered && !f->tls && !f->url && !f->flipped) {
+	if (status == 400 && f->host->loopback && !f->host->answered && !f->tls && !f->url &&
+	    !f->flipped) {
 		f->verdict = LCM_VERDICT_SCHEME;
 		return;
 	}
@@ -107,7 +113,9 @@ void lcm_fetch_judge(struct lcm_fetch *f)
 	else if (lcm_retry_status(status))
 		judge_retry(f, status);
 	else if (status == 416)
-		fail(f, lcm_err_set(&f->err, -EPROTO, "the registry says the range is beyond its blob (416)"));
+		fail(f, lcm_err_set(&f->err, -EPROTO,
+				    "the registry says the range is beyond its blob (416)"));
 	else
-		fail(f, lcm_err_set(&f->err, -EPROTO, "the registry answered with status %ld", status));
+		fail(f, lcm_err_set(&f->err, -EPROTO, "the registry answered with status %ld",
+				    status));
 }

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct lcm_location *find(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob)
+static struct lcm_location *find(struct lcm_locations *l, const char *repo,
+				 const struct lcm_digest *blob)
 {
 	for (size_t i = 0; i < LCM_LOCATIONS_MAX; i++) {
 		struct lcm_location *e = &l->e[i];
@@ -21,7 +22,8 @@ static void forget(struct lcm_location *e)
 	*e = (struct lcm_location){ 0 };
 }
 
-const char *lcm_location_get(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob, uint64_t now_ns)
+const char *lcm_location_get(struct lcm_locations *l, const char *repo,
+			     const struct lcm_digest *blob, uint64_t now_ns)
 {
 	struct lcm_location *e = find(l, repo, blob);
 
@@ -35,8 +37,8 @@ const char *lcm_location_get(struct lcm_locations *l, const char *repo, const st
 	return e->url;
 }
 
-void lcm_location_put(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob, const char *url,
-		      uint64_t now_ns)
+void lcm_location_put(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob,
+		      const char *url, uint64_t now_ns)
 {
 	struct lcm_location *e = find(l, repo, blob);
 	char *copy = strdup(url);
@@ -53,7 +55,9 @@ void lcm_location_put(struct lcm_locations *l, const char *repo, const struct lc
 				e = &l->e[i];
 	}
 	forget(e);
-	*e = (struct lcm_location){ .blob = *blob, .url = copy, .expires_ns = now_ns + LCM_LOCATION_TTL_NS };
+	*e = (struct lcm_location){ .blob = *blob,
+				    .url = copy,
+				    .expires_ns = now_ns + LCM_LOCATION_TTL_NS };
 	e->used_ns = now_ns;
 	(void)snprintf(e->repo, sizeof(e->repo), "%s", repo);
 }

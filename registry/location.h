@@ -27,10 +27,12 @@ struct lcm_locations {
 };
 
 /** lcm_location_get - the URL, borrowed until the next put or drop; NULL: none. */
-const char *lcm_location_get(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob, uint64_t now_ns);
-/** lcm_location_put - remember; the one unused for longest makes room. Out of memory: nothing is remembered. */
-void lcm_location_put(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob, const char *url,
-		      uint64_t now_ns);
+const char *lcm_location_get(struct lcm_locations *l, const char *repo,
+			     const struct lcm_digest *blob, uint64_t now_ns);
+/** lcm_location_put - remember; the one unused for longest makes room. Out of memory: nothing is
+ * remembered. */
+void lcm_location_put(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob,
+		      const char *url, uint64_t now_ns);
 void lcm_location_drop(struct lcm_locations *l, const char *repo, const struct lcm_digest *blob);
 void lcm_locations_fini(struct lcm_locations *l);
 

@@ -7,17 +7,17 @@
 #define DEMAND_IDLE_MAX 32
 
 struct sock {
-	struct pool *pool; /* borrowed */
-	curl_socket_t fd; /* libcurl's */
+	struct pool *pool;         /* borrowed */
+	curl_socket_t fd;          /* libcurl's */
 	struct lcm_loop_fd *watch; /* owned */
 	struct sock *next, **prev;
 };
 
 struct pool {
-	CURLM *curl; /* owned */
-	struct lcm_loop *loop; /* borrowed */
+	CURLM *curl;             /* owned */
+	struct lcm_loop *loop;   /* borrowed */
 	struct lcm_timer *timer; /* owned */
-	struct sock *socks; /* owned list */
+	struct sock *socks;      /* owned list */
 };
 
 struct lcm_multi {
@@ -156,7 +156,8 @@ static int pool_init(struct pool *p, struct lcm_loop *loop, bool multiplex, long
 	(void)curl_multi_setopt(p->curl, CURLMOPT_SOCKETDATA, p);
 	(void)curl_multi_setopt(p->curl, CURLMOPT_TIMERFUNCTION, timer_cb);
 	(void)curl_multi_setopt(p->curl, CURLMOPT_TIMERDATA, p);
-	(void)curl_multi_setopt(p->curl, CURLMOPT_PIPELINING, multiplex ? CURLPIPE_MULTIPLEX : CURLPIPE_NOTHING);
+	(void)curl_multi_setopt(p->curl, CURLMOPT_PIPELINING,
+				multiplex ? CURLPIPE_MULTIPLEX : CURLPIPE_NOTHING);
 	(void)curl_multi_setopt(p->curl, CURLMOPT_MAXCONNECTS, idle);
 	return 0;
 }

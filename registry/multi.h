@@ -28,7 +28,9 @@ struct lcm_multi;
 
 /* Set as CURLOPT_PRIVATE of every handle that is added. */
 struct lcm_multi_job {
-	void (*done)(void *arg, CURLcode code); /* the handle was removed already; not inside a call into libcurl */
+	void (*done)(
+	    void *arg,
+	    CURLcode code); /* the handle was removed already; not inside a call into libcurl */
 	void *arg;
 };
 
@@ -45,10 +47,12 @@ LCM_DEFINE_AUTO(lcm_multi)
 /** lcm_multi_share - for CURLOPT_SHARE. */
 CURLSH *lcm_multi_share(struct lcm_multi *m);
 /** lcm_multi_add - begin @easy; not from inside a libcurl callback. Return: 0, -ENOMEM. */
-LCM_MUST_USE int lcm_multi_add(struct lcm_multi *m, enum lcm_multi_pool pool, CURL *easy) LCM_ON(loop);
+LCM_MUST_USE int lcm_multi_add(struct lcm_multi *m, enum lcm_multi_pool pool, CURL *easy)
+    LCM_ON(loop);
 /** lcm_multi_remove - forget @easy without its done call; not from inside a libcurl callback. */
 void lcm_multi_remove(struct lcm_multi *m, enum lcm_multi_pool pool, CURL *easy) LCM_ON(loop);
-/** lcm_multi_kick - look for handles that ended by other means than a socket (after curl_easy_pause()). */
+/** lcm_multi_kick - look for handles that ended by other means than a socket (after
+ * curl_easy_pause()). */
 void lcm_multi_kick(struct lcm_multi *m, enum lcm_multi_pool pool) LCM_ON(loop);
 
 #endif

@@ -40,7 +40,8 @@ static int origin_of(CURLU *u, struct lcm_origin *ret)
 	auto_part port = NULL;
 	auto_part user = NULL;
 
-	if (curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0) ||
+	if (curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	    curl_url_get(u, CURLUPART_HOST, &host, 0) ||
 	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT))
 		return -EINVAL;
 	if (curl_url_get(u, CURLUPART_USER, &user, 0) != CURLUE_NO_USER)
@@ -102,16 +103,19 @@ bool lcm_origin_listed(const struct lcm_origin *o, const char *const *hosts)
 	return false;
 }
 
-int lcm_origin_check_plain(const struct lcm_origin *o, const char *const *hosts, struct lcm_err *err)
+int lcm_origin_check_plain(const struct lcm_origin *o, const char *const *hosts,
+			   struct lcm_err *err)
 {
 	if (o->tls || lcm_origin_is_loopback(o) || lcm_origin_listed(o, hosts))
 		return 0;
-	return lcm_err_set(err, -EPROTO, "plain http to %s:%u is refused; list it in insecure_hosts if that is wanted",
-			   o->host, o->port);
+	return lcm_err_set(
+	    err, -EPROTO,
+	    "plain http to %s:%u is refused; list it in insecure_hosts if that is wanted", o->host,
+	    o->port);
 }
 
-int lcm_origin_redirect(const char *base, const char *location, const char *const *hosts, char **ret,
-			struct lcm_err *err)
+int lcm_origin_redirect(const char *base, const char *location, const char *const *hosts,
+			char **ret, struct lcm_err *err)
 {
 	struct lcm_origin from, to;
 	auto_url u = curl_url();
@@ -124,10 +128,13 @@ int lcm_origin_redirect(const char *base, const char *location, const char *cons
 		return lcm_err_set(err, -EPROTO, "redirected from what is not a URL");
 	if (strlen(location) > LCM_URL_MAX || curl_url_set(u, CURLUPART_URL, location, 0) ||
 	    curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0) || origin_of(u, &to) < 0)
-		return lcm_err_set(err, -EPROTO, "redirected to what is not an http or https URL without user info");
+		return lcm_err_set(
+		    err, -EPROTO,
+		    "redirected to what is not an http or https URL without user info");
 	if (from.tls && !to.tls)
-		return lcm_err_set(err, -EPROTO, "redirected from https to plain http (%s:%u), which is refused", to.host,
-				   to.port);
+		return lcm_err_set(err, -EPROTO,
+				   "redirected from https to plain http (%s:%u), which is refused",
+				   to.host, to.port);
 	r = lcm_origin_check_plain(&to, hosts, err);
 	if (r < 0)
 		return r;

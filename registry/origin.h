@@ -19,7 +19,8 @@ struct lcm_origin {
 	uint16_t port;
 };
 
-/** lcm_origin_parse - from a URL. Return: 0; -EINVAL (not http or https, no host, user info in it); -ENOMEM. */
+/** lcm_origin_parse - from a URL. Return: 0; -EINVAL (not http or https, no host, user info in it);
+ * -ENOMEM. */
 LCM_MUST_USE int lcm_origin_parse(const char *url, struct lcm_origin *ret);
 bool lcm_origin_equal(const struct lcm_origin *a, const struct lcm_origin *b);
 /** lcm_origin_str - "host:port"; returns @out. */
@@ -36,11 +37,14 @@ bool lcm_origin_listed(const struct lcm_origin *o, const char *const *hosts);
  * @hosts:    may be plain http besides loopback (lcm_origin_listed())
  * @ret:      owned by the caller
  *
- * Return: 0; -EPROTO (not a URL, other scheme, https to http, plain http to a host that may not; text says which); -ENOMEM.
+ * Return: 0; -EPROTO (not a URL, other scheme, https to http, plain http to a host that may not;
+ * text says which); -ENOMEM.
  */
-LCM_MUST_USE int lcm_origin_redirect(const char *base, const char *location, const char *const *hosts, char **ret,
-				     struct lcm_err *err);
-/** lcm_origin_check_plain - Return: 0; -EPROTO when @o is plain http and may not be; the text names the option. */
-LCM_MUST_USE int lcm_origin_check_plain(const struct lcm_origin *o, const char *const *hosts, struct lcm_err *err);
+LCM_MUST_USE int lcm_origin_redirect(const char *base, const char *location,
+				     const char *const *hosts, char **ret, struct lcm_err *err);
+/** lcm_origin_check_plain - Return: 0; -EPROTO when @o is plain http and may not be; the text names
+ * the option. */
+LCM_MUST_USE int lcm_origin_check_plain(const struct lcm_origin *o, const char *const *hosts,
+					struct lcm_err *err);
 
 #endif

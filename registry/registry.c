@@ -47,7 +47,9 @@ static int dup_list(const char *const *list, char ***ret)
 static int check_files(const struct lcm_registry_config *cfg, struct lcm_err *err)
 {
 	if (cfg->ca_file && access(cfg->ca_file, R_OK) < 0)
-		return lcm_err_set(err, -EINVAL, "CA file %s cannot be read; check the ca_file option", cfg->ca_file);
+		return lcm_err_set(err, -EINVAL,
+				   "CA file %s cannot be read; check the ca_file option",
+				   cfg->ca_file);
 	return 0;
 }
 
@@ -223,8 +225,8 @@ static struct lcm_fetch *find(struct lcm_registry *r, uint64_t id)
 	struct lcm_fetch *f;
 
 	TAILQ_FOREACH(f, bucket(r, id), bucket)
-		if (f->id == id)
-			return f;
+	if (f->id == id)
+		return f;
 	return NULL;
 }
 
@@ -286,12 +288,14 @@ static int copy_config(struct lcm_registry *r, const struct lcm_registry_config 
 
 static void wire(struct lcm_registry *r, const struct lcm_registry_config *cfg)
 {
-	r->http = (struct lcm_http_env){ .loop = r->loop,
-					 .multi = r->multi,
-					 .ca_file = r->ca_file,
-					 .proxy = r->proxy,
-					 .connect_timeout_ms = or_default(cfg->connect_timeout_ms, CONNECT_TIMEOUT_MS),
-					 .stall_timeout_ms = or_default(cfg->stall_timeout_ms, STALL_TIMEOUT_MS) };
+	r->http = (struct lcm_http_env){
+		.loop = r->loop,
+		.multi = r->multi,
+		.ca_file = r->ca_file,
+		.proxy = r->proxy,
+		.connect_timeout_ms = or_default(cfg->connect_timeout_ms, CONNECT_TIMEOUT_MS),
+		.stall_timeout_ms = or_default(cfg->stall_timeout_ms, STALL_TIMEOUT_MS)
+	};
 	r->auth = (struct lcm_auth_env){ .http = &r->http,
 					 .files = r->auth_files,
 					 .insecure_hosts = (const char *const *)r->insecure_hosts,
@@ -299,8 +303,8 @@ static void wire(struct lcm_registry *r, const struct lcm_registry_config *cfg)
 					 .backoff_ms = r->backoff_ms };
 }
 
-int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cfg, struct lcm_registry **ret,
-		     struct lcm_err *err)
+int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cfg,
+		     struct lcm_registry **ret, struct lcm_err *err)
 {
 	lcm_auto(lcm_registry) r = NULL;
 	int rc = check_files(cfg, err);
@@ -323,7 +327,8 @@ int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cf
 	if (rc == 0)
 		rc = lcm_timer_new(loop, on_kick, r, &r->kick);
 	if (rc < 0)
-		return lcm_err_set(err, rc, "starting the registry client: %s", lcm_err_text(NULL, rc));
+		return lcm_err_set(err, rc, "starting the registry client: %s",
+				   lcm_err_text(NULL, rc));
 	wire(r, cfg);
 	*ret = lcm_steal(&r);
 	return 0;

@@ -15,49 +15,59 @@
 
 /* All strings borrowed during lcm_registry_new() only. 0 means the default in brackets. */
 struct lcm_registry_config {
-	const char *const *auth_files; /* NULL-terminated; NULL: $REGISTRY_AUTH_FILE, podman's and docker's own places */
-	const char *const *insecure_hosts; /* NULL-terminated "host[:port]" that may use plain http; loopback always may */
-	const char *ca_file; /* PEM; NULL: the system's */
-	const char *proxy; /* NULL: from the environment as curl does; "" none */
-	uint32_t connect_timeout_ms; /* [10000] */
-	uint32_t stall_timeout_ms; /* no byte for so long: retry [15000] */
-	uint32_t retries; /* further tries of one transfer [5] */
-	uint32_t backoff_ms; /* first pause, doubled with jitter [200] */
-	uint32_t connections_per_host; /* [8] */
+	const char *const *auth_files; /* NULL-terminated; NULL: $REGISTRY_AUTH_FILE, podman's and
+					  docker's own places */
+	const char *const *insecure_hosts; /* NULL-terminated "host[:port]" that may use plain http;
+					      loopback always may */
+	const char *ca_file;               /* PEM; NULL: the system's */
+	const char *proxy;                 /* NULL: from the environment as curl does; "" none */
+	uint32_t connect_timeout_ms;       /* [10000] */
+	uint32_t stall_timeout_ms;         /* no byte for so long: retry [15000] */
+	uint32_t retries;                  /* further tries of one transfer [5] */
+	uint32_t backoff_ms;               /* first pause, doubled with jitter [200] */
+	uint32_t connections_per_host;     /* [8] */
 };
 
 struct lcm_registry;
 
-LCM_MUST_USE int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cfg, struct lcm_registry **ret, struct lcm_err *err);
-/** lcm_registry_free - cancels what is in flight: each callback gets -ESHUTDOWN from inside this call. Not from a sink or a done callback. */
+LCM_MUST_USE int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cfg,
+				  struct lcm_registry **ret, struct lcm_err *err);
+/** lcm_registry_free - cancels what is in flight: each callback gets -ESHUTDOWN from inside this
+ * call. Not from a sink or a done callback. */
 void lcm_registry_free(struct lcm_registry *r);
 LCM_DEFINE_AUTO(lcm_registry)
 
 enum lcm_fetch_kind {
 	LCM_FETCH_MANIFEST, /* by tag or digest; Accept lists every index and manifest type */
-	LCM_FETCH_BLOB, /* whole or ranged */
+	LCM_FETCH_BLOB,     /* whole or ranged */
 };
 
 enum lcm_fetch_prio {
-	LCM_PRIO_DEMAND, /* starts at once (up to 256 of one host; the memory of more has no bound) */
+	LCM_PRIO_DEMAND, /* starts at once (up to 256 of one host; the memory of more has no bound)
+			  */
 	LCM_PRIO_BACKGROUND, /* waits for a free connection */
 };
 
 /* What a finished fetch was. */
 struct lcm_fetch_result {
-	int status; /* 0 or -errno: -EACCES 401/403, -ENOENT 404, -ETIMEDOUT/-EHOSTUNREACH/-ECONNREFUSED after retries, -EPROTO wrong status, range or length, -EBADMSG digest (manifests), -EFBIG, -ESHUTDOWN, -ECANCELED, or what the sink returned */
+	int status;         /* 0 or -errno: -EACCES 401/403, -ENOENT 404,
+			       -ETIMEDOUT/-EHOSTUNREACH/-ECONNREFUSED after retries, -EPROTO wrong status,
+			       range or length, -EBADMSG digest (manifests), -EFBIG, -ESHUTDOWN, -ECANCELED,
+			       or what the sink returned */
 	struct lcm_err err; /* text: names URL (redacted), what happened, and the way out */
-	uint64_t bytes; /* body bytes received, all tries */
+	uint64_t bytes;     /* body bytes received, all tries */
 	uint32_t tries;
 	const char *content_type; /* borrowed during the callback; may be NULL */
 	struct lcm_digest digest; /* manifests: sha256 of the body (equals the requested one) */
-	const void *body; /* manifests that were asked for without a sink: the whole body, borrowed during the callback; else NULL */
-	size_t body_len; /* bytes */
+	const void *body; /* manifests that were asked for without a sink: the whole body, borrowed
+			     during the callback; else NULL */
+	size_t body_len;  /* bytes */
 };
 
 /**
- * lcm_fetch_sink_fn - body bytes in order; @off is the offset in the blob (in the body for manifests)
- * Return: 0; LCM_FETCH_PAUSE: these bytes were not taken, call again after lcm_fetch_resume(); -errno ends the fetch with that status.
+ * lcm_fetch_sink_fn - body bytes in order; @off is the offset in the blob (in the body for
+ * manifests) Return: 0; LCM_FETCH_PAUSE: these bytes were not taken, call again after
+ * lcm_fetch_resume(); -errno ends the fetch with that status.
  */
 typedef int (*lcm_fetch_sink_fn)(void *arg, uint64_t off, const void *p, size_t len);
 #define LCM_FETCH_PAUSE 1
@@ -66,10 +76,13 @@ typedef void (*lcm_fetch_done_fn)(void *arg, const struct lcm_fetch_result *res)
 struct lcm_fetch_req {
 	enum lcm_fetch_kind kind;
 	enum lcm_fetch_prio prio;
-	const struct lcm_reference *ref; /* borrowed during the call: host and repo; manifests: tag or digest */
-	struct lcm_digest digest; /* blobs; manifests: used when not zero, instead of ref's tag or digest */
-	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the reply */
-	uint64_t off, len; /* blobs: the range; off + len <= size, len >= 1 */
+	const struct lcm_reference
+	    *ref; /* borrowed during the call: host and repo; manifests: tag or digest */
+	struct lcm_digest
+	    digest;    /* blobs; manifests: used when not zero, instead of ref's tag or digest */
+	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the
+			  reply */
+	uint64_t off, len;      /* blobs: the range; off + len <= size, len >= 1 */
 	lcm_fetch_sink_fn sink; /* manifests: may be NULL, body is then in the result */
 	lcm_fetch_done_fn done; /* exactly once, after the last sink call */
 	void *arg;
@@ -78,16 +91,19 @@ struct lcm_fetch_req {
 /**
  * lcm_fetch_start - begin a transfer
  *
- * A retry goes on at the first byte the sink has not taken (a range request from there), so the sink never sees a byte twice.
- * A 200 answer to a range: when off is 0 and len == size it is what was asked; otherwise the bytes before @off are skipped
- * unseen if that costs at most 1 MiB, else -EPROTO "registry does not serve ranges". A whole blob that is gone on with
- * after a broken connection may skip any number of bytes: such a registry leaves no other way.
- * Sinks may call lcm_fetch_start(), _cancel(), _pause() and _resume() for any fetch.
- * Manifests are at most LCM_MANIFEST_MAX, are given to the sink only whole and after the digest was checked.
- * Return: 0 and an id; -EINVAL; -ENOMEM; -ESHUTDOWN.
+ * A retry goes on at the first byte the sink has not taken (a range request from there), so the
+ * sink never sees a byte twice. A 200 answer to a range: when off is 0 and len == size it is what
+ * was asked; otherwise the bytes before @off are skipped unseen if that costs at most 1 MiB, else
+ * -EPROTO "registry does not serve ranges". A whole blob that is gone on with after a broken
+ * connection may skip any number of bytes: such a registry leaves no other way. Sinks may call
+ * lcm_fetch_start(), _cancel(), _pause() and _resume() for any fetch. Manifests are at most
+ * LCM_MANIFEST_MAX, are given to the sink only whole and after the digest was checked. Return: 0
+ * and an id; -EINVAL; -ENOMEM; -ESHUTDOWN.
  */
-LCM_MUST_USE int lcm_fetch_start(struct lcm_registry *r, const struct lcm_fetch_req *req, uint64_t *ret_id) LCM_ON(loop);
-/** lcm_fetch_cancel - @done is called with -ECANCELED at the next turn of the loop. Unknown ids are ignored. */
+LCM_MUST_USE int lcm_fetch_start(struct lcm_registry *r, const struct lcm_fetch_req *req,
+				 uint64_t *ret_id) LCM_ON(loop);
+/** lcm_fetch_cancel - @done is called with -ECANCELED at the next turn of the loop. Unknown ids are
+ * ignored. */
 void lcm_fetch_cancel(struct lcm_registry *r, uint64_t id) LCM_ON(loop);
 /** lcm_fetch_pause - stop reading from the network until lcm_fetch_resume(). */
 void lcm_fetch_pause(struct lcm_registry *r, uint64_t id) LCM_ON(loop);

@@ -56,11 +56,13 @@ uint64_t lcm_retry_delay_ms(uint32_t attempt, uint32_t base_ms, uint64_t rnd, in
 static int code_connect(const char *host, const char *detail, long os_errno, struct lcm_err *err)
 {
 	if (os_errno == ECONNREFUSED)
-		return lcm_err_set(err, -ECONNREFUSED, "%s refused the connection; is the registry running?", host);
+		return lcm_err_set(err, -ECONNREFUSED,
+				   "%s refused the connection; is the registry running?", host);
 	return lcm_err_set(err, -EHOSTUNREACH, "cannot connect to %s: %s", host, detail);
 }
 
-int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_errno, struct lcm_err *err)
+int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_errno,
+		   struct lcm_err *err)
 {
 	if (!detail[0])
 		detail = curl_easy_strerror(code);
@@ -68,9 +70,12 @@ int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_
 	case CURLE_COULDNT_CONNECT:
 		return code_connect(host, detail, os_errno, err);
 	case CURLE_COULDNT_RESOLVE_HOST:
-		return lcm_err_set(err, -EHOSTUNREACH, "cannot resolve host name of %s; check the name and the DNS", host);
+		return lcm_err_set(err, -EHOSTUNREACH,
+				   "cannot resolve host name of %s; check the name and the DNS",
+				   host);
 	case CURLE_COULDNT_RESOLVE_PROXY:
-		return lcm_err_set(err, -EHOSTUNREACH, "cannot resolve the proxy's name: %s; check the proxy option",
+		return lcm_err_set(err, -EHOSTUNREACH,
+				   "cannot resolve the proxy's name: %s; check the proxy option",
 				   detail);
 	case CURLE_OPERATION_TIMEDOUT:
 		return lcm_err_set(err, -ETIMEDOUT, "%s: %s", host, detail);
@@ -78,18 +83,22 @@ int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_ISSUER_ERROR:
 		return lcm_err_set(err, -EPROTO,
-				   "%s: TLS certificate not trusted (%s); name the registry's CA with the ca_file option",
+				   "%s: TLS certificate not trusted (%s); name the registry's CA "
+				   "with the ca_file option",
 				   host, detail);
 	case CURLE_SSL_CONNECT_ERROR:
 		return lcm_err_set(err, -EHOSTUNREACH,
-				   "%s: TLS handshake failed (%s); if it speaks plain http, list it in insecure_hosts",
+				   "%s: TLS handshake failed (%s); if it speaks plain http, list "
+				   "it in insecure_hosts",
 				   host, detail);
 	case CURLE_OUT_OF_MEMORY:
 		return lcm_err_set(err, -ENOMEM, "out of memory");
 	case CURLE_PARTIAL_FILE:
-		return lcm_err_set(err, -EHOSTUNREACH, "%s closed the connection before the end of the body", host);
+		return lcm_err_set(err, -EHOSTUNREACH,
+				   "%s closed the connection before the end of the body", host);
 	default:
-		return lcm_err_set(err, lcm_retry_transport(code) == LCM_TRANSPORT_FATAL ? -EPROTO : -EHOSTUNREACH,
-				   "%s: %s", host, detail);
+		return lcm_err_set(
+		    err, lcm_retry_transport(code) == LCM_TRANSPORT_FATAL ? -EPROTO : -EHOSTUNREACH,
+		    "%s: %s", host, detail);
 	}
 }

@@ -23,12 +23,14 @@
 
 /* How a transfer failed below HTTP. */
 enum lcm_transport {
-	LCM_TRANSPORT_RETRY, /* may go better next time */
-	LCM_TRANSPORT_UNLIKELY, /* name lookup, TLS handshake; at most LCM_RETRY_UNLIKELY_MAX tries more */
-	LCM_TRANSPORT_FATAL, /* certificate, URL, memory */
+	LCM_TRANSPORT_RETRY,    /* may go better next time */
+	LCM_TRANSPORT_UNLIKELY, /* name lookup, TLS handshake; at most LCM_RETRY_UNLIKELY_MAX tries
+				   more */
+	LCM_TRANSPORT_FATAL,    /* certificate, URL, memory */
 };
 
-/** lcm_retry_status - whether an HTTP status is worth another try: 408, 425, 429, 5xx but 501 and 505. */
+/** lcm_retry_status - whether an HTTP status is worth another try: 408, 425, 429, 5xx but 501 and
+ * 505. */
 bool lcm_retry_status(long status);
 /** lcm_retry_transport - classify a libcurl error. */
 enum lcm_transport lcm_retry_transport(CURLcode code);
@@ -39,7 +41,8 @@ enum lcm_transport lcm_retry_transport(CURLcode code);
  * @rnd:     random bits; half of the pause is jitter
  * @after_s: Retry-After of the reply, or -1
  *
- * Return: between pause/2 and pause of the doubling, at least a capped Retry-After (plus jitter of up to an eighth).
+ * Return: between pause/2 and pause of the doubling, at least a capped Retry-After (plus jitter of
+ * up to an eighth).
  */
 uint64_t lcm_retry_delay_ms(uint32_t attempt, uint32_t base_ms, uint64_t rnd, int64_t after_s);
 /**
@@ -50,6 +53,7 @@ uint64_t lcm_retry_delay_ms(uint32_t attempt, uint32_t base_ms, uint64_t rnd, in
  *
  * Return: -ECONNREFUSED, -EHOSTUNREACH, -ETIMEDOUT, -EPROTO (TLS trust), -ENOMEM.
  */
-int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_errno, struct lcm_err *err);
+int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_errno,
+		   struct lcm_err *err);
 
 #endif

@@ -55,7 +55,8 @@ static bool is_loopback(const struct sockaddr *sa)
 
 static int listen_on(const struct addrinfo *ai)
 {
-	lcm_autoclose int fd = (int)lcm_errno(socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	lcm_autoclose int fd =
+	    (int)lcm_errno(socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	int one = 1, r;
 
 	if (fd < 0)
@@ -81,7 +82,8 @@ static int set_url(struct lcm_serve *s, int fd)
 	if (getnameinfo((struct sockaddr *)&ss, len, addr, sizeof(addr), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		return -EINVAL;
-	(void)snprintf(s->url, sizeof(s->url), ss.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", addr, port);
+	(void)snprintf(s->url, sizeof(s->url),
+		       ss.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", addr, port);
 	s->host = s->url + strlen("http://");
 	return 0;
 }
@@ -89,24 +91,30 @@ static int set_url(struct lcm_serve *s, int fd)
 static int open_socket(struct lcm_serve *s, const struct lcm_serve_config *cfg, struct lcm_err *err)
 {
 	const char *where = cfg->listen ? cfg->listen : "127.0.0.1:0";
-	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+				  .ai_socktype = SOCK_STREAM };
 	char addr[INET6_ADDRSTRLEN], port[6];
 	struct addrinfo *ai;
 	int fd, r;
 
 	r = split_listen(where, addr, sizeof(addr), port);
 	if (r < 0 || getaddrinfo(addr, port, &hints, &ai) != 0)
-		return lcm_err_set(err, -EINVAL, "%s: not an address; write ADDR:PORT or [ADDR]:PORT, port 0 for a free one",
-				   where);
+		return lcm_err_set(
+		    err, -EINVAL,
+		    "%s: not an address; write ADDR:PORT or [ADDR]:PORT, port 0 for a free one",
+		    where);
 	if (!cfg->public && !is_loopback(ai->ai_addr)) {
 		freeaddrinfo(ai);
-		return lcm_err_set(err, -EPERM, "%s: not a loopback address; others could read the images: --public allows it",
-				   where);
+		return lcm_err_set(
+		    err, -EPERM,
+		    "%s: not a loopback address; others could read the images: --public allows it",
+		    where);
 	}
 	fd = listen_on(ai);
 	freeaddrinfo(ai);
 	if (fd < 0)
-		return lcm_err_set(err, fd, "%s: %s; port 0 takes a free one", where, strerror(-fd));
+		return lcm_err_set(err, fd, "%s: %s; port 0 takes a free one", where,
+				   strerror(-fd));
 	r = set_url(s, fd);
 	if (r < 0) {
 		lcm_closep(&fd);
@@ -136,11 +144,13 @@ static void no_log(void *arg, const char *fmt, va_list ap)
 
 static struct MHD_Daemon *start_mhd(struct lcm_serve *s, int fd)
 {
-	return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-				lcm_serve_answer, s, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-				MHD_OPTION_THREAD_POOL_SIZE, (unsigned int)THREADS, MHD_OPTION_CONNECTION_LIMIT,
-				(unsigned int)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)IDLE_S,
-				MHD_OPTION_NOTIFY_COMPLETED, lcm_serve_answered, s, MHD_OPTION_END);
+	return MHD_start_daemon(
+	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
+	    NULL, lcm_serve_answer, s, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
+	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned int)THREADS,
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)IDLE_S, MHD_OPTION_NOTIFY_COMPLETED,
+	    lcm_serve_answered, s, MHD_OPTION_END);
 }
 
 int lcm_serve_new(const struct lcm_serve_config *cfg, struct lcm_serve **ret, struct lcm_err *err)
@@ -160,7 +170,8 @@ int lcm_serve_new(const struct lcm_serve_config *cfg, struct lcm_serve **ret, st
 		s->hooked = true;
 		r = lcm_holder_init(&s->holder);
 		if (r < 0)
-			return lcm_err_set(err, r, "%s: cannot start a thread: %s", cfg->dir, strerror(-r));
+			return lcm_err_set(err, r, "%s: cannot start a thread: %s", cfg->dir,
+					   strerror(-r));
 		s->holder_live = true;
 	}
 	fd = open_socket(s, cfg, err);

@@ -21,7 +21,7 @@ enum stage {
 
 /* One request, from its headers to lcm_serve_answered(). */
 struct request {
-	struct lcm_serve *serve; /* borrowed */
+	struct lcm_serve *serve;     /* borrowed */
 	struct MHD_Connection *conn; /* borrowed */
 	struct lcm_held held;
 	enum stage stage;
@@ -30,8 +30,8 @@ struct request {
 	struct lcm_serve_fault fault;
 	unsigned int status;
 	uint64_t sent; /* bytes of the object given to the socket */
-	int fd; /* the object; -EBADF: the answer is text */
-	char *text; /* owned; answer without an object */
+	int fd;        /* the object; -EBADF: the answer is text */
+	char *text;    /* owned; answer without an object */
 	bool head;
 	char type[LCM_SERVE_TYPE_MAX + 1]; /* Content-Type */
 	char etag[LCM_DIGEST_STR + 2];
@@ -69,7 +69,8 @@ static int set_json(struct request *q, unsigned int status, json_t *j)
 static int set_error(struct request *q, unsigned int status, const char *code, const char *message)
 {
 	q->info.len = 0;
-	return set_json(q, status, json_pack("{s:[{s:s,s:s}]}", "errors", "code", code, "message", message));
+	return set_json(q, status,
+			json_pack("{s:[{s:s,s:s}]}", "errors", "code", code, "message", message));
 }
 
 static int set_errno(struct request *q, int r)
@@ -112,7 +113,8 @@ static bool not_modified(struct request *q)
 
 static int prepare_blob(struct request *q)
 {
-	const char *range = header(q, MHD_HTTP_HEADER_RANGE), *only = header(q, MHD_HTTP_HEADER_IF_RANGE);
+	const char *range = header(q, MHD_HTTP_HEADER_RANGE),
+		   *only = header(q, MHD_HTTP_HEADER_IF_RANGE);
 	uint64_t size;
 	int fd, r;
 
@@ -123,12 +125,14 @@ static int prepare_blob(struct request *q)
 		return set_errno(q, fd);
 	set_object(q, fd, size, &q->route.digest);
 	(void)snprintf(q->type, sizeof(q->type), "application/octet-stream");
-	/* RFC 9110 s. 14.2: "A server MUST ignore a Range header field received with a request method that is [not GET]" */
+	/* RFC 9110 s. 14.2: "A server MUST ignore a Range header field received with a request
+	 * method that is [not GET]" */
 	if (!range || q->head || (only && strcmp(only, q->etag) != 0))
 		return 0;
 	r = lcm_serve_range_parse(range, size, &q->info.off, &q->info.len);
 	if (r == -ERANGE)
-		return set_error(q, MHD_HTTP_RANGE_NOT_SATISFIABLE, "RANGE_INVALID", "range is beyond the blob");
+		return set_error(q, MHD_HTTP_RANGE_NOT_SATISFIABLE, "RANGE_INVALID",
+				 "range is beyond the blob");
 	if (r == 0)
 		q->status = MHD_HTTP_PARTIAL_CONTENT;
 	return 0;
@@ -164,14 +168,16 @@ static int prepare_manifest(struct request *q)
 		r = manifest_type(q, fd, size, &d);
 	if (r == -ENOENT || r == -EUCLEAN)
 		return set_error(q, MHD_HTTP_NOT_FOUND, "MANIFEST_UNKNOWN",
-				 r == -ENOENT ? "manifest unknown to registry" : "not a manifest, or index.json is damaged");
+				 r == -ENOENT ? "manifest unknown to registry"
+					      : "not a manifest, or index.json is damaged");
 	if (r < 0)
 		return set_errno(q, r);
 	set_object(q, lcm_steal_fd(&fd), size, &d);
 	return 0;
 }
 
-/* distribution-spec "Listing Tags": at most n, after last, in order; Link tells that there is more. */
+/* distribution-spec "Listing Tags": at most n, after last, in order; Link tells that there is more.
+ */
 static int page_tags(struct request *q, json_t *all, json_t *page)
 {
 	const char *n = query(q, "n"), *last = query(q, "last");
@@ -181,12 +187,13 @@ static int page_tags(struct request *q, json_t *all, json_t *page)
 
 	if (n && lcm_serve_number(n, strlen(n), &left) == -EINVAL)
 		return -EINVAL;
-	json_array_foreach(all, i, tag) {
+	json_array_foreach (all, i, tag) {
 		if (last && strcmp(json_string_value(tag), last) <= 0)
 			continue;
 		if (left-- == 0) {
 			if (end)
-				(void)snprintf(q->link, sizeof(q->link), "</v2/%s/tags/list?n=%s&last=%s>; rel=\"next\"",
+				(void)snprintf(q->link, sizeof(q->link),
+					       "</v2/%s/tags/list?n=%s&last=%s>; rel=\"next\"",
 					       q->route.repo, n, json_string_value(end));
 			return 0;
 		}
@@ -207,10 +214,12 @@ static int prepare_tags(struct request *q)
 		r = page_tags(q, all, page);
 	json_decref(all);
 	if (r == 0)
-		return set_json(q, MHD_HTTP_OK, json_pack("{s:s,s:o}", "name", q->route.repo, "tags", page));
+		return set_json(q, MHD_HTTP_OK,
+				json_pack("{s:s,s:o}", "name", q->route.repo, "tags", page));
 	json_decref(page);
 	if (r == -EINVAL)
-		return set_error(q, MHD_HTTP_BAD_REQUEST, "PAGINATION_NUMBER_INVALID", "n is not a number");
+		return set_error(q, MHD_HTTP_BAD_REQUEST, "PAGINATION_NUMBER_INVALID",
+				 "n is not a number");
 	return set_errno(q, r);
 }
 
@@ -220,7 +229,8 @@ static int prepare_route(struct request *q)
 	case LCM_SERVE_PING:
 		return set_json(q, MHD_HTTP_OK, json_object());
 	case LCM_SERVE_CATALOG:
-		return set_json(q, MHD_HTTP_OK, json_pack("{s:[s]}", "repositories", q->serve->repo));
+		return set_json(q, MHD_HTTP_OK,
+				json_pack("{s:[s]}", "repositories", q->serve->repo));
 	case LCM_SERVE_TAGS:
 		return prepare_tags(q);
 	case LCM_SERVE_MANIFEST:
@@ -239,11 +249,14 @@ static int prepare(struct request *q)
 
 	q->info.kind = r < 0 ? LCM_SERVE_OTHER : q->route.kind;
 	if (strcmp(q->info.method, "GET") != 0 && !q->head)
-		return set_error(q, MHD_HTTP_METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only");
+		return set_error(q, MHD_HTTP_METHOD_NOT_ALLOWED, "UNSUPPORTED",
+				 "this registry is read-only");
 	if (r == -EINVAL)
-		return set_error(q, MHD_HTTP_BAD_REQUEST, "NAME_INVALID", "invalid repository name or tag");
+		return set_error(q, MHD_HTTP_BAD_REQUEST, "NAME_INVALID",
+				 "invalid repository name or tag");
 	if (r == -EBADMSG)
-		return set_error(q, MHD_HTTP_BAD_REQUEST, "DIGEST_INVALID", "digest is not sha256: and 64 hex digits");
+		return set_error(q, MHD_HTTP_BAD_REQUEST, "DIGEST_INVALID",
+				 "digest is not sha256: and 64 hex digits");
 	if (r < 0)
 		q->route.kind = LCM_SERVE_OTHER;
 	r = prepare_route(q);
@@ -271,7 +284,9 @@ static int run_hook(struct request *q)
 		q->info.len = q->info.size;
 	}
 	if (q->fault.status)
-		return set_error(q, q->fault.status, q->fault.status == 429 ? "TOOMANYREQUESTS" : "UNKNOWN", "as asked for");
+		return set_error(q, q->fault.status,
+				 q->fault.status == 429 ? "TOOMANYREQUESTS" : "UNKNOWN",
+				 "as asked for");
 	return 0;
 }
 
@@ -308,16 +323,19 @@ static struct MHD_Response *make_body(struct request *q)
 	size_t len;
 
 	if (q->fd >= 0 && q->serve->hooked)
-		return MHD_create_response_from_callback(q->head ? q->info.size : q->info.len, BLOCK, read_body, q, NULL);
+		return MHD_create_response_from_callback(q->head ? q->info.size : q->info.len,
+							 BLOCK, read_body, q, NULL);
 	if (q->fd >= 0) {
-		r = MHD_create_response_from_fd_at_offset64(q->info.len ? q->info.len : q->info.size, q->fd, q->info.off);
+		r = MHD_create_response_from_fd_at_offset64(
+		    q->info.len ? q->info.len : q->info.size, q->fd, q->info.off);
 		if (r)
 			q->fd = -EBADF; /* closed by the response */
 		return r;
 	}
 	len = q->text ? strlen(q->text) : 0;
 	r = MHD_create_response_from_buffer(len, q->text ? q->text : (char *)"",
-					    q->text ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+					    q->text ? MHD_RESPMEM_MUST_FREE
+						    : MHD_RESPMEM_PERSISTENT);
 	if (r)
 		q->text = NULL;
 	return r;
@@ -326,7 +344,8 @@ static struct MHD_Response *make_body(struct request *q)
 static bool add_headers(struct request *q, struct MHD_Response *r)
 {
 	char text[96];
-	bool ok = MHD_add_response_header(r, "Docker-Distribution-API-Version", "registry/2.0") == MHD_YES;
+	bool ok = MHD_add_response_header(r, "Docker-Distribution-API-Version", "registry/2.0") ==
+		  MHD_YES;
 
 	if (q->type[0])
 		ok = ok && MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, q->type);
@@ -338,12 +357,15 @@ static bool add_headers(struct request *q, struct MHD_Response *r)
 	if (q->info.kind == LCM_SERVE_BLOB && q->status < 400)
 		ok = ok && MHD_add_response_header(r, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
 	if (q->status == MHD_HTTP_PARTIAL_CONTENT) {
-		(void)snprintf(text, sizeof(text), "bytes %llu-%llu/%llu", (unsigned long long)q->info.off,
-			       (unsigned long long)(q->info.off + q->info.len - 1), (unsigned long long)q->info.size);
+		(void)snprintf(text, sizeof(text), "bytes %llu-%llu/%llu",
+			       (unsigned long long)q->info.off,
+			       (unsigned long long)(q->info.off + q->info.len - 1),
+			       (unsigned long long)q->info.size);
 		ok = ok && MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_RANGE, text);
 	}
 	if (q->status == MHD_HTTP_RANGE_NOT_SATISFIABLE && !q->fault.status) {
-		(void)snprintf(text, sizeof(text), "bytes */%llu", (unsigned long long)q->info.size);
+		(void)snprintf(text, sizeof(text), "bytes */%llu",
+			       (unsigned long long)q->info.size);
 		ok = ok && MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_RANGE, text);
 	}
 	if (q->status == MHD_HTTP_METHOD_NOT_ALLOWED)
@@ -351,7 +373,8 @@ static bool add_headers(struct request *q, struct MHD_Response *r)
 	if (q->link[0])
 		ok = ok && MHD_add_response_header(r, MHD_HTTP_HEADER_LINK, q->link);
 	for (size_t i = 0; i < LCM_SERVE_FAULT_HEADERS && q->fault.header[i].name; i++)
-		ok = ok && MHD_add_response_header(r, q->fault.header[i].name, q->fault.header[i].value);
+		ok = ok &&
+		     MHD_add_response_header(r, q->fault.header[i].name, q->fault.header[i].value);
 	return ok;
 }
 
@@ -369,7 +392,8 @@ static enum MHD_Result send_answer(struct request *q)
 	return ret;
 }
 
-static struct request *request_new(struct lcm_serve *s, struct MHD_Connection *c, const char *url, const char *method)
+static struct request *request_new(struct lcm_serve *s, struct MHD_Connection *c, const char *url,
+				   const char *method)
 {
 	struct request *q = calloc(1, sizeof(*q));
 
@@ -389,8 +413,9 @@ static struct request *request_new(struct lcm_serve *s, struct MHD_Connection *c
 	return q;
 }
 
-enum MHD_Result lcm_serve_answer(void *cls, struct MHD_Connection *c, const char *url, const char *method,
-				 const char *version, const char *upload, size_t *upload_len, void **con_cls)
+enum MHD_Result lcm_serve_answer(void *cls, struct MHD_Connection *c, const char *url,
+				 const char *method, const char *version, const char *upload,
+				 size_t *upload_len, void **con_cls)
 {
 	struct lcm_serve *s = cls;
 	struct request *q = *con_cls;
@@ -406,25 +431,29 @@ enum MHD_Result lcm_serve_answer(void *cls, struct MHD_Connection *c, const char
 	}
 	if (q->stage == STAGE_NEW) {
 		q->stage = STAGE_DELAY;
-		/* libmicrohttpd closes a connection that is answered at its first call, which is right for an unread body only. */
+		/* libmicrohttpd closes a connection that is answered at its first call, which is
+		 * right for an unread body only. */
 		if (q->status != MHD_HTTP_METHOD_NOT_ALLOWED)
 			return MHD_YES;
 	}
 	if (q->stage == STAGE_DELAY) {
 		q->stage = STAGE_HOLD;
 		if (q->fault.delay_ms &&
-		    lcm_holder_wait(&s->holder, &q->held, c, lcm_now_ns() + q->fault.delay_ms * 1000000ULL))
+		    lcm_holder_wait(&s->holder, &q->held, c,
+				    lcm_now_ns() + q->fault.delay_ms * 1000000ULL))
 			return MHD_YES;
 	}
 	if (q->stage == STAGE_HOLD) {
-		if (q->info.off < q->fault.hold_below && lcm_holder_wait(&s->holder, &q->held, c, UINT64_MAX))
+		if (q->info.off < q->fault.hold_below &&
+		    lcm_holder_wait(&s->holder, &q->held, c, UINT64_MAX))
 			return MHD_YES;
 		q->stage = STAGE_SEND;
 	}
 	return send_answer(q);
 }
 
-void lcm_serve_answered(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode code)
+void lcm_serve_answered(void *cls, struct MHD_Connection *c, void **con_cls,
+			enum MHD_RequestTerminationCode code)
 {
 	struct lcm_serve *s = cls;
 	struct request *q = *con_cls;

@@ -120,7 +120,8 @@ bool lcm_holder_on(struct lcm_holder *h)
 	return on;
 }
 
-bool lcm_holder_wait(struct lcm_holder *h, struct lcm_held *w, struct MHD_Connection *c, uint64_t until_ns)
+bool lcm_holder_wait(struct lcm_holder *h, struct lcm_held *w, struct MHD_Connection *c,
+		     uint64_t until_ns)
 {
 	bool wait;
 

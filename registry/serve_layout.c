@@ -97,16 +97,20 @@ int lcm_serve_layout_open(const char *dir, struct lcm_err *err)
 	r = load_json(fd, "oci-layout", &mark);
 	if (r < 0)
 		return lcm_err_set(err, -EINVAL,
-				   "%s: not an OCI layout (oci-layout: %s); make one with: skopeo copy docker://IMAGE oci:%s:TAG",
+				   "%s: not an OCI layout (oci-layout: %s); make one with: skopeo "
+				   "copy docker://IMAGE oci:%s:TAG",
 				   dir, strerror(-r), dir);
 	version = json_string_value(json_object_get(mark, "imageLayoutVersion"));
-	/* image-layout.md: "imageLayoutVersion ... 1.0.0"; a later minor version adds, a major one may break */
+	/* image-layout.md: "imageLayoutVersion ... 1.0.0"; a later minor version adds, a major one
+	 * may break */
 	if (!version || strncmp(version, "1.", 2) != 0)
-		return lcm_err_set(err, -EINVAL, "%s: oci-layout has imageLayoutVersion %s; 1.0.0 is supported", dir,
-				   version ? version : "(none)");
+		return lcm_err_set(err, -EINVAL,
+				   "%s: oci-layout has imageLayoutVersion %s; 1.0.0 is supported",
+				   dir, version ? version : "(none)");
 	r = load_index(fd, &index, &list);
 	if (r < 0)
-		return lcm_err_set(err, -EINVAL, "%s: index.json: %s; write the layout again", dir, strerror(-r));
+		return lcm_err_set(err, -EINVAL, "%s: index.json: %s; write the layout again", dir,
+				   strerror(-r));
 	return lcm_steal_fd(&fd);
 }
 
@@ -158,7 +162,7 @@ int lcm_serve_layout_tag(int dirfd, const char *tag, struct lcm_digest *ret)
 	r = load_index(dirfd, &index, &list);
 	if (r < 0)
 		return r;
-	json_array_foreach(list, i, desc) {
+	json_array_foreach (list, i, desc) {
 		const char *name = is_latest(list, desc) ? "latest" : ref_name(desc);
 
 		if (name && strcmp(name, tag) == 0)
@@ -189,7 +193,7 @@ int lcm_serve_layout_tags(int dirfd, json_t **ret)
 	names = calloc(json_array_size(list) + 1, sizeof(*names));
 	if (!names)
 		return -ENOMEM;
-	json_array_foreach(list, i, desc) {
+	json_array_foreach (list, i, desc) {
 		const char *name = is_latest(list, desc) ? "latest" : ref_name(desc);
 
 		if (name && lcm_serve_tag_valid(name, strlen(name)))
@@ -197,7 +201,8 @@ int lcm_serve_layout_tags(int dirfd, json_t **ret)
 	}
 	qsort(names, n, sizeof(*names), compare);
 	for (i = 0; i < n; i++)
-		if ((i == 0 || strcmp(names[i - 1], names[i]) != 0) && json_array_append_new(tags, json_string(names[i])) < 0)
+		if ((i == 0 || strcmp(names[i - 1], names[i]) != 0) &&
+		    json_array_append_new(tags, json_string(names[i])) < 0)
 			return -ENOMEM;
 	*ret = lcm_steal(&tags);
 	return 0;
@@ -210,7 +215,7 @@ static const char *listed_type(const json_t *list, const struct lcm_digest *d)
 	json_t *desc;
 	size_t i;
 
-	json_array_foreach(list, i, desc)
+	json_array_foreach (list, i, desc)
 		if (desc_digest(desc, &e) == 0 && lcm_digest_equal(d, &e))
 			return json_string_value(json_object_get(desc, "mediaType"));
 	return NULL;
@@ -227,7 +232,8 @@ static bool type_valid(const char *s)
 	return len > 0 && len <= LCM_SERVE_TYPE_MAX;
 }
 
-int lcm_serve_layout_type(int dirfd, const struct lcm_digest *d, const char *text, size_t len, char ret[LCM_SERVE_TYPE_MAX + 1])
+int lcm_serve_layout_type(int dirfd, const struct lcm_digest *d, const char *text, size_t len,
+			  char ret[LCM_SERVE_TYPE_MAX + 1])
 {
 	auto_json j = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 	auto_json index = NULL;

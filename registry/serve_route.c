@@ -140,7 +140,8 @@ int lcm_serve_number(const char *s, size_t len, uint64_t *ret)
 	for (size_t i = 0; i < len; i++) {
 		if (s[i] < '0' || s[i] > '9')
 			return -EINVAL;
-		if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
 			return -ERANGE;
 	}
 	*ret = v;
@@ -172,7 +173,8 @@ int lcm_serve_range_parse(const char *s, uint64_t size, uint64_t *ret_off, uint6
 	if (!dash)
 		return -EINVAL;
 	if (dash == s) {
-		/* RFC 9110 s. 14.1.2: "-N" is the last N bytes; longer than the object is all of it, 0 is unsatisfiable */
+		/* RFC 9110 s. 14.1.2: "-N" is the last N bytes; longer than the object is all of
+		 * it, 0 is unsatisfiable */
 		if (position(s + 1, len - 1, &last) < 0)
 			return -EINVAL;
 		if (last == 0 || size == 0)

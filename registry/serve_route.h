@@ -11,15 +11,15 @@
 #include "src/base/digest.h"
 
 #define LCM_SERVE_REPO_MAX 255 /* what registries accept, host not counted */
-#define LCM_SERVE_TAG_MAX 128 /* distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127} */
+#define LCM_SERVE_TAG_MAX 128  /* distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127} */
 
 enum lcm_serve_kind {
-	LCM_SERVE_PING, /* /v2/ */
-	LCM_SERVE_CATALOG, /* /v2/_catalog */
-	LCM_SERVE_TAGS, /* /v2/<name>/tags/list */
+	LCM_SERVE_PING,     /* /v2/ */
+	LCM_SERVE_CATALOG,  /* /v2/_catalog */
+	LCM_SERVE_TAGS,     /* /v2/<name>/tags/list */
 	LCM_SERVE_MANIFEST, /* /v2/<name>/manifests/<tag|digest> */
-	LCM_SERVE_BLOB, /* /v2/<name>/blobs/<digest> */
-	LCM_SERVE_OTHER, /* none of these */
+	LCM_SERVE_BLOB,     /* /v2/<name>/blobs/<digest> */
+	LCM_SERVE_OTHER,    /* none of these */
 	_LCM_SERVE_KIND_MAX,
 };
 
@@ -37,10 +37,12 @@ struct lcm_serve_route {
 };
 
 /**
- * lcm_serve_route_parse - read the path of a request (without query, percent escapes already undone)
+ * lcm_serve_route_parse - read the path of a request (without query, percent escapes already
+ * undone)
  * @ret: untouched on failure
  *
- * Return: 0; -ENOENT (no such endpoint), -EINVAL (repository name or tag), -EBADMSG (digest is not sha256 + 64 hex).
+ * Return: 0; -ENOENT (no such endpoint), -EINVAL (repository name or tag), -EBADMSG (digest is not
+ * sha256 + 64 hex).
  */
 LCM_MUST_USE int lcm_serve_route_parse(const char *path, struct lcm_serve_route *ret);
 
@@ -53,10 +55,11 @@ bool lcm_serve_tag_valid(const char *s, size_t len);
  * lcm_serve_range_parse - read a Range header for an object of @size bytes
  * @ret_off, @ret_len: first byte and number of bytes (>= 1); untouched unless 0 is returned
  *
- * Return: 0; -ERANGE (unsatisfiable: answer 416); -EINVAL (malformed, other unit or several ranges: RFC 9110 s. 14.2
- * lets a server ignore the header, answer 200 with the whole object).
+ * Return: 0; -ERANGE (unsatisfiable: answer 416); -EINVAL (malformed, other unit or several ranges:
+ * RFC 9110 s. 14.2 lets a server ignore the header, answer 200 with the whole object).
  */
-LCM_MUST_USE int lcm_serve_range_parse(const char *s, uint64_t size, uint64_t *ret_off, uint64_t *ret_len);
+LCM_MUST_USE int lcm_serve_range_parse(const char *s, uint64_t size, uint64_t *ret_off,
+				       uint64_t *ret_len);
 
 /** lcm_serve_number - all of @s[0..@len) as decimal digits. Return: 0, -EINVAL, -ERANGE. */
 LCM_MUST_USE int lcm_serve_number(const char *s, size_t len, uint64_t *ret);

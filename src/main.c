@@ -75,15 +75,18 @@ const char *cmd_bytes(double bytes, char out[24])
 
 static void help(FILE *f)
 {
-	(void)fprintf(f, "Usage: locum [--root DIR] [--run DIR] VERB [OPTION]... [ARGUMENT]...\n"
-			 "Start containers before their image has arrived; end on plain overlayfs.\n\n");
+	(void)fprintf(
+	    f, "Usage: locum [--root DIR] [--run DIR] VERB [OPTION]... [ARGUMENT]...\n"
+	       "Start containers before their image has arrived; end on plain overlayfs.\n\n");
 	for (const struct cmd_verb *v = cmd_verbs; v->name; v++)
 		(void)fprintf(f, "  %-11s %s\n", v->name, v->summary);
-	(void)fprintf(f, "\n      --root DIR   state (%s, or $LOCUM_ROOT)\n"
-			 "      --run DIR    socket and mount points (%s, or $LOCUM_RUN)\n"
-			 "  -h, --help       this text; locum VERB --help for a verb\n"
-			 "      --version    the version\n\n"
-			 "Exit status: 0; 1 failed, with one line on stderr; 2 usage; for run, the container's, or 125.\n",
+	(void)fprintf(f,
+		      "\n      --root DIR   state (%s, or $LOCUM_ROOT)\n"
+		      "      --run DIR    socket and mount points (%s, or $LOCUM_RUN)\n"
+		      "  -h, --help       this text; locum VERB --help for a verb\n"
+		      "      --version    the version\n\n"
+		      "Exit status: 0; 1 failed, with one line on stderr; 2 usage; for run, the "
+		      "container's, or 125.\n",
 		      LCM_DEFAULT_ROOT, LCM_DEFAULT_RUN);
 }
 
@@ -98,8 +101,11 @@ int main(int argc, char **argv)
 {
 	enum { OPT_ROOT = 256, OPT_RUN, OPT_VERSION };
 	static const struct option longs[] = {
-		{ "root", required_argument, NULL, OPT_ROOT }, { "run", required_argument, NULL, OPT_RUN },
-		{ "version", no_argument, NULL, OPT_VERSION }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "root", required_argument, NULL, OPT_ROOT },
+		{ "run", required_argument, NULL, OPT_RUN },
+		{ "version", no_argument, NULL, OPT_VERSION },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c;
 

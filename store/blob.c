@@ -88,8 +88,8 @@ int lcm_blob_open(int dirfd, int64_t id, uint64_t size, struct lcm_blob **ret, s
 	int r;
 
 	if (id <= 0 || size > INT64_MAX)
-		return lcm_err_set(err, -EINVAL, "blob %lld of %llu bytes: out of range", (long long)id,
-				   (unsigned long long)size);
+		return lcm_err_set(err, -EINVAL, "blob %lld of %llu bytes: out of range",
+				   (long long)id, (unsigned long long)size);
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
@@ -100,8 +100,8 @@ int lcm_blob_open(int dirfd, int64_t id, uint64_t size, struct lcm_blob **ret, s
 	r = b->dirfd < 0 ? b->dirfd : blob_load(b);
 	if (r < 0) {
 		blob_free(b);
-		return lcm_err_set(err, r, "blob file %lld of %llu bytes: %s", (long long)id, (unsigned long long)size,
-				   strerror(-r));
+		return lcm_err_set(err, r, "blob file %lld of %llu bytes: %s", (long long)id,
+				   (unsigned long long)size, strerror(-r));
 	}
 	*ret = b;
 	return 0;
@@ -115,7 +115,8 @@ void lcm_blob_close(struct lcm_blob *b)
 		return;
 	/* The file of a finished or dropped layer has no name any more: it needs no map either. */
 	if (lcm_sys_fstat(b->fd, &st) == 0 && st.st_nlink > 0 && lcm_blob_sync(b) < 0)
-		lcm_debug("blob: id=%lld map was not saved; the bytes since the last sync are fetched again",
+		lcm_debug("blob: id=%lld map was not saved; the bytes since the last sync are "
+			  "fetched again",
 			  (long long)b->id);
 	blob_free(b);
 }
@@ -186,7 +187,8 @@ uint64_t lcm_blob_present(struct lcm_blob *b)
 	return total;
 }
 
-/* What the map will say; everything in it was written before this returns. Return: 1, 0 (nothing new), -errno. */
+/* What the map will say; everything in it was written before this returns. Return: 1, 0 (nothing
+ * new), -errno. */
 static int map_encode(struct lcm_blob *b, struct lcm_buf *ret)
 {
 	int r = 0;

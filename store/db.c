@@ -11,51 +11,52 @@
 #define APPLICATION_ID 0x4c434d31 /* "LCM1" */
 #define SCHEMA_VERSION 1
 
-static const char schema[] = "CREATE TABLE props(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
-			     "CREATE TABLE layers("
-			     " id INTEGER PRIMARY KEY AUTOINCREMENT CHECK(id > 0),"
-			     " diffid BLOB NOT NULL CHECK(length(diffid) = 32),"
-			     " blob BLOB NOT NULL CHECK(length(blob) = 32),"
-			     " source BLOB NOT NULL CHECK(length(source) = 32),"
-			     " state INTEGER NOT NULL CHECK(state IN (0, 1)),"
-			     " has_toc INTEGER NOT NULL CHECK(has_toc IN (0, 1)),"
-			     " blob_size INTEGER NOT NULL CHECK(blob_size >= 0),"
-			     " real_bytes INTEGER NOT NULL CHECK(real_bytes >= 0),"
-			     " last_used INTEGER NOT NULL,"
-			     " UNIQUE(diffid, blob, source)) STRICT;"
-			     /* TOCs that outlive their layer; the id was the layer's. */
-			     "CREATE TABLE tocs("
-			     " id INTEGER PRIMARY KEY,"
-			     " diffid BLOB NOT NULL CHECK(length(diffid) = 32),"
-			     " blob BLOB NOT NULL CHECK(length(blob) = 32),"
-			     " source BLOB NOT NULL CHECK(length(source) = 32),"
-			     " proven INTEGER NOT NULL CHECK(proven IN (0, 1))) STRICT;"
-			     "CREATE INDEX tocs_diffid ON tocs(diffid);"
-			     "CREATE TABLE images("
-			     " ref TEXT PRIMARY KEY,"
-			     " manifest BLOB NOT NULL CHECK(length(manifest) = 32),"
-			     " manifest_json BLOB NOT NULL,"
-			     " config_json BLOB NOT NULL,"
-			     " created INTEGER NOT NULL,"
-			     " last_used INTEGER NOT NULL) STRICT;"
-			     "CREATE TABLE image_layers("
-			     " ref TEXT NOT NULL REFERENCES images(ref) ON DELETE CASCADE ON UPDATE CASCADE,"
-			     " pos INTEGER NOT NULL,"
-			     " layer INTEGER NOT NULL REFERENCES layers(id) ON DELETE CASCADE,"
-			     " PRIMARY KEY(ref, pos)) STRICT, WITHOUT ROWID;"
-			     "CREATE INDEX image_layers_layer ON image_layers(layer);"
-			     "CREATE TABLE mounts("
-			     " id TEXT PRIMARY KEY,"
-			     " image TEXT NOT NULL,"
-			     " target TEXT NOT NULL,"
-			     " read_only INTEGER NOT NULL CHECK(read_only IN (0, 1)),"
-			     " keep_upper INTEGER NOT NULL CHECK(keep_upper IN (0, 1))) STRICT;"
-			     "CREATE TABLE mount_layers("
-			     " mount TEXT NOT NULL REFERENCES mounts(id) ON DELETE CASCADE,"
-			     " pos INTEGER NOT NULL,"
-			     " layer INTEGER NOT NULL REFERENCES layers(id),"
-			     " PRIMARY KEY(mount, pos)) STRICT, WITHOUT ROWID;"
-			     "CREATE INDEX mount_layers_layer ON mount_layers(layer);";
+static const char schema[] =
+    "CREATE TABLE props(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+    "CREATE TABLE layers("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT CHECK(id > 0),"
+    " diffid BLOB NOT NULL CHECK(length(diffid) = 32),"
+    " blob BLOB NOT NULL CHECK(length(blob) = 32),"
+    " source BLOB NOT NULL CHECK(length(source) = 32),"
+    " state INTEGER NOT NULL CHECK(state IN (0, 1)),"
+    " has_toc INTEGER NOT NULL CHECK(has_toc IN (0, 1)),"
+    " blob_size INTEGER NOT NULL CHECK(blob_size >= 0),"
+    " real_bytes INTEGER NOT NULL CHECK(real_bytes >= 0),"
+    " last_used INTEGER NOT NULL,"
+    " UNIQUE(diffid, blob, source)) STRICT;"
+    /* TOCs that outlive their layer; the id was the layer's. */
+    "CREATE TABLE tocs("
+    " id INTEGER PRIMARY KEY,"
+    " diffid BLOB NOT NULL CHECK(length(diffid) = 32),"
+    " blob BLOB NOT NULL CHECK(length(blob) = 32),"
+    " source BLOB NOT NULL CHECK(length(source) = 32),"
+    " proven INTEGER NOT NULL CHECK(proven IN (0, 1))) STRICT;"
+    "CREATE INDEX tocs_diffid ON tocs(diffid);"
+    "CREATE TABLE images("
+    " ref TEXT PRIMARY KEY,"
+    " manifest BLOB NOT NULL CHECK(length(manifest) = 32),"
+    " manifest_json BLOB NOT NULL,"
+    " config_json BLOB NOT NULL,"
+    " created INTEGER NOT NULL,"
+    " last_used INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE image_layers("
+    " ref TEXT NOT NULL REFERENCES images(ref) ON DELETE CASCADE ON UPDATE CASCADE,"
+    " pos INTEGER NOT NULL,"
+    " layer INTEGER NOT NULL REFERENCES layers(id) ON DELETE CASCADE,"
+    " PRIMARY KEY(ref, pos)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX image_layers_layer ON image_layers(layer);"
+    "CREATE TABLE mounts("
+    " id TEXT PRIMARY KEY,"
+    " image TEXT NOT NULL,"
+    " target TEXT NOT NULL,"
+    " read_only INTEGER NOT NULL CHECK(read_only IN (0, 1)),"
+    " keep_upper INTEGER NOT NULL CHECK(keep_upper IN (0, 1))) STRICT;"
+    "CREATE TABLE mount_layers("
+    " mount TEXT NOT NULL REFERENCES mounts(id) ON DELETE CASCADE,"
+    " pos INTEGER NOT NULL,"
+    " layer INTEGER NOT NULL REFERENCES layers(id),"
+    " PRIMARY KEY(mount, pos)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX mount_layers_layer ON mount_layers(layer);";
 
 #define LAYER_COLUMNS "id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used"
 #define IMAGE_COLUMNS "ref, manifest, manifest_json, config_json, created, last_used"
@@ -67,55 +68,68 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_ROLLBACK] = "ROLLBACK TO lcm",
 	[LCM_STMT_PROP_GET] = "SELECT value FROM props WHERE name = ?1",
 	[LCM_STMT_PROP_PUT] = "INSERT OR REPLACE INTO props(name, value) VALUES(?1, ?2)",
-	[LCM_STMT_LAYER_BY_DIFFID] = ("SELECT " LAYER_COLUMNS
-				      " FROM layers WHERE diffid = ?1 AND state = 1 ORDER BY id LIMIT 1"),
+	[LCM_STMT_LAYER_BY_DIFFID] =
+	    ("SELECT " LAYER_COLUMNS
+	     " FROM layers WHERE diffid = ?1 AND state = 1 ORDER BY id LIMIT 1"),
 	[LCM_STMT_LAYER_BY_KEY] = ("SELECT " LAYER_COLUMNS
 				   " FROM layers WHERE diffid = ?1 AND blob = ?2 AND source = ?3"),
 	[LCM_STMT_LAYER_GET] = ("SELECT " LAYER_COLUMNS " FROM layers WHERE id = ?1"),
-	[LCM_STMT_LAYER_AFTER] = ("SELECT " LAYER_COLUMNS " FROM layers WHERE id > ?1 ORDER BY id LIMIT 1"),
-	[LCM_STMT_LAYER_ADD] = "INSERT INTO layers(diffid, blob, source, state, has_toc, blob_size, real_bytes, "
-			       "last_used) VALUES(?1, ?2, ?3, 0, 0, ?4, 0, ?5)",
+	[LCM_STMT_LAYER_AFTER] = ("SELECT " LAYER_COLUMNS
+				  " FROM layers WHERE id > ?1 ORDER BY id LIMIT 1"),
+	[LCM_STMT_LAYER_ADD] =
+	    "INSERT INTO layers(diffid, blob, source, state, has_toc, blob_size, real_bytes, "
+	    "last_used) VALUES(?1, ?2, ?3, 0, 0, ?4, 0, ?5)",
 	[LCM_STMT_LAYER_SET_TOC] = "UPDATE layers SET has_toc = 1 WHERE id = ?1",
 	[LCM_STMT_LAYER_COMPLETE] = "UPDATE layers SET state = 1, real_bytes = ?2 WHERE id = ?1",
-	[LCM_STMT_LAYER_RESET] = "UPDATE layers SET state = ?2, has_toc = ?3, real_bytes = CASE ?2 WHEN 0 THEN 0 ELSE "
-				 "real_bytes END WHERE id = ?1",
+	[LCM_STMT_LAYER_RESET] =
+	    "UPDATE layers SET state = ?2, has_toc = ?3, real_bytes = CASE ?2 WHEN 0 THEN 0 ELSE "
+	    "real_bytes END WHERE id = ?1",
 	[LCM_STMT_LAYER_TOUCH] = "UPDATE layers SET last_used = ?2 WHERE id = ?1",
 	[LCM_STMT_LAYER_DROP] = "DELETE FROM layers WHERE id = ?1",
 	[LCM_STMT_LAYER_USER] = "SELECT mount FROM mount_layers WHERE layer = ?1 LIMIT 1",
-	[LCM_STMT_TOC_KEEP] = "INSERT INTO tocs(id, diffid, blob, source, proven) SELECT id, diffid, blob, source, "
-			      "state FROM layers WHERE id = ?1",
-	[LCM_STMT_TOC_FIND] = "SELECT id FROM tocs WHERE diffid = ?1 AND (proven = 1 OR (blob = ?2 AND source = ?3)) "
-			      "ORDER BY proven DESC, id DESC LIMIT 1",
+	[LCM_STMT_TOC_KEEP] =
+	    "INSERT INTO tocs(id, diffid, blob, source, proven) SELECT id, diffid, blob, source, "
+	    "state FROM layers WHERE id = ?1",
+	[LCM_STMT_TOC_FIND] =
+	    "SELECT id FROM tocs WHERE diffid = ?1 AND (proven = 1 OR (blob = ?2 AND source = ?3)) "
+	    "ORDER BY proven DESC, id DESC LIMIT 1",
 	[LCM_STMT_TOC_GET] = "SELECT id FROM tocs WHERE id = ?1",
 	[LCM_STMT_TOC_DROP] = "DELETE FROM tocs WHERE id = ?1",
-	[LCM_STMT_IMAGE_PUT] = ("INSERT INTO images(" IMAGE_COLUMNS
-				") VALUES(?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT(ref) DO UPDATE SET"
-				" manifest = excluded.manifest, manifest_json = excluded.manifest_json, config_json = "
-				"excluded.config_json,"
-				" created = excluded.created, last_used = excluded.last_used"),
+	[LCM_STMT_IMAGE_PUT] =
+	    ("INSERT INTO images(" IMAGE_COLUMNS
+	     ") VALUES(?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT(ref) DO UPDATE SET"
+	     " manifest = excluded.manifest, manifest_json = excluded.manifest_json, config_json = "
+	     "excluded.config_json,"
+	     " created = excluded.created, last_used = excluded.last_used"),
 	[LCM_STMT_IMAGE_GET] = ("SELECT " IMAGE_COLUMNS " FROM images WHERE ref = ?1"),
-	[LCM_STMT_IMAGE_AFTER] = ("SELECT " IMAGE_COLUMNS " FROM images WHERE ref > ?1 ORDER BY ref LIMIT 1"),
+	[LCM_STMT_IMAGE_AFTER] = ("SELECT " IMAGE_COLUMNS
+				  " FROM images WHERE ref > ?1 ORDER BY ref LIMIT 1"),
 	[LCM_STMT_IMAGE_TOUCH] = "UPDATE images SET last_used = ?2 WHERE ref = ?1",
 	[LCM_STMT_IMAGE_REMOVE] = "DELETE FROM images WHERE ref = ?1",
 	[LCM_STMT_IMAGE_LAYERS_CLEAR] = "DELETE FROM image_layers WHERE ref = ?1",
 	[LCM_STMT_IMAGE_LAYER_ADD] = "INSERT INTO image_layers(ref, pos, layer) VALUES(?1, ?2, ?3)",
 	[LCM_STMT_IMAGE_LAYERS] = "SELECT layer FROM image_layers WHERE ref = ?1 ORDER BY pos",
-	[LCM_STMT_MOUNT_PUT] = ("INSERT INTO mounts(" MOUNT_COLUMNS
-				") VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(id) DO UPDATE SET"
-				" image = excluded.image, target = excluded.target, read_only = excluded.read_only, "
-				"keep_upper = excluded.keep_upper"),
+	[LCM_STMT_MOUNT_PUT] =
+	    ("INSERT INTO mounts(" MOUNT_COLUMNS
+	     ") VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(id) DO UPDATE SET"
+	     " image = excluded.image, target = excluded.target, read_only = excluded.read_only, "
+	     "keep_upper = excluded.keep_upper"),
 	[LCM_STMT_MOUNT_GET] = ("SELECT " MOUNT_COLUMNS " FROM mounts WHERE id = ?1"),
-	[LCM_STMT_MOUNT_AFTER] = ("SELECT " MOUNT_COLUMNS " FROM mounts WHERE id > ?1 ORDER BY id LIMIT 1"),
+	[LCM_STMT_MOUNT_AFTER] = ("SELECT " MOUNT_COLUMNS
+				  " FROM mounts WHERE id > ?1 ORDER BY id LIMIT 1"),
 	[LCM_STMT_MOUNT_REMOVE] = "DELETE FROM mounts WHERE id = ?1",
 	[LCM_STMT_MOUNT_LAYERS_CLEAR] = "DELETE FROM mount_layers WHERE mount = ?1",
-	[LCM_STMT_MOUNT_LAYER_ADD] = "INSERT INTO mount_layers(mount, pos, layer) VALUES(?1, ?2, ?3)",
+	[LCM_STMT_MOUNT_LAYER_ADD] =
+	    "INSERT INTO mount_layers(mount, pos, layer) VALUES(?1, ?2, ?3)",
 	[LCM_STMT_MOUNT_LAYERS] = "SELECT layer FROM mount_layers WHERE mount = ?1 ORDER BY pos",
-	[LCM_STMT_MOUNT_TOUCH] =
-	    "UPDATE layers SET last_used = ?2 WHERE id IN (SELECT layer FROM mount_layers WHERE mount = ?1)",
-	[LCM_STMT_TOTALS] = ("SELECT (SELECT count(*) FROM layers), (SELECT count(*) FROM layers WHERE state = 1), "
-			     "(SELECT ifnull(sum(real_bytes), 0) FROM layers),"
-			     " (SELECT ifnull(sum(blob_size), 0) FROM layers WHERE state = 0), (SELECT count(*) FROM "
-			     "images), (SELECT count(*) FROM mounts)"),
+	[LCM_STMT_MOUNT_TOUCH] = "UPDATE layers SET last_used = ?2 WHERE id IN (SELECT layer FROM "
+				 "mount_layers WHERE mount = ?1)",
+	[LCM_STMT_TOTALS] =
+	    ("SELECT (SELECT count(*) FROM layers), (SELECT count(*) FROM layers WHERE state = 1), "
+	     "(SELECT ifnull(sum(real_bytes), 0) FROM layers),"
+	     " (SELECT ifnull(sum(blob_size), 0) FROM layers WHERE state = 0), (SELECT count(*) "
+	     "FROM "
+	     "images), (SELECT count(*) FROM mounts)"),
 };
 
 static int code_errno(sqlite3 *db, int rc)
@@ -154,7 +168,8 @@ static int code_errno(sqlite3 *db, int rc)
 static int damaged(struct lcm_store *s, const char *why, struct lcm_err *err)
 {
 	return lcm_err_set(err, -EUCLEAN,
-			   "%s/locum.db is damaged (%s); nothing was changed. Move %s away and start again: layers are "
+			   "%s/locum.db is damaged (%s); nothing was changed. Move %s away and "
+			   "start again: layers are "
 			   "fetched anew; what containers "
 			   "wrote is below its containers/",
 			   s->root, why, s->root);
@@ -168,7 +183,8 @@ int lcm_db_fail(struct lcm_store *s, const char *what, struct lcm_err *err)
 		r = -EIO;
 	if (r == -EUCLEAN)
 		return damaged(s, s->db ? sqlite3_errmsg(s->db) : what, err);
-	return lcm_err_set(err, r, "%s/locum.db: %s: %s", s->root, what, s->db ? sqlite3_errmsg(s->db) : strerror(-r));
+	return lcm_err_set(err, r, "%s/locum.db: %s: %s", s->root, what,
+			   s->db ? sqlite3_errmsg(s->db) : strerror(-r));
 }
 
 sqlite3_stmt *lcm_stmt(struct lcm_store *s, enum lcm_stmt which)
@@ -216,7 +232,8 @@ int lcm_db_end(struct lcm_store *s, int r)
 
 	if (e == 0)
 		return r;
-	/* Some errors (disk full) have rolled everything back already: then there is no savepoint to go back to. */
+	/* Some errors (disk full) have rolled everything back already: then there is no savepoint
+	 * to go back to. */
 	if (!sqlite3_get_autocommit(s->db)) {
 		lcm_ignore(lcm_stmt_run(s, lcm_stmt(s, LCM_STMT_ROLLBACK)));
 		lcm_ignore(lcm_stmt_run(s, lcm_stmt(s, LCM_STMT_RELEASE)));
@@ -265,7 +282,8 @@ int lcm_column_bytes(sqlite3_stmt *q, int at, char **ret, size_t *ret_len)
 	size_t len = (size_t)sqlite3_column_bytes(q, at);
 	char *copy;
 
-	if (sqlite3_column_type(q, at) == SQLITE_NULL || len > (size_t)LCM_MANIFEST_MAX + LCM_CONFIG_MAX)
+	if (sqlite3_column_type(q, at) == SQLITE_NULL ||
+	    len > (size_t)LCM_MANIFEST_MAX + LCM_CONFIG_MAX)
 		return -EUCLEAN;
 	copy = malloc(len + 1);
 	if (!copy)
@@ -302,7 +320,8 @@ int lcm_column_ids(struct lcm_store *s, sqlite3_stmt *q, int64_t **ret, size_t *
 
 static int exec(struct lcm_store *s, const char *sql, const char *what, struct lcm_err *err)
 {
-	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : lcm_db_fail(s, what, err);
+	return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0
+								       : lcm_db_fail(s, what, err);
 }
 
 /* The single value of a pragma, as text of at most @cap bytes. */
@@ -350,7 +369,8 @@ static int identify(struct lcm_store *s, bool *ret_fresh, struct lcm_err *err)
 		return damaged(s, "it is not locum's", err);
 	if (version > SCHEMA_VERSION)
 		return lcm_err_set(err, -EPROTONOSUPPORT,
-				   "%s was written by a newer locum (schema %ld, this one knows %d); update locum or "
+				   "%s was written by a newer locum (schema %ld, this one knows "
+				   "%d); update locum or "
 				   "name another --root",
 				   s->root, version, SCHEMA_VERSION);
 	return version == SCHEMA_VERSION ? 0 : damaged(s, "no schema version", err);
@@ -361,7 +381,8 @@ static int create(struct lcm_store *s, struct lcm_err *err)
 	char pragmas[96];
 	int r = exec(s, "BEGIN IMMEDIATE", "create", err);
 
-	(void)snprintf(pragmas, sizeof(pragmas), "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
+	(void)snprintf(pragmas, sizeof(pragmas),
+		       "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
 		       SCHEMA_VERSION);
 	if (r == 0)
 		r = exec(s, schema, "create", err);
@@ -376,8 +397,8 @@ static int create(struct lcm_store *s, struct lcm_err *err)
 static int prepare_all(struct lcm_store *s, struct lcm_err *err)
 {
 	for (size_t i = 0; i < LCM_STMT_MAX; i++)
-		if (sqlite3_prepare_v3(s->db, stmt_text[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmts[i], NULL) !=
-		    SQLITE_OK)
+		if (sqlite3_prepare_v3(s->db, stmt_text[i], -1, SQLITE_PREPARE_PERSISTENT,
+				       &s->stmts[i], NULL) != SQLITE_OK)
 			return lcm_db_fail(s, "prepare", err);
 	return 0;
 }
@@ -385,8 +406,8 @@ static int prepare_all(struct lcm_store *s, struct lcm_err *err)
 int lcm_db_open(struct lcm_store *s, struct lcm_err *err)
 {
 	/* EXCLUSIVE: the lock file keeps others out already, so WAL needs no shared memory file. */
-	static const char setup[] =
-	    "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON";
+	static const char setup[] = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; "
+				    "PRAGMA cell_size_check = ON";
 	static const char setup_ours[] =
 	    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON";
 	lcm_autobuf struct lcm_buf path = LCM_BUF(4096);
@@ -397,7 +418,8 @@ int lcm_db_open(struct lcm_store *s, struct lcm_err *err)
 	if (r < 0)
 		return r;
 	if (sqlite3_open_v2(lcm_buf_str(&path), &s->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX |
+				SQLITE_OPEN_NOFOLLOW,
 			    NULL) != SQLITE_OK)
 		return lcm_db_fail(s, "open", err);
 	(void)sqlite3_extended_result_codes(s->db, 1);

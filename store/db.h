@@ -73,14 +73,17 @@ struct lcm_store {
 };
 
 /* ---- db.c ---- */
-/** lcm_db_open - open or create @root/locum.db, check it, prepare every statement. Errors as lcm_store_open(). */
+/** lcm_db_open - open or create @root/locum.db, check it, prepare every statement. Errors as
+ * lcm_store_open(). */
 LCM_MUST_USE int lcm_db_open(struct lcm_store *s, struct lcm_err *err);
 void lcm_db_close(struct lcm_store *s);
-/** lcm_db_fail - the -errno of SQLite's last error, its text after @what and the database's path. */
+/** lcm_db_fail - the -errno of SQLite's last error, its text after @what and the database's path.
+ */
 int lcm_db_fail(struct lcm_store *s, const char *what, struct lcm_err *err);
 /** lcm_db_begin - a (nested) transaction; always followed by lcm_db_end(). */
 LCM_MUST_USE int lcm_db_begin(struct lcm_store *s);
-/** lcm_db_end - commit when @r is 0, else undo. Return: @r, or why the commit failed (then all is undone). */
+/** lcm_db_end - commit when @r is 0, else undo. Return: @r, or why the commit failed (then all is
+ * undone). */
 LCM_MUST_USE int lcm_db_end(struct lcm_store *s, int r);
 /** lcm_stmt - a statement, reset, its parameters cleared; lcm_stmt_done() when through with it. */
 sqlite3_stmt *lcm_stmt(struct lcm_store *s, enum lcm_stmt which);
@@ -92,23 +95,26 @@ void lcm_stmt_done(sqlite3_stmt **q); /* for cleanup */
 #define lcm_autostmt LCM_CLEANUP(lcm_stmt_done)
 
 void lcm_bind_digest(sqlite3_stmt *q, int at, const struct lcm_digest *d);
-void lcm_bind_u64(sqlite3_stmt *q, int at, uint64_t v); /* values over INT64_MAX are kept as INT64_MAX */
+void lcm_bind_u64(sqlite3_stmt *q, int at,
+		  uint64_t v); /* values over INT64_MAX are kept as INT64_MAX */
 void lcm_bind_text(sqlite3_stmt *q, int at, const char *s);
-/* Columns of a row that somebody may have damaged. Return: 0; -EUCLEAN (wrong type or size); -ENOMEM. */
+/* Columns of a row that somebody may have damaged. Return: 0; -EUCLEAN (wrong type or size);
+ * -ENOMEM. */
 LCM_MUST_USE int lcm_column_digest(sqlite3_stmt *q, int at, struct lcm_digest *ret);
 LCM_MUST_USE int lcm_column_u64(sqlite3_stmt *q, int at, uint64_t *ret);
-/** lcm_column_ids - the first column of every row of @q, steps it to its end. *ret is owned by the caller, NULL when
- * there is none. */
+/** lcm_column_ids - the first column of every row of @q, steps it to its end. *ret is owned by the
+ * caller, NULL when there is none. */
 LCM_MUST_USE int lcm_column_ids(struct lcm_store *s, sqlite3_stmt *q, int64_t **ret, size_t *ret_n);
 LCM_MUST_USE int lcm_column_bytes(sqlite3_stmt *q, int at, char **ret, size_t *ret_len);
 
 /* ---- garbage.c ---- */
-/** lcm_fresh_check - before a database is made: are the directories as empty as it will be? Return: 0; -EUCLEAN;
- * -errno. */
+/** lcm_fresh_check - before a database is made: are the directories as empty as it will be? Return:
+ * 0; -EUCLEAN; -errno. */
 LCM_MUST_USE int lcm_fresh_check(struct lcm_store *s, struct lcm_err *err);
 /** lcm_garbage_collect - at open: what no row names goes into the trash, rows are put right. */
 LCM_MUST_USE int lcm_garbage_collect(struct lcm_store *s, struct lcm_err *err);
-/** lcm_trash_move - get @name below @dir out of sight, in one rename; missing is success. Thread: any. */
+/** lcm_trash_move - get @name below @dir out of sight, in one rename; missing is success. Thread:
+ * any. */
 LCM_MUST_USE int lcm_trash_move(struct lcm_store *s, enum lcm_store_dir dir, const char *name);
 /** lcm_trash_layer - a layer's blob, map and unpacked tree; its TOC too when @toc. */
 LCM_MUST_USE int lcm_trash_layer(struct lcm_store *s, int64_t id, bool real, bool blob, bool toc);

@@ -63,7 +63,8 @@ static int trash_put(struct lcm_store *s, int dirfd, const char *name)
 	char to[48];
 	int r;
 
-	(void)snprintf(to, sizeof(to), "%llx-%x", (unsigned long long)lcm_realtime_ns(), atomic_fetch_add(&serial, 1));
+	(void)snprintf(to, sizeof(to), "%llx-%x", (unsigned long long)lcm_realtime_ns(),
+		       atomic_fetch_add(&serial, 1));
 	r = lcm_sys_renameat(dirfd, name, s->trash_fd, to);
 	return r == -ENOENT ? 0 : r;
 }
@@ -94,7 +95,8 @@ static int64_t name_id(const char *name, bool map)
 	int64_t id = 0;
 
 	for (const char *p = name; *p >= '0' && *p <= '9'; p++)
-		if (__builtin_mul_overflow(id, 10, &id) || __builtin_add_overflow(id, (int64_t)(*p - '0'), &id))
+		if (__builtin_mul_overflow(id, 10, &id) ||
+		    __builtin_add_overflow(id, (int64_t)(*p - '0'), &id))
 			return 0;
 	/* Only the spelling that we use ourselves. */
 	return strcmp(name, map ? lcm_layer_map_name(id).s : lcm_layer_name(id).s) == 0 ? id : 0;
@@ -135,7 +137,8 @@ static int stop_at_row(void *arg, const struct lcm_mount_row *row)
 	return 1;
 }
 
-/* A mounted metadata image is held open; a directory that is a layer of a mount must stay where it is. */
+/* A mounted metadata image is held open; a directory that is a layer of a mount must stay where it
+ * is. */
 static int meta_wanted(struct lcm_store *s, const char *name)
 {
 	size_t len = strlen(name), suffix = strlen(".dirs");
@@ -215,7 +218,8 @@ static int row_repair(void *arg, const struct lcm_layer_row *old)
 	struct repair *rep = arg;
 	struct lcm_store *s = rep->s;
 	struct lcm_layer_row row = *old;
-	int real = exists(s->dirs[LCM_DIR_REAL], row.id), toc = exists(s->dirs[LCM_DIR_TOC], row.id), r = 0;
+	int real = exists(s->dirs[LCM_DIR_REAL], row.id),
+	    toc = exists(s->dirs[LCM_DIR_TOC], row.id), r = 0;
 
 	if (real < 0 || toc < 0)
 		return LCM_MIN(real, toc);
@@ -229,8 +233,8 @@ static int row_repair(void *arg, const struct lcm_layer_row *old)
 	if (r == 0 && !real)
 		r = lcm_sys_mkdirat(s->dirs[LCM_DIR_REAL], lcm_layer_name(row.id).s, 0755);
 	if (r == 0 && (row.state != old->state || row.has_toc != old->has_toc)) {
-		lcm_debug("store: layer=%lld state=%d has_toc=%d after a crash", (long long)row.id, (int)row.state,
-			  row.has_toc);
+		lcm_debug("store: layer=%lld state=%d has_toc=%d after a crash", (long long)row.id,
+			  (int)row.state, row.has_toc);
 		r = row_reset(s, &row);
 	}
 	return r;
@@ -280,7 +284,8 @@ static int rows_repair(struct lcm_store *s)
 /* Files but no rows at all: somebody lost the database. That is not garbage from a crash. */
 int lcm_fresh_check(struct lcm_store *s, struct lcm_err *err)
 {
-	static const enum lcm_store_dir dirs[] = { LCM_DIR_REAL, LCM_DIR_BLOBS, LCM_DIR_TOC, LCM_DIR_CONTAINERS };
+	static const enum lcm_store_dir dirs[] = { LCM_DIR_REAL, LCM_DIR_BLOBS, LCM_DIR_TOC,
+						   LCM_DIR_CONTAINERS };
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(dirs); i++) {
 		int r = dir_empty(s->dirs[dirs[i]], ".");
@@ -288,11 +293,12 @@ int lcm_fresh_check(struct lcm_store *s, struct lcm_err *err)
 		if (r < 0)
 			return r;
 		if (!r)
-			return lcm_err_set(err, -EUCLEAN,
-					   "%s holds layers or containers but its locum.db was missing or empty; "
-					   "nothing was removed. Put locum.db back, "
-					   "or move %s away and start again",
-					   s->root, s->root);
+			return lcm_err_set(
+			    err, -EUCLEAN,
+			    "%s holds layers or containers but its locum.db was missing or empty; "
+			    "nothing was removed. Put locum.db back, "
+			    "or move %s away and start again",
+			    s->root, s->root);
 	}
 	return 0;
 }
@@ -303,7 +309,9 @@ int lcm_garbage_collect(struct lcm_store *s, struct lcm_err *err)
 
 	for (enum lcm_store_dir dir = 0; r == 0 && dir < LCM_STORE_DIR_MAX; dir++)
 		r = dir_collect(s, dir);
-	return r < 0 ? lcm_err_set(err, r, "%s: cleaning up after the last run: %s", s->root, strerror(-r)) : 0;
+	return r < 0 ? lcm_err_set(err, r, "%s: cleaning up after the last run: %s", s->root,
+				   strerror(-r))
+		     : 0;
 }
 
 /* A tree deeper than there are descriptors: its branches become trees of their own. */

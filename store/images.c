@@ -21,23 +21,28 @@ static int change(struct lcm_store *s, sqlite3_stmt *q)
 }
 
 int lcm_store_image_put(struct lcm_store *s, const char *ref, const struct lcm_digest *manifest,
-			const void *manifest_json, size_t manifest_len, const void *config_json, size_t config_len,
-			struct lcm_err *err)
+			const void *manifest_json, size_t manifest_len, const void *config_json,
+			size_t config_len, struct lcm_err *err)
 {
 	sqlite3_stmt *q;
 	int r;
 
 	if (!ref[0] || manifest_len > LCM_MANIFEST_MAX || config_len > LCM_CONFIG_MAX)
-		return lcm_err_set(err, -EINVAL, "image %s: manifest of %zu bytes, config of %zu bytes: too big", ref,
-				   manifest_len, config_len);
+		return lcm_err_set(err, -EINVAL,
+				   "image %s: manifest of %zu bytes, config of %zu bytes: too big",
+				   ref, manifest_len, config_len);
 	q = lcm_stmt(s, LCM_STMT_IMAGE_PUT);
 	lcm_bind_text(q, 1, ref);
 	lcm_bind_digest(q, 2, manifest);
-	(void)sqlite3_bind_blob(q, 3, manifest_len ? manifest_json : "", (int)manifest_len, SQLITE_STATIC);
-	(void)sqlite3_bind_blob(q, 4, config_len ? config_json : "", (int)config_len, SQLITE_STATIC);
+	(void)sqlite3_bind_blob(q, 3, manifest_len ? manifest_json : "", (int)manifest_len,
+				SQLITE_STATIC);
+	(void)sqlite3_bind_blob(q, 4, config_len ? config_json : "", (int)config_len,
+				SQLITE_STATIC);
 	lcm_bind_u64(q, 5, lcm_realtime_ns());
 	r = lcm_stmt_run(s, q);
-	return r < 0 ? lcm_err_set(err, r, "image %s cannot be recorded in %s: %s", ref, s->root, strerror(-r)) : 0;
+	return r < 0 ? lcm_err_set(err, r, "image %s cannot be recorded in %s: %s", ref, s->root,
+				   strerror(-r))
+		     : 0;
 }
 
 /* Columns in the order of IMAGE_COLUMNS. */
@@ -64,7 +69,8 @@ static int row_read(sqlite3_stmt *q, struct lcm_image_row *ret)
 	return 0;
 }
 
-static int row_by(struct lcm_store *s, enum lcm_stmt which, const char *ref, struct lcm_image_row *ret)
+static int row_by(struct lcm_store *s, enum lcm_stmt which, const char *ref,
+		  struct lcm_image_row *ret)
 {
 	lcm_autostmt sqlite3_stmt *q = lcm_stmt(s, which);
 	int r;
@@ -79,7 +85,8 @@ int lcm_store_image_get(struct lcm_store *s, const char *ref, struct lcm_image_r
 	return row_by(s, LCM_STMT_IMAGE_GET, ref, ret);
 }
 
-int lcm_store_image_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_image_row *row), void *arg)
+int lcm_store_image_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_image_row *row),
+			 void *arg)
 {
 	struct lcm_image_row row = { 0 }, next;
 	int r;
@@ -112,7 +119,8 @@ int lcm_store_image_touch(struct lcm_store *s, const char *ref)
 	return change(s, q);
 }
 
-int lcm_store_image_set_layers(struct lcm_store *s, const char *ref, const int64_t *layers, size_t n)
+int lcm_store_image_set_layers(struct lcm_store *s, const char *ref, const int64_t *layers,
+			       size_t n)
 {
 	sqlite3_stmt *q;
 	int r = lcm_db_begin(s);

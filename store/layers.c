@@ -72,7 +72,8 @@ static int row_change(struct lcm_store *s, sqlite3_stmt *q)
 	return r < 0 ? r : sqlite3_changes(s->db) == 0 ? -ENOENT : 0;
 }
 
-int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key, struct lcm_layer_row *ret)
+int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key,
+			 struct lcm_layer_row *ret)
 {
 	lcm_autostmt sqlite3_stmt *whole = lcm_stmt(s, LCM_STMT_LAYER_BY_DIFFID),
 				  *part = lcm_stmt(s, LCM_STMT_LAYER_BY_KEY);
@@ -104,7 +105,8 @@ static int row_after(struct lcm_store *s, int64_t id, struct lcm_layer_row *ret)
 	return row_one(s, q, ret);
 }
 
-int lcm_store_layer_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_layer_row *row), void *arg)
+int lcm_store_layer_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_layer_row *row),
+			 void *arg)
 {
 	struct lcm_layer_row row = { 0 };
 	int r;
@@ -117,8 +119,10 @@ int lcm_store_layer_each(struct lcm_store *s, int (*fn)(void *arg, const struct 
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The row and its empty directory; the id may have been given before to a row that was never committed. */
-static int layer_insert(struct lcm_store *s, const struct lcm_layer_key *key, uint64_t blob_size, int64_t *ret_id)
+/* The row and its empty directory; the id may have been given before to a row that was never
+ * committed. */
+static int layer_insert(struct lcm_store *s, const struct lcm_layer_key *key, uint64_t blob_size,
+			int64_t *ret_id)
 {
 	sqlite3_stmt *q = lcm_stmt(s, LCM_STMT_LAYER_ADD);
 	int64_t id;
@@ -150,7 +154,8 @@ int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, ui
 	int r;
 
 	if (blob_size > INT64_MAX)
-		return lcm_err_set(err, -EINVAL, "layer %s: a blob of %llu bytes", lcm_digest_str(&key->diffid, hex),
+		return lcm_err_set(err, -EINVAL, "layer %s: a blob of %llu bytes",
+				   lcm_digest_str(&key->diffid, hex),
 				   (unsigned long long)blob_size);
 	r = lcm_db_begin(s);
 	if (r == 0) {
@@ -160,8 +165,8 @@ int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, ui
 		r = lcm_db_end(s, r);
 	}
 	if (r < 0)
-		return lcm_err_set(err, r, "layer %s cannot be added to %s: %s", lcm_digest_str(&key->diffid, hex),
-				   s->root, strerror(-r));
+		return lcm_err_set(err, r, "layer %s cannot be added to %s: %s",
+				   lcm_digest_str(&key->diffid, hex), s->root, strerror(-r));
 	*ret = row;
 	return 0;
 }
@@ -191,7 +196,8 @@ int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id)
 {
 	sqlite3_stmt *q;
 	struct stat st;
-	int r = lcm_sys_fstatat(s->dirs[LCM_DIR_TOC], lcm_layer_name(id).s, &st, AT_SYMLINK_NOFOLLOW);
+	int r = lcm_sys_fstatat(s->dirs[LCM_DIR_TOC], lcm_layer_name(id).s, &st,
+				AT_SYMLINK_NOFOLLOW);
 
 	if (r < 0)
 		return r;
@@ -239,16 +245,19 @@ int lcm_store_layer_drop(struct lcm_store *s, int64_t id, bool keep_toc, struct 
 	if (r == 0)
 		r = lcm_store_layer_user(s, id, user);
 	if (r > 0)
-		return lcm_err_set(err, -EBUSY, "layer %lld is used by mount %s; unmount that first", (long long)id,
-				   user);
+		return lcm_err_set(err, -EBUSY,
+				   "layer %lld is used by mount %s; unmount that first",
+				   (long long)id, user);
 	if (r == 0)
 		r = lcm_db_begin(s);
 	if (r < 0)
-		return lcm_err_set(err, r, "layer %lld cannot be dropped: %s", (long long)id, strerror(-r));
+		return lcm_err_set(err, r, "layer %lld cannot be dropped: %s", (long long)id,
+				   strerror(-r));
 	keep_toc = keep_toc && row.has_toc;
 	r = lcm_db_end(s, row_drop(s, &row, keep_toc));
 	if (r < 0)
-		return lcm_err_set(err, r, "layer %lld cannot be dropped: %s", (long long)id, strerror(-r));
+		return lcm_err_set(err, r, "layer %lld cannot be dropped: %s", (long long)id,
+				   strerror(-r));
 	if (lcm_trash_layer(s, id, true, true, !keep_toc) < 0)
 		lcm_debug("store: layer=%lld files stay until the next open", (long long)id);
 	return 0;

@@ -17,8 +17,10 @@ void lcm_mount_row_fini(struct lcm_mount_row *row)
 /* [A-Za-z0-9][A-Za-z0-9_.-]{0,63}: it names a directory. */
 static bool id_valid(const char *id)
 {
-	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-	static const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+	static const char first[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	static const char rest[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
 	size_t len = strspn(id, rest);
 
 	return len >= 1 && len <= 64 && id[len] == '\0' && strchr(first, id[0]);
@@ -68,14 +70,15 @@ int lcm_store_mount_put(struct lcm_store *s, const struct lcm_mount_row *row, st
 	int r;
 
 	if (strnlen(row->id, sizeof(row->id)) == sizeof(row->id) || !id_valid(row->id))
+		return lcm_err_set(err, -EINVAL,
+				   "mount id \"%.64s\": use 1 to 64 letters, digits, '_', '.' and "
+				   "'-', the first a letter or digit",
+				   row->id);
+	if (!row->image || !row->target || row->target[0] != '/' || row->n_layers > LCM_LAYERS_MAX)
 		return lcm_err_set(
 		    err, -EINVAL,
-		    "mount id \"%.64s\": use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit",
-		    row->id);
-	if (!row->image || !row->target || row->target[0] != '/' || row->n_layers > LCM_LAYERS_MAX)
-		return lcm_err_set(err, -EINVAL,
-				   "mount %s: needs an image, an absolute mount point and at most %d layers", row->id,
-				   LCM_LAYERS_MAX);
+		    "mount %s: needs an image, an absolute mount point and at most %d layers",
+		    row->id, LCM_LAYERS_MAX);
 	r = lcm_db_begin(s);
 	if (r == 0) {
 		r = row_write(s, row);
@@ -83,9 +86,10 @@ int lcm_store_mount_put(struct lcm_store *s, const struct lcm_mount_row *row, st
 			r = touch(s, row);
 		r = lcm_db_end(s, r);
 	}
-	return r < 0 ? lcm_err_set(err, r, "mount %s cannot be recorded in %s: %s", row->id, s->root,
-				   r == -ENOENT ? "one of its layers is gone" : strerror(-r))
-		     : 0;
+	return r < 0
+		   ? lcm_err_set(err, r, "mount %s cannot be recorded in %s: %s", row->id, s->root,
+				 r == -ENOENT ? "one of its layers is gone" : strerror(-r))
+		   : 0;
 }
 
 static int layers_read(struct lcm_store *s, struct lcm_mount_row *row)
@@ -128,7 +132,8 @@ static int row_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_row *
 	return 0;
 }
 
-static int row_by(struct lcm_store *s, enum lcm_stmt which, const char *id, struct lcm_mount_row *ret)
+static int row_by(struct lcm_store *s, enum lcm_stmt which, const char *id,
+		  struct lcm_mount_row *ret)
 {
 	lcm_autostmt sqlite3_stmt *q = lcm_stmt(s, which);
 	int r;
@@ -143,7 +148,8 @@ int lcm_store_mount_get(struct lcm_store *s, const char *id, struct lcm_mount_ro
 	return row_by(s, LCM_STMT_MOUNT_GET, id, ret);
 }
 
-int lcm_store_mount_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_mount_row *row), void *arg)
+int lcm_store_mount_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_mount_row *row),
+			 void *arg)
 {
 	struct lcm_mount_row row = { 0 }, next;
 	int r;
@@ -165,8 +171,8 @@ int lcm_store_mount_remove(struct lcm_store *s, const char *id)
 	sqlite3_stmt *q;
 	int r = lcm_store_mount_get(s, id, &row);
 
-	/* The directory first: a row without it does no harm, a directory without a row would be taken for a kept
-	 * upper. */
+	/* The directory first: a row without it does no harm, a directory without a row would be
+	 * taken for a kept upper. */
 	if (r == 0 && !row.keep_upper)
 		r = lcm_trash_move(s, LCM_DIR_CONTAINERS, row.id);
 	if (r == 0) {

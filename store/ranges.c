@@ -77,7 +77,8 @@ static int make_room(struct lcm_ranges *rs)
 }
 
 /* Puts @with in the place of the @old ranges from @at on; there must be room. */
-static void replace(struct lcm_ranges *rs, size_t at, size_t old, const struct lcm_range *with, size_t n)
+static void replace(struct lcm_ranges *rs, size_t at, size_t old, const struct lcm_range *with,
+		    size_t n)
 {
 	for (size_t i = 0; i < old; i++)
 		rs->total -= rs->v[at + i].end - rs->v[at + i].off;
@@ -176,7 +177,8 @@ int lcm_ranges_encode(const struct lcm_ranges *rs, uint64_t id, uint64_t size, s
 	memcpy(h.magic, ranges_magic, sizeof(h.magic));
 	r = lcm_buf_add(ret, &h, sizeof(h));
 	for (size_t i = 0; r == 0 && i < rs->n; i++) {
-		struct file_range f = { .off = htole64(rs->v[i].off), .len = htole64(rs->v[i].end - rs->v[i].off) };
+		struct file_range f = { .off = htole64(rs->v[i].off),
+					.len = htole64(rs->v[i].end - rs->v[i].off) };
 
 		r = lcm_buf_add(ret, &f, sizeof(f));
 	}
@@ -185,7 +187,8 @@ int lcm_ranges_encode(const struct lcm_ranges *rs, uint64_t id, uint64_t size, s
 	return r < 0 ? r : lcm_buf_add(ret, sum.b, sizeof(sum.b));
 }
 
-/* Is this whole, of our version, and about just that blob? Return: 0, -EUCLEAN, -ENOMEM; *ret_count fits @len. */
+/* Is this whole, of our version, and about just that blob? Return: 0, -EUCLEAN, -ENOMEM; *ret_count
+ * fits @len. */
 static int head_check(const uint8_t *p, size_t len, uint64_t id, uint64_t size, size_t *ret_count)
 {
 	struct lcm_digest sum;
@@ -196,7 +199,8 @@ static int head_check(const uint8_t *p, size_t len, uint64_t id, uint64_t size, 
 	if (len < sizeof(h) + sizeof(sum.b))
 		return -EUCLEAN;
 	memcpy(&h, p, sizeof(h));
-	if (memcmp(h.magic, ranges_magic, sizeof(h.magic)) != 0 || h.version != htole32(1) || h.zero != 0)
+	if (memcmp(h.magic, ranges_magic, sizeof(h.magic)) != 0 || h.version != htole32(1) ||
+	    h.zero != 0)
 		return -EUCLEAN;
 	count = le64toh(h.count);
 	if (le64toh(h.id) != id || le64toh(h.size) != size || count > LCM_RANGES_MAX)

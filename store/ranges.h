@@ -10,7 +10,8 @@
 
 #include "src/base/buf.h"
 
-/* A map file of so many ranges has 16 MiB; a blob in 4 KiB pieces with gaps would have 8 GiB to get there. */
+/* A map file of so many ranges has 16 MiB; a blob in 4 KiB pieces with gaps would have 8 GiB to get
+ * there. */
 #define LCM_RANGES_MAX (1U << 20)
 
 struct lcm_range {
@@ -24,16 +25,16 @@ struct lcm_ranges {
 };
 
 void lcm_ranges_fini(struct lcm_ranges *rs);
-/** lcm_ranges_add - put [off, off + len) in. Return: 0; -EINVAL (off + len overflows); -EFBIG (LCM_RANGES_MAX);
- * -ENOMEM. Complexity: O(log n) and one memmove. */
+/** lcm_ranges_add - put [off, off + len) in. Return: 0; -EINVAL (off + len overflows); -EFBIG
+ * (LCM_RANGES_MAX); -ENOMEM. Complexity: O(log n) and one memmove. */
 LCM_MUST_USE int lcm_ranges_add(struct lcm_ranges *rs, uint64_t off, uint64_t len);
-/** lcm_ranges_remove - take [off, off + len) out; when memory for a split is short, all after @off in that range goes
- * too. */
+/** lcm_ranges_remove - take [off, off + len) out; when memory for a split is short, all after @off
+ * in that range goes too. */
 void lcm_ranges_remove(struct lcm_ranges *rs, uint64_t off, uint64_t len);
 /** lcm_ranges_has - is all of [off, off + len) in? A range of no bytes is. Complexity: O(log n). */
 bool lcm_ranges_has(const struct lcm_ranges *rs, uint64_t off, uint64_t len);
-/** lcm_ranges_next - the run of equal state from @off, at most to @size (@off < @size). Return: is it in? Complexity:
- * O(log n). */
+/** lcm_ranges_next - the run of equal state from @off, at most to @size (@off < @size). Return: is
+ * it in? Complexity: O(log n). */
 bool lcm_ranges_next(const struct lcm_ranges *rs, uint64_t off, uint64_t size, uint64_t *ret_len);
 
 /*
@@ -44,10 +45,13 @@ bool lcm_ranges_next(const struct lcm_ranges *rs, uint64_t off, uint64_t size, u
  */
 #define LCM_RANGES_FILE_MAX (40 + 16ULL * LCM_RANGES_MAX + 32)
 
-/** lcm_ranges_encode - append the map file of blob @id of @size bytes to @ret. Return: 0, -EFBIG, -ENOMEM. */
-LCM_MUST_USE int lcm_ranges_encode(const struct lcm_ranges *rs, uint64_t id, uint64_t size, struct lcm_buf *ret);
-/** lcm_ranges_decode - the ranges of a map file for just this id and size. Return: 0; -EUCLEAN (damaged, foreign,
- * newer); -ENOMEM. */
-LCM_MUST_USE int lcm_ranges_decode(const void *p, size_t len, uint64_t id, uint64_t size, struct lcm_ranges *ret);
+/** lcm_ranges_encode - append the map file of blob @id of @size bytes to @ret. Return: 0, -EFBIG,
+ * -ENOMEM. */
+LCM_MUST_USE int lcm_ranges_encode(const struct lcm_ranges *rs, uint64_t id, uint64_t size,
+				   struct lcm_buf *ret);
+/** lcm_ranges_decode - the ranges of a map file for just this id and size. Return: 0; -EUCLEAN
+ * (damaged, foreign, newer); -ENOMEM. */
+LCM_MUST_USE int lcm_ranges_decode(const void *p, size_t len, uint64_t id, uint64_t size,
+				   struct lcm_ranges *ret);
 
 #endif

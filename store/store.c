@@ -22,22 +22,26 @@ static int root_open(struct lcm_store *s, const char *root, struct lcm_err *err)
 	int r = lcm_mkdir_p(root, 0700);
 
 	if (r < 0)
-		return lcm_err_set(err, r, "state directory %s cannot be made: %s", root, strerror(-r));
+		return lcm_err_set(err, r, "state directory %s cannot be made: %s", root,
+				   strerror(-r));
 	s->root = realpath(root, NULL);
-	s->root_fd = s->root ? lcm_sys_openat(AT_FDCWD, s->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0)
-			     : (int)lcm_errno(-1);
+	s->root_fd = s->root
+			 ? lcm_sys_openat(AT_FDCWD, s->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0)
+			 : (int)lcm_errno(-1);
 	r = s->root_fd < 0 ? s->root_fd : lcm_sys_fstat(s->root_fd, &st);
 	if (r < 0)
-		return lcm_err_set(err, r, "state directory %s cannot be opened: %s", root, strerror(-r));
+		return lcm_err_set(err, r, "state directory %s cannot be opened: %s", root,
+				   strerror(-r));
 	if (st.st_uid != geteuid())
-		return lcm_err_set(
-		    err, -EPERM,
-		    "state directory %s belongs to user %u, not to user %u; name another with --root, or chown it",
-		    root, (unsigned int)st.st_uid, (unsigned int)geteuid());
+		return lcm_err_set(err, -EPERM,
+				   "state directory %s belongs to user %u, not to user %u; name "
+				   "another with --root, or chown it",
+				   root, (unsigned int)st.st_uid, (unsigned int)geteuid());
 	if (st.st_mode & 022)
-		return lcm_err_set(
-		    err, -EPERM, "state directory %s can be written by others; check what is in it, then chmod 0700 %s",
-		    root, root);
+		return lcm_err_set(err, -EPERM,
+				   "state directory %s can be written by others; check what is in "
+				   "it, then chmod 0700 %s",
+				   root, root);
 	return (st.st_mode & 07777) == 0700 ? 0 : lcm_sys_fchmod(s->root_fd, 0700);
 }
 
@@ -56,10 +60,10 @@ static int lock_take(struct lcm_store *s, struct lcm_err *err)
 
 		pid[LCM_MAX(n, (ssize_t)0)] = '\0';
 		pid[strspn(pid, "0123456789")] = '\0';
-		return lcm_err_set(
-		    err, -EBUSY,
-		    "%s is in use by another locum daemon (pid %s); talk to that one, or name another --root", s->root,
-		    pid[0] ? pid : "not known");
+		return lcm_err_set(err, -EBUSY,
+				   "%s is in use by another locum daemon (pid %s); talk to that "
+				   "one, or name another --root",
+				   s->root, pid[0] ? pid : "not known");
 	}
 	if (r < 0)
 		return lcm_err_set(err, r, "%s/lock: %s", s->root, strerror(-r));
@@ -71,7 +75,8 @@ static int lock_take(struct lcm_store *s, struct lcm_err *err)
 }
 
 /* A directory below @at that is really one and on the same file system. */
-static int subdir_open(struct lcm_store *s, int at, const char *name, int *ret_fd, struct lcm_err *err)
+static int subdir_open(struct lcm_store *s, int at, const char *name, int *ret_fd,
+		       struct lcm_err *err)
 {
 	struct stat root, st;
 	int r = lcm_sys_mkdirat(at, name, 0700), fd;
@@ -80,7 +85,8 @@ static int subdir_open(struct lcm_store *s, int at, const char *name, int *ret_f
 		return lcm_err_set(err, r, "%s/%s cannot be made: %s", s->root, name, strerror(-r));
 	fd = lcm_sys_openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
-		return lcm_err_set(err, fd, "%s/%s cannot be opened: %s", s->root, name, strerror(-fd));
+		return lcm_err_set(err, fd, "%s/%s cannot be opened: %s", s->root, name,
+				   strerror(-fd));
 	*ret_fd = fd;
 	r = lcm_sys_fstat(s->root_fd, &root);
 	if (r == 0)
@@ -88,17 +94,18 @@ static int subdir_open(struct lcm_store *s, int at, const char *name, int *ret_f
 	if (r < 0)
 		return lcm_err_set(err, r, "%s/%s: %s", s->root, name, strerror(-r));
 	if (st.st_dev != root.st_dev)
-		return lcm_err_set(
-		    err, -EXDEV,
-		    "%s/%s is another file system than %s; files are renamed between them, use one for all", s->root,
-		    name, s->root);
+		return lcm_err_set(err, -EXDEV,
+				   "%s/%s is another file system than %s; files are renamed "
+				   "between them, use one for all",
+				   s->root, name, s->root);
 	return 0;
 }
 
 /*
- * Tell ext4 that trees in @fd have nothing to do with each other: each begins in a block group of its own. Without
- * it all layers share the groups near REAL, and what was just removed there slows down every inode made
- * (ext4 steps over inodes deleted in the last minutes one by one). Other file systems refuse or ignore it.
+ * Tell ext4 that trees in @fd have nothing to do with each other: each begins in a block group of
+ * its own. Without it all layers share the groups near REAL, and what was just removed there slows
+ * down every inode made (ext4 steps over inodes deleted in the last minutes one by one). Other file
+ * systems refuse or ignore it.
  */
 static void spread_trees(int fd)
 {
@@ -149,7 +156,9 @@ int lcm_store_open(const char *root, struct lcm_store **ret, struct lcm_err *err
 	r = store_load(s, root, err);
 	if (r < 0) {
 		lcm_store_close(s);
-		return err && err->code ? r : lcm_err_set(err, r, "state directory %s: %s", root, strerror(-r));
+		return err && err->code
+			   ? r
+			   : lcm_err_set(err, r, "state directory %s: %s", root, strerror(-r));
 	}
 	*ret = s;
 	return 0;
@@ -223,7 +232,8 @@ int lcm_store_totals(struct lcm_store *s, struct lcm_store_totals *ret)
 {
 	lcm_autostmt sqlite3_stmt *q = lcm_stmt(s, LCM_STMT_TOTALS);
 	struct lcm_store_totals t = { 0 };
-	uint64_t *const to[] = { &t.layers, &t.layers_complete, &t.real_bytes, &t.blob_bytes, &t.images, &t.mounts };
+	uint64_t *const to[] = { &t.layers,     &t.layers_complete, &t.real_bytes,
+				 &t.blob_bytes, &t.images,          &t.mounts };
 	int r = lcm_stmt_step(s, q);
 
 	if (r <= 0)

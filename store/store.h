@@ -33,10 +33,11 @@ struct lcm_store;
 /**
  * lcm_store_open - open or create the state directory and take its lock
  *
- * The directory is made 0700; one that belongs to somebody else or that others can write is refused (-EPERM).
- * Return: 0; -EBUSY (another daemon holds it; text names its pid); -EPROTONOSUPPORT (newer schema); -EUCLEAN (damaged
- * db; text says what to do, nothing was touched); -EXDEV (a subdirectory is another file system); -errno. Complexity:
- * O(rows + names in the directories), no tree is walked.
+ * The directory is made 0700; one that belongs to somebody else or that others can write is refused
+ * (-EPERM). Return: 0; -EBUSY (another daemon holds it; text names its pid); -EPROTONOSUPPORT
+ * (newer schema); -EUCLEAN (damaged db; text says what to do, nothing was touched); -EXDEV (a
+ * subdirectory is another file system); -errno. Complexity: O(rows + names in the directories), no
+ * tree is walked.
  */
 LCM_MUST_USE int lcm_store_open(const char *root, struct lcm_store **ret, struct lcm_err *err);
 void lcm_store_close(struct lcm_store *s);
@@ -46,18 +47,20 @@ static inline void lcm_store_free(struct lcm_store *s)
 }
 LCM_DEFINE_AUTO(lcm_store)
 
-/** lcm_store_sweep - remove what is in the trash. May take long: run it on a pool thread after open and after drops;
- * before lcm_store_close(). Return: 0; -errno of the first thing that would not go (the rest is removed, the next sweep
- * tries again). Thread: any, one at a time. */
+/** lcm_store_sweep - remove what is in the trash. May take long: run it on a pool thread after open
+ * and after drops; before lcm_store_close(). Return: 0; -errno of the first thing that would not go
+ * (the rest is removed, the next sweep tries again). Thread: any, one at a time. */
 LCM_MUST_USE int lcm_store_sweep(struct lcm_store *s);
 /**
- * lcm_store_begin - gather the writes that follow into one durable commit (one fsync) at lcm_store_end()
+ * lcm_store_begin - gather the writes that follow into one durable commit (one fsync) at
+ * lcm_store_end()
  *
- * May nest. A call in between that fails undoes only itself. Callers that must know a row is durable wait for the end.
+ * May nest. A call in between that fails undoes only itself. Callers that must know a row is
+ * durable wait for the end.
  */
 LCM_MUST_USE int lcm_store_begin(struct lcm_store *s);
-/** lcm_store_end - commit when @status is 0, else undo all since lcm_store_begin(). Return: @status, or why the commit
- * failed. */
+/** lcm_store_end - commit when @status is 0, else undo all since lcm_store_begin(). Return:
+ * @status, or why the commit failed. */
 LCM_MUST_USE int lcm_store_end(struct lcm_store *s, int status);
 
 struct lcm_store_totals {
@@ -90,7 +93,8 @@ enum lcm_layer_state {
  * shared by diffID alone.
  */
 struct lcm_layer_key {
-	struct lcm_digest diffid, blob, source; /* source: the TOC's digest, zero for plain layers */
+	struct lcm_digest diffid, blob,
+	    source; /* source: the TOC's digest, zero for plain layers */
 };
 
 struct lcm_layer_row {
@@ -103,38 +107,45 @@ struct lcm_layer_row {
 	uint64_t last_used_ns; /* CLOCK_REALTIME */
 };
 
-/** lcm_store_layer_find - a complete layer of this diffID, else a partial one with the whole key. Return: 0, -ENOENT,
- * -errno. */
-LCM_MUST_USE int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key, struct lcm_layer_row *ret);
+/** lcm_store_layer_find - a complete layer of this diffID, else a partial one with the whole key.
+ * Return: 0, -ENOENT, -errno. */
+LCM_MUST_USE int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key,
+				      struct lcm_layer_row *ret);
 LCM_MUST_USE int lcm_store_layer_get(struct lcm_store *s, int64_t id, struct lcm_layer_row *ret);
 /** lcm_store_layer_add - a new partial layer and its empty real/<id>. */
-LCM_MUST_USE int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key, uint64_t blob_size,
-				     struct lcm_layer_row *ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_store_layer_add(struct lcm_store *s, const struct lcm_layer_key *key,
+				     uint64_t blob_size, struct lcm_layer_row *ret,
+				     struct lcm_err *err);
 /** lcm_store_layer_each - rows by id; @fn may change the store; non-zero stops and is returned. */
-LCM_MUST_USE int lcm_store_layer_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_layer_row *row),
+LCM_MUST_USE int lcm_store_layer_each(struct lcm_store *s,
+				      int (*fn)(void *arg, const struct lcm_layer_row *row),
 				      void *arg);
-/** lcm_store_layer_touch - it is used now (lcm_store_mount_put() does this for its layers and its image). */
+/** lcm_store_layer_touch - it is used now (lcm_store_mount_put() does this for its layers and its
+ * image). */
 LCM_MUST_USE int lcm_store_layer_touch(struct lcm_store *s, int64_t id);
 /** lcm_store_layer_user - id of a mount that uses the layer. Return: 1, 0 (none), -errno. */
 LCM_MUST_USE int lcm_store_layer_user(struct lcm_store *s, int64_t id, char ret_mount[65]);
-/** lcm_store_layer_set_toc - toc/<id> is written; it need not be synced. Return: 0; -ENOENT (no such layer or file);
- * -errno. */
+/** lcm_store_layer_set_toc - toc/<id> is written; it need not be synced. Return: 0; -ENOENT (no
+ * such layer or file); -errno. */
 LCM_MUST_USE int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id);
-/** lcm_store_layer_complete - the caller has synced real/<id> and toc/<id> (syncfs); the blob file and its map are
- * removed, the TOC kept. */
+/** lcm_store_layer_complete - the caller has synced real/<id> and toc/<id> (syncfs); the blob file
+ * and its map are removed, the TOC kept. */
 LCM_MUST_USE int lcm_store_layer_complete(struct lcm_store *s, int64_t id, uint64_t real_bytes);
-/** lcm_store_layer_drop - delete the row, then blob, map, real; the TOC too unless @keep_toc. Refuses (-EBUSY) when an
- * existing mount row uses it. Files only move to the trash: their space comes back with lcm_store_sweep(). */
-LCM_MUST_USE int lcm_store_layer_drop(struct lcm_store *s, int64_t id, bool keep_toc, struct lcm_err *err);
+/** lcm_store_layer_drop - delete the row, then blob, map, real; the TOC too unless @keep_toc.
+ * Refuses (-EBUSY) when an existing mount row uses it. Files only move to the trash: their space
+ * comes back with lcm_store_sweep(). */
+LCM_MUST_USE int lcm_store_layer_drop(struct lcm_store *s, int64_t id, bool keep_toc,
+				      struct lcm_err *err);
 
 /**
  * lcm_store_toc_find - a TOC kept from a dropped layer
  * @ret_id: the file's name below lcm_store_toc_fd(); link or copy it to the new layer's name
  *
- * A kept TOC of a layer that was complete counts for its diffID (it was proven), any other for the whole key only.
- * Return: 0, -ENOENT, -errno.
+ * A kept TOC of a layer that was complete counts for its diffID (it was proven), any other for the
+ * whole key only. Return: 0, -ENOENT, -errno.
  */
-LCM_MUST_USE int lcm_store_toc_find(struct lcm_store *s, const struct lcm_layer_key *key, int64_t *ret_id);
+LCM_MUST_USE int lcm_store_toc_find(struct lcm_store *s, const struct lcm_layer_key *key,
+				    int64_t *ret_id);
 /** lcm_store_toc_drop - forget and remove a kept TOC. Return: 0, -ENOENT, -errno. */
 LCM_MUST_USE int lcm_store_toc_drop(struct lcm_store *s, int64_t id);
 
@@ -148,23 +159,29 @@ struct lcm_image_row {
 };
 void lcm_image_row_fini(struct lcm_image_row *row);
 /** lcm_store_image_put - insert or replace; durable on return. */
-LCM_MUST_USE int lcm_store_image_put(struct lcm_store *s, const char *ref, const struct lcm_digest *manifest,
-				     const void *manifest_json, size_t manifest_len, const void *config_json,
+LCM_MUST_USE int lcm_store_image_put(struct lcm_store *s, const char *ref,
+				     const struct lcm_digest *manifest, const void *manifest_json,
+				     size_t manifest_len, const void *config_json,
 				     size_t config_len, struct lcm_err *err);
 /** lcm_store_image_get - Return: 0 (*ret to be given to lcm_image_row_fini()), -ENOENT, -errno. */
-LCM_MUST_USE int lcm_store_image_get(struct lcm_store *s, const char *ref, struct lcm_image_row *ret);
+LCM_MUST_USE int lcm_store_image_get(struct lcm_store *s, const char *ref,
+				     struct lcm_image_row *ret);
 /** lcm_store_image_each - rows by reference; @fn returning non-zero stops and is returned. */
-LCM_MUST_USE int lcm_store_image_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_image_row *row),
+LCM_MUST_USE int lcm_store_image_each(struct lcm_store *s,
+				      int (*fn)(void *arg, const struct lcm_image_row *row),
 				      void *arg);
-/** lcm_store_image_remove - the row only; its layers stay until they are dropped. Return: 0, -ENOENT, -errno. */
+/** lcm_store_image_remove - the row only; its layers stay until they are dropped. Return: 0,
+ * -ENOENT, -errno. */
 LCM_MUST_USE int lcm_store_image_remove(struct lcm_store *s, const char *ref);
 LCM_MUST_USE int lcm_store_image_touch(struct lcm_store *s, const char *ref);
-/** lcm_store_image_set_layers - which layers the image has, bottom first; replaces what was said before. Return: 0,
- * -ENOENT (image or layer), -errno. */
-LCM_MUST_USE int lcm_store_image_set_layers(struct lcm_store *s, const char *ref, const int64_t *layers, size_t n);
-/** lcm_store_image_layers - the list again, without layers dropped since. *ret is free(3)d by the caller (NULL when
- * empty). Return: 0, -errno. */
-LCM_MUST_USE int lcm_store_image_layers(struct lcm_store *s, const char *ref, int64_t **ret, size_t *ret_n);
+/** lcm_store_image_set_layers - which layers the image has, bottom first; replaces what was said
+ * before. Return: 0, -ENOENT (image or layer), -errno. */
+LCM_MUST_USE int lcm_store_image_set_layers(struct lcm_store *s, const char *ref,
+					    const int64_t *layers, size_t n);
+/** lcm_store_image_layers - the list again, without layers dropped since. *ret is free(3)d by the
+ * caller (NULL when empty). Return: 0, -errno. */
+LCM_MUST_USE int lcm_store_image_layers(struct lcm_store *s, const char *ref, int64_t **ret,
+					size_t *ret_n);
 
 /* ---- mounts: what exists, so that a killed daemon's leavings are found ---- */
 struct lcm_mount_row {
@@ -175,18 +192,22 @@ struct lcm_mount_row {
 	size_t n_layers;
 };
 void lcm_mount_row_fini(struct lcm_mount_row *row);
-/** lcm_store_mount_put - insert or replace. Return: 0; -EINVAL (id, target); -ENOENT (a layer that is not there);
- * -errno. */
-LCM_MUST_USE int lcm_store_mount_put(struct lcm_store *s, const struct lcm_mount_row *row, struct lcm_err *err);
+/** lcm_store_mount_put - insert or replace. Return: 0; -EINVAL (id, target); -ENOENT (a layer that
+ * is not there); -errno. */
+LCM_MUST_USE int lcm_store_mount_put(struct lcm_store *s, const struct lcm_mount_row *row,
+				     struct lcm_err *err);
 /** lcm_store_mount_get - Return: 0 (*ret to be given to lcm_mount_row_fini()), -ENOENT, -errno. */
-LCM_MUST_USE int lcm_store_mount_get(struct lcm_store *s, const char *id, struct lcm_mount_row *ret);
+LCM_MUST_USE int lcm_store_mount_get(struct lcm_store *s, const char *id,
+				     struct lcm_mount_row *ret);
 /**
- * lcm_store_mount_remove - move containers/<id> to the trash, unless the row says keep_upper, and delete the row
+ * lcm_store_mount_remove - move containers/<id> to the trash, unless the row says keep_upper, and
+ * delete the row
  *
  * Nothing may be mounted below containers/<id> any more. Return: 0, -ENOENT, -errno.
  */
 LCM_MUST_USE int lcm_store_mount_remove(struct lcm_store *s, const char *id);
-LCM_MUST_USE int lcm_store_mount_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_mount_row *row),
+LCM_MUST_USE int lcm_store_mount_each(struct lcm_store *s,
+				      int (*fn)(void *arg, const struct lcm_mount_row *row),
 				      void *arg);
 
 #endif

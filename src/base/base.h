@@ -51,20 +51,20 @@ static inline void lcm_closep(int *fd)
 #define lcm_autoclose LCM_CLEANUP(lcm_closep)
 
 /* Define lcm_auto(type) support for "struct type" with type##_free(struct type *). */
-#define LCM_DEFINE_AUTO(type)                                                  \
-	static inline void type##_freep(struct type **p)                       \
-	{                                                                      \
-		type##_free(*p);                                               \
+#define LCM_DEFINE_AUTO(type)                                                                      \
+	static inline void type##_freep(struct type **p)                                           \
+	{                                                                                          \
+		type##_free(*p);                                                                   \
 	}
 #define lcm_auto(type) LCM_CLEANUP(type##_freep) struct type *
 
 /* Move ownership out of a variable. */
-#define lcm_steal(p)                                                           \
-	({                                                                     \
-		__typeof__(p) p_ = (p);                                        \
-		__typeof__(*p_) v_ = *p_;                                      \
-		*p_ = NULL;                                                    \
-		v_;                                                            \
+#define lcm_steal(p)                                                                               \
+	({                                                                                         \
+		__typeof__(p) p_ = (p);                                                            \
+		__typeof__(*p_) v_ = *p_;                                                          \
+		*p_ = NULL;                                                                        \
+		v_;                                                                                \
 	})
 
 static inline int lcm_steal_fd(int *fd)
@@ -75,7 +75,6 @@ static inline int lcm_steal_fd(int *fd)
 	return v;
 }
 
-#define lcm_container_of(ptr, type, member)                                    \
-	((type *)((char *)(ptr)-offsetof(type, member)))
+#define lcm_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

@@ -6,15 +6,16 @@
 
 struct lcm_hash {
 	EVP_MD_CTX *ctx; /* owned */
-	EVP_MD *md; /* owned; fetched once, so that reset costs nothing */
+	EVP_MD *md;      /* owned; fetched once, so that reset costs nothing */
 };
 
 #define HEX_OK 0x10 /* set in the table for what is a digit */
 
 /* By table, not by comparing: the digits are random, and a layer's TOC has 100,000 digests. */
 static const uint8_t hex_values[256] = {
-	['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15, ['6'] = 0x16, ['7'] = 0x17,
-	['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b, ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
+	['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15,
+	['6'] = 0x16, ['7'] = 0x17, ['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b,
+	['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
 };
 
 int lcm_digest_parse(const char *s, size_t len, struct lcm_digest *ret)

@@ -18,7 +18,8 @@ struct lcm_digest {
 	uint8_t b[32];
 };
 
-/** lcm_digest_parse - parse "sha256:<64 lower-case hex>". Return: 0, -EINVAL, -ENOTSUP (other algorithm). */
+/** lcm_digest_parse - parse "sha256:<64 lower-case hex>". Return: 0, -EINVAL, -ENOTSUP (other
+ * algorithm). */
 LCM_MUST_USE int lcm_digest_parse(const char *s, size_t len, struct lcm_digest *ret);
 /** lcm_digest_str - write the text form into @out; returns @out. */
 const char *lcm_digest_str(const struct lcm_digest *d, char out[LCM_DIGEST_STR]);

@@ -22,7 +22,8 @@ void lcm_log_set_fd(int fd)
 
 void lcm_log(enum lcm_log_level level, const char *fmt, ...)
 {
-	static const char *const names[] = { "", "", "", "error", "warning", "notice", "info", "debug" };
+	static const char *const names[] = { "",        "",       "",     "error",
+					     "warning", "notice", "info", "debug" };
 	char line[1200];
 	struct timespec ts;
 	struct tm tm;
@@ -34,7 +35,8 @@ void lcm_log(enum lcm_log_level level, const char *fmt, ...)
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
 	(void)gmtime_r(&ts.tv_sec, &tm);
 	n = (int)strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-	n += snprintf(line + n, sizeof(line) - (size_t)n, ".%03ldZ %s ", ts.tv_nsec / 1000000, names[level]);
+	n += snprintf(line + n, sizeof(line) - (size_t)n, ".%03ldZ %s ", ts.tv_nsec / 1000000,
+		      names[level]);
 	va_start(ap, fmt);
 	m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, fmt, ap);
 	va_end(ap);
@@ -55,6 +57,7 @@ const char *lcm_log_redact(const char *url, char *out, size_t len)
 	const char *at = memchr(scheme_end, '@', authority);
 	const char *start = at ? at + 1 : scheme_end;
 
-	(void)snprintf(out, len, "%.*s%.*s", (int)(scheme_end - url), url, (int)strcspn(start, "?#"), start);
+	(void)snprintf(out, len, "%.*s%.*s", (int)(scheme_end - url), url,
+		       (int)strcspn(start, "?#"), start);
 	return out;
 }

@@ -11,7 +11,7 @@
 
 struct lcm_loop_fd {
 	struct lcm_loop *loop; /* borrowed */
-	int fd; /* borrowed; -1 once deleted */
+	int fd;                /* borrowed; -1 once deleted */
 	lcm_fd_fn fn;
 	void *arg;
 	struct lcm_loop_fd *next_dead; /* deleted while events may still name it */
@@ -20,8 +20,8 @@ struct lcm_loop_fd {
 /* Timers live in a binary heap ordered by deadline. */
 struct lcm_timer {
 	struct lcm_loop *loop; /* borrowed */
-	uint64_t at; /* CLOCK_MONOTONIC ns */
-	size_t slot; /* index in the heap + 1; 0: not armed */
+	uint64_t at;           /* CLOCK_MONOTONIC ns */
+	size_t slot;           /* index in the heap + 1; 0: not armed */
 	lcm_task_fn fn;
 	void *arg;
 };
@@ -33,7 +33,7 @@ struct lcm_loop {
 	pthread_mutex_t mu; /* guards head, tail */
 	struct lcm_task *head, *tail;
 	struct lcm_loop_fd *dead; /* freed after the current batch of events */
-	struct lcm_timer **heap; /* owned array of borrowed timers */
+	struct lcm_timer **heap;  /* owned array of borrowed timers */
 	size_t n_heap, cap_heap, n_timers;
 };
 
@@ -265,7 +265,8 @@ void lcm_loop_stop(struct lcm_loop *l)
 	wake(l);
 }
 
-int lcm_loop_add_fd(struct lcm_loop *l, int fd, uint32_t events, lcm_fd_fn fn, void *arg, struct lcm_loop_fd **ret)
+int lcm_loop_add_fd(struct lcm_loop *l, int fd, uint32_t events, lcm_fd_fn fn, void *arg,
+		    struct lcm_loop_fd **ret)
 {
 	struct lcm_loop_fd *w = calloc(1, sizeof(*w));
 	struct epoll_event ev = { .events = events, .data.ptr = w };

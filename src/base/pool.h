@@ -11,9 +11,10 @@
 #include "src/base/loop.h"
 
 enum lcm_pool_class {
-	LCM_POOL_DEMAND, /* a container waits for it */
+	LCM_POOL_DEMAND,     /* a container waits for it */
 	LCM_POOL_BACKGROUND, /* nobody waits */
-	LCM_POOL_SLOW, /* nobody waits and it may block for seconds (sync): never has the last free thread */
+	LCM_POOL_SLOW, /* nobody waits and it may block for seconds (sync): never has the last free
+			  thread */
 	LCM_POOL_CLASS_MAX,
 };
 

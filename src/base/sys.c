@@ -65,14 +65,14 @@ long lcm_errno(long r)
 }
 
 /* Runs a call as a fault point and retries EINTR. */
-#define SYS(call)                                                              \
-	({                                                                     \
-		long sys_r = lcm_fault_check();                                \
-		if (sys_r == 0)                                                \
-			do                                                     \
-				sys_r = lcm_errno(call);                       \
-			while (sys_r == -EINTR);                               \
-		sys_r;                                                         \
+#define SYS(call)                                                                                  \
+	({                                                                                         \
+		long sys_r = lcm_fault_check();                                                    \
+		if (sys_r == 0)                                                                    \
+			do                                                                         \
+				sys_r = lcm_errno(call);                                           \
+			while (sys_r == -EINTR);                                                   \
+		sys_r;                                                                             \
 	})
 
 int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode)
@@ -93,7 +93,8 @@ int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 
 int lcm_sys_open_in_root(int rootfd, const char *path, int flags)
 {
-	struct open_how how = { .flags = (uint64_t)(uint32_t)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	struct open_how how = { .flags = (uint64_t)(uint32_t)(flags | O_CLOEXEC),
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
 
 	return (int)SYS(syscall(SYS_openat2, rootfd, path, &how, sizeof(how)));
 }
@@ -141,11 +142,13 @@ int lcm_sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags)
 int lcm_sys_file_id(int dirfd, const char *path, struct lcm_file_id *ret, int flags)
 {
 	struct statx stx;
-	/* With nothing asked for, a file system has nothing to ask its server for; device and inode come all the same. */
+	/* With nothing asked for, a file system has nothing to ask its server for; device and inode
+	 * come all the same. */
 	int r = (int)SYS(statx(dirfd, path, flags | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &stx));
 
 	if (r == 0)
-		*ret = (struct lcm_file_id){ .dev = makedev(stx.stx_dev_major, stx.stx_dev_minor), .ino = stx.stx_ino };
+		*ret = (struct lcm_file_id){ .dev = makedev(stx.stx_dev_major, stx.stx_dev_minor),
+					     .ino = stx.stx_ino };
 	return r;
 }
 
@@ -320,7 +323,8 @@ int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mo
 	char tmp[4096];
 	int r;
 
-	r = snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(), atomic_fetch_add(&serial, 1));
+	r = snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(),
+		     atomic_fetch_add(&serial, 1));
 	if (r >= (int)sizeof(tmp))
 		return -ENAMETOOLONG;
 	fd = lcm_sys_openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL, mode);

@@ -25,30 +25,36 @@ struct lcm_file_id {
 long lcm_errno(long r);
 
 LCM_MUST_USE int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode);
-/** lcm_sys_open_beneath - openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. */
+/** lcm_sys_open_beneath - openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+ * RESOLVE_NO_MAGICLINKS. */
 LCM_MUST_USE int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
-/** lcm_sys_open_in_root - openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: links are followed inside @rootfd. */
+/** lcm_sys_open_in_root - openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: links are
+ * followed inside @rootfd. */
 LCM_MUST_USE int lcm_sys_open_in_root(int rootfd, const char *path, int flags);
 LCM_MUST_USE int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode);
 LCM_MUST_USE int lcm_sys_unlinkat(int dirfd, const char *path, int flags);
 LCM_MUST_USE int lcm_sys_renameat(int odir, const char *old, int ndir, const char *new);
 /** lcm_sys_renameat2 - @flags as renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE. */
-LCM_MUST_USE int lcm_sys_renameat2(int odir, const char *old, int ndir, const char *new, unsigned int flags);
+LCM_MUST_USE int lcm_sys_renameat2(int odir, const char *old, int ndir, const char *new,
+				   unsigned int flags);
 LCM_MUST_USE int lcm_sys_linkat(int odir, const char *old, int ndir, const char *new, int flags);
 LCM_MUST_USE int lcm_sys_symlinkat(const char *target, int dirfd, const char *path);
 LCM_MUST_USE int lcm_sys_mknodat(int dirfd, const char *path, mode_t mode, dev_t dev);
 LCM_MUST_USE int lcm_sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags);
 LCM_MUST_USE int lcm_sys_fstat(int fd, struct stat *ret);
-/** lcm_sys_file_id - which file it is, from what the kernel knows already, without waiting for a FUSE or network server. @flags: AT_SYMLINK_NOFOLLOW. */
+/** lcm_sys_file_id - which file it is, from what the kernel knows already, without waiting for a
+ * FUSE or network server. @flags: AT_SYMLINK_NOFOLLOW. */
 LCM_MUST_USE int lcm_sys_file_id(int dirfd, const char *path, struct lcm_file_id *ret, int flags);
 LCM_MUST_USE int lcm_sys_fchown(int fd, uid_t uid, gid_t gid);
 LCM_MUST_USE int lcm_sys_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags);
 LCM_MUST_USE int lcm_sys_fchmod(int fd, mode_t mode);
 LCM_MUST_USE int lcm_sys_fchmodat(int dirfd, const char *path, mode_t mode);
 LCM_MUST_USE int lcm_sys_futimens(int fd, const struct timespec ts[2]);
-LCM_MUST_USE int lcm_sys_utimensat(int dirfd, const char *path, const struct timespec ts[2], int flags);
+LCM_MUST_USE int lcm_sys_utimensat(int dirfd, const char *path, const struct timespec ts[2],
+				   int flags);
 LCM_MUST_USE int lcm_sys_fsetxattr(int fd, const char *name, const void *value, size_t len);
-LCM_MUST_USE int lcm_sys_lsetxattr(const char *path, const char *name, const void *value, size_t len);
+LCM_MUST_USE int lcm_sys_lsetxattr(const char *path, const char *name, const void *value,
+				   size_t len);
 LCM_MUST_USE int lcm_sys_ftruncate(int fd, uint64_t len);
 LCM_MUST_USE int lcm_sys_fsync(int fd);
 LCM_MUST_USE int lcm_sys_syncfs(int fd);
@@ -61,18 +67,24 @@ LCM_MUST_USE ssize_t lcm_sys_read(int fd, void *p, size_t len);
 /** lcm_sys_write_full - exactly @len bytes at the file position. */
 LCM_MUST_USE int lcm_sys_write_full(int fd, const void *p, size_t len);
 
-/** lcm_read_file_at - whole file of at most @max bytes; *ret is NUL-terminated, free(3) it. Return: 0, -EFBIG, -errno. */
-LCM_MUST_USE int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
-/** lcm_write_file_at - create or replace @path atomically and durably (tmp + fsync + rename + fsync of the directory). */
-LCM_MUST_USE int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len, mode_t mode);
+/** lcm_read_file_at - whole file of at most @max bytes; *ret is NUL-terminated, free(3) it. Return:
+ * 0, -EFBIG, -errno. */
+LCM_MUST_USE int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret,
+				  size_t *ret_len);
+/** lcm_write_file_at - create or replace @path atomically and durably (tmp + fsync + rename + fsync
+ * of the directory). */
+LCM_MUST_USE int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len,
+				   mode_t mode);
 /** lcm_fsync_parent_at - make a rename to @path durable: fsync of its directory. */
 LCM_MUST_USE int lcm_fsync_parent_at(int dirfd, const char *path);
-/** lcm_mkdir_p - @path and its missing parents (absolute or relative to cwd). An existing directory is success. */
+/** lcm_mkdir_p - @path and its missing parents (absolute or relative to cwd). An existing directory
+ * is success. */
 LCM_MUST_USE int lcm_mkdir_p(const char *path, mode_t mode);
-/** lcm_rmtree_at - remove @path below @dirfd and all in it; stays on one file system, follows no link. Missing is success. */
+/** lcm_rmtree_at - remove @path below @dirfd and all in it; stays on one file system, follows no
+ * link. Missing is success. */
 LCM_MUST_USE int lcm_rmtree_at(int dirfd, const char *path);
 
-uint64_t lcm_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
 
 /*
@@ -84,7 +96,7 @@ uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
 void lcm_fault_arm(long nth, int error); /* nth >= 1; error: positive errno, 0 = SIGKILL */
 void lcm_fault_disarm(void);
 long lcm_fault_count(void); /* calls seen since arm/disarm */
-int lcm_fault_check(void); /* 0, or the -errno to return */
+int lcm_fault_check(void);  /* 0, or the -errno to return */
 #else
 static inline int lcm_fault_check(void)
 {

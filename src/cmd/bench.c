@@ -17,25 +17,36 @@
 #include "src/cmd/runtime.h"
 
 static const char usage[] =
-	"Usage: locum bench [OPTION]... IMAGE [-- COMMAND [ARGUMENT]...]\n"
-	"Measure the start of a container that prints something, and the mount it ends on.\n"
-	"All variants run in one process, in turns, on state directories of their own.\n"
-	"\n"
-	"      --start             first output, everything local, bytes and CPU: lazy, full pull, podman\n"
-	"      --fs                the native mount against a plain overlay of the same tree\n"
-	"      --memory            the daemon's memory with 1 and with 50 mounts\n"
-	"                          (default: all three)\n"
-	"      --rounds N          how often, 1 to 100 (5)\n"
-	"      --warm              do not drop the page cache before each start\n"
-	"      --no-podman         leave podman out (it is also when it is not installed)\n"
-	"      --dir DIR           for temporary state; needs room for two unpacked images (/var/tmp)\n"
-	"      --daemon-option OPT given to the daemons, e.g. --insecure=HOST; may be repeated\n"
-	"      --json              print JSON\n"
-	"  -h, --help              this text\n"
-	"\n"
-	"Needs root. Without --warm the whole machine's page cache is dropped again and again.\n";
+    "Usage: locum bench [OPTION]... IMAGE [-- COMMAND [ARGUMENT]...]\n"
+    "Measure the start of a container that prints something, and the mount it ends on.\n"
+    "All variants run in one process, in turns, on state directories of their own.\n"
+    "\n"
+    "      --start             first output, everything local, bytes and CPU: lazy, full pull, "
+    "podman\n"
+    "      --fs                the native mount against a plain overlay of the same tree\n"
+    "      --memory            the daemon's memory with 1 and with 50 mounts\n"
+    "                          (default: all three)\n"
+    "      --rounds N          how often, 1 to 100 (5)\n"
+    "      --warm              do not drop the page cache before each start\n"
+    "      --no-podman         leave podman out (it is also when it is not installed)\n"
+    "      --dir DIR           for temporary state; needs room for two unpacked images (/var/tmp)\n"
+    "      --daemon-option OPT given to the daemons, e.g. --insecure=HOST; may be repeated\n"
+    "      --json              print JSON\n"
+    "  -h, --help              this text\n"
+    "\n"
+    "Needs root. Without --warm the whole machine's page cache is dropped again and again.\n";
 
-enum { OPT_START = 256, OPT_FS, OPT_MEMORY, OPT_ROUNDS, OPT_WARM, OPT_NO_PODMAN, OPT_DIR, OPT_DAEMON, OPT_JSON };
+enum {
+	OPT_START = 256,
+	OPT_FS,
+	OPT_MEMORY,
+	OPT_ROUNDS,
+	OPT_WARM,
+	OPT_NO_PODMAN,
+	OPT_DIR,
+	OPT_DAEMON,
+	OPT_JSON
+};
 
 static const char *find_podman(void)
 {
@@ -60,8 +71,10 @@ static int take(struct bench *b, int c)
 		b->memory = true;
 		return 0;
 	case OPT_ROUNDS:
-		if (cmd_number(optarg, false, &b->rounds) < 0 || b->rounds < 1 || b->rounds > BENCH_ROUNDS_MAX)
-			return cmd_usage("bench", "--rounds %s: 1 to %d is expected", optarg, BENCH_ROUNDS_MAX);
+		if (cmd_number(optarg, false, &b->rounds) < 0 || b->rounds < 1 ||
+		    b->rounds > BENCH_ROUNDS_MAX)
+			return cmd_usage("bench", "--rounds %s: 1 to %d is expected", optarg,
+					 BENCH_ROUNDS_MAX);
 		return 0;
 	case OPT_WARM:
 		b->warm = true;
@@ -71,7 +84,8 @@ static int take(struct bench *b, int c)
 		return 0;
 	case OPT_DAEMON:
 		if (b->n_daemon_options == BENCH_ARGS_MAX)
-			return cmd_usage("bench", "--daemon-option is given more than %d times", BENCH_ARGS_MAX);
+			return cmd_usage("bench", "--daemon-option is given more than %d times",
+					 BENCH_ARGS_MAX);
 		b->daemon_options[b->n_daemon_options++] = optarg;
 		return 0;
 	case OPT_JSON:
@@ -85,11 +99,17 @@ static int take(struct bench *b, int c)
 static int parse(int argc, char **argv, struct bench *b, const char **dir, bool *help)
 {
 	static const struct option longs[] = {
-		{ "start", no_argument, NULL, OPT_START }, { "fs", no_argument, NULL, OPT_FS }, { "memory", no_argument, NULL, OPT_MEMORY },
-		{ "rounds", required_argument, NULL, OPT_ROUNDS }, { "warm", no_argument, NULL, OPT_WARM },
-		{ "no-podman", no_argument, NULL, OPT_NO_PODMAN }, { "dir", required_argument, NULL, OPT_DIR },
-		{ "daemon-option", required_argument, NULL, OPT_DAEMON }, { "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
+		{ "start", no_argument, NULL, OPT_START },
+		{ "fs", no_argument, NULL, OPT_FS },
+		{ "memory", no_argument, NULL, OPT_MEMORY },
+		{ "rounds", required_argument, NULL, OPT_ROUNDS },
+		{ "warm", no_argument, NULL, OPT_WARM },
+		{ "no-podman", no_argument, NULL, OPT_NO_PODMAN },
+		{ "dir", required_argument, NULL, OPT_DIR },
+		{ "daemon-option", required_argument, NULL, OPT_DAEMON },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c, r = 0;
 
@@ -138,7 +158,8 @@ static int work(struct bench *b, struct lcm_err *err)
 	if (r == 0 && b->memory)
 		r = bench_memory(b, err);
 	bench_say(b, "%s", "");
-	if (r == 0 || (b->n_series && !b->json)) /* what was measured before something failed is as good as ever */
+	if (r == 0 || (b->n_series &&
+		       !b->json)) /* what was measured before something failed is as good as ever */
 		lcm_ignore(bench_print(b));
 	return r;
 }
@@ -181,7 +202,8 @@ static int supervise(pid_t worker, const sigset_t *set)
 	}
 }
 
-/* The child is the first process of a new pid namespace; this process's later children are not in it. */
+/* The child is the first process of a new pid namespace; this process's later children are not in
+ * it. */
 static pid_t fork_into_namespace(void)
 {
 	lcm_autoclose int ours = lcm_sys_openat(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY, 0);
@@ -204,8 +226,12 @@ static int run(struct bench *b, const char *dir)
 	pid_t worker;
 	int status;
 
-	if ((size_t)snprintf(b->dir, sizeof(b->dir), "%s/locum-bench.XXXXXX", dir) > 64 || !mkdtemp(b->dir)) {
-		lcm_err_set(&err, -EINVAL, "%s: no directory of at most 40 characters that can be written to (--dir)", dir);
+	if ((size_t)snprintf(b->dir, sizeof(b->dir), "%s/locum-bench.XXXXXX", dir) > 64 ||
+	    !mkdtemp(b->dir)) {
+		lcm_err_set(
+		    &err, -EINVAL,
+		    "%s: no directory of at most 40 characters that can be written to (--dir)",
+		    dir);
 		return cmd_error("bench", &err, -EINVAL);
 	}
 	(void)sigemptyset(&set);
@@ -218,7 +244,12 @@ static int run(struct bench *b, const char *dir)
 	if (worker > 0)
 		status = supervise(worker, &set);
 	else
-		status = cmd_error("bench", &(struct lcm_err){ .code = -EAGAIN, .msg = "no pid namespace: CONFIG_PID_NS and root are needed" }, -EAGAIN);
+		status =
+		    cmd_error("bench",
+			      &(struct lcm_err){
+				  .code = -EAGAIN,
+				  .msg = "no pid namespace: CONFIG_PID_NS and root are needed" },
+			      -EAGAIN);
 	if (!b->json && isatty(STDERR_FILENO) && status)
 		(void)fprintf(stderr, "\n");
 	clean_up(b, b->cgroup);
@@ -243,7 +274,11 @@ int cmd_bench_main(int argc, char **argv)
 	if (help)
 		return fputs(usage, stdout) < 0;
 	if (geteuid() != 0)
-		return cmd_error("bench", &(struct lcm_err){ .code = -EPERM, .msg = "not root: mounting needs root (try sudo)" }, -EPERM);
+		return cmd_error(
+		    "bench",
+		    &(struct lcm_err){ .code = -EPERM,
+				       .msg = "not root: mounting needs root (try sudo)" },
+		    -EPERM);
 	b->podman = b->no_podman ? NULL : find_podman();
 	return run(b, dir);
 }

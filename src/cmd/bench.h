@@ -2,10 +2,12 @@
 /*
  * bench.h - what the parts of `locum bench` share.
  *
- *   supervisor (waits, cleans up) -- fork --> worker (own pid and mount namespace) -- spawn --> daemons, containers, podman
+ *   supervisor (waits, cleans up) -- fork --> worker (own pid and mount namespace) -- spawn -->
+ * daemons, containers, podman
  *
- * The worker is the first process of its pid namespace: whatever ends it, everything it started ends with it, orphans
- * included, and the mounts go with the mount namespace. Files are left to the supervisor.
+ * The worker is the first process of its pid namespace: whatever ends it, everything it started
+ * ends with it, orphans included, and the mounts go with the mount namespace. Files are left to the
+ * supervisor.
  *
  * Layer: cmd. Threads: one in each process.
  */
@@ -22,8 +24,8 @@
 #define BENCH_CPU_NS 1000000000.0
 
 enum bench_unit {
-	BENCH_MS, /* values are given in ns */
-	BENCH_US, /* per operation; values are given in ns */
+	BENCH_MS,    /* values are given in ns */
+	BENCH_US,    /* per operation; values are given in ns */
 	BENCH_CPU_S, /* values are given in ns */
 	BENCH_BYTES,
 	BENCH_COUNT,
@@ -32,7 +34,8 @@ enum bench_unit {
 
 /* One figure, measured once a round. */
 struct bench_series {
-	const char *part, *name, *base; /* @base: name of the series it is compared with, in @part; NULL: none */
+	const char *part, *name,
+	    *base; /* @base: name of the series it is compared with, in @part; NULL: none */
 	enum bench_unit unit;
 	double v[BENCH_ROUNDS_MAX * 4];
 	size_t n;
@@ -42,16 +45,16 @@ struct bench_traffic;
 
 struct bench {
 	const char *image, *podman; /* @podman NULL: not measured */
-	char *const *command; /* NULL: the image's */
+	char *const *command;       /* NULL: the image's */
 	const char *daemon_options[BENCH_ARGS_MAX + 1];
 	size_t n_daemon_options;
 	uint64_t rounds;
 	bool start, fs, memory, warm, json, no_podman;
-	char dir[256]; /* ours alone; removed by the supervisor */
+	char dir[256];            /* ours alone; removed by the supervisor */
 	char root[300], run[300]; /* of the daemon that runs now */
 	pid_t daemon;
-	uint32_t serial; /* of the last state directory */
-	uint32_t cgroup; /* number in the cgroup's name */
+	uint32_t serial;               /* of the last state directory */
+	uint32_t cgroup;               /* number in the cgroup's name */
 	struct bench_traffic *traffic; /* NULL: this kernel does not let us count */
 	struct bench_series series[BENCH_SERIES_MAX];
 	size_t n_series;
@@ -59,12 +62,16 @@ struct bench {
 
 /* ---- bench_report.c ---- */
 
-/** bench_add - one value of the series (@part, @name), made at its first; strings are borrowed for good. */
-void bench_add(struct bench *b, const char *part, const char *name, const char *base, enum bench_unit unit, double value);
+/** bench_add - one value of the series (@part, @name), made at its first; strings are borrowed for
+ * good. */
+void bench_add(struct bench *b, const char *part, const char *name, const char *base,
+	       enum bench_unit unit, double value);
 /** bench_median - of @n > 0 values; sorts @v. Pure. */
 double bench_median(double *v, size_t n);
-/** bench_ratio - median over the rounds of @s / @base, where both have the round. Return: 0, -ENODATA. Pure. */
-LCM_MUST_USE int bench_ratio(const struct bench_series *s, const struct bench_series *base, double *ret);
+/** bench_ratio - median over the rounds of @s / @base, where both have the round. Return: 0,
+ * -ENODATA. Pure. */
+LCM_MUST_USE int bench_ratio(const struct bench_series *s, const struct bench_series *base,
+			     double *ret);
 /** bench_print - every series as a table, or JSON. Return: 0, -EIO, -ENOMEM. */
 LCM_MUST_USE int bench_print(const struct bench *b);
 /** bench_say - what is being done now, on stderr when that is a terminal. */
@@ -72,8 +79,10 @@ void bench_say(const struct bench *b, const char *fmt, ...) LCM_PRINTF(2, 3);
 
 /* ---- bench_proc.c ---- */
 
-/** bench_spawn - start a program, its stderr in the log. @ret_out: read end of its stdout, or NULL: nowhere. */
-LCM_MUST_USE int bench_spawn(struct bench *b, const char *const argv[], int *ret_out, pid_t *ret, struct lcm_err *err);
+/** bench_spawn - start a program, its stderr in the log. @ret_out: read end of its stdout, or NULL:
+ * nowhere. */
+LCM_MUST_USE int bench_spawn(struct bench *b, const char *const argv[], int *ret_out, pid_t *ret,
+			     struct lcm_err *err);
 /** bench_wait - its end. Return: 0; -EIO when its status is not 0, with the last line it logged. */
 LCM_MUST_USE int bench_wait(struct bench *b, pid_t pid, const char *what, struct lcm_err *err);
 /** bench_run - bench_spawn() and bench_wait(). */
@@ -83,26 +92,30 @@ LCM_MUST_USE int bench_run(struct bench *b, const char *const argv[], struct lcm
  * @first: called then; may be NULL
  * Return: 0; -ENODATA when it ended well without a byte; as bench_wait().
  */
-LCM_MUST_USE int bench_run_output(struct bench *b, const char *const argv[], void (*first)(void *arg), void *arg, uint64_t *ret_ns,
+LCM_MUST_USE int bench_run_output(struct bench *b, const char *const argv[],
+				  void (*first)(void *arg), void *arg, uint64_t *ret_ns,
 				  struct lcm_err *err);
 /** bench_reap - collect orphans that ended meanwhile, so that their CPU time counts. */
 void bench_reap(void);
 /** bench_cpu - user + system ns of the daemon so far, and of all children that ended. */
 uint64_t bench_cpu(const struct bench *b);
-/** bench_cold - nothing in the page cache, no dirty pages, no cached inodes. Nothing when --warm. */
+/** bench_cold - nothing in the page cache, no dirty pages, no cached inodes. Nothing when --warm.
+ */
 void bench_cold(const struct bench *b);
 
 /** bench_daemon_start - a daemon with state directories of its own; a fresh one when @fresh. */
-LCM_MUST_USE int bench_daemon_start(struct bench *b, bool background, bool fresh, struct lcm_err *err);
+LCM_MUST_USE int bench_daemon_start(struct bench *b, bool background, bool fresh,
+				    struct lcm_err *err);
 /** bench_daemon_stop - end it; @remove its state. */
 void bench_daemon_stop(struct bench *b, bool remove);
-/** bench_self - argv for another `locum` on the daemon's directories: the verb goes to the returned index. */
+/** bench_self - argv for another `locum` on the daemon's directories: the verb goes to the returned
+ * index. */
 size_t bench_self(const struct bench *b, const char *argv[static 8]);
 
 /* ---- bench_traffic.c ---- */
 
-/** bench_traffic_new - count what is received by this process and all it starts from now on, in cgroup locum-bench.@id. NULL: this kernel has no
- *  cgroup2 or bpf(2) for us. */
+/** bench_traffic_new - count what is received by this process and all it starts from now on, in
+ * cgroup locum-bench.@id. NULL: this kernel has no cgroup2 or bpf(2) for us. */
 struct bench_traffic *bench_traffic_new(const char *dir, uint32_t id);
 /** bench_traffic_bytes - so far, with IP headers. */
 uint64_t bench_traffic_bytes(const struct bench_traffic *t);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench_fs.c - the mount after handover, and the lazy one, against a plain overlay of the same tree.
+ * bench_fs.c - the mount after handover, and the lazy one, against a plain overlay of the same
+ * tree.
  *
  * The plain overlay has the same REAL directories as lower layers, so both sides read the same
  * inodes and the same page cache; only the way to them differs.
@@ -52,7 +53,8 @@ static void tree_fini(struct tree *t)
 
 static int tree_add(struct tree *t, const char *path, uint64_t size)
 {
-	struct file *grown = t->n % 1024 ? t->files : realloc(t->files, (t->n + 1024) * sizeof(*grown));
+	struct file *grown = t->n % 1024 ? t->files
+					 : realloc(t->files, (t->n + 1024) * sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
@@ -62,7 +64,8 @@ static int tree_add(struct tree *t, const char *path, uint64_t size)
 	return grown[t->n].path ? (t->n++, 0) : -ENOMEM;
 }
 
-/* What `find -ls` does: every directory is read, every entry lstat'ed. @t may be NULL. Return: entries seen or -errno. */
+/* What `find -ls` does: every directory is read, every entry lstat'ed. @t may be NULL. Return:
+ * entries seen or -errno. */
 static int walk(const char *root, struct tree *t, struct lcm_err *err)
 {
 	char *paths[] = { (char *)root, NULL };
@@ -76,10 +79,13 @@ static int walk(const char *root, struct tree *t, struct lcm_err *err)
 	while (r == 0 && (e = fts_read(fts))) {
 		n += e->fts_info != FTS_DP;
 		if (e->fts_info == FTS_NS && e->fts_errno == ENOENT)
-			continue; /* overlayfs lists the whiteouts of a directory that only one layer has */
+			continue; /* overlayfs lists the whiteouts of a directory that only one
+				     layer has */
 		if (e->fts_info == FTS_NS || e->fts_info == FTS_DNR || e->fts_info == FTS_ERR)
-			r = lcm_err_set(err, -e->fts_errno, "%s: %s", e->fts_path + skip, strerror(e->fts_errno));
-		else if (t && e->fts_info == FTS_F && e->fts_statp->st_size > 0 && S_ISREG(e->fts_statp->st_mode))
+			r = lcm_err_set(err, -e->fts_errno, "%s: %s", e->fts_path + skip,
+					strerror(e->fts_errno));
+		else if (t && e->fts_info == FTS_F && e->fts_statp->st_size > 0 &&
+			 S_ISREG(e->fts_statp->st_mode))
 			r = tree_add(t, e->fts_path + skip, (uint64_t)e->fts_statp->st_size);
 	}
 	(void)fts_close(fts);
@@ -132,7 +138,8 @@ static int read_random(int root, const struct tree *t, double *ret)
 		size_t f = next_random(&x) % n;
 		uint64_t pages = t->files[f].size / READ_SIZE + 1;
 
-		r = (int)lcm_errno(pread(fds[f], buf, sizeof(buf), (off_t)(next_random(&x) % pages * READ_SIZE)));
+		r = (int)lcm_errno(
+		    pread(fds[f], buf, sizeof(buf), (off_t)(next_random(&x) % pages * READ_SIZE)));
 	}
 	*ret = (double)(lcm_now_ns() - t0) / READS;
 	while (opened)
@@ -182,11 +189,14 @@ struct figure {
 
 static const struct figure native_figures[] = {
 	{ open_files, "open+close: native", "open+close: plain overlay", BENCH_US, false },
-	{ read_random, "4 KiB random read: native", "4 KiB random read: plain overlay", BENCH_US, false },
-	{ read_all, "sequential read of 1 MiB: native", "sequential read of 1 MiB: plain overlay", BENCH_US, false },
+	{ read_random, "4 KiB random read: native", "4 KiB random read: plain overlay", BENCH_US,
+	  false },
+	{ read_all, "sequential read of 1 MiB: native", "sequential read of 1 MiB: plain overlay",
+	  BENCH_US, false },
 	{ find_all, "find: native", "find: plain overlay", BENCH_MS, false },
 	{ find_all, "find, cold: native", "find, cold: plain overlay", BENCH_MS, true },
-	{ open_files, "open+close, cold: native", "open+close, cold: plain overlay", BENCH_US, true },
+	{ open_files, "open+close, cold: native", "open+close, cold: plain overlay", BENCH_US,
+	  true },
 };
 
 static const struct figure lazy_figures[] = {
@@ -195,7 +205,8 @@ static const struct figure lazy_figures[] = {
 };
 
 /* Both sides after each other, the first one alternating. */
-static int measure(struct bench *b, const char *part, const struct figure *f, const int roots[2], const struct tree *t, bool swap)
+static int measure(struct bench *b, const char *part, const struct figure *f, const int roots[2],
+		   const struct tree *t, bool swap)
 {
 	double v[2];
 
@@ -213,7 +224,8 @@ static int measure(struct bench *b, const char *part, const struct figure *f, co
 	return 0;
 }
 
-static int measure_all(struct bench *b, const char *part, const struct figure *figures, size_t n, const int roots[2], const struct tree *t)
+static int measure_all(struct bench *b, const char *part, const struct figure *figures, size_t n,
+		       const int roots[2], const struct tree *t)
 {
 	double ignored;
 	int r = 0;
@@ -226,7 +238,8 @@ static int measure_all(struct bench *b, const char *part, const struct figure *f
 		for (int side = 0; r == 0 && !figures[i].cold && side < 2; side++)
 			r = figures[i].fn(roots[side], t, &ignored);
 		for (uint64_t turn = 0; r == 0 && turn < turns; turn++) {
-			bench_say(b, "%s: %s: %llu of %llu", part, figures[i].native, (unsigned long long)turn + 1, (unsigned long long)turns);
+			bench_say(b, "%s: %s: %llu of %llu", part, figures[i].native,
+				  (unsigned long long)turn + 1, (unsigned long long)turns);
 			r = measure(b, part, &figures[i], roots, t, turn & 1);
 		}
 	}
@@ -236,8 +249,8 @@ static int measure_all(struct bench *b, const char *part, const struct figure *f
 /* ---- the mounts ---- */
 
 struct mounts {
-	int plain, other; /* roots */
-	char target[360]; /* of the session being measured */
+	int plain, other;             /* roots */
+	char target[360];             /* of the session being measured */
 	char lowers[LAYERS_MAX * 24]; /* "3:2:1", below REAL */
 };
 
@@ -255,7 +268,8 @@ static int session(struct bench *b, const char *wait_for, char target[360], stru
 	return r;
 }
 
-/* Takes the layers (DIRECTORY/NAME below the root), topmost first, from the mount options of a plain locum mount. */
+/* Takes the layers (DIRECTORY/NAME below the root), topmost first, from the mount options of a
+ * plain locum mount. */
 static int find_lowers(const char *target, char *out, size_t size, struct lcm_err *err)
 {
 	static const char key[] = "lowerdir+=";
@@ -263,7 +277,8 @@ static int find_lowers(const char *target, char *out, size_t size, struct lcm_er
 	size_t len = 0, used = 0;
 	char *line, *at;
 
-	if (asprintf(&wanted, " %s ", target) < 0 || lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", 16U << 20, &text, &len) < 0)
+	if (asprintf(&wanted, " %s ", target) < 0 ||
+	    lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", 16U << 20, &text, &len) < 0)
 		return -ENOMEM;
 	line = strstr(text, wanted);
 	if (line)
@@ -274,8 +289,11 @@ static int find_lowers(const char *target, char *out, size_t size, struct lcm_er
 
 		name = name ? memrchr(at, '/', (size_t)(name - at)) : NULL;
 		if (!name || used + n + 2 > size)
-			return lcm_err_set(err, -EPROTO, "the layers of %s cannot be told from its mount options", target);
-		used += (size_t)snprintf(out + used, size - used, "%s%.*s", used ? ":" : "", (int)(at + n - name - 1), name + 1);
+			return lcm_err_set(err, -EPROTO,
+					   "the layers of %s cannot be told from its mount options",
+					   target);
+		used += (size_t)snprintf(out + used, size - used, "%s%.*s", used ? ":" : "",
+					 (int)(at + n - name - 1), name + 1);
 	}
 	return used ? 0 : lcm_err_set(err, -EPROTO, "%s is not mounted on plain layers", target);
 }
@@ -294,7 +312,8 @@ static int mount_plain(struct bench *b, const char *lowers, int *ret, struct lcm
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
 		r = lcm_mkdir_p(path, 0755);
 	}
-	if (r == 0 && asprintf(&options, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lowers, dir, dir) < 0)
+	if (r == 0 && asprintf(&options, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lowers,
+			       dir, dir) < 0)
 		r = -ENOMEM;
 	if (r == 0)
 		r = (int)lcm_errno(chdir(b->root));
@@ -308,7 +327,8 @@ static int mount_plain(struct bench *b, const char *lowers, int *ret, struct lcm
 	return LCM_MIN(*ret, 0);
 }
 
-/* First a lazy mount that goes native, then a second one of the same image, which tells the layers. */
+/* First a lazy mount that goes native, then a second one of the same image, which tells the layers.
+ */
 static int make_native(struct bench *b, struct mounts *m, struct lcm_err *err)
 {
 	char second[360];
@@ -351,8 +371,9 @@ static double gate_requests(void)
 
 	if (client_call("GET", "/v1/mounts", NULL, false, &all, NULL) < 0)
 		return -1;
-	json_array_foreach(json_object_get(all, "mounts"), i, o)
-		sum += json_number_value(json_object_get(json_object_get(o, "gate"), "lookups_files"));
+	json_array_foreach (json_object_get(all, "mounts"), i, o)
+		sum +=
+		    json_number_value(json_object_get(json_object_get(o, "gate"), "lookups_files"));
 	json_decref(all);
 	return sum;
 }
@@ -370,9 +391,11 @@ static int measure_lazy(struct bench *b, struct mounts *m, struct lcm_err *err)
 	m->other = lcm_sys_openat(AT_FDCWD, m->target, O_PATH | O_DIRECTORY, 0);
 	before = gate_requests();
 	if (m->other >= 0)
-		r = measure_all(b, PART_LAZY, lazy_figures, LCM_ARRAY_SIZE(lazy_figures), (int[]){ m->other, m->plain }, NULL);
+		r = measure_all(b, PART_LAZY, lazy_figures, LCM_ARRAY_SIZE(lazy_figures),
+				(int[]){ m->other, m->plain }, NULL);
 	if (r == 0 && before >= 0)
-		bench_add(b, PART_LAZY, "files asked of the daemon by all of it", NULL, BENCH_COUNT, gate_requests() - before);
+		bench_add(b, PART_LAZY, "files asked of the daemon by all of it", NULL, BENCH_COUNT,
+			  gate_requests() - before);
 	lcm_closep(&m->other);
 	bench_daemon_stop(b, false);
 	return r;
@@ -389,7 +412,8 @@ int bench_fs(struct bench *b, struct lcm_err *err)
 	if (r == 0)
 		r = files_of(m.plain, &t, err);
 	if (r == 0) {
-		r = measure_all(b, PART, native_figures, LCM_ARRAY_SIZE(native_figures), (int[]){ m.other, m.plain }, &t);
+		r = measure_all(b, PART, native_figures, LCM_ARRAY_SIZE(native_figures),
+				(int[]){ m.other, m.plain }, &t);
 		if (r < 0)
 			r = lcm_err_set(err, r, "measuring the file system: %s", strerror(-r));
 	}

@@ -2,8 +2,9 @@
 /*
  * bench_memory.c - what the daemon costs: idle, with one lazy mount, with fifty of the same image.
  *
- * Background is off, so that the mounts stay lazy while they are looked at. Pss_File is what it maps of
- * files, the tables of contents among them; it is page cache, and there once however many mounts use it.
+ * Background is off, so that the mounts stay lazy while they are looked at. Pss_File is what it
+ * maps of files, the tables of contents among them; it is page cache, and there once however many
+ * mounts use it.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -39,7 +40,8 @@ static int look(const struct bench *b, struct memory *m, struct lcm_err *err)
 	r = lcm_read_file_at(AT_FDCWD, path, 65536, &text, &len);
 	if (r < 0)
 		return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
-	*m = (struct memory){ field(text, "\nRss:"), field(text, "\nPss:"), field(text, "\nPss_Anon:"), field(text, "\nPss_File:") };
+	*m = (struct memory){ field(text, "\nRss:"), field(text, "\nPss:"),
+			      field(text, "\nPss_Anon:"), field(text, "\nPss_File:") };
 	return 0;
 }
 
@@ -65,7 +67,8 @@ static uint64_t size_of(const struct bench *b, const char *name)
 	while (d && (e = readdir(d))) {
 		struct stat st;
 
-		if (lcm_sys_fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		if (lcm_sys_fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
 			sum += (uint64_t)st.st_size;
 	}
 	if (d)
@@ -89,9 +92,12 @@ static void report(struct bench *b, const struct memory m[3], uint64_t toc, uint
 	bench_add(b, PART, "  of it of files", NULL, BENCH_BYTES, (double)m[1].file);
 	bench_add(b, PART, "RSS, 50 mounts", "RSS, 1 mount", BENCH_BYTES, (double)m[2].rss);
 	bench_add(b, PART, "PSS, 50 mounts", one, BENCH_BYTES, (double)m[2].pss);
-	bench_add(b, PART, "  anonymous, 50 mounts", "  of it anonymous", BENCH_BYTES, (double)m[2].anon);
-	bench_add(b, PART, "  of files, 50 mounts", "  of it of files", BENCH_BYTES, (double)m[2].file);
-	bench_add(b, PART, "PSS of each further mount", toc_name, BENCH_BYTES, grown(m[2].pss, m[1].pss, MOUNTS - 1));
+	bench_add(b, PART, "  anonymous, 50 mounts", "  of it anonymous", BENCH_BYTES,
+		  (double)m[2].anon);
+	bench_add(b, PART, "  of files, 50 mounts", "  of it of files", BENCH_BYTES,
+		  (double)m[2].file);
+	bench_add(b, PART, "PSS of each further mount", toc_name, BENCH_BYTES,
+		  grown(m[2].pss, m[1].pss, MOUNTS - 1));
 	bench_add(b, PART, toc_name, NULL, BENCH_BYTES, (double)toc);
 	bench_add(b, PART, "META files on disk", NULL, BENCH_BYTES, (double)meta);
 }

@@ -25,7 +25,8 @@ static void log_path(const struct bench *b, char out[300])
 }
 
 /* @fd becomes descriptor @as of the child; its stdin is empty, its stderr the log. */
-static int spawn(struct bench *b, const char *const argv[], int fd, int as, pid_t *ret, struct lcm_err *err)
+static int spawn(struct bench *b, const char *const argv[], int fd, int as, pid_t *ret,
+		 struct lcm_err *err)
 {
 	posix_spawn_file_actions_t fa;
 	char log[300];
@@ -38,7 +39,8 @@ static int spawn(struct bench *b, const char *const argv[], int fd, int as, pid_
 	if (r == 0)
 		r = posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0);
 	if (r == 0)
-		r = posix_spawn_file_actions_addopen(&fa, 2, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		r = posix_spawn_file_actions_addopen(&fa, 2, log, O_WRONLY | O_CREAT | O_TRUNC,
+						     0600);
 	if (r == 0 && fd >= 0)
 		r = posix_spawn_file_actions_adddup2(&fa, fd, as);
 	if (r == 0)
@@ -47,7 +49,8 @@ static int spawn(struct bench *b, const char *const argv[], int fd, int as, pid_
 	return r ? lcm_err_set(err, -r, "%s cannot be started: %s", argv[0], strerror(r)) : 0;
 }
 
-int bench_spawn(struct bench *b, const char *const argv[], int *ret_out, pid_t *ret, struct lcm_err *err)
+int bench_spawn(struct bench *b, const char *const argv[], int *ret_out, pid_t *ret,
+		struct lcm_err *err)
 {
 	int p[2] = { -EBADF, -EBADF }, r;
 
@@ -90,8 +93,8 @@ int bench_wait(struct bench *b, pid_t pid, const char *what, struct lcm_err *err
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	last_line(b, text);
-	return lcm_err_set(err, -EIO, "%s ended with status %d: %s", what, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-			   text);
+	return lcm_err_set(err, -EIO, "%s ended with status %d: %s", what,
+			   WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), text);
 }
 
 int bench_run(struct bench *b, const char *const argv[], struct lcm_err *err)
@@ -102,7 +105,8 @@ int bench_run(struct bench *b, const char *const argv[], struct lcm_err *err)
 	return r < 0 ? r : bench_wait(b, pid, argv[0], err);
 }
 
-int bench_run_output(struct bench *b, const char *const argv[], void (*first)(void *arg), void *arg, uint64_t *ret_ns, struct lcm_err *err)
+int bench_run_output(struct bench *b, const char *const argv[], void (*first)(void *arg), void *arg,
+		     uint64_t *ret_ns, struct lcm_err *err)
 {
 	lcm_autoclose int out = -EBADF;
 	uint64_t at = 0;
@@ -122,7 +126,9 @@ int bench_run_output(struct bench *b, const char *const argv[], void (*first)(vo
 	}
 	r = bench_wait(b, pid, argv[0], err);
 	if (r == 0 && !at)
-		r = lcm_err_set(err, -ENODATA, "the container printed nothing; give a command that prints: locum bench IMAGE -- COMMAND");
+		r = lcm_err_set(err, -ENODATA,
+				"the container printed nothing; give a command that prints: locum "
+				"bench IMAGE -- COMMAND");
 	if (r == 0)
 		*ret_ns = at;
 	return r;
@@ -150,7 +156,8 @@ uint64_t bench_cpu(const struct bench *b)
 
 	if (getrusage(RUSAGE_CHILDREN, &ru) == 0)
 		ns = timeval_ns(&ru.ru_utime) + timeval_ns(&ru.ru_stime);
-	if (b->daemon > 0 && clock_getcpuclockid(b->daemon, &clock) == 0 && clock_gettime(clock, &ts) == 0)
+	if (b->daemon > 0 && clock_getcpuclockid(b->daemon, &clock) == 0 &&
+	    clock_gettime(clock, &ts) == 0)
 		ns += (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 	return ns;
 }
@@ -198,7 +205,8 @@ static int await_ready(struct bench *b, int fd, struct lcm_err *err)
 	size_t len = 0;
 	ssize_t n;
 
-	while (len + 1 < sizeof(text) && (n = lcm_sys_read(fd, text + len, sizeof(text) - 1 - len)) > 0)
+	while (len + 1 < sizeof(text) &&
+	       (n = lcm_sys_read(fd, text + len, sizeof(text) - 1 - len)) > 0)
 		len += (size_t)n;
 	text[strcspn(text, "\n")] = '\0';
 	if (strcmp(text, "ok") == 0)

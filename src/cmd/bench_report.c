@@ -12,8 +12,9 @@ static const struct {
 	double scale; /* of the stored value */
 	const char *format;
 } units[BENCH_UNIT_MAX] = {
-	[BENCH_MS] = { "ms", 1e-6, "%.1f" }, [BENCH_US] = { "us", 1e-3, "%.3f" }, [BENCH_CPU_S] = { "s", 1e-9, "%.2f" },
-	[BENCH_BYTES] = { "bytes", 1, "%.0f" }, [BENCH_COUNT] = { "", 1, "%.0f" },
+	[BENCH_MS] = { "ms", 1e-6, "%.1f" },   [BENCH_US] = { "us", 1e-3, "%.3f" },
+	[BENCH_CPU_S] = { "s", 1e-9, "%.2f" }, [BENCH_BYTES] = { "bytes", 1, "%.0f" },
+	[BENCH_COUNT] = { "", 1, "%.0f" },
 };
 
 static const struct bench_series *find(const struct bench *b, const char *part, const char *name)
@@ -24,14 +25,16 @@ static const struct bench_series *find(const struct bench *b, const char *part, 
 	return NULL;
 }
 
-void bench_add(struct bench *b, const char *part, const char *name, const char *base, enum bench_unit unit, double value)
+void bench_add(struct bench *b, const char *part, const char *name, const char *base,
+	       enum bench_unit unit, double value)
 {
 	const struct bench_series *known = find(b, part, name);
 	struct bench_series *s = known ? &b->series[known - b->series] : NULL;
 
 	if (!s && b->n_series < BENCH_SERIES_MAX) {
 		s = &b->series[b->n_series++];
-		*s = (struct bench_series){ .part = part, .name = name, .base = base, .unit = unit };
+		*s =
+		    (struct bench_series){ .part = part, .name = name, .base = base, .unit = unit };
 	}
 	if (s && s->n < LCM_ARRAY_SIZE(s->v))
 		s->v[s->n++] = value;
@@ -99,8 +102,10 @@ static void print_line(const struct bench *b, const struct bench_series *s)
 	char m[32], lo[32], hi[32], range[80];
 
 	summary(s, &median, &min, &max);
-	(void)snprintf(range, sizeof(range), "%s .. %s", figure(s->unit, min, lo), figure(s->unit, max, hi));
-	(void)printf("  %-38s %12s  %-26s", s->name, figure(s->unit, median, m), s->n > 1 ? range : "");
+	(void)snprintf(range, sizeof(range), "%s .. %s", figure(s->unit, min, lo),
+		       figure(s->unit, max, hi));
+	(void)printf("  %-38s %12s  %-26s", s->name, figure(s->unit, median, m),
+		     s->n > 1 ? range : "");
 	if (base && bench_ratio(s, base, &ratio) == 0)
 		(void)printf("  %6.2f x %s", ratio, s->base);
 	(void)printf("\n");
@@ -115,8 +120,9 @@ static json_t *line_json(const struct bench *b, const struct bench_series *s)
 	summary(s, &median, &min, &max);
 	for (size_t i = 0; i < s->n; i++)
 		(void)json_array_append_new(values, json_real(s->v[i] * units[s->unit].scale));
-	o = json_pack("{s:s s:s s:s s:f s:f s:f s:o}", "part", s->part, "name", s->name, "unit", units[s->unit].name, "median", median, "min",
-		      min, "max", max, "values", values);
+	o = json_pack("{s:s s:s s:s s:f s:f s:f s:o}", "part", s->part, "name", s->name, "unit",
+		      units[s->unit].name, "median", median, "min", min, "max", max, "values",
+		      values);
 	if (o && base && bench_ratio(s, base, &ratio) == 0) {
 		(void)json_object_set_new(o, "baseline", json_string(s->base));
 		(void)json_object_set_new(o, "ratio", json_real(ratio));
@@ -131,7 +137,8 @@ static int print_json(const struct bench *b)
 
 	for (size_t i = 0; i < b->n_series; i++)
 		(void)json_array_append_new(lines, line_json(b, &b->series[i]));
-	o = json_pack("{s:s s:I s:b s:o}", "image", b->image, "rounds", (json_int_t)b->rounds, "cold", !b->warm, "results", lines);
+	o = json_pack("{s:s s:I s:b s:o}", "image", b->image, "rounds", (json_int_t)b->rounds,
+		      "cold", !b->warm, "results", lines);
 	if (!o)
 		return -ENOMEM;
 	r = json_dumpf(o, stdout, JSON_INDENT(2));
@@ -145,8 +152,10 @@ int bench_print(const struct bench *b)
 
 	if (b->json)
 		return print_json(b);
-	(void)printf("%s: %llu rounds, page cache %s; median, range, ratio (median over the rounds)\n", b->image,
-		     (unsigned long long)b->rounds, b->warm ? "as it is" : "dropped before each start");
+	(void)printf(
+	    "%s: %llu rounds, page cache %s; median, range, ratio (median over the rounds)\n",
+	    b->image, (unsigned long long)b->rounds,
+	    b->warm ? "as it is" : "dropped before each start");
 	for (size_t i = 0; i < b->n_series; i++) {
 		if (strcmp(part, b->series[i].part) != 0)
 			(void)printf("%s\n", b->series[i].part);

@@ -3,7 +3,8 @@
  * bench_start.c - from nothing to the first byte of output, and to everything local.
  *
  * Every variant starts from an empty state directory and, unless --warm, an empty page cache.
- * The daemon runs already, as it does on a node; its figures and the command's are counted together.
+ * The daemon runs already, as it does on a node; its figures and the command's are counted
+ * together.
  */
 #include <stdio.h>
 #include <string.h>
@@ -67,7 +68,7 @@ static void on_first(void *arg)
 	s->bytes_output = traffic(s->b) - s->bytes0;
 	if (client_call("GET", "/v1/mounts", NULL, false, &all, NULL) < 0)
 		return;
-	json_array_foreach(json_object_get(all, "mounts"), i, o) {
+	json_array_foreach (json_object_get(all, "mounts"), i, o) {
 		s->files_output = member(o, "demand_fetches");
 		s->files_total = member(o, "files_total");
 		s->has_files = true;
@@ -163,8 +164,9 @@ struct podman {
 static void podman_command(const struct bench *b, struct podman *p)
 {
 	const char *const common[] = {
-		b->podman, "--root", p->root, "--runroot", p->run, "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs",
-		"--events-backend", "none",
+		b->podman,  "--root",           p->root,   "--runroot",
+		p->run,     "--storage-driver", "overlay", "--cgroup-manager",
+		"cgroupfs", "--events-backend", "none",
 	};
 
 	memcpy(p->argv, common, sizeof(common));
@@ -184,7 +186,8 @@ static int podman_pull(struct start *s, struct podman *p, struct lcm_err *err)
 
 static int podman_run(struct start *s, struct podman *p, struct lcm_err *err)
 {
-	static const char *const options[] = { "run", "--rm", "--network", "host", "--cgroups", "disabled", "--pull", "never" };
+	static const char *const options[] = { "run",       "--rm",     "--network", "host",
+					       "--cgroups", "disabled", "--pull",    "never" };
 	uint64_t at = 0;
 	int r;
 
@@ -205,16 +208,21 @@ static unsigned long long hard_limit(int what)
 {
 	struct rlimit rl;
 
-	return getrlimit((__rlimit_resource_t)what, &rl) < 0 ? 1024 : LCM_MIN((unsigned long long)rl.rlim_max, 4096ULL);
+	return getrlimit((__rlimit_resource_t)what, &rl) < 0
+		   ? 1024
+		   : LCM_MIN((unsigned long long)rl.rlim_max, 4096ULL);
 }
 
-/* podman's default limits are refused where root lacks CAP_SYS_RESOURCE: ours are what we may have. */
+/* podman's default limits are refused where root lacks CAP_SYS_RESOURCE: ours are what we may have.
+ */
 static int podman_configure(struct bench *b, struct lcm_err *err)
 {
 	unsigned long long files = hard_limit(RLIMIT_NOFILE), procs = hard_limit(RLIMIT_NPROC);
 	char path[300], text[160];
-	int r, n = snprintf(text, sizeof(text), "[containers]\ndefault_ulimits = [\"nofile=%llu:%llu\", \"nproc=%llu:%llu\"]\n", files, files,
-			    procs, procs);
+	int r, n = snprintf(
+		   text, sizeof(text),
+		   "[containers]\ndefault_ulimits = [\"nofile=%llu:%llu\", \"nproc=%llu:%llu\"]\n",
+		   files, files, procs, procs);
 
 	(void)snprintf(path, sizeof(path), "%s/containers.conf", b->dir);
 	r = lcm_write_file_at(AT_FDCWD, path, text, (size_t)n, 0600);
@@ -278,40 +286,54 @@ struct names {
 };
 
 static const struct names names[V_MAX] = {
-	[V_LAZY] = { "first output: " LAZY, "all local: " LAZY, "CPU: " LAZY, "received by first output: " LAZY, "received: " LAZY },
-	[V_ALONE] = { "first output: " ALONE, NULL, NULL, "received by first output: " ALONE, NULL },
-	[V_FULL] = { "first output: " FULL, "all local: " FULL, "CPU: " FULL, NULL, "received: " FULL },
-	[V_PODMAN] = { "first output: " PODMAN, "all local: " PODMAN, "CPU: " PODMAN, NULL, "received: " PODMAN },
+	[V_LAZY] = { "first output: " LAZY, "all local: " LAZY, "CPU: " LAZY,
+		     "received by first output: " LAZY, "received: " LAZY },
+	[V_ALONE] = { "first output: " ALONE, NULL, NULL, "received by first output: " ALONE,
+		      NULL },
+	[V_FULL] = { "first output: " FULL, "all local: " FULL, "CPU: " FULL, NULL,
+		     "received: " FULL },
+	[V_PODMAN] = { "first output: " PODMAN, "all local: " PODMAN, "CPU: " PODMAN, NULL,
+		       "received: " PODMAN },
 };
 
-/* Lazy is held against no background at the first output, and everything against the full pull after. */
+/* Lazy is held against no background at the first output, and everything against the full pull
+ * after. */
 static void note(struct bench *b, const struct start all[V_MAX])
 {
 	for (int v = 0; v < V_MAX; v++)
 		if (all[v].output_ns)
-			bench_add(b, PART, names[v].output, names[v == V_LAZY ? V_ALONE : V_LAZY].output, BENCH_MS, (double)all[v].output_ns);
+			bench_add(b, PART, names[v].output,
+				  names[v == V_LAZY ? V_ALONE : V_LAZY].output, BENCH_MS,
+				  (double)all[v].output_ns);
 	for (int v = 0; v < V_MAX; v++)
 		if (all[v].local_ns && names[v].local)
-			bench_add(b, PART, names[v].local, v == V_FULL ? NULL : names[V_FULL].local, BENCH_MS, (double)all[v].local_ns);
+			bench_add(b, PART, names[v].local, v == V_FULL ? NULL : names[V_FULL].local,
+				  BENCH_MS, (double)all[v].local_ns);
 	for (int v = 0; v < V_MAX; v++)
 		if (all[v].cpu_ns && names[v].cpu)
-			bench_add(b, PART, names[v].cpu, v == V_FULL ? NULL : names[V_FULL].cpu, BENCH_CPU_S, (double)all[v].cpu_ns);
+			bench_add(b, PART, names[v].cpu, v == V_FULL ? NULL : names[V_FULL].cpu,
+				  BENCH_CPU_S, (double)all[v].cpu_ns);
 	for (int v = 0; v < V_MAX; v++)
 		if (all[v].bytes_output && names[v].bytes_output)
-			bench_add(b, PART, names[v].bytes_output, v == V_LAZY ? names[V_ALONE].bytes_output : NULL, BENCH_BYTES,
+			bench_add(b, PART, names[v].bytes_output,
+				  v == V_LAZY ? names[V_ALONE].bytes_output : NULL, BENCH_BYTES,
 				  (double)all[v].bytes_output);
 	for (int v = 0; v < V_MAX; v++)
 		if (all[v].bytes_local && names[v].bytes_local)
-			bench_add(b, PART, names[v].bytes_local, v == V_FULL ? NULL : names[V_FULL].bytes_local, BENCH_BYTES,
+			bench_add(b, PART, names[v].bytes_local,
+				  v == V_FULL ? NULL : names[V_FULL].bytes_local, BENCH_BYTES,
 				  (double)all[v].bytes_local);
 	for (int v = 0; v < V_MAX; v++) {
 		if (!all[v].has_files)
 			continue;
-		bench_add(b, PART, v == V_LAZY ? "files fetched by demand: " LAZY : "files fetched by demand: " ALONE, "files of the image",
-			  BENCH_COUNT, all[v].files_output);
+		bench_add(b, PART,
+			  v == V_LAZY ? "files fetched by demand: " LAZY
+				      : "files fetched by demand: " ALONE,
+			  "files of the image", BENCH_COUNT, all[v].files_output);
 	}
 	if (all[V_LAZY].has_files)
-		bench_add(b, PART, "files of the image", NULL, BENCH_COUNT, all[V_LAZY].files_total);
+		bench_add(b, PART, "files of the image", NULL, BENCH_COUNT,
+			  all[V_LAZY].files_total);
 }
 
 int bench_start(struct bench *b, struct lcm_err *err)
@@ -325,7 +347,8 @@ int bench_start(struct bench *b, struct lcm_err *err)
 
 			if (v == V_PODMAN && !b->podman)
 				continue;
-			bench_say(b, "start: round %llu of %llu: %s", (unsigned long long)round + 1, (unsigned long long)b->rounds,
+			bench_say(b, "start: round %llu of %llu: %s", (unsigned long long)round + 1,
+				  (unsigned long long)b->rounds,
 				  names[v].output + sizeof("first output: ") - 1);
 			r = measure(b, v, &all[v], err);
 			if (r < 0)

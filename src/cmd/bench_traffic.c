@@ -14,7 +14,8 @@
 #include "src/base/sys.h"
 #include "src/cmd/bench.h"
 
-#define INSN(c, d, s, o, i) ((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) })
+#define INSN(c, d, s, o, i)                                                                        \
+	((struct bpf_insn){ .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) })
 
 struct bench_traffic {
 	int map;
@@ -27,7 +28,9 @@ static int bpf(enum bpf_cmd cmd, union bpf_attr *attr)
 
 static int make_map(void)
 {
-	union bpf_attr a = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1 };
+	union bpf_attr a = {
+		.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1
+	};
 
 	return bpf(BPF_MAP_CREATE, &a);
 }
@@ -36,7 +39,8 @@ static int make_map(void)
 static int load(int map)
 {
 	const struct bpf_insn code[] = {
-		INSN(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_6, BPF_REG_1, offsetof(struct __sk_buff, len), 0),
+		INSN(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_6, BPF_REG_1,
+		     offsetof(struct __sk_buff, len), 0),
 		INSN(BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0, -4, 0),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_10, 0, 0),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -4),
@@ -49,8 +53,11 @@ static int load(int map)
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
 	union bpf_attr a = {
-		.prog_type = BPF_PROG_TYPE_CGROUP_SKB, .expected_attach_type = BPF_CGROUP_INET_INGRESS, .insns = (uintptr_t)code,
-		.insn_cnt = LCM_ARRAY_SIZE(code), .license = (uintptr_t)"GPL",
+		.prog_type = BPF_PROG_TYPE_CGROUP_SKB,
+		.expected_attach_type = BPF_CGROUP_INET_INGRESS,
+		.insns = (uintptr_t)code,
+		.insn_cnt = LCM_ARRAY_SIZE(code),
+		.license = (uintptr_t) "GPL",
 	};
 
 	return bpf(BPF_PROG_LOAD, &a);
@@ -66,7 +73,8 @@ static int enter_cgroup(const char *dir, uint32_t id)
 	(void)snprintf(path, sizeof(path), "%s/cgroup", dir);
 	r = lcm_mkdir_p(path, 0700);
 	if (r == 0)
-		r = (int)lcm_errno(mount("locum-bench", path, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
+		r = (int)lcm_errno(
+		    mount("locum-bench", path, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 	if (r < 0)
 		return r;
 	(void)snprintf(path, sizeof(path), "%s/cgroup/locum-bench.%u", dir, id);
@@ -89,7 +97,9 @@ struct bench_traffic *bench_traffic_new(const char *dir, uint32_t id)
 	lcm_autoclose int map = make_map();
 	lcm_autoclose int prog = map < 0 ? map : load(map);
 	lcm_autoclose int cgroup = prog < 0 ? prog : enter_cgroup(dir, id);
-	union bpf_attr a = { .target_fd = (uint32_t)cgroup, .attach_bpf_fd = (uint32_t)prog, .attach_type = BPF_CGROUP_INET_INGRESS };
+	union bpf_attr a = { .target_fd = (uint32_t)cgroup,
+			     .attach_bpf_fd = (uint32_t)prog,
+			     .attach_type = BPF_CGROUP_INET_INGRESS };
 	struct bench_traffic *t;
 
 	if (cgroup < 0 || bpf(BPF_PROG_ATTACH, &a) < 0)
@@ -104,7 +114,9 @@ uint64_t bench_traffic_bytes(const struct bench_traffic *t)
 {
 	uint32_t key = 0;
 	uint64_t value = 0;
-	union bpf_attr a = { .map_fd = (uint32_t)t->map, .key = (uintptr_t)&key, .value = (uintptr_t)&value };
+	union bpf_attr a = { .map_fd = (uint32_t)t->map,
+			     .key = (uintptr_t)&key,
+			     .value = (uintptr_t)&value };
 
 	return bpf(BPF_MAP_LOOKUP_ELEM, &a) < 0 ? 0 : value;
 }

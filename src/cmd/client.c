@@ -19,7 +19,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	return lcm_buf_add(arg, p, size * n) < 0 ? 0 : size * n;
 }
 
-static int transfer(const char *method, const char *path, const char *body, struct lcm_buf *out, long *ret_status)
+static int transfer(const char *method, const char *path, const char *body, struct lcm_buf *out,
+		    long *ret_status)
 {
 	lcm_autofree char *url = NULL;
 	char socket[4096];
@@ -64,7 +65,8 @@ static void exec_daemon(int ready)
 	}
 	if (chdir("/") < 0)
 		_exit(127);
-	(void)execl("/proc/self/exe", "locum", "--root", cmd_globals.root, "--run", cmd_globals.run_dir, "daemon", "--ready-fd", fd, NULL);
+	(void)execl("/proc/self/exe", "locum", "--root", cmd_globals.root, "--run",
+		    cmd_globals.run_dir, "daemon", "--ready-fd", fd, NULL);
 	_exit(127);
 }
 
@@ -87,7 +89,8 @@ static int start_daemon(struct lcm_err *err)
 		exec_daemon(p[1]);
 	}
 	(void)close(p[1]);
-	while (pid > 0 && len + 1 < sizeof(text) && (n = lcm_sys_read(p[0], text + len, sizeof(text) - 1 - len)) > 0)
+	while (pid > 0 && len + 1 < sizeof(text) &&
+	       (n = lcm_sys_read(p[0], text + len, sizeof(text) - 1 - len)) > 0)
 		len += (size_t)n;
 	(void)close(p[0]);
 	text[strcspn(text, "\n")] = '\0';
@@ -95,7 +98,8 @@ static int start_daemon(struct lcm_err *err)
 		return 0;
 	if (pid > 0)
 		(void)waitpid(pid, NULL, 0);
-	return lcm_err_set(err, -EIO, "daemon did not start: %s", *text ? text : "it ended without a word");
+	return lcm_err_set(err, -EIO, "daemon did not start: %s",
+			   *text ? text : "it ended without a word");
 }
 
 static int parse_reply(const struct lcm_buf *b, long status, json_t **ret, struct lcm_err *err)
@@ -105,7 +109,8 @@ static int parse_reply(const struct lcm_buf *b, long status, json_t **ret, struc
 	int code;
 
 	if (!j)
-		return lcm_err_set(err, -EPROTO, "the daemon's answer is not JSON (status %ld)", status);
+		return lcm_err_set(err, -EPROTO, "the daemon's answer is not JSON (status %ld)",
+				   status);
 	if (status < 300) {
 		if (ret)
 			*ret = j;
@@ -115,12 +120,14 @@ static int parse_reply(const struct lcm_buf *b, long status, json_t **ret, struc
 	}
 	text = json_string_value(json_object_get(j, "error"));
 	code = (int)json_integer_value(json_object_get(j, "code"));
-	code = lcm_err_set(err, code < 0 ? code : -EIO, "%s", text ? text : "the daemon refused without a reason");
+	code = lcm_err_set(err, code < 0 ? code : -EIO, "%s",
+			   text ? text : "the daemon refused without a reason");
 	json_decref(j);
 	return code;
 }
 
-int client_call(const char *method, const char *path, json_t *body, bool start, json_t **ret, struct lcm_err *err)
+int client_call(const char *method, const char *path, json_t *body, bool start, json_t **ret,
+		struct lcm_err *err)
 {
 	lcm_autofree char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	lcm_autobuf struct lcm_buf out = LCM_BUF(LCM_CONTROL_REPLY_MAX);
@@ -137,7 +144,9 @@ int client_call(const char *method, const char *path, json_t *body, bool start, 
 		r = transfer(method, path, text, &out, &status);
 	}
 	if (r == -ECONNREFUSED)
-		return lcm_err_set(err, r, geteuid() ? "not root: the daemon's socket is root's (try sudo)" : "no daemon answers on %s/locum.sock",
+		return lcm_err_set(err, r,
+				   geteuid() ? "not root: the daemon's socket is root's (try sudo)"
+					     : "no daemon answers on %s/locum.sock",
 				   cmd_globals.run_dir);
 	if (r < 0)
 		return lcm_err_set(err, r, "talking to the daemon: %s", strerror(-r));
@@ -166,7 +175,8 @@ static int phase_error(json_t *st, struct lcm_err *err)
 	const char *text = json_string_value(json_object_get(st, "error"));
 	int code = (int)json_integer_value(json_object_get(st, "error_code"));
 
-	return lcm_err_set(err, code < 0 ? code : -EIO, "%s", text ? text : "it failed without a reason");
+	return lcm_err_set(err, code < 0 ? code : -EIO, "%s",
+			   text ? text : "it failed without a reason");
 }
 
 /* Has the status reached what was waited for? Phases only go forward. */
@@ -180,7 +190,8 @@ static bool reached(const char *phase, const char *want)
 	return have < LCM_ARRAY_SIZE(order) && have >= need;
 }
 
-int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms, json_t **ret, struct lcm_err *err)
+int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms, json_t **ret,
+		  struct lcm_err *err)
 {
 	uint64_t end = timeout_ms ? lcm_now_ns() + timeout_ms * 1000000 : UINT64_MAX;
 	struct progress bar = { 0 };
@@ -189,12 +200,14 @@ int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms, j
 
 	for (;;) {
 		lcm_autofree char *path = NULL, *suffix = NULL;
-		uint64_t now = lcm_now_ns(), ms = end > now ? LCM_MIN((end - now) / 1000000, (uint64_t)STEP_MS) : 0;
+		uint64_t now = lcm_now_ns(),
+			 ms = end > now ? LCM_MIN((end - now) / 1000000, (uint64_t)STEP_MS) : 0;
 		const char *phase;
 
 		json_decref(st);
 		st = NULL;
-		if (asprintf(&suffix, "/wait?for=%s&timeout_ms=%llu", wait_for, (unsigned long long)ms) < 0)
+		if (asprintf(&suffix, "/wait?for=%s&timeout_ms=%llu", wait_for,
+			     (unsigned long long)ms) < 0)
 			suffix = NULL;
 		path = suffix ? client_path(name, suffix) : NULL;
 		r = path ? client_call("GET", path, NULL, false, &st, err) : -ENOMEM;

@@ -18,20 +18,27 @@
  * @start: start a daemon of the same state directory when none answers
  * Return: 0; the daemon's code with its text; -ECONNREFUSED (no daemon); -EPERM (not root); -EIO.
  */
-LCM_MUST_USE int client_call(const char *method, const char *path, json_t *body, bool start, json_t **ret, struct lcm_err *err);
+LCM_MUST_USE int client_call(const char *method, const char *path, json_t *body, bool start,
+			     json_t **ret, struct lcm_err *err);
 /** client_path - "/v1/mounts/NAME" + @suffix, escaped; free(3) it. NULL: out of memory. */
 char *client_path(const char *name, const char *suffix);
 
-/** client_name - an id as it is; a path (has '/' or is "."), made absolute into @real (PATH_MAX). */
+/** client_name - an id as it is; a path (has '/' or is "."), made absolute into @real (PATH_MAX).
+ */
 const char *client_name(const char *arg, char *real);
 
 /**
- * client_session - POST /v1/mounts with @body and follow it until ready (or, for pulls, native), with progress on a terminal
+ * client_session - POST /v1/mounts with @body and follow it until ready (or, for pulls, native),
+ * with progress on a terminal
  * @wait_for: "ready" or "native"
- * @ret: its last status; also when the session failed (-errno, text from the daemon; the session is deleted then)
+ * @ret: its last status; also when the session failed (-errno, text from the daemon; the session is
+ * deleted then)
  */
-LCM_MUST_USE int client_session(json_t *body, const char *wait_for, json_t **ret, struct lcm_err *err);
-/** client_follow - wait for a phase of an existing session, with progress. @timeout_ms 0: none. Return: 0, -ETIMEDOUT, its error. */
-LCM_MUST_USE int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms, json_t **ret, struct lcm_err *err);
+LCM_MUST_USE int client_session(json_t *body, const char *wait_for, json_t **ret,
+				struct lcm_err *err);
+/** client_follow - wait for a phase of an existing session, with progress. @timeout_ms 0: none.
+ * Return: 0, -ETIMEDOUT, its error. */
+LCM_MUST_USE int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms,
+			       json_t **ret, struct lcm_err *err);
 
 #endif

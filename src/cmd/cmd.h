@@ -14,7 +14,8 @@
 
 #define CMD_FAILED 1
 #define CMD_USAGE 2
-#define CMD_RUN_FAILED 125 /* `run`: locum itself failed; everything else is the container's status */
+#define CMD_RUN_FAILED                                                                             \
+	125 /* `run`: locum itself failed; everything else is the container's status */
 
 /* The dispatch table, also the source of --help and of the check that each verb has a man page. */
 struct cmd_verb {

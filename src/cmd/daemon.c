@@ -11,26 +11,41 @@
 #define LIST_MAX 32
 
 static const char usage[] =
-	"Usage: locum [--root DIR] [--run DIR] daemon [OPTION]...\n"
-	"Run the daemon in the foreground until SIGTERM. Other verbs start one when none runs.\n"
-	"\n"
-	"      --stop                 end the running daemon; native mounts stay, lazy ones wait for the next daemon\n"
-	"      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be repeated\n"
-	"      --authfile FILE        credentials as docker and podman write them; may be repeated\n"
-	"      --ca-file FILE         PEM certificates to trust instead of the system's\n"
-	"      --big-data SIZE        data files from this size are read by range (8M; 0: never)\n"
-	"      --big-exec SIZE        the same for executables and libraries (32M; 0: never)\n"
-	"      --deadline SECONDS     a reader of a missing file gets EIO after so long (60; 0: never)\n"
-	"      --no-background        fetch only what is asked for (for measurements)\n"
-	"      --hold MS              background waits so long after a demand (50)\n"
-	"      --grace MS             and so long after a mount for its first one (150)\n"
-	"      --retries N            further tries of one transfer (5)\n"
-	"      --verbose, --debug     more log lines on stderr\n"
-	"  -h, --help                 this text\n";
+    "Usage: locum [--root DIR] [--run DIR] daemon [OPTION]...\n"
+    "Run the daemon in the foreground until SIGTERM. Other verbs start one when none runs.\n"
+    "\n"
+    "      --stop                 end the running daemon; native mounts stay, lazy ones wait for "
+    "the next daemon\n"
+    "      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be "
+    "repeated\n"
+    "      --authfile FILE        credentials as docker and podman write them; may be repeated\n"
+    "      --ca-file FILE         PEM certificates to trust instead of the system's\n"
+    "      --big-data SIZE        data files from this size are read by range (8M; 0: never)\n"
+    "      --big-exec SIZE        the same for executables and libraries (32M; 0: never)\n"
+    "      --deadline SECONDS     a reader of a missing file gets EIO after so long (60; 0: "
+    "never)\n"
+    "      --no-background        fetch only what is asked for (for measurements)\n"
+    "      --hold MS              background waits so long after a demand (50)\n"
+    "      --grace MS             and so long after a mount for its first one (150)\n"
+    "      --retries N            further tries of one transfer, 1 to 100 (5)\n"
+    "      --verbose, --debug     more log lines on stderr\n"
+    "  -h, --help                 this text\n";
 
 enum {
-	OPT_STOP = 256, OPT_INSECURE, OPT_AUTHFILE, OPT_CA, OPT_BIG_DATA, OPT_BIG_EXEC, OPT_DEADLINE, OPT_NO_BACKGROUND, OPT_HOLD, OPT_GRACE, OPT_RETRIES,
-	OPT_VERBOSE, OPT_DEBUG, OPT_READY,
+	OPT_STOP = 256,
+	OPT_INSECURE,
+	OPT_AUTHFILE,
+	OPT_CA,
+	OPT_BIG_DATA,
+	OPT_BIG_EXEC,
+	OPT_DEADLINE,
+	OPT_NO_BACKGROUND,
+	OPT_HOLD,
+	OPT_GRACE,
+	OPT_RETRIES,
+	OPT_VERBOSE,
+	OPT_DEBUG,
+	OPT_READY,
 };
 
 struct options {
@@ -84,7 +99,9 @@ static int take(struct options *o, int c)
 		return number("grace", optarg, false, 1000000, &o->cfg.grace_ns);
 	case OPT_RETRIES:
 		r = number("retries", optarg, false, 1, &n);
-		o->cfg.registry.retries = (uint32_t)LCM_MIN(n, 100U);
+		if (r == 0 && (n < 1 || n > 100))
+			r = cmd_usage("daemon", "--retries %s: 1 to 100 is expected", optarg);
+		o->cfg.registry.retries = (uint32_t)n;
 		return r;
 	case OPT_READY:
 		return number("ready-fd", optarg, false, 1, &o->ready_fd);
@@ -96,14 +113,22 @@ static int take(struct options *o, int c)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "stop", no_argument, NULL, OPT_STOP }, { "insecure", required_argument, NULL, OPT_INSECURE },
-		{ "authfile", required_argument, NULL, OPT_AUTHFILE }, { "ca-file", required_argument, NULL, OPT_CA },
-		{ "big-data", required_argument, NULL, OPT_BIG_DATA }, { "big-exec", required_argument, NULL, OPT_BIG_EXEC },
-		{ "deadline", required_argument, NULL, OPT_DEADLINE }, { "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
-		{ "hold", required_argument, NULL, OPT_HOLD }, { "grace", required_argument, NULL, OPT_GRACE },
+		{ "stop", no_argument, NULL, OPT_STOP },
+		{ "insecure", required_argument, NULL, OPT_INSECURE },
+		{ "authfile", required_argument, NULL, OPT_AUTHFILE },
+		{ "ca-file", required_argument, NULL, OPT_CA },
+		{ "big-data", required_argument, NULL, OPT_BIG_DATA },
+		{ "big-exec", required_argument, NULL, OPT_BIG_EXEC },
+		{ "deadline", required_argument, NULL, OPT_DEADLINE },
+		{ "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
+		{ "hold", required_argument, NULL, OPT_HOLD },
+		{ "grace", required_argument, NULL, OPT_GRACE },
 		{ "retries", required_argument, NULL, OPT_RETRIES },
-		{ "verbose", no_argument, NULL, OPT_VERBOSE }, { "debug", no_argument, NULL, OPT_DEBUG },
-		{ "ready-fd", required_argument, NULL, OPT_READY }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "verbose", no_argument, NULL, OPT_VERBOSE },
+		{ "debug", no_argument, NULL, OPT_DEBUG },
+		{ "ready-fd", required_argument, NULL, OPT_READY },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c, r = 0;
 
@@ -154,7 +179,11 @@ int cmd_daemon_main(int argc, char **argv)
 		return r < 0 ? cmd_error("daemon", &err, r) : 0;
 	}
 	if (geteuid() != 0)
-		return cmd_error("daemon", &(struct lcm_err){ .code = -EPERM, .msg = "not root: mounting needs root (try sudo)" }, -EPERM);
+		return cmd_error(
+		    "daemon",
+		    &(struct lcm_err){ .code = -EPERM,
+				       .msg = "not root: mounting needs root (try sudo)" },
+		    -EPERM);
 	o.cfg.root = cmd_globals.root;
 	o.cfg.run_dir = cmd_globals.run_dir;
 	o.cfg.registry.insecure_hosts = o.insecure;

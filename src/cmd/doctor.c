@@ -7,15 +7,16 @@
 
 #include "src/cmd/cmd.h"
 
-static const char usage[] = "Usage: locum doctor [OPTION]...\n"
-			    "Say what this host allows, and what is lost by what it does not.\n"
-			    "\n"
-			    "      --root DIR     the state directory (locum's own)\n"
-			    "      --socket PATH  the daemon's socket (locum.sock in locum's run directory)\n"
-			    "      --json         print one JSON object\n"
-			    "  -h, --help         show this text\n"
-			    "\n"
-			    "Exit status: 0 lazy mounts work, 1 only full pulls work, 2 nothing works.\n";
+static const char usage[] =
+    "Usage: locum doctor [OPTION]...\n"
+    "Say what this host allows, and what is lost by what it does not.\n"
+    "\n"
+    "      --root DIR     the state directory (locum's own)\n"
+    "      --socket PATH  the daemon's socket (locum.sock in locum's run directory)\n"
+    "      --json         print one JSON object\n"
+    "  -h, --help         show this text\n"
+    "\n"
+    "Exit status: 0 lazy mounts work, 1 only full pulls work, 2 nothing works.\n";
 
 static const char *const state_names[] = {
 	[LCM_DOCTOR_OK] = "ok",
@@ -64,7 +65,8 @@ static int parse(int argc, char **argv, struct options *o)
 	}
 	if (optind == argc)
 		return 0;
-	(void)fprintf(stderr, "locum: doctor: unexpected argument %s; see locum doctor --help\n", argv[optind]);
+	(void)fprintf(stderr, "locum: doctor: unexpected argument %s; see locum doctor --help\n",
+		      argv[optind]);
 	return -EINVAL;
 }
 
@@ -89,13 +91,15 @@ static int print_json(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 		const struct lcm_doctor_item *it = &d->items[i];
 
 		/* A value that is no UTF-8 (a path) makes json_pack() fail: leave it out. */
-		if (json_array_append_new(list,
-					  json_pack("{s:s,s:s,s:s,s:s}", "name", it->name, "state",
-						    state_names[it->state], "value", it->value, "text", it->text)) < 0)
-			(void)json_array_append_new(
-			    list, json_pack("{s:s,s:s}", "name", it->name, "state", state_names[it->state]));
+		if (json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:s}", "name", it->name,
+							  "state", state_names[it->state], "value",
+							  it->value, "text", it->text)) < 0)
+			(void)json_array_append_new(list,
+						    json_pack("{s:s,s:s}", "name", it->name,
+							      "state", state_names[it->state]));
 	}
-	top = json_pack("{s:s,s:s,s:o}", "mode", modes[mode].name, "text", modes[mode].text, "checks", list);
+	top = json_pack("{s:s,s:s,s:o}", "mode", modes[mode].name, "text", modes[mode].text,
+			"checks", list);
 	text = top ? json_dumps(top, JSON_INDENT(1)) : NULL;
 	json_decref(top);
 	if (!text)
@@ -121,7 +125,8 @@ int cmd_doctor_main(int argc, char **argv)
 	mode = lcm_doctor_verdict(&d);
 	r = o.json ? print_json(&d, mode) : print_text(&d, mode);
 	if (r < 0) {
-		(void)fprintf(stderr, "locum: doctor: cannot print the result: %s\n", lcm_err_text(NULL, r));
+		(void)fprintf(stderr, "locum: doctor: cannot print the result: %s\n",
+			      lcm_err_text(NULL, r));
 		return 2;
 	}
 	return (int)mode;

@@ -37,15 +37,16 @@ struct lcm_doctor {
 	struct lcm_mount_features features;
 };
 
-/** lcm_doctor_examine - look at everything; @root is the state directory (need not exist), @socket the daemon's. Takes
- * under a second. */
+/** lcm_doctor_examine - look at everything; @root is the state directory (need not exist), @socket
+ * the daemon's. Takes under a second. */
 void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket);
 /** lcm_doctor_verdict - pure. */
 enum lcm_doctor_mode lcm_doctor_verdict(const struct lcm_doctor *d);
 /** lcm_doctor_cgroup - the layout below @path (/sys/fs/cgroup): "v2", "hybrid", "v1", "none". */
 const char *lcm_doctor_cgroup(const char *path);
 
-/** cmd_doctor_main - the verb. Exit status: 0 lazy mounts work, 1 only full pulls do, 2 nothing does (or wrong usage).
+/** cmd_doctor_main - the verb. Exit status: 0 lazy mounts work, 1 only full pulls do, 2 nothing
+ * does (or wrong usage).
  */
 int cmd_doctor_main(int argc, char **argv);
 

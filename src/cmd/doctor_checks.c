@@ -21,8 +21,8 @@
 extern char **environ;
 
 /* Adds an item; the consequence is set by the caller when there is one. */
-static struct lcm_doctor_item *add(struct lcm_doctor *d, enum lcm_doctor_state state, const char *name,
-				   const char *text)
+static struct lcm_doctor_item *add(struct lcm_doctor *d, enum lcm_doctor_state state,
+				   const char *name, const char *text)
 {
 	struct lcm_doctor_item *it = &d->items[d->n];
 
@@ -39,11 +39,13 @@ static void check_host(struct lcm_doctor *d)
 	struct utsname u;
 
 	d->root = geteuid() == 0;
-	it = add(d, d->root ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "root", "mounts need root; run with sudo");
+	it = add(d, d->root ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "root",
+		 "mounts need root; run with sudo");
 	(void)snprintf(it->value, sizeof(it->value), "user %u", (unsigned int)geteuid());
 	it = add(d, LCM_DOCTOR_OK, "kernel", "");
 	if (uname(&u) == 0)
-		(void)snprintf(it->value, sizeof(it->value), "%.40s %.60s %.20s", u.sysname, u.release, u.machine);
+		(void)snprintf(it->value, sizeof(it->value), "%.40s %.60s %.20s", u.sysname,
+			       u.release, u.machine);
 }
 
 /* What is lost without each feature of lcm_mount_features. */
@@ -57,12 +59,14 @@ static void features_report(struct lcm_doctor *d)
 		const char *name, *text;
 	} rows[] = {
 		{ f->overlay, LCM_DOCTOR_NO, "overlay",
-		  "no container can be mounted on this file system (modprobe overlay; the state directory on ext4, xfs "
+		  "no container can be mounted on this file system (modprobe overlay; the state "
+		  "directory on ext4, xfs "
 		  "or btrfs)" },
 		{ f->data_only, LCM_DOCTOR_NO, "data-only-layers",
 		  "no lazy mounts, images are pulled whole first; needs Linux 6.5" },
 		{ f->redirect_no_metacopy, LCM_DOCTOR_WARN, "redirect-plain",
-		  "lazy mounts use metacopy=on: chmod and chown then leave placeholders in the upper, keep the image "
+		  "lazy mounts use metacopy=on: chmod and chown then leave placeholders in the "
+		  "upper, keep the image "
 		  "until the container is removed; needs Linux 6.16" },
 		{ f->erofs_file, meta ? LCM_DOCTOR_WARN : LCM_DOCTOR_NO, "erofs-file",
 		  meta ? "each lazy mount takes a loop device for its metadata; needs Linux 6.12"
@@ -72,13 +76,14 @@ static void features_report(struct lcm_doctor *d)
 		{ f->fuse, LCM_DOCTOR_NO, "fuse",
 		  "no lazy mounts, nothing can stand in for missing files (modprobe fuse)" },
 		{ f->layer_fds, LCM_DOCTOR_WARN, "layer-descriptors",
-		  "metadata and gate are attached below /tmp for a moment at each mount, at most some 200 layers; "
+		  "metadata and gate are attached below /tmp for a moment at each mount, at most "
+		  "some 200 layers; "
 		  "needs Linux 6.15" },
 	};
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		struct lcm_doctor_item *it = add(d, rows[i].there ? LCM_DOCTOR_OK : rows[i].lost, rows[i].name,
-						 rows[i].text);
+		struct lcm_doctor_item *it = add(d, rows[i].there ? LCM_DOCTOR_OK : rows[i].lost,
+						 rows[i].name, rows[i].text);
 
 		(void)snprintf(it->value, sizeof(it->value), "%s", rows[i].there ? "yes" : "no");
 	}
@@ -87,11 +92,13 @@ static void features_report(struct lcm_doctor *d)
 static void check_dev_fuse(struct lcm_doctor *d)
 {
 	lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, "/dev/fuse", O_RDWR, 0);
-	struct lcm_doctor_item *it = add(d, fd >= 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "dev-fuse",
-					 fd == -ENOENT ? "modprobe fuse, or pass /dev/fuse into this container"
-						       : "give root read and write access to it");
+	struct lcm_doctor_item *it =
+	    add(d, fd >= 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "dev-fuse",
+		fd == -ENOENT ? "modprobe fuse, or pass /dev/fuse into this container"
+			      : "give root read and write access to it");
 
-	(void)snprintf(it->value, sizeof(it->value), "/dev/fuse%s%s", fd < 0 ? ": " : "", fd < 0 ? strerror(-fd) : "");
+	(void)snprintf(it->value, sizeof(it->value), "/dev/fuse%s%s", fd < 0 ? ": " : "",
+		       fd < 0 ? strerror(-fd) : "");
 }
 
 static const char *fs_name(unsigned long type)
@@ -100,10 +107,11 @@ static const char *fs_name(unsigned long type)
 		unsigned long type;
 		const char *name;
 	} rows[] = {
-		{ EXT4_SUPER_MAGIC, "ext4" }, { XFS_SUPER_MAGIC, "xfs" },           { BTRFS_SUPER_MAGIC, "btrfs" },
-		{ TMPFS_MAGIC, "tmpfs" },     { OVERLAYFS_SUPER_MAGIC, "overlay" }, { F2FS_SUPER_MAGIC, "f2fs" },
-		{ NFS_SUPER_MAGIC, "nfs" },   { FUSE_SUPER_MAGIC, "fuse" },         { 0xca451a4e, "bcachefs" },
-		{ 0x2fc12fc1, "zfs" },
+		{ EXT4_SUPER_MAGIC, "ext4" },         { XFS_SUPER_MAGIC, "xfs" },
+		{ BTRFS_SUPER_MAGIC, "btrfs" },       { TMPFS_MAGIC, "tmpfs" },
+		{ OVERLAYFS_SUPER_MAGIC, "overlay" }, { F2FS_SUPER_MAGIC, "f2fs" },
+		{ NFS_SUPER_MAGIC, "nfs" },           { FUSE_SUPER_MAGIC, "fuse" },
+		{ 0xca451a4e, "bcachefs" },           { 0x2fc12fc1, "zfs" },
 	};
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++)
@@ -119,19 +127,24 @@ static void check_fs(struct lcm_doctor *d, const char *dir)
 	int r = (int)lcm_errno(statfs(dir, &st));
 	unsigned long type = (unsigned long)(uint32_t)st.f_type;
 	uint64_t avail = (uint64_t)st.f_bavail * (uint64_t)st.f_bsize;
-	bool bad = type == OVERLAYFS_SUPER_MAGIC || type == NFS_SUPER_MAGIC || type == FUSE_SUPER_MAGIC;
+	bool bad = type == OVERLAYFS_SUPER_MAGIC || type == NFS_SUPER_MAGIC ||
+		   type == FUSE_SUPER_MAGIC;
 
-	it = add(d,
-		 r < 0 || bad          ? LCM_DOCTOR_NO
-		 : type == TMPFS_MAGIC ? LCM_DOCTOR_WARN
-				       : LCM_DOCTOR_OK,
-		 "state-fs",
-		 type == TMPFS_MAGIC ? "images are kept in memory and lost at the next boot; name a --root on a disk"
-				     : "overlayfs takes no upper from there; name a --root on ext4, xfs or btrfs");
-	(void)snprintf(it->value, sizeof(it->value), "%.100s: %s", dir, r < 0 ? strerror(-r) : fs_name(type));
+	it =
+	    add(d,
+		r < 0 || bad          ? LCM_DOCTOR_NO
+		: type == TMPFS_MAGIC ? LCM_DOCTOR_WARN
+				      : LCM_DOCTOR_OK,
+		"state-fs",
+		type == TMPFS_MAGIC
+		    ? "images are kept in memory and lost at the next boot; name a --root on a disk"
+		    : "overlayfs takes no upper from there; name a --root on ext4, xfs or btrfs");
+	(void)snprintf(it->value, sizeof(it->value), "%.100s: %s", dir,
+		       r < 0 ? strerror(-r) : fs_name(type));
 	it = add(d, avail < FREE_WARN_BYTES ? LCM_DOCTOR_WARN : LCM_DOCTOR_OK, "state-space",
 		 "images may not fit; make room or name another --root");
-	(void)snprintf(it->value, sizeof(it->value), "%.1f GiB free", (double)avail / (double)(1ULL << 30));
+	(void)snprintf(it->value, sizeof(it->value), "%.1f GiB free",
+		       (double)avail / (double)(1ULL << 30));
 }
 
 /* Does readdir(3) tell the type of a file? */
@@ -171,12 +184,14 @@ static void check_files(struct lcm_doctor *d, const char *dir)
 	file = fd < 0 ? fd : lcm_sys_openat(fd, "f", O_WRONLY | O_CREAT, 0600);
 	d->xattrs = file >= 0 && lcm_sys_fsetxattr(file, "trusted.overlay.opaque", "y", 1) == 0;
 	it = add(d, d->xattrs ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "trusted-xattrs",
-		 "no opaque directories and no placeholders: layers cannot be unpacked there; run as root in the "
+		 "no opaque directories and no placeholders: layers cannot be unpacked there; run "
+		 "as root in the "
 		 "initial user namespace, --root on ext4, xfs or btrfs");
 	(void)snprintf(it->value, sizeof(it->value), "%s", d->xattrs ? "yes" : "no");
 	it = add(d, file >= 0 && has_d_type(fd) ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "d-type",
 		 "overlayfs shows whiteouts as files without it (xfs: mkfs.xfs -n ftype=1)");
-	(void)snprintf(it->value, sizeof(it->value), "%s", it->state == LCM_DOCTOR_OK ? "yes" : "no");
+	(void)snprintf(it->value, sizeof(it->value), "%s",
+		       it->state == LCM_DOCTOR_OK ? "yes" : "no");
 	lcm_ignore(lcm_rmtree_at(AT_FDCWD, path));
 }
 
@@ -187,7 +202,8 @@ static void existing_dir(const char *root, char *out, size_t cap)
 	char *slash;
 
 	(void)snprintf(out, cap, "%s%s", root[0] == '/' ? "" : "./", root);
-	while ((lcm_sys_fstatat(AT_FDCWD, out, &st, 0) < 0 || !S_ISDIR(st.st_mode)) && (slash = strrchr(out, '/')))
+	while ((lcm_sys_fstatat(AT_FDCWD, out, &st, 0) < 0 || !S_ISDIR(st.st_mode)) &&
+	       (slash = strrchr(out, '/')))
 		slash[slash == out] = '\0';
 }
 
@@ -300,7 +316,8 @@ static void check_cgroup(struct lcm_doctor *d)
 	    add(d, strcmp(layout, "v2") == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "cgroup",
 		strcmp(layout, "none") == 0
 		    ? "crun and runc start no container without cgroups; mount /sys/fs/cgroup"
-		    : "no I/O weights for running containers (io.weight needs cgroup v2 alone); boot with "
+		    : "no I/O weights for running containers (io.weight needs cgroup v2 alone); "
+		      "boot with "
 		      "systemd.unified_cgroup_hierarchy=1");
 
 	(void)snprintf(it->value, sizeof(it->value), "%s", layout);
@@ -308,7 +325,8 @@ static void check_cgroup(struct lcm_doctor *d)
 
 static void check_socket(struct lcm_doctor *d, const char *path)
 {
-	lcm_autoclose int fd = (int)lcm_errno(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	lcm_autoclose int fd =
+	    (int)lcm_errno(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	struct lcm_doctor_item *it;
 	int r = fd;
@@ -318,8 +336,9 @@ static void check_socket(struct lcm_doctor *d, const char *path)
 	if (r >= 0)
 		r = (int)lcm_errno(connect(fd, (const struct sockaddr *)&sa, sizeof(sa)));
 	it = add(d, r == 0 || r == -ENOENT ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "daemon",
-		 r == -ECONNREFUSED ? "the socket is stale, its daemon is gone; the next verb starts a new one"
-				    : "it does not answer; see its log");
+		 r == -ECONNREFUSED
+		     ? "the socket is stale, its daemon is gone; the next verb starts a new one"
+		     : "it does not answer; see its log");
 	(void)snprintf(it->value, sizeof(it->value), "%.60s: %s", path,
 		       r == 0         ? "reachable"
 		       : r == -ENOENT ? "not running, the first verb starts it"
@@ -347,5 +366,6 @@ enum lcm_doctor_mode lcm_doctor_verdict(const struct lcm_doctor *d)
 
 	if (!d->root || !d->xattrs || !f->overlay)
 		return LCM_DOCTOR_NONE;
-	return f->data_only && f->fuse && (f->erofs_file || f->erofs_loop) ? LCM_DOCTOR_LAZY : LCM_DOCTOR_FULL;
+	return f->data_only && f->fuse && (f->erofs_file || f->erofs_loop) ? LCM_DOCTOR_LAZY
+									   : LCM_DOCTOR_FULL;
 }

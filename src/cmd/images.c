@@ -4,16 +4,17 @@
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
-static const char usage[] =
-	"Usage: locum images [OPTION]...\n"
-	"List the images whose manifest is in the store.\n"
-	"\n"
-	"      --json  as JSON\n"
-	"  -h, --help  this text\n";
+static const char usage[] = "Usage: locum images [OPTION]...\n"
+			    "List the images whose manifest is in the store.\n"
+			    "\n"
+			    "      --json  as JSON\n"
+			    "  -h, --help  this text\n";
 
 int cmd_images_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option longs[] = { { "json", no_argument, NULL, 'j' },
+					       { "help", no_argument, NULL, 'h' },
+					       { 0 } };
 	struct lcm_err err = { 0 };
 	json_t *reply = NULL, *v;
 	bool json = false;
@@ -33,14 +34,17 @@ int cmd_images_main(int argc, char **argv)
 	if (r < 0)
 		return cmd_error("images", &err, r);
 	if (json)
-		(void)(json_dumpf(json_object_get(reply, "images"), stdout, JSON_INDENT(2)) + printf("\n"));
-	json_array_foreach(json_object_get(reply, "images"), i, v) {
+		(void)(json_dumpf(json_object_get(reply, "images"), stdout, JSON_INDENT(2)) +
+		       printf("\n"));
+	json_array_foreach (json_object_get(reply, "images"), i, v) {
 		char bytes[24];
 
 		if (json)
 			break;
-		(void)printf("%-60s %.19s %3lld layers %10s\n", json_string_value(json_object_get(v, "image")),
-			     json_string_value(json_object_get(v, "digest")), (long long)json_integer_value(json_object_get(v, "layers")),
+		(void)printf("%-60s %.19s %3lld layers %10s\n",
+			     json_string_value(json_object_get(v, "image")),
+			     json_string_value(json_object_get(v, "digest")),
+			     (long long)json_integer_value(json_object_get(v, "layers")),
 			     cmd_bytes(json_number_value(json_object_get(v, "blob_bytes")), bytes));
 	}
 	json_decref(reply);

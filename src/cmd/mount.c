@@ -9,18 +9,18 @@
 #include "src/cmd/mount_options.h"
 
 static const char usage[] =
-	"Usage: locum mount [OPTION]... IMAGE DIR\n"
-	"Mount IMAGE at the empty directory DIR and return as soon as it can be used.\n"
-	"\n" MOUNT_OPTIONS_HELP
-	"      --json              print the status as JSON\n"
-	"  -h, --help              this text\n";
+    "Usage: locum mount [OPTION]... IMAGE DIR\n"
+    "Mount IMAGE at the empty directory DIR and return as soon as it can be used.\n"
+    "\n" MOUNT_OPTIONS_HELP "      --json              print the status as JSON\n"
+    "  -h, --help              this text\n";
 
 static int check_dir(const char *dir, char out[PATH_MAX], struct lcm_err *err)
 {
 	int r = realpath(dir, out) ? 0 : (int)lcm_errno(-1);
 
 	if (r < 0)
-		return lcm_err_set(err, r, "mount point %s: %s; name an empty directory", dir, strerror(-r));
+		return lcm_err_set(err, r, "mount point %s: %s; name an empty directory", dir,
+				   strerror(-r));
 	return 0;
 }
 
@@ -48,7 +48,10 @@ static int do_mount(struct mount_options *o, const char *image, const char *dir,
 
 int cmd_mount_main(int argc, char **argv)
 {
-	static const struct option longs[] = { MOUNT_OPTIONS_LONG, { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option longs[] = { MOUNT_OPTIONS_LONG,
+					       { "json", no_argument, NULL, 'j' },
+					       { "help", no_argument, NULL, 'h' },
+					       { 0 } };
 	struct mount_options o = { .pull = "" };
 	bool json = false;
 	int c, r = 0;

@@ -3,7 +3,8 @@
 
 #include "src/cmd/cmd.h"
 
-static int number(const char *verb, const char *name, const char *value, bool suffixes, const char **given, uint64_t *ret)
+static int number(const char *verb, const char *name, const char *value, bool suffixes,
+		  const char **given, uint64_t *ret)
 {
 	if (cmd_number(value, suffixes, ret) < 0 || *ret > INT64_MAX / 1000)
 		return cmd_usage(verb, "--%s %s is not a number", name, value);

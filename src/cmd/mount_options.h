@@ -15,26 +15,42 @@ struct mount_options {
 	uint64_t deadline_ms, big_data_bytes, big_exec_bytes;
 };
 
-enum { OPT_ID = 512, OPT_RO, OPT_FULL, OPT_PULL, OPT_PLATFORM, OPT_M_DEADLINE, OPT_M_BIG_DATA, OPT_M_BIG_EXEC };
+enum {
+	OPT_ID = 512,
+	OPT_RO,
+	OPT_FULL,
+	OPT_PULL,
+	OPT_PLATFORM,
+	OPT_M_DEADLINE,
+	OPT_M_BIG_DATA,
+	OPT_M_BIG_EXEC
+};
 
-#define MOUNT_OPTIONS_LONG                                                                                              \
-	{ "id", required_argument, NULL, OPT_ID }, { "ro", no_argument, NULL, OPT_RO }, { "full", no_argument, NULL, OPT_FULL }, \
-		{ "pull", required_argument, NULL, OPT_PULL }, { "platform", required_argument, NULL, OPT_PLATFORM },   \
-		{ "deadline", required_argument, NULL, OPT_M_DEADLINE }, { "big-data", required_argument, NULL, OPT_M_BIG_DATA }, \
-		{ "big-exec", required_argument, NULL, OPT_M_BIG_EXEC }
+#define MOUNT_OPTIONS_LONG                                                                         \
+	{ "id", required_argument, NULL, OPT_ID }, { "ro", no_argument, NULL, OPT_RO },            \
+	    { "full", no_argument, NULL, OPT_FULL },                                               \
+	    { "pull", required_argument, NULL, OPT_PULL },                                         \
+	    { "platform", required_argument, NULL, OPT_PLATFORM },                                 \
+	    { "deadline", required_argument, NULL, OPT_M_DEADLINE },                               \
+	    { "big-data", required_argument, NULL, OPT_M_BIG_DATA },                               \
+	{                                                                                          \
+		"big-exec", required_argument, NULL, OPT_M_BIG_EXEC                                \
+	}
 
-#define MOUNT_OPTIONS_HELP                                                                  \
-	"      --id ID             name it; its writes are then kept for the next use of ID\n" \
-	"      --ro                read-only, without an upper directory\n"                    \
-	"      --full              wait until everything is local\n"                           \
-	"      --pull WHEN         missing (default), always or never ask the registry\n"      \
-	"      --platform OS/ARCH  another platform than this machine's\n"                     \
-	"      --deadline SECONDS  readers of missing files get EIO after so long (0: never)\n" \
-	"      --big-data SIZE     data files from this size are read by range (0: never)\n"   \
+#define MOUNT_OPTIONS_HELP                                                                         \
+	"      --id ID             name it; its writes are then kept for the next use of ID\n"     \
+	"      --ro                read-only, without an upper directory\n"                        \
+	"      --full              wait until everything is local\n"                               \
+	"      --pull WHEN         missing (default), always or never ask the registry\n"          \
+	"      --platform OS/ARCH  another platform than this machine's\n"                         \
+	"      --deadline SECONDS  readers of missing files get EIO after so long (0: never)\n"    \
+	"      --big-data SIZE     data files from this size are read by range (0: never)\n"       \
 	"      --big-exec SIZE     the same for executables and libraries\n"
 
-/** mount_options_take - one option of getopt_long(). Return: 0 or the exit status (said already). */
-LCM_MUST_USE int mount_options_take(struct mount_options *o, const char *verb, int c, const char *value);
+/** mount_options_take - one option of getopt_long(). Return: 0 or the exit status (said already).
+ */
+LCM_MUST_USE int mount_options_take(struct mount_options *o, const char *verb, int c,
+				    const char *value);
 /** mount_options_body - the request; @target may be NULL. NULL: out of memory. */
 json_t *mount_options_body(const struct mount_options *o, const char *image, const char *target);
 

@@ -15,7 +15,8 @@ static double number(json_t *status, const char *key)
 
 void progress_draw(struct progress *p, json_t *status)
 {
-	double total = number(status, "blob_bytes_total"), local = number(status, "blob_bytes_local");
+	double total = number(status, "blob_bytes_total"),
+	       local = number(status, "blob_bytes_local");
 	char have[24], all[24], bar[BAR + 1];
 	const char *phase = json_string_value(json_object_get(status, "phase"));
 	int full = total > 0 ? (int)(LCM_MIN(local / total, 1.0) * BAR) : 0;
@@ -27,7 +28,8 @@ void progress_draw(struct progress *p, json_t *status)
 	for (int i = 0; i < BAR; i++)
 		bar[i] = i < full ? '#' : '.';
 	bar[BAR] = '\0';
-	(void)fprintf(stderr, "\r\033[K%-9s [%s] %s of %s", phase ? phase : "", bar, cmd_bytes(local, have), cmd_bytes(total, all));
+	(void)fprintf(stderr, "\r\033[K%-9s [%s] %s of %s", phase ? phase : "", bar,
+		      cmd_bytes(local, have), cmd_bytes(total, all));
 	p->drawn = true;
 }
 

@@ -12,7 +12,8 @@ struct progress {
 	bool drawn;
 };
 
-/** progress_draw - redraw from a status; nothing unless stderr is a terminal and a second has passed. */
+/** progress_draw - redraw from a status; nothing unless stderr is a terminal and a second has
+ * passed. */
 void progress_draw(struct progress *p, json_t *status);
 /** progress_end - clear the line. */
 void progress_end(struct progress *p);

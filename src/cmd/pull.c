@@ -4,13 +4,12 @@
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
-static const char usage[] =
-	"Usage: locum pull [OPTION]... IMAGE\n"
-	"Fetch the whole image, check every digest, unpack it.\n"
-	"\n"
-	"      --platform OS/ARCH  another platform than this machine's\n"
-	"      --json              print the result as JSON\n"
-	"  -h, --help              this text\n";
+static const char usage[] = "Usage: locum pull [OPTION]... IMAGE\n"
+			    "Fetch the whole image, check every digest, unpack it.\n"
+			    "\n"
+			    "      --platform OS/ARCH  another platform than this machine's\n"
+			    "      --json              print the result as JSON\n"
+			    "  -h, --help              this text\n";
 
 static void print_result(json_t *st, bool json)
 {
@@ -19,17 +18,21 @@ static void print_result(json_t *st, bool json)
 	if (json)
 		(void)json_dumpf(st, stdout, JSON_INDENT(2));
 	else
-		(void)printf("%s: %lld layers, %s compressed, %s unpacked", json_string_value(json_object_get(st, "image")),
-			     (long long)json_integer_value(json_object_get(st, "layers")),
-			     cmd_bytes(json_number_value(json_object_get(st, "blob_bytes_total")), blob),
-			     cmd_bytes(json_number_value(json_object_get(st, "bytes_local")), plain));
+		(void)printf(
+		    "%s: %lld layers, %s compressed, %s unpacked",
+		    json_string_value(json_object_get(st, "image")),
+		    (long long)json_integer_value(json_object_get(st, "layers")),
+		    cmd_bytes(json_number_value(json_object_get(st, "blob_bytes_total")), blob),
+		    cmd_bytes(json_number_value(json_object_get(st, "bytes_local")), plain));
 	(void)printf("\n");
 }
 
 int cmd_pull_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "platform", required_argument, NULL, 'p' }, { "json", no_argument, NULL, 'j' },
-					       { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option longs[] = { { "platform", required_argument, NULL, 'p' },
+					       { "json", no_argument, NULL, 'j' },
+					       { "help", no_argument, NULL, 'h' },
+					       { 0 } };
 	lcm_autofree char *path = NULL;
 	const char *platform = "";
 	struct lcm_err err = { 0 };
@@ -49,7 +52,9 @@ int cmd_pull_main(int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return cmd_usage("pull", "one image is needed");
-	r = client_session(json_pack("{s:s s:b s:s}", "image", argv[optind], "pull_only", 1, "platform", platform), "native", &st, &err);
+	r = client_session(
+	    json_pack("{s:s s:b s:s}", "image", argv[optind], "pull_only", 1, "platform", platform),
+	    "native", &st, &err);
 	if (r < 0) {
 		json_decref(st);
 		return cmd_error("pull", &err, r);

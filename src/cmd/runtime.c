@@ -15,14 +15,18 @@
 
 int runtime_find(const char **path, struct lcm_err *err)
 {
-	static const char *const known[] = { "/usr/bin/crun", "/usr/local/bin/crun", "/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc" };
+	static const char *const known[] = { "/usr/bin/crun", "/usr/local/bin/crun",
+					     "/usr/bin/runc", "/usr/sbin/runc",
+					     "/usr/local/bin/runc" };
 
 	for (size_t i = 0; !*path && i < LCM_ARRAY_SIZE(known); i++)
 		if (access(known[i], X_OK) == 0)
 			*path = known[i];
 	if (*path && access(*path, X_OK) == 0)
 		return 0;
-	return lcm_err_set(err, -ENOENT, *path ? "runtime %s cannot be run" : "neither crun nor runc is installed (apt-get install crun)%s",
+	return lcm_err_set(err, -ENOENT,
+			   *path ? "runtime %s cannot be run"
+				 : "neither crun nor runc is installed (apt-get install crun)%s",
 			   *path ? *path : "");
 }
 

@@ -9,14 +9,14 @@
 #include "src/cmd/cmd.h"
 
 static const char usage[] =
-	"Usage: locum serve [OPTION]... DIR\n"
-	"Serve the OCI image layout DIR as a read-only registry until interrupted.\n"
-	"Every repository name stands for DIR, e.g. 127.0.0.1:5000/image:TAG.\n"
-	"\n"
-	"  -l, --listen ADDR:PORT  where to listen, port 0 for a free one (127.0.0.1:0)\n"
-	"      --public            allow an ADDR that is not loopback\n"
-	"      --json              print the address as JSON\n"
-	"  -h, --help              show this text\n";
+    "Usage: locum serve [OPTION]... DIR\n"
+    "Serve the OCI image layout DIR as a read-only registry until interrupted.\n"
+    "Every repository name stands for DIR, e.g. 127.0.0.1:5000/image:TAG.\n"
+    "\n"
+    "  -l, --listen ADDR:PORT  where to listen, port 0 for a free one (127.0.0.1:0)\n"
+    "      --public            allow an ADDR that is not loopback\n"
+    "      --json              print the address as JSON\n"
+    "  -h, --help              show this text\n";
 
 enum { OPT_PUBLIC = 256, OPT_JSON };
 
@@ -50,7 +50,8 @@ static int parse(int argc, char **argv, struct options *o)
 	}
 	if (!o->help && optind != argc - 1) {
 		(void)fprintf(stderr, "locum: serve: %s; see locum serve --help\n",
-			      optind == argc ? "no directory given" : "more than one directory given");
+			      optind == argc ? "no directory given"
+					     : "more than one directory given");
 		return -EINVAL;
 	}
 	o->cfg.dir = argv[optind];

@@ -6,18 +6,21 @@
 #include "src/cmd/cmd.h"
 
 static const char usage[] =
-	"Usage: locum umount [OPTION]... ID|DIR\n"
-	"Unmount. What the container wrote is kept if the mount was given an --id, else removed.\n"
-	"\n"
-	"  -l, --lazy    detach even while it is in use\n"
-	"      --remove  remove what the container wrote\n"
-	"      --keep    keep it below ROOT/containers/ID\n"
-	"  -h, --help    this text\n";
+    "Usage: locum umount [OPTION]... ID|DIR\n"
+    "Unmount. What the container wrote is kept if the mount was given an --id, else removed.\n"
+    "\n"
+    "  -l, --lazy    detach even while it is in use\n"
+    "      --remove  remove what the container wrote\n"
+    "      --keep    keep it below ROOT/containers/ID\n"
+    "  -h, --help    this text\n";
 
 int cmd_umount_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "lazy", no_argument, NULL, 'l' }, { "remove", no_argument, NULL, 'r' },
-					       { "keep", no_argument, NULL, 'k' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option longs[] = { { "lazy", no_argument, NULL, 'l' },
+					       { "remove", no_argument, NULL, 'r' },
+					       { "keep", no_argument, NULL, 'k' },
+					       { "help", no_argument, NULL, 'h' },
+					       { 0 } };
 	const char *remove = "", *lazy = "";
 	lcm_autofree char *path = NULL, *suffix = NULL;
 	struct lcm_err err = { 0 };

@@ -5,19 +5,22 @@
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
-static const char usage[] =
-	"Usage: locum wait [OPTION]... ID|DIR\n"
-	"Wait until a mount has got as far as PHASE.\n"
-	"\n"
-	"      --for PHASE        ready, local (everything is here) or native (the gate is gone; default)\n"
-	"      --timeout SECONDS  give up after so long, with status 1\n"
-	"      --json             print the status then\n"
-	"  -h, --help             this text\n";
+static const char usage[] = "Usage: locum wait [OPTION]... ID|DIR\n"
+			    "Wait until a mount has got as far as PHASE.\n"
+			    "\n"
+			    "      --for PHASE        ready, local (everything is here) or native "
+			    "(the gate is gone; default)\n"
+			    "      --timeout SECONDS  give up after so long, with status 1\n"
+			    "      --json             print the status then\n"
+			    "  -h, --help             this text\n";
 
 int cmd_wait_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "for", required_argument, NULL, 'f' }, { "timeout", required_argument, NULL, 't' },
-					       { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	static const struct option longs[] = { { "for", required_argument, NULL, 'f' },
+					       { "timeout", required_argument, NULL, 't' },
+					       { "json", no_argument, NULL, 'j' },
+					       { "help", no_argument, NULL, 'h' },
+					       { 0 } };
 	const char *want = "native";
 	struct lcm_err err = { 0 };
 	char real[PATH_MAX];

@@ -33,12 +33,16 @@ void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, 
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	c->status = http;
-	c->reply = json_pack("{s:o s:i}", "error", json_stringn_nocheck(text, strlen(text)), "code", code);
+	c->reply = json_pack("{s:o s:i}", "error", json_stringn_nocheck(text, strlen(text)), "code",
+			     code);
 }
 
 static void fail(struct lcm_api_call *c, int code, const struct lcm_err *err)
 {
-	int http = code == -ENOENT ? 404 : code == -EEXIST || code == -EBUSY ? 409 : code == -EINVAL ? 400 : 500;
+	int http = code == -ENOENT                     ? 404
+		   : code == -EEXIST || code == -EBUSY ? 409
+		   : code == -EINVAL                   ? 400
+						       : 500;
 
 	lcm_api_error(c, http, code, "%s", lcm_err_text(err, code));
 }
@@ -87,7 +91,9 @@ static void reply_status(struct lcm_api_call *c, int http, struct lcm_session *s
 
 static int parse_policy(const char *s, enum lcm_image_policy *ret)
 {
-	static const char *const names[] = { [LCM_IMAGE_MISSING] = "missing", [LCM_IMAGE_ALWAYS] = "always", [LCM_IMAGE_NEVER] = "never" };
+	static const char *const names[] = { [LCM_IMAGE_MISSING] = "missing",
+					     [LCM_IMAGE_ALWAYS] = "always",
+					     [LCM_IMAGE_NEVER] = "never" };
 
 	for (size_t i = 0; *s && i < LCM_ARRAY_SIZE(names); i++) {
 		if (strcmp(s, names[i]) != 0)
@@ -101,9 +107,16 @@ static int parse_policy(const char *s, enum lcm_image_policy *ret)
 static void mounts_post(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_session_options o = {
-		.image = str_arg(args, "image"), .id = str_arg(args, "id"), .target = str_arg(args, "target"), .platform = str_arg(args, "platform"),
-		.pull = bool_arg(args, "pull_only"), .read_only = bool_arg(args, "read_only"), .full = bool_arg(args, "full"),
-		.keep = bool_arg(args, "keep"), .big = c->host->big, .deadline_ns = c->host->deadline_ns,
+		.image = str_arg(args, "image"),
+		.id = str_arg(args, "id"),
+		.target = str_arg(args, "target"),
+		.platform = str_arg(args, "platform"),
+		.pull = bool_arg(args, "pull_only"),
+		.read_only = bool_arg(args, "read_only"),
+		.full = bool_arg(args, "full"),
+		.keep = bool_arg(args, "keep"),
+		.big = c->host->big,
+		.deadline_ns = c->host->deadline_ns,
 		.policy = bool_arg(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
 	};
 	struct lcm_err err = { 0 };
@@ -120,12 +133,15 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		return;
 	}
 	if (parse_policy(str_arg(args, "pull"), &o.policy) < 0) {
-		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected", str_arg(args, "pull"));
+		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected",
+			      str_arg(args, "pull"));
 		return;
 	}
-	if (u64_arg(args, "deadline_ms", &ms) < 0 || u64_arg(args, "big_data", &o.big.data_bytes) < 0 ||
+	if (u64_arg(args, "deadline_ms", &ms) < 0 ||
+	    u64_arg(args, "big_data", &o.big.data_bytes) < 0 ||
 	    u64_arg(args, "big_exec", &o.big.exec_bytes) < 0) {
-		lcm_api_error(c, 400, -EINVAL, "deadline_ms, big_data and big_exec are numbers from 0");
+		lcm_api_error(c, 400, -EINVAL,
+			      "deadline_ms, big_data and big_exec are numbers from 0");
 		return;
 	}
 	if (json_object_get(args, "deadline_ms"))
@@ -233,7 +249,9 @@ static void changes_get(struct lcm_api_call *c, json_t *args)
 		fail(c, -ENOMEM, NULL);
 		return;
 	}
-	c->watch = (struct lcm_session_watch){ .changed = on_any_change, .arg = c, .next = c->host->watches };
+	c->watch = (struct lcm_session_watch){ .changed = on_any_change,
+					       .arg = c,
+					       .next = c->host->watches };
 	c->host->watches = &c->watch;
 	lcm_timer_set(c->timeout, ms * 1000000);
 	c->waiting = true;
@@ -257,7 +275,8 @@ static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *ar
 	if (c->status)
 		return;
 	c->s = s;
-	if (reached(c) || ms == 0 || lcm_timer_new(c->host->e->loop, on_wait_timeout, c, &c->timeout) < 0) {
+	if (reached(c) || ms == 0 ||
+	    lcm_timer_new(c->host->e->loop, on_wait_timeout, c, &c->timeout) < 0) {
 		reply_status(c, 200, s, false);
 		return;
 	}
@@ -271,7 +290,8 @@ static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *
 {
 	const char *remove = str_arg(args, "remove");
 	struct lcm_err err = { 0 };
-	int r = lcm_session_close(s, bool_arg(args, "lazy"), *remove ? strcmp(remove, "1") == 0 : -1, &err);
+	int r = lcm_session_close(s, bool_arg(args, "lazy"),
+				  *remove ? strcmp(remove, "1") == 0 : -1, &err);
 
 	if (r < 0) {
 		fail(c, r, &err);
@@ -292,9 +312,11 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 	const char *action = strrchr(rest, '/');
 	char name[4096];
 	struct lcm_session *s;
-	bool wait = action && strcmp(action, "/wait") == 0, config = action && strcmp(action, "/config") == 0;
+	bool wait = action && strcmp(action, "/wait") == 0,
+	     config = action && strcmp(action, "/config") == 0;
 
-	(void)snprintf(name, sizeof(name), "%.*s", wait || config ? (int)(action - rest) : (int)strlen(rest), rest);
+	(void)snprintf(name, sizeof(name), "%.*s",
+		       wait || config ? (int)(action - rest) : (int)strlen(rest), rest);
 	s = lcm_session_find(c->host, name);
 	if (!s)
 		lcm_api_error(c, 404, -ENOENT, "no mount \"%s\" (locum status lists them)", name);
@@ -321,9 +343,11 @@ static int add_image(void *arg, const struct lcm_image_row *row)
 	if (lcm_manifest_parse(row->manifest_json, row->manifest_len, NULL, &m, NULL) == 0)
 		for (size_t i = 0; i < m->n_layers; i++)
 			bytes += m->layers[i].size;
-	return json_array_append_new(arg, json_pack("{s:s s:s s:I s:I s:I}", "image", row->ref, "digest", lcm_digest_str(&row->manifest, digest),
-						    "layers", (json_int_t)(m ? m->n_layers : 0), "blob_bytes", (json_int_t)bytes, "last_used_s",
-						    (json_int_t)(row->last_used_ns / 1000000000)));
+	return json_array_append_new(
+	    arg, json_pack("{s:s s:s s:I s:I s:I}", "image", row->ref, "digest",
+			   lcm_digest_str(&row->manifest, digest), "layers",
+			   (json_int_t)(m ? m->n_layers : 0), "blob_bytes", (json_int_t)bytes,
+			   "last_used_s", (json_int_t)(row->last_used_ns / 1000000000)));
 }
 
 static void images_get(struct lcm_api_call *c)
@@ -350,7 +374,8 @@ static void drop_cache(struct lcm_api_call *c, json_t *args)
 		fail(c, r, &err);
 		return;
 	}
-	c->reply = json_pack("{s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers, "layers_in_use", (json_int_t)res.in_use, "bytes",
+	c->reply = json_pack("{s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers,
+			     "layers_in_use", (json_int_t)res.in_use, "bytes",
 			     (json_int_t)res.bytes);
 	c->status = 200;
 }
@@ -360,11 +385,14 @@ static void daemon_get(struct lcm_api_call *c)
 	struct lcm_registry_stats st;
 
 	lcm_registry_stats(c->host->e->reg, &st);
-	c->reply = json_pack("{s:s s:i s:s s:{s:I s:I s:I s:I} s:I s:I s:I}", "version", PACKAGE_VERSION, "pid", (int)getpid(), "root",
-			     lcm_store_root(c->host->e->store), "registry", "requests", (json_int_t)st.requests, "retries", (json_int_t)st.retries,
-			     "bytes", (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight, "demand_fetches",
-			     (json_int_t)c->host->e->demand_fetches, "demand_bytes", (json_int_t)c->host->e->demand_bytes, "background_bytes",
-			     (json_int_t)c->host->e->background_bytes);
+	c->reply = json_pack("{s:s s:i s:s s:{s:I s:I s:I s:I} s:I s:I s:I}", "version",
+			     PACKAGE_VERSION, "pid", (int)getpid(), "root",
+			     lcm_store_root(c->host->e->store), "registry", "requests",
+			     (json_int_t)st.requests, "retries", (json_int_t)st.retries, "bytes",
+			     (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight,
+			     "demand_fetches", (json_int_t)c->host->e->demand_fetches,
+			     "demand_bytes", (json_int_t)c->host->e->demand_bytes,
+			     "background_bytes", (json_int_t)c->host->e->background_bytes);
 	c->status = c->reply ? 200 : 500;
 }
 
@@ -392,8 +420,9 @@ static const struct {
 	const char *method, *url;
 	void (*fn)(struct lcm_api_call *c, json_t *args);
 } routes[] = {
-	{ "GET", "/v1/daemon", route_daemon },	{ "POST", "/v1/daemon/stop", route_stop }, { "GET", "/v1/mounts", mounts_get },
-	{ "POST", "/v1/mounts", mounts_post },	{ "GET", "/v1/images", route_images },	   { "POST", "/v1/drop-cache", drop_cache },
+	{ "GET", "/v1/daemon", route_daemon }, { "POST", "/v1/daemon/stop", route_stop },
+	{ "GET", "/v1/mounts", mounts_get },   { "POST", "/v1/mounts", mounts_post },
+	{ "GET", "/v1/images", route_images }, { "POST", "/v1/drop-cache", drop_cache },
 	{ "GET", "/v1/changes", changes_get },
 };
 

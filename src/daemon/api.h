@@ -10,9 +10,9 @@
 #include "src/daemon/session.h"
 
 struct lcm_api_call {
-	struct lcm_host *host; /* borrowed */
-	int status; /* HTTP status; 0: not answered yet */
-	json_t *reply; /* owned */
+	struct lcm_host *host;       /* borrowed */
+	int status;                  /* HTTP status; 0: not answered yet */
+	json_t *reply;               /* owned */
 	void (*answered)(void *arg); /* status was set after lcm_api_start() had returned */
 	void *arg;
 	/* a wait for a session */
@@ -25,10 +25,12 @@ struct lcm_api_call {
 
 /** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args);
-void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, ...) LCM_PRINTF(4, 5);
+void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, ...)
+    LCM_PRINTF(4, 5);
 /** lcm_api_end - the call is over, answered or not. */
 void lcm_api_end(struct lcm_api_call *c);
-/** lcm_api_shutdown - the daemon ends: free every session and answer every waiting call (404 for a wait on a session). */
+/** lcm_api_shutdown - the daemon ends: free every session and answer every waiting call (404 for a
+ * wait on a session). */
 void lcm_api_shutdown(struct lcm_host *h);
 
 #endif

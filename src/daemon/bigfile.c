@@ -12,7 +12,9 @@
 
 #define READAHEAD_MIN (256ULL << 10)
 #define READAHEAD_MAX (8ULL << 20)
-#define WANT_BLOB_MAX (1ULL << 20) /* compressed bytes per want, so that early readers do not wait for late ones */
+#define WANT_BLOB_MAX                                                                              \
+	(1ULL                                                                                      \
+	 << 20) /* compressed bytes per want, so that early readers do not wait for late ones */
 
 enum chunk_state { CHUNK_MISSING, CHUNK_WANTED, CHUNK_PRESENT };
 
@@ -27,12 +29,13 @@ struct lcm_bigfile {
 	struct lcm_bigfile *next;
 	struct lcm_layer *layer; /* borrowed; referenced while the place job runs */
 	uint32_t entry;
-	int fd; /* owned; partial content, the file itself once placed */
-	char tmp[64]; /* name below tmp/; "" once placed */
+	int fd;          /* owned; partial content, the file itself once placed */
+	char tmp[64];    /* name below tmp/; "" once placed */
 	uint8_t *chunks; /* owned; enum chunk_state */
 	uint32_t n_chunks, n_present;
 	struct read *reads;
-	uint64_t ra_next, ra_len; /* where a sequential reader goes on, and how far ahead to fetch */
+	uint64_t ra_next,
+	    ra_len; /* where a sequential reader goes on, and how far ahead to fetch */
 	bool placing, placed;
 	struct lcm_task task;
 	int place_status;
@@ -62,7 +65,8 @@ static bool is_busy(const struct lcm_bigfile *b)
 	return b->reads || b->placing || memchr(b->chunks, CHUNK_WANTED, b->n_chunks);
 }
 
-/* Of a file that is in REAL the partial one is not needed any more: its descriptor, and its bytes on the disk. */
+/* Of a file that is in REAL the partial one is not needed any more: its descriptor, and its bytes
+ * on the disk. */
 static void reap(struct lcm_layer *l)
 {
 	for (struct lcm_bigfile **p = &l->bigfiles; *p;) {
@@ -137,7 +141,8 @@ static uint32_t want_from(struct lcm_bigfile *b, uint32_t i, uint32_t end)
 	uint64_t bytes = 0;
 	int r;
 
-	while (i + n < end && b->chunks[i + n] == CHUNK_MISSING && (n == 0 || bytes < WANT_BLOB_MAX)) {
+	while (i + n < end && b->chunks[i + n] == CHUNK_MISSING &&
+	       (n == 0 || bytes < WANT_BLOB_MAX)) {
 		bytes += lcm_toc_chunk(b->layer->toc, first + i + n)->blob_len;
 		b->chunks[i + n] = CHUNK_WANTED;
 		n++;
@@ -156,7 +161,8 @@ static void want_range(struct lcm_bigfile *b, uint64_t off, uint64_t len)
 	uint64_t size = lcm_toc_entry(b->layer->toc, b->entry)->size;
 	uint32_t i, end;
 
-	b->ra_len = off == b->ra_next && off ? LCM_MIN(b->ra_len * 2, READAHEAD_MAX) : READAHEAD_MIN;
+	b->ra_len = off == b->ra_next && off ? LCM_MIN(b->ra_len * 2, READAHEAD_MAX)
+					     : READAHEAD_MIN;
 	b->ra_next = off + len;
 	if (!b->n_chunks)
 		return;
@@ -180,14 +186,16 @@ static void answer_ready(struct lcm_bigfile *b, int status)
 	}
 }
 
-static void read_local(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t off, uint32_t len, uint64_t token)
+static void read_local(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t off,
+		       uint32_t len, uint64_t token)
 {
 	lcm_autoclose int fd = lcm_layer_open_file(l->dir, l->toc, entry);
 
 	w->read_done(w->arg, token, fd, off, len, fd < 0 ? fd : 0);
 }
 
-void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t off, uint32_t len, uint64_t token)
+void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t off,
+		    uint32_t len, uint64_t token)
 {
 	struct lcm_bigfile *b = find(l, entry);
 	struct read *r;
@@ -218,7 +226,8 @@ void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t ent
 		answer_ready(b, 0);
 }
 
-void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t token)
+void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry,
+		      uint64_t token)
 {
 	struct lcm_bigfile *b = find(l, entry);
 
@@ -270,7 +279,8 @@ static void place_job(void *arg)
 {
 	struct lcm_bigfile *b = arg;
 
-	b->place_status = lcm_layer_place(b->layer->dir, b->layer->toc, b->entry, b->fd, b->tmp, NULL);
+	b->place_status = lcm_layer_place(b->layer->dir, b->layer->toc, b->entry, b->fd, b->tmp,
+					  NULL);
 	if (b->place_status == 0 || b->place_status == -EEXIST)
 		lcm_layer_mark_local(b->layer, b->entry);
 	b->task.fn = on_placed;
@@ -282,7 +292,8 @@ static bool read_needs(const struct lcm_bigfile *b, const struct read *r, uint32
 	return chunk_at(b, r->off) <= chunk && chunk <= chunk_at(b, r->off + r->len - 1);
 }
 
-/* Of a failed group each chunk that a reader needs is tried alone; a reader fails only with its own chunk. */
+/* Of a failed group each chunk that a reader needs is tried alone; a reader fails only with its own
+ * chunk. */
 static void chunks_failed(struct lcm_bigfile *b, uint32_t base, uint32_t n, int status)
 {
 	for (uint32_t i = base; i < base + n; i++) {
@@ -305,7 +316,8 @@ static void chunks_failed(struct lcm_bigfile *b, uint32_t base, uint32_t n, int 
 	}
 }
 
-void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int status)
+void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n,
+			     int status)
 {
 	struct lcm_bigfile *b = find(l, entry);
 	uint32_t base = first - lcm_toc_entry(l->toc, entry)->first_chunk;

@@ -16,7 +16,7 @@
 #include "src/daemon/api.h"
 
 struct lcm_control {
-	struct lcm_host *host; /* borrowed */
+	struct lcm_host *host;  /* borrowed */
 	struct MHD_Daemon *mhd; /* owned */
 	struct lcm_loop_fd *watch;
 	struct lcm_timer *run; /* owned; MHD wants another turn */
@@ -49,7 +49,8 @@ static enum MHD_Result reply(struct request *rq)
 	struct MHD_Response *resp;
 	enum MHD_Result ok;
 
-	resp = MHD_create_response_from_buffer(text ? strlen(text) : 0, text ? text : (char *)"", MHD_RESPMEM_MUST_COPY);
+	resp = MHD_create_response_from_buffer(text ? strlen(text) : 0, text ? text : (char *)"",
+					       MHD_RESPMEM_MUST_COPY);
 	if (!resp)
 		return MHD_NO;
 	(void)MHD_add_response_header(resp, "Content-Type", "application/json");
@@ -69,7 +70,8 @@ static void on_answer(void *arg)
 	lcm_timer_set(rq->c->run, 0);
 }
 
-static enum MHD_Result on_query(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
+static enum MHD_Result on_query(void *arg, enum MHD_ValueKind kind, const char *key,
+				const char *value)
 {
 	(void)kind;
 	if (json_object_set_new(arg, key, value ? json_string(value) : json_true()) < 0)
@@ -92,7 +94,8 @@ static void start_call(struct request *rq, const char *method, const char *url)
 	}
 	(void)MHD_get_connection_values(rq->conn, MHD_GET_ARGUMENT_KIND, on_query, args);
 	if (rq->body.len) {
-		json_t *body = json_loadb(rq->body.data, rq->body.len, JSON_REJECT_DUPLICATES, NULL);
+		json_t *body = json_loadb(rq->body.data, rq->body.len, JSON_REJECT_DUPLICATES,
+					  NULL);
 
 		if (!json_is_object(body)) {
 			json_decref(body);
@@ -107,8 +110,9 @@ static void start_call(struct request *rq, const char *method, const char *url)
 	json_decref(args);
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url, const char *method, const char *version,
-				  const char *data, size_t *len, void **state)
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *len, void **state)
 {
 	struct request *rq = *state;
 
@@ -138,7 +142,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const 
 	return MHD_YES;
 }
 
-static void on_completed(void *arg, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode code)
+static void on_completed(void *arg, struct MHD_Connection *conn, void **state,
+			 enum MHD_RequestTerminationCode code)
 {
 	struct request *rq = *state;
 
@@ -170,11 +175,14 @@ int lcm_control_listen(const char *path, int *ret_fd, struct lcm_err *err)
 	int r;
 
 	if (strlen(path) >= sizeof(sa.sun_path))
-		return lcm_err_set(err, -ENAMETOOLONG, "socket path %s is longer than %zu bytes", path, sizeof(sa.sun_path) - 1);
+		return lcm_err_set(err, -ENAMETOOLONG, "socket path %s is longer than %zu bytes",
+				   path, sizeof(sa.sun_path) - 1);
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
 	r = connect_probe(&sa);
 	if (r == 0)
-		return lcm_err_set(err, -EADDRINUSE, "a daemon already listens on %s (locum daemon --stop ends it)", path);
+		return lcm_err_set(err, -EADDRINUSE,
+				   "a daemon already listens on %s (locum daemon --stop ends it)",
+				   path);
 	if (r == -ECONNREFUSED)
 		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -204,8 +212,10 @@ int lcm_control_new(struct lcm_host *h, int fd, struct lcm_control **ret, struct
 		return r;
 	}
 	c->host = h;
-	c->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, c, MHD_OPTION_LISTEN_SOCKET, fd,
-				  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT, 1024U, MHD_OPTION_END);
+	c->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+				  on_request, c, MHD_OPTION_LISTEN_SOCKET, fd,
+				  MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+				  MHD_OPTION_CONNECTION_LIMIT, 1024U, MHD_OPTION_END);
 	info = c->mhd ? MHD_get_daemon_info(c->mhd, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info) {
 		lcm_control_free(c);

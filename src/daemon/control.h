@@ -12,11 +12,14 @@
 
 struct lcm_control;
 
-/** lcm_control_listen - make and lock the socket. A stale one is replaced; a live one is -EADDRINUSE (text says what to do). */
+/** lcm_control_listen - make and lock the socket. A stale one is replaced; a live one is
+ * -EADDRINUSE (text says what to do). */
 LCM_MUST_USE int lcm_control_listen(const char *path, int *ret_fd, struct lcm_err *err);
 /** lcm_control_new - serve @fd (taken) on the host's loop. */
-LCM_MUST_USE int lcm_control_new(struct lcm_host *h, int fd, struct lcm_control **ret, struct lcm_err *err);
-/** lcm_control_free - frees every session, answers what is waiting (lcm_api_shutdown()), closes the socket. NULL is allowed. */
+LCM_MUST_USE int lcm_control_new(struct lcm_host *h, int fd, struct lcm_control **ret,
+				 struct lcm_err *err);
+/** lcm_control_free - frees every session, answers what is waiting (lcm_api_shutdown()), closes the
+ * socket. NULL is allowed. */
 void lcm_control_free(struct lcm_control *c);
 
 #endif

@@ -91,7 +91,9 @@ static int watch_signals(struct daemon *d)
 	(void)sigaddset(&set, SIGHUP);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	d->signal_fd = (int)lcm_errno(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-	return d->signal_fd < 0 ? d->signal_fd : lcm_loop_add_fd(d->e.loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signals);
+	return d->signal_fd < 0
+		   ? d->signal_fd
+		   : lcm_loop_add_fd(d->e.loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signals);
 }
 
 static int watch_mounts(struct daemon *d)
@@ -130,7 +132,8 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 static int start(struct daemon *d, struct lcm_err *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int n = d->cfg->threads ? d->cfg->threads : (unsigned int)LCM_MIN(LCM_MAX(cpus, 2), 16);
+	unsigned int n = d->cfg->threads ? d->cfg->threads
+					 : (unsigned int)LCM_MIN(LCM_MAX(cpus, 2), 16);
 	int r = lcm_engine_init(&d->e);
 
 	if (r == 0)
@@ -149,8 +152,9 @@ static int start(struct daemon *d, struct lcm_err *err)
 	d->h.run_dir = d->cfg->run_dir;
 	d->h.big = d->cfg->big;
 	d->h.deadline_ns = d->cfg->deadline_ns;
-	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background, .hold_ns = d->cfg->hold_ns,
-					     .grace_ns = d->cfg->grace_ns };
+	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background,
+					       .hold_ns = d->cfg->hold_ns,
+					       .grace_ns = d->cfg->grace_ns };
 	lcm_session_recover(&d->h);
 	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
 	if (r == 0)
@@ -159,8 +163,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 }
 
 /*
- * Pulls are cancelled, also those that have no GET in flight (they yield, or wait to try again): their threads would
- * wait for bytes for ever. Then the registry ends: its callbacks let layers go.
+ * Pulls are cancelled, also those that have no GET in flight (they yield, or wait to try again):
+ * their threads would wait for bytes for ever. Then the registry ends: its callbacks let layers go.
  */
 static void stop(struct daemon *d)
 {
@@ -191,9 +195,12 @@ static void stop(struct daemon *d)
 	lcm_closep(&d->control_fd);
 }
 
-int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg, struct lcm_err *err)
+int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg,
+		   struct lcm_err *err)
 {
-	struct daemon d = { .cfg = cfg, .control_fd = -EBADF, .signal_fd = -EBADF, .mountinfo_fd = -EBADF };
+	struct daemon d = {
+		.cfg = cfg, .control_fd = -EBADF, .signal_fd = -EBADF, .mountinfo_fd = -EBADF
+	};
 	int r;
 
 	process_limits();
@@ -201,7 +208,8 @@ int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg)
 	if (r == 0)
 		r = start(&d, err);
 	if (r == 0) {
-		lcm_log(LCM_LOG_NOTICE, "locum %s serves %s/locum.sock, state in %s", PACKAGE_VERSION, cfg->run_dir, cfg->root);
+		lcm_log(LCM_LOG_NOTICE, "locum %s serves %s/locum.sock, state in %s",
+			PACKAGE_VERSION, cfg->run_dir, cfg->root);
 		ready(arg);
 		r = lcm_loop_run(d.e.loop);
 	}

@@ -14,25 +14,28 @@
 #define LCM_DEFAULT_RUN "/run/locum"
 
 struct lcm_daemon_config {
-	const char *root; /* state directory */
+	const char *root;    /* state directory */
 	const char *run_dir; /* socket, mount points of `run` */
 	struct lcm_registry_config registry;
 	struct lcm_gate_big big; /* defaults for mounts */
 	uint64_t deadline_ns;
-	uint64_t hold_ns; /* background waits so long after a demand */
+	uint64_t hold_ns;  /* background waits so long after a demand */
 	uint64_t grace_ns; /* and so long after a mount, until its first one */
 	bool background;
-	unsigned int threads; /* of the pool, and of the stream threads; 0: one per processor, 2 to 16 */
+	unsigned int
+	    threads; /* of the pool, and of the stream threads; 0: one per processor, 2 to 16 */
 };
 
 /** lcm_daemon_defaults - the configuration the man page documents. */
 void lcm_daemon_defaults(struct lcm_daemon_config *cfg);
 
 /**
- * lcm_daemon_run - run until SIGTERM, SIGINT or a stop request; mounts that are still lazy stay and wait for the next daemon
+ * lcm_daemon_run - run until SIGTERM, SIGINT or a stop request; mounts that are still lazy stay and
+ * wait for the next daemon
  * @ready: called once, when the socket answers
  * Call from a process with one thread. Return: 0 or -errno (text names the thing).
  */
-LCM_MUST_USE int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg, struct lcm_err *err);
+LCM_MUST_USE int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg),
+				void *arg, struct lcm_err *err);
 
 #endif

@@ -14,9 +14,11 @@
 
 #define SPANS_MAX 16 /* transfers at once: what one HTTP/1.1 registry takes kindly */
 #define SPAN_BYTES_MAX (64ULL << 20) /* memory of all spans */
-#define SPAN_LEN_MAX (4ULL << 20) /* wants are joined up to this length */
-#define SPAN_GAP (32ULL << 10) /* unwanted bytes worth fetching to save a request */
-#define SPAN_HEAD 1024ULL /* before a file lies its tar header: with it, what demand fetched has no gaps for the pull to fill */
+#define SPAN_LEN_MAX (4ULL << 20)    /* wants are joined up to this length */
+#define SPAN_GAP (32ULL << 10)       /* unwanted bytes worth fetching to save a request */
+#define SPAN_HEAD                                                                                  \
+	1024ULL /* before a file lies its tar header: with it, what demand fetched has no gaps for \
+		   the pull to fill */
 #define RUNS_MAX 32 /* present/missing runs told apart in one span */
 #define HOLD_AFTER_FAILURE_NS 1000000000ULL
 #define CHUNK_PLAIN_MAX (64ULL << 20) /* larger single chunks come with the pull only */
@@ -24,22 +26,22 @@
 struct lcm_want {
 	struct lcm_want *next;
 	uint32_t entry, first, n; /* chunks */
-	int fd; /* partial file of a big file, borrowed; -1: place the whole file */
+	int fd;            /* partial file of a big file, borrowed; -1: place the whole file */
 	uint64_t off, end; /* range of the blob; off == end: only holes */
-	int status; /* set by the pool job */
+	int status;        /* set by the pool job */
 };
 
 struct run {
 	uint64_t off, len;
-	bool present; /* in the blob file already */
-	uint64_t fetch; /* id while in flight */
+	bool present;      /* in the blob file already */
+	uint64_t fetch;    /* id while in flight */
 	uint64_t asked_ns; /* 0: its first byte has come */
 	struct span *span;
 };
 
 struct span {
 	struct lcm_layer *layer; /* referenced */
-	struct lcm_want *wants; /* owned */
+	struct lcm_want *wants;  /* owned */
 	uint64_t off, len;
 	uint8_t *buf; /* owned, len bytes */
 	struct run runs[RUNS_MAX];
@@ -104,7 +106,8 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 
 		if (c->flags & LCM_TOC_CHUNK_ZEROS)
 			continue;
-		w->off = w->end ? LCM_MIN(w->off, c->blob_off) : c->blob_off - LCM_MIN(c->blob_off, SPAN_HEAD);
+		w->off = w->end ? LCM_MIN(w->off, c->blob_off)
+				: c->blob_off - LCM_MIN(c->blob_off, SPAN_HEAD);
 		w->end = LCM_MAX(w->end, c->blob_off + c->blob_len);
 	}
 	enqueue(l, w);
@@ -165,14 +168,16 @@ void lcm_demand_cancel_all(struct lcm_layer *l, int status)
 
 /* ---- the pool's half ---- */
 
-static int write_chunk(struct span *s, const struct lcm_toc_entry *e, const struct lcm_toc_chunk *c, uint8_t *out, int fd)
+static int write_chunk(struct span *s, const struct lcm_toc_entry *e, const struct lcm_toc_chunk *c,
+		       uint8_t *out, int fd)
 {
 	const struct lcm_digest *want = lcm_digest_is_zero(&c->digest) ? &e->digest : &c->digest;
 	int r;
 
 	if (c->flags & LCM_TOC_CHUNK_ZEROS)
 		return 0;
-	r = lcm_decode_chunk(s->layer->comp, s->buf + (c->blob_off - s->off), c->blob_len, out, c->file_len, want);
+	r = lcm_decode_chunk(s->layer->comp, s->buf + (c->blob_off - s->off), c->blob_len, out,
+			     c->file_len, want);
 	if (r < 0)
 		return r;
 	return lcm_sys_pwrite_full(fd, out, c->file_len, c->file_off);
@@ -228,19 +233,26 @@ static int place_file(struct span *s, const struct lcm_want *w)
 
 static void span_done(void *arg);
 
-/* Wants first, since somebody waits for them; then the blob file, so that the pull finds the bytes. */
+/* Wants first, since somebody waits for them; then the blob file, so that the pull finds the bytes.
+ */
 static void span_job(void *arg)
 {
 	struct span *s = arg;
 
 	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
 		if (s->runs[i].present)
-			s->status = lcm_blob_read(s->layer->blob, s->runs[i].off, s->buf + (s->runs[i].off - s->off), s->runs[i].len);
+			s->status = lcm_blob_read(s->layer->blob, s->runs[i].off,
+						  s->buf + (s->runs[i].off - s->off),
+						  s->runs[i].len);
 	for (struct lcm_want *w = s->wants; w; w = w->next)
-		w->status = s->status ? s->status : w->fd >= 0 ? write_chunks(s, w, w->fd) : place_file(s, w);
+		w->status = s->status    ? s->status
+			    : w->fd >= 0 ? write_chunks(s, w, w->fd)
+					 : place_file(s, w);
 	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
 		if (!s->runs[i].present)
-			lcm_ignore(lcm_blob_write(s->layer->blob, s->runs[i].off, s->buf + (s->runs[i].off - s->off), s->runs[i].len));
+			lcm_ignore(lcm_blob_write(s->layer->blob, s->runs[i].off,
+						  s->buf + (s->runs[i].off - s->off),
+						  s->runs[i].len));
 	s->task.fn = span_done;
 	lcm_loop_post_task(s->layer->e->loop, &s->task);
 }
@@ -262,8 +274,11 @@ static void note_want(struct span *s, struct lcm_want *w)
 		path[0] = '\0';
 	if (s->err.code)
 		err = s->err;
-	else if (w->status == -EBADMSG || w->status == -EUCLEAN) /* a flipped byte shows in the decoder already */
-		lcm_err_set(&err, w->status, "digest mismatch: the registry's bytes are not what the manifest promises; the file is refused until they are");
+	else if (w->status == -EBADMSG ||
+		 w->status == -EUCLEAN) /* a flipped byte shows in the decoder already */
+		lcm_err_set(&err, w->status,
+			    "digest mismatch: the registry's bytes are not what the manifest "
+			    "promises; the file is refused until they are");
 	else
 		lcm_err_set(&err, w->status, "%s", strerror(-w->status));
 	lcm_err_prefix(&err, w->status, "layer %s: /%.200s", l->name, path);
@@ -290,7 +305,8 @@ static void span_done(void *arg)
 
 		s->wants = w->next;
 		note_want(s, w);
-		if (transient(w->status) && still_wanted(l, w) && l->phase == LCM_LAYER_READY && !e->closing) {
+		if (transient(w->status) && still_wanted(l, w) && l->phase == LCM_LAYER_READY &&
+		    !e->closing) {
 			enqueue(l, w);
 			held = true;
 			continue;
@@ -359,7 +375,9 @@ static void find_runs(struct span *s)
 			present = false;
 			len = end - at;
 		}
-		*r = (struct run){ .off = at, .len = LCM_MIN(len, end - at), .present = present, .span = s };
+		*r = (struct run){
+			.off = at, .len = LCM_MIN(len, end - at), .present = present, .span = s
+		};
 		at += r->len;
 	}
 }
@@ -373,8 +391,16 @@ static void span_start(struct span *s)
 	for (uint32_t i = 0; i < s->n_runs; i++) {
 		struct run *r = &s->runs[i];
 		struct lcm_fetch_req req = {
-			.kind = LCM_FETCH_BLOB, .prio = LCM_PRIO_DEMAND, .ref = &l->ref, .digest = l->row.key.blob,
-			.size = l->row.blob_size, .off = r->off, .len = r->len, .sink = on_bytes, .done = on_fetched, .arg = r,
+			.kind = LCM_FETCH_BLOB,
+			.prio = LCM_PRIO_DEMAND,
+			.ref = &l->ref,
+			.digest = l->row.key.blob,
+			.size = l->row.blob_size,
+			.off = r->off,
+			.len = r->len,
+			.sink = on_bytes,
+			.done = on_fetched,
+			.arg = r,
 		};
 		struct lcm_err err = { 0 };
 		int st;

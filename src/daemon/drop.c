@@ -54,7 +54,8 @@ static int collect(void *arg, const struct lcm_layer_row *row)
 	return 0;
 }
 
-static int load_config(struct lcm_host *h, const char *image, struct lcm_image_config **ret, struct lcm_err *err)
+static int load_config(struct lcm_host *h, const char *image, struct lcm_image_config **ret,
+		       struct lcm_err *err)
 {
 	struct lcm_image_row row = { 0 };
 	char text[LCM_REFERENCE_STR_MAX];
@@ -65,7 +66,8 @@ static int load_config(struct lcm_host *h, const char *image, struct lcm_image_c
 		return r;
 	r = lcm_store_image_get(h->e->store, lcm_reference_str(&ref, text, sizeof(text)), &row);
 	if (r < 0)
-		return lcm_err_set(err, r, "%s is not in the store (locum images lists what is)", text);
+		return lcm_err_set(err, r, "%s is not in the store (locum images lists what is)",
+				   text);
 	r = lcm_image_config_parse(row.config_json, row.config_len, ret, err);
 	lcm_image_row_fini(&row);
 	return r;
@@ -85,14 +87,15 @@ static int forget_images(struct lcm_host *h)
 	int r = lcm_store_image_each(h->e->store, forget_image, refs);
 	size_t i;
 
-	json_array_foreach(refs, i, v)
+	json_array_foreach (refs, i, v)
 		if (r == 0)
 			r = lcm_store_image_remove(h->e->store, json_string_value(v));
 	json_decref(refs);
 	return r;
 }
 
-int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_drop_result *ret, struct lcm_err *err)
+int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_drop_result *ret,
+		   struct lcm_err *err)
 {
 	lcm_auto(lcm_image_config) cfg = NULL;
 	struct drop d = { .h = h, .res = ret, .toc = all };

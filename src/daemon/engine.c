@@ -5,13 +5,15 @@
 #include "src/daemon/layer.h"
 
 /*
- * One burst of demand holds background back for at most so long. After that it is no start any more but bulk
- * reading, which the pull in order serves better than file by file.
+ * One burst of demand holds background back for at most so long. After that it is no start any more
+ * but bulk reading, which the pull in order serves better than file by file.
  */
 #define STARVE_NS 2000000000ULL
-#define BURST_GAP_NS 1000000000ULL /* demand that comes again after less than this is the same burst */
+#define BURST_GAP_NS                                                                               \
+	1000000000ULL /* demand that comes again after less than this is the same burst */
 
-/* Below this wait there is nothing to win beside demand, and the noise of the machine is larger than the rule. */
+/* Below this wait there is nothing to win beside demand, and the noise of the machine is larger
+ * than the rule. */
 #define SHARE_MIN_NS 10000000ULL
 #define SHARE_FIRST 2U /* demands that show how long the way is */
 #define SHARE_AFTER_MAX 1024U
@@ -94,7 +96,8 @@ void lcm_engine_first_byte(struct lcm_engine *e, uint64_t ns)
 		e->clean = 0;
 		e->share_after = LCM_MIN(e->share_after * 4, SHARE_AFTER_MAX);
 		lcm_pull_kick_all(e);
-	} else if (!e->sharing && ++e->clean >= e->share_after && e->first_byte_ns >= SHARE_MIN_NS) {
+	} else if (!e->sharing && ++e->clean >= e->share_after &&
+		   e->first_byte_ns >= SHARE_MIN_NS) {
 		e->sharing = true;
 		lcm_pull_kick_all(e);
 	}
@@ -118,6 +121,7 @@ bool lcm_engine_yield(struct lcm_engine *e)
 	if (now - e->starved_since_ns >= STARVE_NS)
 		return false;
 	if (!lcm_timer_armed(e->resume))
-		lcm_timer_set(e->resume, e->quiet_until_ns > now ? e->quiet_until_ns - now : e->cfg.hold_ns);
+		lcm_timer_set(e->resume,
+			      e->quiet_until_ns > now ? e->quiet_until_ns - now : e->cfg.hold_ns);
 	return true;
 }

@@ -24,27 +24,28 @@
 struct lcm_layer;
 
 struct lcm_engine_config {
-	bool background; /* pull the rest of the image; off only for measuring */
-	uint64_t hold_ns; /* quiet time after a demand before background goes on */
+	bool background;   /* pull the rest of the image; off only for measuring */
+	uint64_t hold_ns;  /* quiet time after a demand before background goes on */
 	uint64_t grace_ns; /* and after a mount, until its first demand */
 };
 
 struct lcm_engine {
-	struct lcm_loop *loop; /* borrowed */
-	struct lcm_pool *pool; /* borrowed; verify, place, mount */
+	struct lcm_loop *loop;    /* borrowed */
+	struct lcm_pool *pool;    /* borrowed; verify, place, mount */
 	struct lcm_pool *streams; /* borrowed; one thread per layer being unpacked */
-	struct lcm_store *store; /* borrowed */
+	struct lcm_store *store;  /* borrowed */
 	struct lcm_registry *reg; /* borrowed */
 	struct lcm_engine_config cfg;
 	struct lcm_layer *layers; /* list by ->next, loop */
-	uint32_t spans; /* demand transfers and their pool jobs in flight */
-	uint64_t span_bytes; /* memory they hold */
-	uint64_t quiet_until_ns; /* hold_ns after the last demand, or grace_ns after a mount */
+	uint32_t spans;           /* demand transfers and their pool jobs in flight */
+	uint64_t span_bytes;      /* memory they hold */
+	uint64_t quiet_until_ns;  /* hold_ns after the last demand, or grace_ns after a mount */
 	uint64_t first_byte_ns; /* the shortest wait of a demand for its first byte; 0: none yet */
-	bool sharing; /* background goes on beside demand */
-	uint32_t clean, share_after; /* demands since sharing ended; so many must come before it is tried (again) */
-	uint64_t starved_since_ns; /* since when background is held back; 0: it is not */
-	struct lcm_timer *resume; /* owned; lets background go on */
+	bool sharing;           /* background goes on beside demand */
+	uint32_t clean, share_after; /* demands since sharing ended; so many must come before it is
+					tried (again) */
+	uint64_t starved_since_ns;   /* since when background is held back; 0: it is not */
+	struct lcm_timer *resume;    /* owned; lets background go on */
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
 	struct lcm_task sweep; /* removes what the store has in its trash */
 	bool sweeping, sweep_again;
@@ -62,7 +63,8 @@ void lcm_engine_demand_begin(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
 void lcm_engine_demand_end(struct lcm_engine *e, uint64_t bytes) LCM_ON(loop);
 /** lcm_engine_first_byte - a demand's GET waited @ns for its first byte. */
 void lcm_engine_first_byte(struct lcm_engine *e, uint64_t ns) LCM_ON(loop);
-/** lcm_engine_mounted - a container is about to start: background lets its first demand go first. */
+/** lcm_engine_mounted - a container is about to start: background lets its first demand go first.
+ */
 void lcm_engine_mounted(struct lcm_engine *e) LCM_ON(loop);
 /** lcm_engine_yield - must background wait now? Arms the timer that asks again. */
 bool lcm_engine_yield(struct lcm_engine *e) LCM_ON(loop);

@@ -4,7 +4,8 @@
  *
  *   store row? --yes--> parse -> layers -> done
  *       | no
- *   GET manifest -> index? -> GET platform manifest -> GET config -> check -> store row -> layers -> done
+ *   GET manifest -> index? -> GET platform manifest -> GET config -> check -> store row -> layers
+ * -> done
  */
 #include "src/daemon/image.h"
 
@@ -20,9 +21,9 @@ struct lcm_image {
 	void *arg;
 	uint64_t fetch; /* id in flight */
 	bool abandoned, index_seen;
-	struct lcm_buf body; /* of the fetch in flight */
-	struct lcm_digest digest; /* of the platform manifest */
-	struct lcm_manifest *manifest; /* owned */
+	struct lcm_buf body;               /* of the fetch in flight */
+	struct lcm_digest digest;          /* of the platform manifest */
+	struct lcm_manifest *manifest;     /* owned */
 	char *manifest_json, *config_json; /* owned */
 	size_t manifest_len, config_len;
 	struct lcm_layer **layers; /* owned array of references */
@@ -73,7 +74,8 @@ static int get_layers(struct lcm_image *img, const struct lcm_image_config *cfg)
 	if (!img->layers)
 		return -ENOMEM;
 	for (size_t i = 0; i < m->n_layers; i++) {
-		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i], &img->layers[i], &img->err);
+		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i],
+				      &img->layers[i], &img->err);
 
 		if (r < 0)
 			return r;
@@ -94,11 +96,16 @@ static int check(struct lcm_image *img, struct lcm_image_config **ret)
 	if (r < 0)
 		return lcm_err_prefix(&img->err, r, "%s: config", ref);
 	if (cfg->n_diffids != img->manifest->n_layers)
-		return lcm_err_set(&img->err, -EUCLEAN, "%s: config lists %zu diffIDs but the manifest has %zu layers; the image is malformed",
+		return lcm_err_set(&img->err, -EUCLEAN,
+				   "%s: config lists %zu diffIDs but the manifest has %zu layers; "
+				   "the image is malformed",
 				   ref, cfg->n_diffids, img->manifest->n_layers);
-	if (strcmp(cfg->platform.os, img->platform.os) != 0 || strcmp(cfg->platform.arch, img->platform.arch) != 0)
-		return lcm_err_set(&img->err, -ENOEXEC, "%s: image is for %s/%s, wanted %s/%s (--platform chooses another)", ref,
-				   cfg->platform.os, cfg->platform.arch, img->platform.os, img->platform.arch);
+	if (strcmp(cfg->platform.os, img->platform.os) != 0 ||
+	    strcmp(cfg->platform.arch, img->platform.arch) != 0)
+		return lcm_err_set(
+		    &img->err, -ENOEXEC,
+		    "%s: image is for %s/%s, wanted %s/%s (--platform chooses another)", ref,
+		    cfg->platform.os, cfg->platform.arch, img->platform.os, img->platform.arch);
 	*ret = lcm_steal(&cfg);
 	return 0;
 }
@@ -112,8 +119,10 @@ static void complete(struct lcm_image *img, bool store)
 	if (r == 0)
 		r = get_layers(img, cfg);
 	if (r == 0 && store)
-		r = lcm_store_image_put(img->e->store, lcm_reference_str(&img->ref, ref, sizeof(ref)), &img->digest, img->manifest_json,
-					img->manifest_len, img->config_json, img->config_len, &img->err);
+		r = lcm_store_image_put(img->e->store,
+					lcm_reference_str(&img->ref, ref, sizeof(ref)),
+					&img->digest, img->manifest_json, img->manifest_len,
+					img->config_json, img->config_len, &img->err);
 	finish(img, r);
 }
 
@@ -159,7 +168,9 @@ static void on_config(void *arg, const struct lcm_fetch_result *res)
 	if (r == 0)
 		r = lcm_digest_of(img->config_json, img->config_len, &got);
 	if (r == 0 && !lcm_digest_equal(&got, &d->digest))
-		r = lcm_err_set(&img->err, -EBADMSG, "config blob does not match its digest; the registry's copy is damaged");
+		r = lcm_err_set(
+		    &img->err, -EBADMSG,
+		    "config blob does not match its digest; the registry's copy is damaged");
 	if (r < 0)
 		finish(img, r);
 	else
@@ -184,10 +195,16 @@ static void start_fetch(struct lcm_image *img, struct lcm_fetch_req *req, size_t
 static void fetch_config(struct lcm_image *img)
 {
 	const struct lcm_descriptor *d = &img->manifest->config;
-	struct lcm_fetch_req req = { .kind = LCM_FETCH_BLOB, .digest = d->digest, .size = d->size, .len = d->size, .done = on_config };
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_BLOB,
+				     .digest = d->digest,
+				     .size = d->size,
+				     .len = d->size,
+				     .done = on_config };
 
 	if (d->size == 0 || d->size > LCM_CONFIG_MAX) {
-		finish(img, lcm_err_set(&img->err, -EFBIG, "config of %llu bytes (1 to %u are taken)", (unsigned long long)d->size, LCM_CONFIG_MAX));
+		finish(img,
+		       lcm_err_set(&img->err, -EFBIG, "config of %llu bytes (1 to %u are taken)",
+				   (unsigned long long)d->size, LCM_CONFIG_MAX));
 		return;
 	}
 	start_fetch(img, &req, LCM_CONFIG_MAX);
@@ -202,7 +219,8 @@ static void choose_platform(struct lcm_image *img, const struct lcm_manifest *in
 	int r;
 
 	if (img->index_seen) {
-		finish(img, lcm_err_set(&img->err, -EUCLEAN, "an index inside an index is not an image"));
+		finish(img, lcm_err_set(&img->err, -EUCLEAN,
+					"an index inside an index is not an image"));
 		return;
 	}
 	img->index_seen = true;
@@ -237,7 +255,10 @@ static void on_manifest(void *arg, const struct lcm_fetch_result *res)
 		char ref[LCM_REFERENCE_STR_MAX];
 
 		free(json);
-		finish(img, res->status ? r : lcm_err_prefix(&img->err, r, "%s: manifest", lcm_reference_str(&img->ref, ref, sizeof(ref))));
+		finish(img, res->status
+				? r
+				: lcm_err_prefix(&img->err, r, "%s: manifest",
+						 lcm_reference_str(&img->ref, ref, sizeof(ref))));
 		return;
 	}
 	if (m->media == LCM_MEDIA_INDEX) {
@@ -257,7 +278,8 @@ static int from_store(struct lcm_image *img)
 {
 	char ref[LCM_REFERENCE_STR_MAX];
 	struct lcm_image_row row = { 0 };
-	int r = lcm_store_image_get(img->e->store, lcm_reference_str(&img->ref, ref, sizeof(ref)), &row);
+	int r = lcm_store_image_get(img->e->store, lcm_reference_str(&img->ref, ref, sizeof(ref)),
+				    &row);
 
 	if (r < 0)
 		return r;
@@ -267,11 +289,13 @@ static int from_store(struct lcm_image *img)
 	img->config_len = row.config_len;
 	img->digest = row.manifest;
 	lcm_image_row_fini(&row);
-	return lcm_manifest_parse(img->manifest_json, img->manifest_len, NULL, &img->manifest, NULL);
+	return lcm_manifest_parse(img->manifest_json, img->manifest_len, NULL, &img->manifest,
+				  NULL);
 }
 
-int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref, const struct lcm_platform *platform,
-		      enum lcm_image_policy policy, lcm_image_fn done, void *arg, struct lcm_image **ret, struct lcm_err *err)
+int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref,
+		      const struct lcm_platform *platform, enum lcm_image_policy policy,
+		      lcm_image_fn done, void *arg, struct lcm_image **ret, struct lcm_err *err)
 {
 	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_manifest };
 	struct lcm_image *img = calloc(1, sizeof(*img));
@@ -295,7 +319,9 @@ int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref, con
 	if (policy == LCM_IMAGE_NEVER) {
 		*ret = NULL;
 		image_destroy(img);
-		return lcm_err_set(err, -ENOENT, "%s is not in the store (--pull=missing fetches it)", lcm_reference_str(ref, text, sizeof(text)));
+		return lcm_err_set(err, -ENOENT,
+				   "%s is not in the store (--pull=missing fetches it)",
+				   lcm_reference_str(ref, text, sizeof(text)));
 	}
 	start_fetch(img, &req, LCM_MANIFEST_MAX);
 	return 0;

@@ -14,22 +14,26 @@ struct lcm_image; /* one resolution; freed by lcm_image_free() */
 
 enum lcm_image_policy {
 	LCM_IMAGE_MISSING, /* what the store knows of the reference is good enough */
-	LCM_IMAGE_ALWAYS, /* ask the registry what the tag means now */
-	LCM_IMAGE_NEVER, /* only what the store knows */
+	LCM_IMAGE_ALWAYS,  /* ask the registry what the tag means now */
+	LCM_IMAGE_NEVER,   /* only what the store knows */
 };
 
-typedef void (*lcm_image_fn)(void *arg, struct lcm_image *img, int status, const struct lcm_err *err);
+typedef void (*lcm_image_fn)(void *arg, struct lcm_image *img, int status,
+			     const struct lcm_err *err);
 
 /**
  * lcm_image_resolve - find or fetch manifest and config, check them against each other
  * @platform: NULL: this machine's
- * @done: exactly once, on the loop, not from inside this call; on success the image's layers are referenced
- *        (lcm_image_layer()), none is prepared yet
- * Return: 0 or -errno (then @done is not called).
+ * @done: exactly once, on the loop, not from inside this call; on success the image's layers are
+ * referenced (lcm_image_layer()), none is prepared yet Return: 0 or -errno (then @done is not
+ * called).
  */
-LCM_MUST_USE int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref, const struct lcm_platform *platform,
-				   enum lcm_image_policy policy, lcm_image_fn done, void *arg, struct lcm_image **ret, struct lcm_err *err);
-/** lcm_image_free - drops the layers; an unfinished resolution is abandoned and @done not called. */
+LCM_MUST_USE int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref,
+				   const struct lcm_platform *platform,
+				   enum lcm_image_policy policy, lcm_image_fn done, void *arg,
+				   struct lcm_image **ret, struct lcm_err *err);
+/** lcm_image_free - drops the layers; an unfinished resolution is abandoned and @done not called.
+ */
 void lcm_image_free(struct lcm_image *img);
 
 uint32_t lcm_image_n_layers(const struct lcm_image *img);

@@ -25,14 +25,16 @@ static void on_pull_retry(void *arg);
 
 /* ---- life ---- */
 
-/* On a full disk the database cannot even note that the layer goes: first what fills the disk, then the note. */
+/* On a full disk the database cannot even note that the layer goes: first what fills the disk, then
+ * the note. */
 static void drop_from_store(struct lcm_layer *l)
 {
 	struct lcm_store *s = l->e->store;
 	bool keep_toc = l->doomed && !l->doomed_toc;
 	int r = lcm_store_layer_drop(s, l->row.id, keep_toc, NULL);
 
-	if (r == -ENOSPC && l->row.state != LCM_LAYER_COMPLETE && lcm_rmtree_at(lcm_store_real_fd(s), l->name) == 0)
+	if (r == -ENOSPC && l->row.state != LCM_LAYER_COMPLETE &&
+	    lcm_rmtree_at(lcm_store_real_fd(s), l->name) == 0)
 		r = lcm_store_layer_drop(s, l->row.id, keep_toc, NULL);
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "layer=%s stays in the store: %s", l->name, strerror(-r));
@@ -91,7 +93,8 @@ static struct lcm_layer *find_row(struct lcm_engine *e, int64_t id)
 	return l;
 }
 
-/* The object of this row, with one more reference, when there is one: 1, 0, or why it cannot be used. */
+/* The object of this row, with one more reference, when there is one: 1, 0, or why it cannot be
+ * used. */
 static int share(struct lcm_engine *e, int64_t id, struct lcm_layer **ret, struct lcm_err *err)
 {
 	struct lcm_layer *l = find_row(e, id);
@@ -99,7 +102,8 @@ static int share(struct lcm_engine *e, int64_t id, struct lcm_layer **ret, struc
 	if (!l)
 		return 0;
 	if (l->phase == LCM_LAYER_FAILED)
-		return lcm_err_set(err, l->error.code, "%s (unmount what still uses it, then try again)", l->error.msg);
+		return lcm_err_set(err, l->error.code,
+				   "%s (unmount what still uses it, then try again)", l->error.msg);
 	l->refs++;
 	l->doomed = false;
 	*ret = l;
@@ -117,12 +121,14 @@ static void reuse_toc(struct lcm_engine *e, struct lcm_layer_row *row)
 		return;
 	(void)snprintf(old, sizeof(old), "%lld", (long long)kept);
 	(void)snprintf(new, sizeof(new), "%lld", (long long)row->id);
-	if (lcm_sys_linkat(fd, old, fd, new, 0) == 0 && lcm_store_layer_set_toc(e->store, row->id) == 0)
+	if (lcm_sys_linkat(fd, old, fd, new, 0) == 0 &&
+	    lcm_store_layer_set_toc(e->store, row->id) == 0)
 		row->has_toc = true;
 	lcm_ignore(lcm_store_toc_drop(e->store, kept));
 }
 
-static int find_or_add_row(struct lcm_engine *e, const struct lcm_layer_key *key, uint64_t size, struct lcm_layer_row *row, struct lcm_err *err)
+static int find_or_add_row(struct lcm_engine *e, const struct lcm_layer_key *key, uint64_t size,
+			   struct lcm_layer_row *row, struct lcm_err *err)
 {
 	int r = lcm_store_layer_find(e->store, key, row);
 
@@ -137,7 +143,8 @@ static int find_or_add_row(struct lcm_engine *e, const struct lcm_layer_key *key
 	return 0;
 }
 
-static int compression_of(const struct lcm_descriptor *desc, enum lcm_compression *ret, struct lcm_err *err)
+static int compression_of(const struct lcm_descriptor *desc, enum lcm_compression *ret,
+			  struct lcm_err *err)
 {
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(media_comp); i++) {
 		if (media_comp[i].media != desc->media)
@@ -145,12 +152,15 @@ static int compression_of(const struct lcm_descriptor *desc, enum lcm_compressio
 		*ret = media_comp[i].comp;
 		return 0;
 	}
-	return lcm_err_set(err, -ENOTSUP, "layer media type \"%s\" is not supported (tar, tar+gzip and tar+zstd are)",
-			   desc->media_type ? desc->media_type : "");
+	return lcm_err_set(
+	    err, -ENOTSUP,
+	    "layer media type \"%s\" is not supported (tar, tar+gzip and tar+zstd are)",
+	    desc->media_type ? desc->media_type : "");
 }
 
-int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref, const struct lcm_descriptor *desc,
-		  const struct lcm_digest *diffid, struct lcm_layer **ret, struct lcm_err *err)
+int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
+		  const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
+		  struct lcm_layer **ret, struct lcm_err *err)
 {
 	struct lcm_layer_key key = { .diffid = *diffid, .blob = desc->digest };
 	struct lcm_chunked_ref cref = { 0 };
@@ -184,7 +194,8 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref, const s
 	return 0;
 }
 
-int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id, struct lcm_layer **ret, struct lcm_err *err)
+int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id,
+		    struct lcm_layer **ret, struct lcm_err *err)
 {
 	struct lcm_layer_row row;
 	struct lcm_layer *l;
@@ -196,7 +207,9 @@ int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64
 	if (r)
 		return LCM_MIN(r, 0);
 	if (row.state != LCM_LAYER_COMPLETE && !row.has_toc)
-		return lcm_err_set(err, -ENODATA, "layer %lld was not complete and has no table of contents", (long long)id);
+		return lcm_err_set(err, -ENODATA,
+				   "layer %lld was not complete and has no table of contents",
+				   (long long)id);
 	r = layer_new(e, &row, &l);
 	if (r < 0)
 		return r;
@@ -286,7 +299,9 @@ void lcm_layer_post_done(struct lcm_layer *l, uint32_t entry)
 	/* Without memory the waiters are answered when the pull ends, or by their deadline. */
 	if (!d)
 		return;
-	*d = (struct done_post){ .task = { .fn = on_posted_done, .arg = d }, .layer = l, .entry = entry };
+	*d = (struct done_post){ .task = { .fn = on_posted_done, .arg = d },
+				 .layer = l,
+				 .entry = entry };
 	lcm_loop_post_task(l->e->loop, &d->task);
 }
 
@@ -339,7 +354,8 @@ void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
 
 void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry)
 {
-	/* Another mount of the layer may wait for it too: one answer is for all, and a file more does no harm. */
+	/* Another mount of the layer may wait for it too: one answer is for all, and a file more
+	 * does no harm. */
 	if (l->watches && l->watches->next)
 		return;
 	atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_WANTED);
@@ -374,13 +390,15 @@ void lcm_layer_pull(struct lcm_layer *l, bool urgent)
 {
 	int r = 0;
 
-	if (urgent && !l->pull_urgent) { /* somebody waits: old trouble is forgotten and tried anew at once */
+	if (urgent &&
+	    !l->pull_urgent) { /* somebody waits: old trouble is forgotten and tried anew at once */
 		l->error = (struct lcm_err){ 0 };
 		lcm_timer_clear(l->retry);
 	}
 	l->pull_wanted = true;
 	l->pull_urgent |= urgent;
-	if (l->phase != LCM_LAYER_READY || l->pull || lcm_timer_armed(l->retry) || (!l->e->cfg.background && !l->pull_urgent)) {
+	if (l->phase != LCM_LAYER_READY || l->pull || lcm_timer_armed(l->retry) ||
+	    (!l->e->cfg.background && !l->pull_urgent)) {
 		if (l->pull && urgent)
 			lcm_pull_kick_all(l->e);
 		return;
@@ -453,13 +471,15 @@ static void sync_job(void *arg)
 
 void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 {
-	/* At the daemon's end the pool is gone: the next daemon finds the files and proves the layer once more. */
+	/* At the daemon's end the pool is gone: the next daemon finds the files and proves the
+	 * layer once more. */
 	struct sync_job *j = l->e->closing ? NULL : calloc(1, sizeof(*j));
 
 	for (uint32_t i = 0; l->toc && i < lcm_toc_count(l->toc); i++) {
 		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
 
-		if (e->type == LCM_TOC_REG && e->size && (lcm_layer_mark_local(l, i) & LCM_ENTRY_WANTED))
+		if (e->type == LCM_TOC_REG && e->size &&
+		    (lcm_layer_mark_local(l, i) & LCM_ENTRY_WANTED))
 			lcm_layer_file_done(l, i, 0);
 	}
 	lcm_bigfile_local_all(l);
@@ -468,7 +488,9 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 	l->error = (struct lcm_err){ 0 };
 	l->row.real_bytes = bytes;
 	if (j) {
-		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j }, .layer = l, .bytes = bytes };
+		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j },
+					.layer = l,
+					.bytes = bytes };
 		l->refs++;
 		lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 	}

@@ -34,10 +34,12 @@ enum lcm_layer_phase {
 /* Whoever uses a layer is told of its changes, on the loop. */
 struct lcm_layer_watch {
 	struct lcm_layer_watch *next; /* owned by the layer's list */
-	void (*changed)(void *arg, struct lcm_layer *l); /* phase or error; may unwatch itself only */
+	void (*changed)(void *arg,
+			struct lcm_layer *l); /* phase or error; may unwatch itself only */
 	void (*file_done)(void *arg, struct lcm_layer *l, uint32_t entry, int status);
 	/* @fd is borrowed during the call; @status < 0: nothing to read */
-	void (*read_done)(void *arg, uint64_t token, int fd, uint64_t off, uint32_t len, int status);
+	void (*read_done)(void *arg, uint64_t token, int fd, uint64_t off, uint32_t len,
+			  int status);
 	void *arg;
 };
 
@@ -46,7 +48,7 @@ struct lcm_pull;
 struct lcm_bigfile;
 
 /* Per entry, bits any thread may set. */
-#define LCM_ENTRY_LOCAL (1U << 0) /* the file is in REAL */
+#define LCM_ENTRY_LOCAL (1U << 0)  /* the file is in REAL */
 #define LCM_ENTRY_WANTED (1U << 1) /* somebody asked for it: tell the loop when it is placed */
 #define LCM_ENTRY_QUEUED (1U << 2) /* it has a want (loop only) */
 
@@ -56,51 +58,60 @@ struct lcm_layer {
 	uint32_t refs;
 	enum lcm_layer_phase phase;
 	struct lcm_layer_row row;
-	char name[24]; /* row.id as text: the directory below REAL */
+	char name[24];            /* row.id as text: the directory below REAL */
 	struct lcm_reference ref; /* where its blob is fetched from */
 	enum lcm_compression comp;
 	bool chunked; /* cref is valid */
 	struct lcm_chunked_ref cref;
-	struct lcm_err error; /* why FAILED, or the last transient trouble; code 0: none */
-	struct lcm_toc *toc; /* owned; NULL: plain layer */
+	struct lcm_err error;      /* why FAILED, or the last transient trouble; code 0: none */
+	struct lcm_toc *toc;       /* owned; NULL: plain layer */
 	struct lcm_layer_dir *dir; /* owned once READY */
-	struct lcm_blob *blob; /* owned once READY and not LOCAL */
-	_Atomic uint8_t *entries; /* owned, lcm_toc_count() bytes of LCM_ENTRY_*; any thread */
+	struct lcm_blob *blob;     /* owned once READY and not LOCAL */
+	_Atomic uint8_t *entries;  /* owned, lcm_toc_count() bytes of LCM_ENTRY_*; any thread */
 	_Atomic uint64_t files_local, bytes_local; /* any thread */
-	uint64_t files_total, bytes_total; /* regular files with content */
+	uint64_t files_total, bytes_total;         /* regular files with content */
 	struct lcm_layer_watch *watches;
 	struct lcm_want *queue, **queue_tail; /* wants without a span */
 	uint64_t hold_until_ns; /* demand waits after a transient failure; 0: it does not */
 	struct lcm_bigfile *bigfiles;
 	struct lcm_pull *pull; /* owned; the background stream while it runs */
 	bool pull_wanted, pull_urgent;
-	bool doomed, doomed_toc; /* drop-cache: leave the store as soon as nothing uses it; its TOC too */
+	bool doomed,
+	    doomed_toc; /* drop-cache: leave the store as soon as nothing uses it; its TOC too */
 	struct lcm_timer *retry; /* owned; restarts a pull that met transient trouble */
 	uint32_t retries;
-	uint64_t demand_files, demand_bytes; /* placed or read by demand; compressed bytes fetched for it */
+	uint64_t demand_files,
+	    demand_bytes;      /* placed or read by demand; compressed bytes fetched for it */
 	uint64_t pulled_bytes; /* compressed bytes the stream has consumed */
-	void *prepare; /* layer.c: the TOC on its way */
+	void *prepare;         /* layer.c: the TOC on its way */
 };
 
 /**
  * lcm_layer_get - the one object for this layer, new or shared; takes a reference
  * Return: 0; -ENOTSUP, -EUCLEAN (annotations); -errno of the store.
  */
-LCM_MUST_USE int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref, const struct lcm_descriptor *desc,
-			       const struct lcm_digest *diffid, struct lcm_layer **ret, struct lcm_err *err);
-/** lcm_layer_adopt - a layer known by its row (after a restart); takes a reference. Its TOC must have been kept, unless it is complete. */
-LCM_MUST_USE int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id, struct lcm_layer **ret, struct lcm_err *err);
-/** lcm_layer_put - drop a reference. A pull that was begun holds one of its own and goes on to its end. */
+LCM_MUST_USE int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
+			       const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
+			       struct lcm_layer **ret, struct lcm_err *err);
+/** lcm_layer_adopt - a layer known by its row (after a restart); takes a reference. Its TOC must
+ * have been kept, unless it is complete. */
+LCM_MUST_USE int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id,
+				 struct lcm_layer **ret, struct lcm_err *err);
+/** lcm_layer_put - drop a reference. A pull that was begun holds one of its own and goes on to its
+ * end. */
 void lcm_layer_put(struct lcm_layer *l);
-/** lcm_layer_doom - remove a layer that nobody watches any more from the store, stopping its pull. */
+/** lcm_layer_doom - remove a layer that nobody watches any more from the store, stopping its pull.
+ */
 void lcm_layer_doom(struct lcm_layer *l, bool toc);
 
-void lcm_layer_watch(struct lcm_layer *l, struct lcm_layer_watch *w); /* @w borrowed until unwatch */
+void lcm_layer_watch(struct lcm_layer *l,
+		     struct lcm_layer_watch *w); /* @w borrowed until unwatch */
 void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w);
 
 /** lcm_layer_prepare - find or fetch the TOC; ->changed when READY, LOCAL or FAILED. */
 void lcm_layer_prepare(struct lcm_layer *l);
-/** lcm_layer_load_toc - have ->toc for a layer that is LOCAL since before. Return: 0, -ENODATA (it has none), -errno. */
+/** lcm_layer_load_toc - have ->toc for a layer that is LOCAL since before. Return: 0, -ENODATA (it
+ * has none), -errno. */
 LCM_MUST_USE int lcm_layer_load_toc(struct lcm_layer *l);
 /** lcm_layer_pull - have the whole layer pulled; @urgent: somebody waits for all of it. */
 void lcm_layer_pull(struct lcm_layer *l, bool urgent);
@@ -115,43 +126,57 @@ static inline bool lcm_layer_is_local(const struct lcm_layer *l, uint32_t entry)
 }
 
 /**
- * lcm_layer_read - have ->read_done called on @w for bytes of a big file, once they are here and verified
+ * lcm_layer_read - have ->read_done called on @w for bytes of a big file, once they are here and
+ * verified
  * @len: 1 .. 1 MiB; @off + @len within the file. Unknown @token in lcm_layer_unread() is ignored.
  */
-void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t off, uint32_t len, uint64_t token);
-void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t token);
+void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry, uint64_t off,
+		    uint32_t len, uint64_t token);
+void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t entry,
+		      uint64_t token);
 
 /* ---- between the files of this room ---- */
 
-/** lcm_layer_mark_local - note that @entry is in REAL. Return: the bits it had before. Thread: any. */
+/** lcm_layer_mark_local - note that @entry is in REAL. Return: the bits it had before. Thread: any.
+ */
 uint8_t lcm_layer_mark_local(struct lcm_layer *l, uint32_t entry);
 void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why);
-void lcm_layer_note(struct lcm_layer *l, const struct lcm_err *why); /* transient trouble, shown in status */
+void lcm_layer_note(struct lcm_layer *l,
+		    const struct lcm_err *why); /* transient trouble, shown in status */
 void lcm_layer_changed(struct lcm_layer *l);
 void lcm_layer_file_done(struct lcm_layer *l, uint32_t entry, int status);
 /** lcm_layer_post_done - have lcm_layer_file_done() run on the loop. Thread: the stream's. */
 void lcm_layer_post_done(struct lcm_layer *l, uint32_t entry);
-/** lcm_layer_pulled - the pull ended with both digests proven: LOCAL now, COMPLETE in the store once synced. */
+/** lcm_layer_pulled - the pull ended with both digests proven: LOCAL now, COMPLETE in the store
+ * once synced. */
 void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes);
-/** lcm_layer_pull_broke - the pull ended for a reason that may pass; a lazy layer tries again later. */
+/** lcm_layer_pull_broke - the pull ended for a reason that may pass; a lazy layer tries again
+ * later. */
 void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err *err);
 
 /* demand.c */
-/** lcm_demand_file - queue the want of a whole file. Return: 0, -ENOMEM, -ENODATA (no ranges known: only the pull can bring it). */
+/** lcm_demand_file - queue the want of a whole file. Return: 0, -ENOMEM, -ENODATA (no ranges known:
+ * only the pull can bring it). */
 LCM_MUST_USE int lcm_demand_file(struct lcm_layer *l, uint32_t entry);
-/** lcm_demand_chunks - queue the want of @n chunks from @first, for the big file's partial @fd (borrowed until chunks_done). */
-LCM_MUST_USE int lcm_demand_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int fd);
+/** lcm_demand_chunks - queue the want of @n chunks from @first, for the big file's partial @fd
+ * (borrowed until chunks_done). */
+LCM_MUST_USE int lcm_demand_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n,
+				   int fd);
 void lcm_demand_drop(struct lcm_layer *l, uint32_t entry); /* a queued file want nobody waits for */
-void lcm_demand_cancel_all(struct lcm_layer *l, int status); /* queued wants; spans end by themselves */
+void lcm_demand_cancel_all(struct lcm_layer *l,
+			   int status); /* queued wants; spans end by themselves */
 void lcm_demand_pump(struct lcm_engine *e);
 
 /* bigfile.c */
-void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int status);
-void lcm_bigfile_local(struct lcm_layer *l, uint32_t entry); /* the whole file was placed: answer its readers */
+void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n,
+			     int status);
+void lcm_bigfile_local(struct lcm_layer *l,
+		       uint32_t entry); /* the whole file was placed: answer its readers */
 void lcm_bigfile_local_all(struct lcm_layer *l);
 void lcm_bigfile_fail_all(struct lcm_layer *l, int status); /* answers the readers only */
-void lcm_bigfile_unread_all(struct lcm_layer *l, const struct lcm_layer_watch *w); /* forget the reads of one that leaves */
-void lcm_bigfile_free_all(struct lcm_layer *l); /* no span or job may be in flight */
+void lcm_bigfile_unread_all(
+    struct lcm_layer *l, const struct lcm_layer_watch *w); /* forget the reads of one that leaves */
+void lcm_bigfile_free_all(struct lcm_layer *l);            /* no span or job may be in flight */
 
 /* pull.c */
 void lcm_pull_start(struct lcm_layer *l);

@@ -8,7 +8,7 @@
 
 struct prepare {
 	struct lcm_layer *layer; /* referenced until on_prepared() */
-	uint8_t *buf; /* owned; the TOC as it is in the blob */
+	uint8_t *buf;            /* owned; the TOC as it is in the blob */
 	struct lcm_task task;
 	int status;
 	struct lcm_err err;
@@ -58,7 +58,8 @@ static int open_files(struct lcm_layer *l, struct lcm_err *err)
 
 	r = lcm_layer_dir_open(lcm_store_real_fd(s), l->name, lcm_store_tmp_fd(s), &l->dir, err);
 	if (r == 0 && l->phase != LCM_LAYER_LOCAL)
-		r = lcm_blob_open(lcm_store_blobs_fd(s), l->row.id, l->row.blob_size, &l->blob, err);
+		r = lcm_blob_open(lcm_store_blobs_fd(s), l->row.id, l->row.blob_size, &l->blob,
+				  err);
 	return r;
 }
 
@@ -101,7 +102,8 @@ static void on_prepared(void *arg)
 		p->err = (struct lcm_err){ 0 };
 	}
 	ready(l, p->status, &p->err);
-	if (l->phase == LCM_LAYER_READY && l->toc && !kept && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
+	if (l->phase == LCM_LAYER_READY && l->toc && !kept &&
+	    lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
 		l->row.has_toc = true;
 	free(p->buf);
 	free(p);
@@ -112,8 +114,11 @@ static int build_toc(struct prepare *p)
 {
 	struct lcm_layer *l = p->layer;
 	struct lcm_toc_id id = {
-		.blob = l->row.key.blob, .diffid = l->row.key.diffid, .source = l->row.key.source,
-		.blob_size = l->row.blob_size, .compression = l->comp,
+		.blob = l->row.key.blob,
+		.diffid = l->row.key.diffid,
+		.source = l->row.key.source,
+		.blob_size = l->row.blob_size,
+		.compression = l->comp,
 	};
 	lcm_auto(lcm_toc_builder) b = NULL;
 	int toc_fd = lcm_store_toc_fd(l->e->store), r;
@@ -168,8 +173,15 @@ static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
 static int fetch_toc(struct lcm_layer *l)
 {
 	struct lcm_fetch_req req = {
-		.kind = LCM_FETCH_BLOB, .prio = LCM_PRIO_DEMAND, .ref = &l->ref, .digest = l->row.key.blob, .size = l->row.blob_size,
-		.off = l->cref.off, .len = l->cref.len, .sink = on_toc_bytes, .done = on_toc_fetched,
+		.kind = LCM_FETCH_BLOB,
+		.prio = LCM_PRIO_DEMAND,
+		.ref = &l->ref,
+		.digest = l->row.key.blob,
+		.size = l->row.blob_size,
+		.off = l->cref.off,
+		.len = l->cref.len,
+		.sink = on_toc_bytes,
+		.done = on_toc_fetched,
 	};
 	struct prepare *p = calloc(1, sizeof(*p));
 	uint64_t id;
@@ -207,7 +219,8 @@ void lcm_layer_prepare(struct lcm_layer *l)
 	if (l->row.has_toc) {
 		r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, &err);
 		if (r == 0 && !lcm_digest_equal(&lcm_toc_id(l->toc)->blob, &l->row.key.blob)) {
-			lcm_toc_close(l->toc); /* its ranges are those of another blob with the same content */
+			lcm_toc_close(l->toc); /* its ranges are those of another blob with the same
+						  content */
 			l->toc = NULL;
 		}
 		if (!l->toc)

@@ -20,10 +20,12 @@
 
 #define QUEUE_MAX (8ULL << 20) /* bytes that wait for the stream thread */
 #define QUEUE_LOW (2ULL << 20) /* below this the network goes on */
-/* One background GET: short while demand may come, so that its bytes are not asked for twice; doubled by each that met none. */
+/* One background GET: short while demand may come, so that its bytes are not asked for twice;
+ * doubled by each that met none. */
 #define WINDOW_MIN (4ULL << 20)
 #define WINDOW_MAX (256ULL << 20)
-#define OVERLAP_MAX (128ULL << 10) /* present bytes that are fetched again rather than asked around */
+#define OVERLAP_MAX                                                                                \
+	(128ULL << 10) /* present bytes that are fetched again rather than asked around */
 #define DISK_RUN_MAX (1ULL << 20)
 #define RETRY_NS 1000000000ULL
 #define RETRY_MAX_NS 30000000000ULL
@@ -37,11 +39,11 @@ struct item {
 
 struct lcm_pull {
 	struct lcm_layer *layer; /* referenced until on_ended() */
-	uint64_t next_off; /* blob offset that has not been planned yet */
-	int nice; /* of the stream thread; set before it starts */
-	uint64_t window; /* length of the next lazy GET */
-	uint64_t fetch; /* id of the GET in flight; 0: none */
-	bool paused; /* that GET is paused for demand */
+	uint64_t next_off;       /* blob offset that has not been planned yet */
+	int nice;                /* of the stream thread; set before it starts */
+	uint64_t window;         /* length of the next lazy GET */
+	uint64_t fetch;          /* id of the GET in flight; 0: none */
+	bool paused;             /* that GET is paused for demand */
 	struct lcm_timer *retry; /* owned; after a failed GET */
 	uint32_t failures;
 	struct lcm_task job, refill, ended;
@@ -54,9 +56,9 @@ struct lcm_pull {
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
 	struct item *head, *tail;
-	uint64_t queued; /* bytes in the queue */
+	uint64_t queued;          /* bytes in the queue */
 	bool refill_posted, full; /* full: the sink refused bytes and waits for room */
-	int stop; /* 0, or -errno for the stream thread */
+	int stop;                 /* 0, or -errno for the stream thread */
 	struct lcm_err stop_err;
 	/* the stream thread's */
 	struct item *current; /* owned */
@@ -159,7 +161,9 @@ static void stream_job(void *arg)
 	struct lcm_pull *p = arg;
 	struct lcm_layer *l = p->layer;
 	const struct lcm_unpack_ops ops = {
-		.placed = l->toc ? on_file_placed : NULL, .checkpoint = checkpoint, .arg = p,
+		.placed = l->toc ? on_file_placed : NULL,
+		.checkpoint = checkpoint,
+		.arg = p,
 	};
 	struct lcm_stream *s = NULL;
 
@@ -287,27 +291,36 @@ static void plan_disk_runs(struct lcm_pull *p)
 	}
 }
 
-/* Missing bytes from @off on, and over what demand left in between where asking anew costs less than a request. */
+/* Missing bytes from @off on, and over what demand left in between where asking anew costs less
+ * than a request. */
 static uint64_t missing_run(struct lcm_layer *l, uint64_t off, uint64_t max)
 {
 	uint64_t len, present, end;
 
 	(void)lcm_blob_next(l->blob, off, &len);
 	for (end = off + len; end < l->row.blob_size && end - off < max; end += present + len) {
-		if (!lcm_blob_next(l->blob, end, &present) || present >= OVERLAP_MAX || end + present >= l->row.blob_size)
+		if (!lcm_blob_next(l->blob, end, &present) || present >= OVERLAP_MAX ||
+		    end + present >= l->row.blob_size)
 			break;
 		(void)lcm_blob_next(l->blob, end + present, &len);
 	}
 	return LCM_MIN(end - off, max);
 }
 
-/* Starts the next GET when there is room, something is missing, and demand leaves the link alone. */
+/* Starts the next GET when there is room, something is missing, and demand leaves the link alone.
+ */
 static void kick(struct lcm_pull *p)
 {
 	struct lcm_layer *l = p->layer;
 	struct lcm_fetch_req req = {
-		.kind = LCM_FETCH_BLOB, .prio = LCM_PRIO_BACKGROUND, .ref = &l->ref, .digest = l->row.key.blob,
-		.size = l->row.blob_size, .sink = on_bytes, .done = on_window, .arg = p,
+		.kind = LCM_FETCH_BLOB,
+		.prio = LCM_PRIO_BACKGROUND,
+		.ref = &l->ref,
+		.digest = l->row.key.blob,
+		.size = l->row.blob_size,
+		.sink = on_bytes,
+		.done = on_window,
+		.arg = p,
 	};
 	int r;
 
@@ -368,17 +381,24 @@ static int check_digests(struct lcm_pull *p, struct lcm_err *err)
 	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
 
 	if (p->blob_len != row->blob_size || !lcm_digest_equal(&p->blob_digest, &row->key.blob))
-		return lcm_err_set(err, -EBADMSG, "layer blob digest mismatch: the manifest says %s, the registry sent %s; the layer is destroyed",
-				   lcm_digest_str(&row->key.blob, want), lcm_digest_str(&p->blob_digest, got));
+		return lcm_err_set(err, -EBADMSG,
+				   "layer blob digest mismatch: the manifest says %s, the registry "
+				   "sent %s; the layer is destroyed",
+				   lcm_digest_str(&row->key.blob, want),
+				   lcm_digest_str(&p->blob_digest, got));
 	if (!lcm_digest_equal(&p->result.diffid, &row->key.diffid))
-		return lcm_err_set(err, -EBADMSG, "layer diffID mismatch: the config says %s, the unpacked tar is %s; the layer is destroyed",
-				   lcm_digest_str(&row->key.diffid, want), lcm_digest_str(&p->result.diffid, got));
+		return lcm_err_set(err, -EBADMSG,
+				   "layer diffID mismatch: the config says %s, the unpacked tar is "
+				   "%s; the layer is destroyed",
+				   lcm_digest_str(&row->key.diffid, want),
+				   lcm_digest_str(&p->result.diffid, got));
 	return 0;
 }
 
 static bool proven_wrong(int status)
 {
-	return status == -EBADMSG || status == -EUCLEAN || status == -EFBIG || status == -ENAMETOOLONG;
+	return status == -EBADMSG || status == -EUCLEAN || status == -EFBIG ||
+	       status == -ENAMETOOLONG;
 }
 
 /* The decoder and the unpacker know what is wrong, not with which layer. */
@@ -444,7 +464,8 @@ void lcm_pull_start(struct lcm_layer *l)
 	l->pull = p;
 	p->refill = (struct lcm_task){ .fn = on_refill, .arg = p };
 	p->job = (struct lcm_task){ .fn = stream_job, .arg = p };
-	lcm_pool_submit(l->e->streams, l->pull_urgent ? LCM_POOL_DEMAND : LCM_POOL_BACKGROUND, &p->job);
+	lcm_pool_submit(l->e->streams, l->pull_urgent ? LCM_POOL_DEMAND : LCM_POOL_BACKGROUND,
+			&p->job);
 	kick(p);
 }
 
@@ -480,7 +501,8 @@ void lcm_pull_kick_all(struct lcm_engine *e)
 			yields = lcm_engine_yield(e);
 			asked = true;
 		}
-		yield = yields && !l->pull_urgent; /* one that became urgent may have been paused before */
+		yield = yields &&
+			!l->pull_urgent; /* one that became urgent may have been paused before */
 		if (!p->fetch) {
 			kick(p);
 		} else if (yield && !p->paused) {

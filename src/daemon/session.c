@@ -42,7 +42,8 @@ void session_changed(struct lcm_session *s)
 void session_set_phase(struct lcm_session *s, enum lcm_phase phase)
 {
 	if (!(phases[s->phase].next & 1U << phase)) {
-		lcm_log(LCM_LOG_ERR, "id=%s phase %s cannot become %s", s->id, phases[s->phase].name, phases[phase].name);
+		lcm_log(LCM_LOG_ERR, "id=%s phase %s cannot become %s", s->id,
+			phases[s->phase].name, phases[phase].name);
 		return;
 	}
 	s->phase = phase;
@@ -67,7 +68,8 @@ void session_fail(struct lcm_session *s, int status, const struct lcm_err *why)
 
 /* ---- the layers ---- */
 
-static bool count_layers(const struct lcm_session *s, uint32_t *ret_local, uint32_t *ret_lazy, uint32_t *ret_plain)
+static bool count_layers(const struct lcm_session *s, uint32_t *ret_local, uint32_t *ret_lazy,
+			 uint32_t *ret_plain)
 {
 	*ret_local = *ret_lazy = *ret_plain = 0;
 	for (uint32_t i = 0; i < s->n_slots; i++) {
@@ -135,14 +137,16 @@ void session_advance(struct lcm_session *s)
 			session_fail(s, l->error.code, &l->error);
 			return;
 		}
-		if (s->phase == LCM_PREPARING && s->whole && l->error.code && l->phase == LCM_LAYER_READY) {
+		if (s->phase == LCM_PREPARING && s->whole && l->error.code &&
+		    l->phase == LCM_LAYER_READY) {
 			session_fail(s, l->error.code, &l->error);
 			return;
 		}
 	}
 	if (s->phase == LCM_PREPARING)
 		advance_preparing(s);
-	else if (s->phase == LCM_LAZY && count_layers(s, &local, &lazy, &plain) && local == s->n_slots)
+	else if (s->phase == LCM_LAZY && count_layers(s, &local, &lazy, &plain) &&
+		 local == s->n_slots)
 		session_begin_drain(s);
 }
 
@@ -186,7 +190,10 @@ void session_fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l)
 	struct slot *slot = &s->slots[i];
 
 	*slot = (struct slot){ .s = s, .layer = l };
-	slot->watch = (struct lcm_layer_watch){ .changed = on_layer_changed, .file_done = on_file_done, .read_done = on_read_done, .arg = slot };
+	slot->watch = (struct lcm_layer_watch){ .changed = on_layer_changed,
+						.file_done = on_file_done,
+						.read_done = on_read_done,
+						.arg = slot };
 	s->demand_files0 += l->demand_files;
 	s->demand_bytes0 += l->demand_bytes;
 }
@@ -198,7 +205,8 @@ void session_watch_and_prepare(struct lcm_session *s)
 	for (uint32_t i = 0; i < s->n_slots; i++) {
 		struct lcm_layer *l = s->slots[i].layer;
 
-		/* An earlier trouble of another mount's is no reason to end before the first try. */
+		/* An earlier trouble of another mount's is no reason to end before the first try.
+		 */
 		if ((s->pull || s->full) && l->phase == LCM_LAYER_READY)
 			l->error = (struct lcm_err){ 0 };
 		lcm_layer_prepare(l);
@@ -276,7 +284,10 @@ static int check_id(const char *id, struct lcm_err *err)
 
 	for (size_t i = 0; i < n; i++)
 		if (!isalnum((unsigned char)id[i]) && !(i && strchr("_.-", id[i])))
-			return lcm_err_set(err, -EINVAL, "id \"%s\": only letters, digits and, after the first, '_', '.', '-' are allowed", id);
+			return lcm_err_set(err, -EINVAL,
+					   "id \"%s\": only letters, digits and, after the first, "
+					   "'_', '.', '-' are allowed",
+					   id);
 	if (n > LCM_ID_MAX)
 		return lcm_err_set(err, -EINVAL, "id is longer than %d characters", LCM_ID_MAX);
 	return 0;
@@ -286,11 +297,14 @@ static int check_target(struct lcm_host *h, const char *target, struct lcm_err *
 {
 	for (struct lcm_session *s = h->sessions; s; s = s->next)
 		if (s->target && strcmp(s->target, target) == 0)
-			return lcm_err_set(err, -EBUSY, "%s is in use by mount %s (locum umount %s)", target, s->id, s->id);
+			return lcm_err_set(err, -EBUSY,
+					   "%s is in use by mount %s (locum umount %s)", target,
+					   s->id, s->id);
 	return lcm_mount_check_target(target, err);
 }
 
-static int set_names(struct lcm_session *s, const struct lcm_session_options *o, struct lcm_err *err)
+static int set_names(struct lcm_session *s, const struct lcm_session_options *o,
+		     struct lcm_err *err)
 {
 	char ref[LCM_REFERENCE_STR_MAX], path[4096];
 	int r = lcm_reference_parse(o->image, &s->ref, err);
@@ -330,7 +344,8 @@ static void on_expire(void *arg)
 	uint64_t now = lcm_now_ns(), next = s->gate ? lcm_gate_expire(s->gate, now) : 0;
 
 	if (s->gate)
-		lcm_timer_set(s->expire, next > now ? LCM_MIN(next - now, 1000000000ULL) : 1000000000ULL);
+		lcm_timer_set(s->expire,
+			      next > now ? LCM_MIN(next - now, 1000000000ULL) : 1000000000ULL);
 }
 
 static void on_shrink(void *arg)
@@ -362,7 +377,8 @@ int session_alloc(struct lcm_host *h, struct lcm_session **ret)
 	return 0;
 }
 
-int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, struct lcm_session **ret, struct lcm_err *err)
+int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
+		    struct lcm_session **ret, struct lcm_err *err)
 {
 	struct lcm_platform platform;
 	bool other = o->platform && *o->platform;
@@ -370,7 +386,10 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, str
 	int r;
 
 	if (other && lcm_platform_parse(o->platform, &platform) < 0)
-		return lcm_err_set(err, -EINVAL, "platform \"%s\": os/arch[/variant] is expected, e.g. linux/arm64", o->platform);
+		return lcm_err_set(
+		    err, -EINVAL,
+		    "platform \"%s\": os/arch[/variant] is expected, e.g. linux/arm64",
+		    o->platform);
 	r = session_alloc(h, &s);
 	if (r < 0)
 		return r;
@@ -382,7 +401,9 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, str
 	s->deadline_ns = o->deadline_ns;
 	r = set_names(s, o, err);
 	if (r == 0)
-		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL, other ? LCM_IMAGE_ALWAYS : o->policy, on_resolved, s, &s->image, err);
+		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL,
+				      other ? LCM_IMAGE_ALWAYS : o->policy, on_resolved, s,
+				      &s->image, err);
 	if (r < 0) {
 		if (s->own_target && s->target)
 			lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->target, AT_REMOVEDIR));
@@ -417,10 +438,12 @@ int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_e
 
 	if (s->closing)
 		return lcm_err_set(err, -EBUSY, "mount %s is being closed already", s->id);
-	if (s->target && s->t_mounted && lcm_mounted_source(s->target, session_source(s, source)) > 0)
+	if (s->target && s->t_mounted &&
+	    lcm_mounted_source(s->target, session_source(s, source)) > 0)
 		r = lcm_umount(s->target, lazy, err);
 	if (r == -EBUSY && session_users(s->target, users, sizeof(users)))
-		return lcm_err_set(err, r, "%s is in use by %s; end that or unmount with --lazy", s->target, users);
+		return lcm_err_set(err, r, "%s is in use by %s; end that or unmount with --lazy",
+				   s->target, users);
 	if (r < 0)
 		return r;
 	s->close_remove = remove < 0 ? !s->keep : remove > 0;
@@ -460,7 +483,8 @@ struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial)
 	return s;
 }
 
-/* A job in the pool still uses the session: it goes when that is back, while the loop is drained. */
+/* A job in the pool still uses the session: it goes when that is back, while the loop is drained.
+ */
 void lcm_session_free(struct lcm_session *s)
 {
 	if (!s->job) {

@@ -38,28 +38,29 @@ const char *lcm_phase_name(enum lcm_phase phase);
 
 struct lcm_session_watch;
 
-struct lcm_host { /* what all sessions share */
-	struct lcm_engine *e; /* borrowed */
+struct lcm_host {                       /* what all sessions share */
+	struct lcm_engine *e;           /* borrowed */
 	struct lcm_gate_threads *gates; /* borrowed */
 	struct lcm_mount_features features;
 	struct lcm_gate_big big; /* defaults for new mounts */
 	uint64_t deadline_ns;
-	const char *run_dir; /* borrowed; where targets of `run` are made */
+	const char *run_dir;          /* borrowed; where targets of `run` are made */
 	struct lcm_session *sessions; /* list by ->next, loop */
-	struct lcm_session_watch *watches; /* told of every session's changes, and of new and gone ones */
+	struct lcm_session_watch
+	    *watches; /* told of every session's changes, and of new and gone ones */
 	uint64_t last_serial;
 };
 
 struct lcm_session_options {
-	const char *image; /* reference as the user wrote it */
-	const char *id; /* "": one is made */
-	const char *target; /* absolute directory; "": one below run_dir; pulls: NULL */
+	const char *image;    /* reference as the user wrote it */
+	const char *id;       /* "": one is made */
+	const char *target;   /* absolute directory; "": one below run_dir; pulls: NULL */
 	const char *platform; /* "": this machine's */
 	enum lcm_image_policy policy;
 	bool pull; /* no mount: only have everything local */
 	bool read_only;
-	bool full; /* mount only when everything is local */
-	bool keep; /* the upper outlives umount */
+	bool full;               /* mount only when everything is local */
+	bool keep;               /* the upper outlives umount */
 	struct lcm_gate_big big; /* of this mount */
 	uint64_t deadline_ns;
 };
@@ -68,9 +69,11 @@ struct lcm_session;
 
 /**
  * lcm_session_new - begin; it becomes FAILED or better by itself
- * Return: 0; -EINVAL (reference, id, target: text says which); -EEXIST (id in use); -EBUSY (target is a mount point or in use); -ENOTEMPTY; -errno.
+ * Return: 0; -EINVAL (reference, id, target: text says which); -EEXIST (id in use); -EBUSY (target
+ * is a mount point or in use); -ENOTEMPTY; -errno.
  */
-LCM_MUST_USE int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o, struct lcm_session **ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
+				 struct lcm_session **ret, struct lcm_err *err);
 /**
  * lcm_session_close - unmount and forget
  * @lazy:   detach even when busy
@@ -78,12 +81,15 @@ LCM_MUST_USE int lcm_session_new(struct lcm_host *h, const struct lcm_session_op
  * Return: 0 (the session is freed, or will be as soon as its pool job is back);
  * -EBUSY (still in use; text says by whom; nothing was changed); -errno.
  */
-LCM_MUST_USE int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err);
+LCM_MUST_USE int lcm_session_close(struct lcm_session *s, bool lazy, int remove,
+				   struct lcm_err *err);
 /** lcm_session_free - the daemon ends: mounts stay as they are. */
 void lcm_session_free(struct lcm_session *s);
-/** lcm_session_recover - sessions for the rows of an earlier daemon: adopts what is still mounted, clears away the rest. */
+/** lcm_session_recover - sessions for the rows of an earlier daemon: adopts what is still mounted,
+ * clears away the rest. */
 void lcm_session_recover(struct lcm_host *h);
-/** lcm_session_check_mounts - the mount table changed: close sessions whose mount somebody took away. */
+/** lcm_session_check_mounts - the mount table changed: close sessions whose mount somebody took
+ * away. */
 void lcm_session_check_mounts(struct lcm_host *h);
 
 /** lcm_session_find - by id, or by target when @name begins with '/'. NULL: none. */
@@ -91,7 +97,8 @@ struct lcm_session *lcm_session_find(struct lcm_host *h, const char *name);
 enum lcm_phase lcm_session_phase(const struct lcm_session *s);
 const char *lcm_session_id(const struct lcm_session *s);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
-/** lcm_session_status - a new JSON object; NULL: out of memory. @holders: look for processes that hold bound files (slow). */
+/** lcm_session_status - a new JSON object; NULL: out of memory. @holders: look for processes that
+ * hold bound files (slow). */
 json_t *lcm_session_status(struct lcm_session *s, bool holders);
 /** lcm_session_config - the image's config as served; borrowed; "" while unknown. */
 const char *lcm_session_config(const struct lcm_session *s);
@@ -109,13 +116,15 @@ void lcm_session_unwatch(struct lcm_session *s, struct lcm_session_watch *w);
 
 /* ---- drop.c ---- */
 struct lcm_drop_result {
-	uint64_t layers, in_use, bytes; /* dropped, kept because something uses them, unpacked bytes freed */
+	uint64_t layers, in_use,
+	    bytes; /* dropped, kept because something uses them, unpacked bytes freed */
 };
 /**
  * lcm_drop_cache - remove layers that nothing uses
  * @image: "": every image's
  * @all:   also their tables of contents and, without @image, manifests and configs
  */
-LCM_MUST_USE int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_drop_result *ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_drop_cache(struct lcm_host *h, const char *image, bool all,
+				struct lcm_drop_result *ret, struct lcm_err *err);
 
 #endif

@@ -111,7 +111,8 @@ static void op_want_file(void *arg, uint32_t layer, uint32_t entry)
 	post(s, (struct post){ .kind = POST_WANT_FILE, .layer = layer, .entry = entry });
 }
 
-static void op_want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token)
+static void op_want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len,
+			  uint64_t token)
 {
 	struct lcm_session *s = arg;
 	struct lcm_layer *l = s->slots[layer].layer;
@@ -122,12 +123,18 @@ static void op_want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t of
 		lcm_gate_read_done(s->gate, token, fd, off, len, fd < 0 ? fd : 0);
 		return;
 	}
-	post(s, (struct post){ .kind = POST_WANT_RANGE, .layer = layer, .entry = entry, .off = off, .len = len, .token = token });
+	post(s, (struct post){ .kind = POST_WANT_RANGE,
+			       .layer = layer,
+			       .entry = entry,
+			       .off = off,
+			       .len = len,
+			       .token = token });
 }
 
 static void op_unwant(void *arg, uint32_t layer, uint32_t entry, uint64_t token)
 {
-	post(arg, (struct post){ .kind = POST_UNWANT, .layer = layer, .entry = entry, .token = token });
+	post(arg,
+	     (struct post){ .kind = POST_UNWANT, .layer = layer, .entry = entry, .token = token });
 }
 
 static void op_unbound(void *arg)
@@ -185,7 +192,8 @@ static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *r
 	*ret_upper = open_dir(dir, "upper");
 	*ret_work = open_dir(dir, "work");
 	if (*ret_upper < 0 || *ret_work < 0)
-		return lcm_err_set(&j->err, -EIO, "containers/%s: upper and work cannot be opened", j->s->id);
+		return lcm_err_set(&j->err, -EIO, "containers/%s: upper and work cannot be opened",
+				   j->s->id);
 	return fresh ? copy_root(root_from, *ret_upper) : 0;
 }
 
@@ -207,7 +215,8 @@ static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_f
 	return mnt < 0 ? mnt : lcm_mount_attach(mnt, j->s->target, &j->err);
 }
 
-/* Layers that never had a directory entry of their own keep META's name short and stable: it is a digest of their ids. */
+/* Layers that never had a directory entry of their own keep META's name short and stable: it is a
+ * digest of their ids. */
 static void meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
 {
 	lcm_auto(lcm_hash) h = lcm_hash_new();
@@ -221,7 +230,8 @@ static void meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
 	memmove(out, out + 7, LCM_DIGEST_STR - 7);
 }
 
-/* The image's directories of which no layer's own metadata may be shown; an empty file says that there are none. */
+/* The image's directories of which no layer's own metadata may be shown; an empty file says that
+ * there are none. */
 static int write_implied(struct mount_job *j, const char *name, const int *lowers, size_t n)
 {
 	struct lcm_store *store = j->s->host->e->store;
@@ -319,7 +329,8 @@ static int write_meta(struct mount_job *j, const char *name)
 	if (!layers)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < s->n_slots; i++)
-		layers[i] = (struct lcm_meta_layer){ .name = s->slots[i].layer->name, .toc = s->slots[i].layer->toc };
+		layers[i] = (struct lcm_meta_layer){ .name = s->slots[i].layer->name,
+						     .toc = s->slots[i].layer->toc };
 	(void)snprintf(tmp, sizeof(tmp), "%s.%llu.tmp", name, (unsigned long long)s->serial);
 	fd = lcm_sys_openat(dir, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	r = fd < 0 ? fd : lcm_meta_write(layers, s->n_slots, fd, &stats, &j->err);
@@ -352,14 +363,20 @@ static int open_gate(struct mount_job *j)
 	struct lcm_session *s = j->s;
 	lcm_autofree struct lcm_gate_layer *layers = calloc(s->n_slots, sizeof(*layers));
 	struct lcm_gate_config cfg = {
-		.layers = layers, .n_layers = s->n_slots, .big = s->big, .deadline_ns = s->deadline_ns, .ops = &gate_ops, .arg = s,
+		.layers = layers,
+		.n_layers = s->n_slots,
+		.big = s->big,
+		.deadline_ns = s->deadline_ns,
+		.ops = &gate_ops,
+		.arg = s,
 	};
 	int fuse_fd, mnt, r;
 
 	if (!layers)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < s->n_slots; i++)
-		layers[i] = (struct lcm_gate_layer){ .name = s->slots[i].layer->name, .toc = s->slots[i].layer->toc };
+		layers[i] = (struct lcm_gate_layer){ .name = s->slots[i].layer->name,
+						     .toc = s->slots[i].layer->toc };
 	r = lcm_gate_open(&cfg, &j->gate, &fuse_fd, &j->err);
 	if (r < 0)
 		return r;
@@ -381,7 +398,11 @@ static int mount_lazy(struct mount_job *j)
 	lcm_autoclose int gate = meta < 0 ? meta : open_gate(j);
 	const int data[] = { lcm_store_real_fd(s->host->e->store), gate };
 	struct lcm_overlay_spec spec = {
-		.lowers = &meta, .n_lowers = 1, .data = data, .n_data = 2, .metacopy = !s->host->features.redirect_no_metacopy,
+		.lowers = &meta,
+		.n_lowers = 1,
+		.data = data,
+		.n_data = 2,
+		.metacopy = !s->host->features.redirect_no_metacopy,
 	};
 
 	return gate < 0 ? gate : attach(j, &spec, meta);
@@ -430,7 +451,11 @@ static void on_mounted(void *arg)
 
 int session_put_row(struct lcm_session *s, struct lcm_err *err)
 {
-	struct lcm_mount_row row = { .image = s->image_ref, .target = s->target, .read_only = s->read_only, .keep_upper = s->keep, .n_layers = s->n_slots };
+	struct lcm_mount_row row = { .image = s->image_ref,
+				     .target = s->target,
+				     .read_only = s->read_only,
+				     .keep_upper = s->keep,
+				     .n_layers = s->n_slots };
 	lcm_autofree int64_t *ids = calloc(s->n_slots + 1, sizeof(*ids));
 
 	if (!ids)
@@ -462,7 +487,8 @@ void session_mount_start(struct lcm_session *s, bool lazy)
 
 static void on_drained(void *arg);
 
-/* Invalidate what the gate has handed out and let the overlay drop what nobody uses; the kernel then forgets. */
+/* Invalidate what the gate has handed out and let the overlay drop what nobody uses; the kernel
+ * then forgets. */
 static void drain_job(void *arg)
 {
 	struct mount_job *j = arg;

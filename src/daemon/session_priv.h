@@ -17,9 +17,9 @@ struct mount_job;
 struct lcm_session {
 	struct lcm_session *next;
 	struct lcm_host *host; /* borrowed */
-	uint64_t serial; /* never reused: names the session in posts from gate threads */
+	uint64_t serial;       /* never reused: names the session in posts from gate threads */
 	char id[LCM_ID_MAX + 1];
-	char *target; /* owned; NULL: pull */
+	char *target;    /* owned; NULL: pull */
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, read_only, full, keep, own_target, adopted;
@@ -27,18 +27,19 @@ struct lcm_session {
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	enum lcm_phase phase;
-	struct lcm_err error; /* why FAILED */
+	struct lcm_err error;    /* why FAILED */
 	struct lcm_image *image; /* owned; NULL once adopted */
-	struct slot *slots; /* owned, n_slots */
+	struct slot *slots;      /* owned, n_slots */
 	uint32_t n_slots;
-	struct lcm_gate *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
+	struct lcm_gate
+	    *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
 	struct lcm_gate_stats last; /* of the gate, kept when it is closed */
-	struct mount_job *job; /* in the pool now */
-	bool closing; /* free when the job comes back */
-	bool leaving; /* the daemon ends: as closing, but everything stays as it is */
-	bool close_remove; /* and remove the upper */
-	struct lcm_timer *expire; /* owned; waiters' deadlines */
-	struct lcm_timer *shrink; /* owned; asks the kernel to let go of big files */
+	struct mount_job *job;      /* in the pool now */
+	bool closing;               /* free when the job comes back */
+	bool leaving;               /* the daemon ends: as closing, but everything stays as it is */
+	bool close_remove;          /* and remove the upper */
+	struct lcm_timer *expire;   /* owned; waiters' deadlines */
+	struct lcm_timer *shrink;   /* owned; asks the kernel to let go of big files */
 	uint64_t shrink_ns;
 	uint64_t t_request, t_mounted, t_local, t_native; /* CLOCK_MONOTONIC ns; 0: not yet */
 	uint64_t demand_files0, demand_bytes0; /* the layers' counters when this mount began */
@@ -51,7 +52,8 @@ void session_fail(struct lcm_session *s, int status, const struct lcm_err *why);
 /** session_advance - look at the layers and do what is due. */
 void session_advance(struct lcm_session *s);
 void session_destroy(struct lcm_session *s);
-/** session_job_back - the pool job has ended. Return: the session was closed meanwhile and is gone. */
+/** session_job_back - the pool job has ended. Return: the session was closed meanwhile and is gone.
+ */
 bool session_job_back(struct lcm_session *s);
 struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial);
 
@@ -74,7 +76,8 @@ LCM_MUST_USE int session_put_row(struct lcm_session *s, struct lcm_err *err);
 void session_begin_drain(struct lcm_session *s);
 /** session_drain - one more try to have the kernel let go of the gate. */
 void session_drain(struct lcm_session *s);
-/** session_users - "PID NAME, PID NAME" of processes with something open, mapped, as cwd or root in @dir. Return: how many. */
+/** session_users - "PID NAME, PID NAME" of processes with something open, mapped, as cwd or root in
+ * @dir. Return: how many. */
 size_t session_users(const char *dir, char *out, size_t size);
 char *session_source(const struct lcm_session *s, char out[80]);
 

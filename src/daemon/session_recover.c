@@ -12,7 +12,8 @@ static bool is_own_target(const struct lcm_host *h, const struct lcm_mount_row *
 {
 	size_t n = strlen(h->run_dir);
 
-	return strncmp(row->target, h->run_dir, n) == 0 && strncmp(row->target + n, "/m/", 3) == 0 && strcmp(row->target + n + 3, row->id) == 0;
+	return strncmp(row->target, h->run_dir, n) == 0 &&
+	       strncmp(row->target + n, "/m/", 3) == 0 && strcmp(row->target + n + 3, row->id) == 0;
 }
 
 static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
@@ -66,7 +67,8 @@ static int collect_row(void *arg, const struct lcm_mount_row *row)
 	else
 		r = -ENOENT;
 	if (r < 0 && r != -ENOENT)
-		lcm_log(LCM_LOG_ERR, "id=%s is mounted but cannot be continued: %s", row->id, lcm_err_text(&err, r));
+		lcm_log(LCM_LOG_ERR, "id=%s is mounted but cannot be continued: %s", row->id,
+			lcm_err_text(&err, r));
 	return 0;
 }
 
@@ -83,7 +85,8 @@ static int collect_stale(void *arg, const struct lcm_mount_row *row)
 
 	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
 		return 0;
-	/* Mounted but not continued: what the container has written stays until a start finds it unmounted. */
+	/* Mounted but not continued: what the container has written stays until a start finds it
+	 * unmounted. */
 	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
 	if (lcm_mounted_source(row->target, source) != 0)
 		return 0;
@@ -134,7 +137,8 @@ void lcm_session_check_mounts(struct lcm_host *h)
 		char source[80];
 
 		next = s->next;
-		if (!s->target || s->job || !s->t_mounted || lcm_mounted_source(s->target, session_source(s, source)) != 0)
+		if (!s->target || s->job || !s->t_mounted ||
+		    lcm_mounted_source(s->target, session_source(s, source)) != 0)
 			continue;
 		lcm_log(LCM_LOG_INFO, "id=%s was unmounted", s->id);
 		session_remove_container(s, !s->keep);

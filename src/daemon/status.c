@@ -63,8 +63,9 @@ static bool uses(const char *pid, const char *dir)
 
 	(void)snprintf(path, sizeof(path), "/proc/%.20s", pid);
 	proc = lcm_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
-	return proc >= 0 && (leads_below(proc, "cwd", dir) || leads_below(proc, "root", dir) || any_leads_below(proc, "fd", dir) ||
-			     any_leads_below(proc, "map_files", dir));
+	return proc >= 0 &&
+	       (leads_below(proc, "cwd", dir) || leads_below(proc, "root", dir) ||
+		any_leads_below(proc, "fd", dir) || any_leads_below(proc, "map_files", dir));
 }
 
 size_t session_users(const char *dir, char *out, size_t size)
@@ -85,7 +86,8 @@ size_t session_users(const char *dir, char *out, size_t size)
 		if (lcm_read_file_at(AT_FDCWD, path, 64, &comm, &len) < 0)
 			continue;
 		comm[strcspn(comm, "\n")] = '\0';
-		r = snprintf(out + used, size - used, "%s%.20s %.64s", n ? ", " : "", e->d_name, comm);
+		r = snprintf(out + used, size - used, "%s%.20s %.64s", n ? ", " : "", e->d_name,
+			     comm);
 		if (r < 0 || (size_t)r >= size - used)
 			break;
 		used += (size_t)r;
@@ -110,7 +112,8 @@ static bool holds(const char *pid, const char *dir, const struct lcm_file_id *wa
 		struct lcm_file_id id;
 
 		/* Anybody's file, also of a server that hangs: only its identity is asked for. */
-		found = e->d_name[0] != '.' && lcm_sys_file_id(dirfd(d), e->d_name, &id, 0) == 0 && id.dev == want->dev && id.ino == want->ino;
+		found = e->d_name[0] != '.' && lcm_sys_file_id(dirfd(d), e->d_name, &id, 0) == 0 &&
+			id.dev == want->dev && id.ino == want->ino;
 	}
 	if (d)
 		(void)closedir(d);
@@ -128,7 +131,8 @@ static json_t *find_holders(const struct lcm_file_id *want)
 		char path[300], text[300];
 		size_t len;
 
-		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !(holds(e->d_name, "map_files", want) || holds(e->d_name, "fd", want)))
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' ||
+		    !(holds(e->d_name, "map_files", want) || holds(e->d_name, "fd", want)))
 			continue;
 		(void)snprintf(path, sizeof(path), "/proc/%.20s/comm", e->d_name);
 		if (lcm_read_file_at(AT_FDCWD, path, 64, &comm, &len) < 0)
@@ -167,7 +171,8 @@ static json_t *bound_files(struct lcm_session *s, bool holders)
 }
 
 struct totals {
-	uint64_t files, files_local, bytes, bytes_local, demand_files, demand_bytes, pulled_bytes, blob_bytes;
+	uint64_t files, files_local, bytes, bytes_local, demand_files, demand_bytes, pulled_bytes,
+	    blob_bytes;
 };
 
 static void sum_layers(const struct lcm_session *s, struct totals *t)
@@ -183,7 +188,9 @@ static void sum_layers(const struct lcm_session *s, struct totals *t)
 		t->files += l->files_total;
 		t->bytes += l->toc ? l->bytes_total : l->row.real_bytes;
 		t->files_local += atomic_load(&l->files_local);
-		t->bytes_local += l->toc ? atomic_load(&l->bytes_local) : l->phase == LCM_LAYER_LOCAL ? l->row.real_bytes : 0;
+		t->bytes_local += l->toc                        ? atomic_load(&l->bytes_local)
+				  : l->phase == LCM_LAYER_LOCAL ? l->row.real_bytes
+								: 0;
 	}
 	t->demand_files -= s->demand_files0;
 	t->demand_bytes -= s->demand_bytes0;
@@ -196,10 +203,12 @@ static json_t *ms_since(const struct lcm_session *s, uint64_t at)
 
 static json_t *gate_json(const struct lcm_gate_stats *g)
 {
-	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I}", "requests", (json_int_t)g->requests, "lookups_files", (json_int_t)g->lookups_files,
-			 "reads", (json_int_t)g->reads, "read_bytes", (json_int_t)g->read_bytes, "interrupts", (json_int_t)g->interrupts,
-			 "answered", (json_int_t)g->answered_stale, "errors", (json_int_t)g->answered_error, "waiters_peak",
-			 (json_int_t)g->waiters_peak);
+	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I}", "requests", (json_int_t)g->requests,
+			 "lookups_files", (json_int_t)g->lookups_files, "reads",
+			 (json_int_t)g->reads, "read_bytes", (json_int_t)g->read_bytes,
+			 "interrupts", (json_int_t)g->interrupts, "answered",
+			 (json_int_t)g->answered_stale, "errors", (json_int_t)g->answered_error,
+			 "waiters_peak", (json_int_t)g->waiters_peak);
 }
 
 static const struct lcm_err *current_error(const struct lcm_session *s)
@@ -223,15 +232,20 @@ json_t *lcm_session_status(struct lcm_session *s, bool holders)
 	if (gate)
 		lcm_gate_stats(gate, &g);
 	sum_layers(s, &t);
-	o = json_pack("{s:s s:s s:s s:s s:b s:I s:I s:I s:I s:I s:I s:I s:I s:I s:b s:I s:I}", "id", s->id, "image", s->image_ref, "phase",
-		      lcm_phase_name(s->phase), "kind", s->pull ? "pull" : "mount", "read_only", s->read_only, "files_total", (json_int_t)t.files,
-		      "files_local", (json_int_t)t.files_local, "bytes_total", (json_int_t)t.bytes, "bytes_local", (json_int_t)t.bytes_local,
-		      "blob_bytes_total", (json_int_t)t.blob_bytes, "blob_bytes_local", (json_int_t)t.pulled_bytes, "demand_fetches",
-		      (json_int_t)t.demand_files, "demand_bytes", (json_int_t)t.demand_bytes, "waiters", (json_int_t)g.waiters, "gate_mounted",
-		      gate != NULL, "bound_inodes", (json_int_t)(gate ? g.bound_inodes : 0), "layers", (json_int_t)s->n_slots);
+	o = json_pack("{s:s s:s s:s s:s s:b s:I s:I s:I s:I s:I s:I s:I s:I s:I s:b s:I s:I}", "id",
+		      s->id, "image", s->image_ref, "phase", lcm_phase_name(s->phase), "kind",
+		      s->pull ? "pull" : "mount", "read_only", s->read_only, "files_total",
+		      (json_int_t)t.files, "files_local", (json_int_t)t.files_local, "bytes_total",
+		      (json_int_t)t.bytes, "bytes_local", (json_int_t)t.bytes_local,
+		      "blob_bytes_total", (json_int_t)t.blob_bytes, "blob_bytes_local",
+		      (json_int_t)t.pulled_bytes, "demand_fetches", (json_int_t)t.demand_files,
+		      "demand_bytes", (json_int_t)t.demand_bytes, "waiters", (json_int_t)g.waiters,
+		      "gate_mounted", gate != NULL, "bound_inodes",
+		      (json_int_t)(gate ? g.bound_inodes : 0), "layers", (json_int_t)s->n_slots);
 	if (!o)
 		return NULL;
-	(void)json_object_set_new(o, "target", s->target ? json_string_nocheck(s->target) : json_null());
+	(void)json_object_set_new(o, "target",
+				  s->target ? json_string_nocheck(s->target) : json_null());
 	(void)json_object_set_new(o, "mounted_ms", ms_since(s, s->t_mounted));
 	(void)json_object_set_new(o, "local_ms", ms_since(s, s->t_local));
 	(void)json_object_set_new(o, "native_ms", ms_since(s, s->t_native));

@@ -17,13 +17,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t len = nl ? (size_t)(nl - data) : size, before = cs.n;
 		int r = lcm_challenges_add(&cs, (const char *)data, len, &err);
 
-		if (r < 0 ? cs.n != before : cs.n != before + (size_t)r || cs.n > LCM_CHALLENGES_MAX)
+		if (r < 0 ? cs.n != before
+			  : cs.n != before + (size_t)r || cs.n > LCM_CHALLENGES_MAX)
 			abort();
 		data += len + (nl ? 1 : 0);
 		size -= len + (nl ? 1 : 0);
 	}
 	for (size_t i = 0; i < cs.n; i++)
-		if (strlen(cs.c[i].realm) >= sizeof(cs.c[i].realm) || !lcm_challenges_find(&cs, cs.c[i].scheme))
+		if (strlen(cs.c[i].realm) >= sizeof(cs.c[i].realm) ||
+		    !lcm_challenges_find(&cs, cs.c[i].scheme))
 			abort();
 	return 0;
 }

@@ -19,9 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!cr.has_range && !cr.has_size)
 			abort();
 	}
-	if (lcm_retry_after_parse((const char *)data, size, INT64_MIN, &wait) == 0 && wait > LCM_RETRY_AFTER_MAX_S)
+	if (lcm_retry_after_parse((const char *)data, size, INT64_MIN, &wait) == 0 &&
+	    wait > LCM_RETRY_AFTER_MAX_S)
 		abort();
-	if (lcm_retry_after_parse((const char *)data, size, 784111777, &wait) == 0 && wait > LCM_RETRY_AFTER_MAX_S)
+	if (lcm_retry_after_parse((const char *)data, size, 784111777, &wait) == 0 &&
+	    wait > LCM_RETRY_AFTER_MAX_S)
 		abort();
 	return 0;
 }

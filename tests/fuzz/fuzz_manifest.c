@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Covers lcm_manifest_parse(), lcm_manifest_select(), lcm_descriptor_annotation(). First line: Content-Type. */
+/* Covers lcm_manifest_parse(), lcm_manifest_select(), lcm_descriptor_annotation(). First line:
+ * Content-Type. */
 #include <string.h>
 
 #include "image/manifest.h"
@@ -23,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	for (size_t i = 0; i < m->n_layers; i++)
 		for (size_t k = 0; k < m->layers[i].n_annotations; k++)
-			if (!lcm_descriptor_annotation(&m->layers[i], m->layers[i].annotations[k].key))
+			if (!lcm_descriptor_annotation(&m->layers[i],
+						       m->layers[i].annotations[k].key))
 				abort();
 	if (m->media == LCM_MEDIA_INDEX && lcm_manifest_select(m, &want, &d, &err) == 0 &&
 	    d->media != LCM_MEDIA_MANIFEST)

@@ -76,9 +76,11 @@ static void compare(const struct mm_layers *l, int fd, const struct lcm_meta_sta
 	bad = mm_check_image(&m, p, st->image_bytes);
 	if (bad)
 		fail(bad);
-	if (st->inodes != m.inodes || st->regular != m.regular || st->bytes_regular != m.bytes_regular)
+	if (st->inodes != m.inodes || st->regular != m.regular ||
+	    st->bytes_regular != m.bytes_regular)
 		fail("statistics");
-	if (lcm_meta_each_file(l->l, l->n, count_file, &f, NULL) < 0 || f.n != files_with_data(&m, m.root))
+	if (lcm_meta_each_file(l->l, l->n, count_file, &f, NULL) < 0 ||
+	    f.n != files_with_data(&m, m.root))
 		fail("each_file");
 	mm_fini(&m);
 	(void)munmap(p, st->image_bytes);

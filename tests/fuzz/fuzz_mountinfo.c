@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Covers lcm_mountinfo_next(), lcm_mountinfo_is(): fields stay inside the text and every call moves on. */
+/* Covers lcm_mountinfo_next(), lcm_mountinfo_is(): fields stay inside the text and every call moves
+ * on. */
 #include <string.h>
 
 #include "overlay/mountinfo.h"
@@ -8,7 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void inside(const struct lcm_mountinfo_field *f, const char *text, const char *end)
 {
-	if (f->p < text || f->p > end || f->len > (size_t)(end - f->p) || memchr(f->p, '\n', f->len))
+	if (f->p < text || f->p > end || f->len > (size_t)(end - f->p) ||
+	    memchr(f->p, '\n', f->len))
 		abort();
 	(void)lcm_mountinfo_is(f, "/var/lib/locum a\\b");
 }

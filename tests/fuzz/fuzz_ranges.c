@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Covers lcm_ranges_decode(): what it takes encodes to the same bytes. The checksum is put right first, or nothing gets
- * past it. */
+/* Covers lcm_ranges_decode(): what it takes encodes to the same bytes. The checksum is put right
+ * first, or nothing gets past it. */
 #include <string.h>
 
 #include "src/base/digest.h"
@@ -26,7 +26,8 @@ static void check(const uint8_t *p, size_t size, uint64_t id, uint64_t blob_size
 	if (lcm_ranges_decode(p, size, id, blob_size, &rs) < 0)
 		return;
 	for (size_t i = 0; i < rs.n; i++) {
-		if (rs.v[i].off >= rs.v[i].end || rs.v[i].end > blob_size || (i && rs.v[i].off <= rs.v[i - 1].end))
+		if (rs.v[i].off >= rs.v[i].end || rs.v[i].end > blob_size ||
+		    (i && rs.v[i].off <= rs.v[i - 1].end))
 			abort();
 		total += rs.v[i].end - rs.v[i].off;
 	}

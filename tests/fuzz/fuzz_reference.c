@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (strlen(lcm_reference_str(&r, out, sizeof(out))) >= sizeof(out) - 1)
 		abort();
-	if (lcm_reference_parse(out, &r, &err) < 0 || strcmp(out, lcm_reference_str(&r, again, sizeof(again))) != 0)
+	if (lcm_reference_parse(out, &r, &err) < 0 ||
+	    strcmp(out, lcm_reference_str(&r, again, sizeof(again))) != 0)
 		abort();
 	if (!*lcm_reference_endpoint(&r))
 		abort();

@@ -36,8 +36,8 @@ static ssize_t bytes_read(void *arg, const void **ret)
 }
 
 /* Return: status; *plain: SHA-256 of what came out. */
-static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size, size_t step, struct lcm_digest *plain,
-		    uint64_t *len)
+static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size, size_t step,
+		    struct lcm_digest *plain, uint64_t *len)
 {
 	struct bytes b = { .p = data, .len = size, .step = step };
 	lcm_auto(lcm_hash) h = lcm_hash_new();
@@ -61,7 +61,8 @@ static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size,
 		abort();
 	if (n == 0) {
 		lcm_stream_blob_digest(s, &blob, &blob_len);
-		if (lcm_digest_of(data, size, &want) < 0 || blob_len != size || !lcm_digest_equal(&blob, &want))
+		if (lcm_digest_of(data, size, &want) < 0 || blob_len != size ||
+		    !lcm_digest_equal(&blob, &want))
 			abort();
 	}
 	lcm_stream_free(s);
@@ -69,8 +70,8 @@ static int read_all(enum lcm_compression comp, const uint8_t *data, size_t size,
 	return (int)n;
 }
 
-static void chunk(enum lcm_compression comp, const uint8_t *data, size_t size, const struct lcm_digest *plain,
-		  uint64_t len, int r)
+static void chunk(enum lcm_compression comp, const uint8_t *data, size_t size,
+		  const struct lcm_digest *plain, uint64_t len, int r)
 {
 	uint8_t *out = malloc(len + 1);
 	int is;
@@ -97,7 +98,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	comp = (enum lcm_compression)(data[0] & 3);
 	a = read_all(comp, data + 1, size - 1, (data[0] >> 2) + 1U, &one, &len_one);
 	b = read_all(comp, data + 1, size - 1, SIZE_MAX / 2, &all, &len_all);
-	if ((a == 0) != (b == 0) || (a == 0 && (len_one != len_all || !lcm_digest_equal(&one, &all))))
+	if ((a == 0) != (b == 0) ||
+	    (a == 0 && (len_one != len_all || !lcm_digest_equal(&one, &all))))
 		abort();
 	chunk(comp, data + 1, size - 1, &all, len_all, b);
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Covers lcm_toc_open() and everything that reads an opened TOC. The input is a TOC file whose checksum
- * is made good first: the checksum is for accidents, the checks behind it are for attackers.
+ * Covers lcm_toc_open() and everything that reads an opened TOC. The input is a TOC file whose
+ * checksum is made good first: the checksum is for accidents, the checks behind it are for
+ * attackers.
  */
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct toc_header *h = (struct toc_header *)copy;
 
 		h->checksum = 0;
-		h->checksum = toc_checksum(toc_checksum(0, copy + sizeof(*h), size - sizeof(*h)), h, sizeof(*h));
+		h->checksum = toc_checksum(toc_checksum(0, copy + sizeof(*h), size - sizeof(*h)), h,
+					   sizeof(*h));
 	}
 	if (lcm_sys_write_full(fd, copy, size) < 0)
 		return 0;

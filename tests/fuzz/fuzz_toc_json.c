@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Covers lcm_chunked_parse_json(), and through it the TOC builder and lcm_toc_open(): what was accepted
- * and written must open again. The first byte picks the dialect and the size of the pieces.
+ * Covers lcm_chunked_parse_json(), and through it the TOC builder and lcm_toc_open(): what was
+ * accepted and written must open again. The first byte picks the dialect and the size of the
+ * pieces.
  */
 #include <stdio.h>
 #include <sys/mman.h>
@@ -38,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1 || lcm_toc_builder_new(&b) < 0)
 		return 0;
 	ref.digest_of_plain = data[0] & 1;
-	if (lcm_chunked_parse_json(&ref, data + 1, size - 1, steps[data[0] >> 1 & 3], 1U << 20, b, &err) == 0)
+	if (lcm_chunked_parse_json(&ref, data + 1, size - 1, steps[data[0] >> 1 & 3], 1U << 20, b,
+				   &err) == 0)
 		build(b, "/dev/shm");
 	return 0;
 }

@@ -50,7 +50,8 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	base = base ? base + 1 : argv[0];
-	(void)snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/%s", src ? src : ".", base + strlen("fuzz_"));
+	(void)snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/%s", src ? src : ".",
+		       base + strlen("fuzz_"));
 	n = replay_dir(path);
 	printf("%s: %d inputs replayed\n", base, n);
 	return n > 0 ? 0 : 1;

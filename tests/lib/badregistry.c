@@ -6,18 +6,21 @@
  *   --flip DIGEST:OFF     the byte at OFF of this blob is sent inverted
  *   --truncate DIGEST:N   the connection is closed after byte N - 1 of this blob
  *   --status DIGEST:CODE  requests for this blob or manifest get this status
- *   --header NAME:VALUE   added to the answers of --status (Retry-After, WWW-Authenticate, Location; at most 4)
- *   --times N             --status, --flip and --truncate stop after N of them were sent (for retries)
+ *   --header NAME:VALUE   added to the answers of --status (Retry-After, WWW-Authenticate,
+ * Location; at most 4)
+ *   --times N             --status, --flip and --truncate stop after N of them were sent (for
+ * retries)
  *   --no-range DIGEST     200 and the whole blob for every range of it
  *   --delay-ms N          every answer waits so long
  *   --stall FILE          while FILE exists, blob answers and bodies are held
- *   --stall-only DIGEST:N --stall holds only the bytes before N of this blob; may be repeated; other blobs are served
- *   --log FILE            one line per finished request, appended: METHOD path status first-last bytes
- *                         (first-last are "-" when no byte of a blob or manifest was to be sent;
- *                         bytes is how many of them were handed to the socket)
+ *   --stall-only DIGEST:N --stall holds only the bytes before N of this blob; may be repeated;
+ * other blobs are served
+ *   --log FILE            one line per finished request, appended: METHOD path status first-last
+ * bytes (first-last are "-" when no byte of a blob or manifest was to be sent; bytes is how many of
+ * them were handed to the socket)
  *
- * Each option but --port, --delay-ms, --stall, --log and --times may be repeated. Prints "serving DIR on URL" when
- * ready; SIGINT or SIGTERM ends it with 0.
+ * Each option but --port, --delay-ms, --stall, --log and --times may be repeated. Prints "serving
+ * DIR on URL" when ready; SIGINT or SIGTERM ends it with 0.
  */
 #include <getopt.h>
 #include <poll.h>
@@ -63,7 +66,7 @@ struct bad {
 	uint64_t port, delay_ms;
 	_Atomic int64_t times; /* faults left */
 	const char *stall, *dir;
-	int log; /* O_APPEND */
+	int log;              /* O_APPEND */
 	pthread_mutex_t lock; /* orders stall_sync() */
 	struct lcm_serve *serve;
 };
@@ -86,7 +89,8 @@ static int add_rule(struct bad *b, enum rule_kind kind, const char *arg)
 	if (len < digest || lcm_digest_parse(arg, digest, &rule->digest) < 0)
 		return fail(arg, "not a digest");
 	if (kind != RULE_NO_RANGE &&
-	    (arg[digest] != ':' || lcm_serve_number(arg + digest + 1, len - digest - 1, &rule->value) < 0))
+	    (arg[digest] != ':' ||
+	     lcm_serve_number(arg + digest + 1, len - digest - 1, &rule->value) < 0))
 		return fail(arg, "not DIGEST:NUMBER");
 	if (kind == RULE_STATUS && (rule->value < 200 || rule->value > 599))
 		return fail(arg, "not a status");
@@ -125,7 +129,8 @@ static void stall_sync(struct bad *b)
 	if (!b->stall)
 		return;
 	(void)pthread_mutex_lock(&b->lock);
-	lcm_serve_hold(b->serve, lcm_sys_fstatat(AT_FDCWD, b->stall, &st, AT_SYMLINK_NOFOLLOW) == 0);
+	lcm_serve_hold(b->serve,
+		       lcm_sys_fstatat(AT_FDCWD, b->stall, &st, AT_SYMLINK_NOFOLLOW) == 0);
 	(void)pthread_mutex_unlock(&b->lock);
 }
 
@@ -183,7 +188,8 @@ static void on_done(void *arg, const struct lcm_serve_request *req, uint64_t byt
 	if (req->len)
 		(void)snprintf(range, sizeof(range), "%llu-%llu", (unsigned long long)req->off,
 			       (unsigned long long)(req->off + req->len - 1));
-	n = asprintf(&line, "%s %s %u %s %llu\n", req->method, req->path, req->status, range, (unsigned long long)bytes);
+	n = asprintf(&line, "%s %s %u %s %llu\n", req->method, req->path, req->status, range,
+		     (unsigned long long)bytes);
 	if (n < 0)
 		return;
 	lcm_ignore(lcm_sys_write_full(b->log, line, (size_t)n));
@@ -268,14 +274,16 @@ static int watch(const char *file)
 	slash = strrchr(dir, '/');
 	if (slash)
 		slash[slash == dir] = '\0';
-	r = (int)lcm_errno(inotify_add_watch(fd, slash ? dir : ".", IN_CREATE | IN_DELETE | IN_MOVE));
+	r = (int)lcm_errno(
+	    inotify_add_watch(fd, slash ? dir : ".", IN_CREATE | IN_DELETE | IN_MOVE));
 	return r < 0 ? r : lcm_steal_fd(&fd);
 }
 
 /* Until a signal comes; keeps the hold in step with the stall file. */
 static int wait_signal(struct bad *b, int sig_fd, int watch_fd)
 {
-	struct pollfd p[2] = { { .fd = sig_fd, .events = POLLIN }, { .fd = watch_fd, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = sig_fd, .events = POLLIN },
+			       { .fd = watch_fd, .events = POLLIN } };
 	char events[4096];
 
 	for (;;) {
@@ -318,7 +326,9 @@ static int serve(struct bad *b)
 	}
 	/* A request may come before b->serve is set: stall_sync() waits for it. */
 	(void)pthread_mutex_lock(&b->lock);
-	r = lcm_serve_new(&(struct lcm_serve_config){ .dir = b->dir, .listen = where, .hook = &hook }, &b->serve, &err);
+	r = lcm_serve_new(
+	    &(struct lcm_serve_config){ .dir = b->dir, .listen = where, .hook = &hook }, &b->serve,
+	    &err);
 	(void)pthread_mutex_unlock(&b->lock);
 	if (r < 0)
 		return fail(b->dir, lcm_err_text(&err, r));
@@ -332,7 +342,9 @@ static int serve(struct bad *b)
 
 int main(int argc, char **argv)
 {
-	static struct bad b = { .log = -EBADF, .times = INT64_MAX, .lock = PTHREAD_MUTEX_INITIALIZER };
+	static struct bad b = { .log = -EBADF,
+				.times = INT64_MAX,
+				.lock = PTHREAD_MUTEX_INITIALIZER };
 	int r = parse(argc, argv, &b);
 
 	if (r == 0)

@@ -37,7 +37,8 @@ struct badserver {
 /* Ready to read: 1; stop or timeout: 0. */
 static int wait_readable(struct badserver *s, int fd, int ms)
 {
-	struct pollfd p[2] = { { .fd = fd, .events = POLLIN }, { .fd = s->stop, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = fd, .events = POLLIN },
+			       { .fd = s->stop, .events = POLLIN } };
 
 	if (poll(p, 2, ms) <= 0 || p[1].revents)
 		return 0;
@@ -90,7 +91,8 @@ const char *bad_field(const struct bad_request *req, const char *name, char *out
 {
 	size_t len = strlen(name);
 
-	for (const char *l = req->head; l && *l; l = strstr(l, "\r\n") ? strstr(l, "\r\n") + 2 : NULL) {
+	for (const char *l = req->head; l && *l;
+	     l = strstr(l, "\r\n") ? strstr(l, "\r\n") + 2 : NULL) {
 		if (strncasecmp(l, name, len) || l[len] != ':')
 			continue;
 		l += len + 1;
@@ -105,7 +107,8 @@ bool bad_range(const struct bad_request *req, uint64_t *first, uint64_t *last)
 {
 	char v[128];
 
-	return bad_field(req, "Range", v, sizeof(v)) && sscanf(v, "bytes=%" SCNu64 "-%" SCNu64, first, last) == 2;
+	return bad_field(req, "Range", v, sizeof(v)) &&
+	       sscanf(v, "bytes=%" SCNu64 "-%" SCNu64, first, last) == 2;
 }
 
 void bad_blob(struct bad_conn *c, const struct bad_request *req, const void *blob, size_t size)
@@ -113,7 +116,9 @@ void bad_blob(struct bad_conn *c, const struct bad_request *req, const void *blo
 	uint64_t first = 0, last = size - 1;
 
 	if (bad_range(req, &first, &last))
-		bad_printf(c, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%zu\r\n",
+		bad_printf(c,
+			   "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %" PRIu64
+			   "-%" PRIu64 "/%zu\r\n",
 			   first, last, size);
 	else
 		bad_printf(c, "HTTP/1.1 200 OK\r\n");
@@ -126,7 +131,8 @@ static bool read_head(struct bad_conn *c, char *head)
 {
 	size_t n = 0;
 
-	while (n < BAD_HEAD_MAX - 1 && wait_readable(c->server, c->fd, -1) && recv(c->fd, head + n, 1, 0) == 1) {
+	while (n < BAD_HEAD_MAX - 1 && wait_readable(c->server, c->fd, -1) &&
+	       recv(c->fd, head + n, 1, 0) == 1) {
 		head[++n] = '\0';
 		if (n == 1 && (head[0] < 'A' || head[0] > 'Z')) {
 			/* A TLS hello: what every HTTP server says. */
@@ -158,7 +164,8 @@ static struct bad_request *read_request(struct bad_conn *c)
 	char *head = calloc(1, BAD_HEAD_MAX);
 	char *eol;
 
-	if (!req || !head || !read_head(c, head) || sscanf(head, "%15s %4095s", req->method, req->target) != 2) {
+	if (!req || !head || !read_head(c, head) ||
+	    sscanf(head, "%15s %4095s", req->method, req->target) != 2) {
 		free(req);
 		free(head);
 		return NULL;

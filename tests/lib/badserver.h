@@ -21,10 +21,10 @@ struct badserver;
 struct bad_request {
 	char method[16];
 	char target[4096]; /* path and query */
-	char *head; /* all fields, NUL-terminated; owned by the server */
-	char body[4096]; /* of a POST */
-	unsigned int nth; /* requests of this server before it */
-	uint64_t at_ns; /* CLOCK_MONOTONIC */
+	char *head;        /* all fields, NUL-terminated; owned by the server */
+	char body[4096];   /* of a POST */
+	unsigned int nth;  /* requests of this server before it */
+	uint64_t at_ns;    /* CLOCK_MONOTONIC */
 };
 
 /* Return: true keeps the connection for another request. Runs on the connection's thread. */
@@ -34,7 +34,7 @@ struct badserver *badserver_start(bad_handler_fn fn, void *arg);
 /* Ends every connection and thread. */
 void badserver_stop(struct badserver *s);
 unsigned int badserver_port(const struct badserver *s);
-unsigned int badserver_count(struct badserver *s); /* requests so far */
+unsigned int badserver_count(struct badserver *s);       /* requests so far */
 unsigned int badserver_connections(struct badserver *s); /* connections so far */
 /* The n-th request; valid until badserver_stop(); NULL beyond the last. */
 const struct bad_request *badserver_request(struct badserver *s, unsigned int n);

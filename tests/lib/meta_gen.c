@@ -27,9 +27,11 @@ static unsigned int pick(struct gen *g, unsigned int n)
 
 static void pick_name(struct gen *g, char out[256])
 {
-	static const char *const names[] = { "a",        "b",          "c",  "dir",   "..a",          "!",
-					     ".-",       ".x",         "-",  "bin\n", "\x01\xff\x7f", "a\\,:\"'",
-					     "name8byt", "name8bytes", "aa", "b.d" };
+	static const char *const names[] = {
+		"a",        "b",          "c",  "dir",   "..a",          "!",
+		".-",       ".x",         "-",  "bin\n", "\x01\xff\x7f", "a\\,:\"'",
+		"name8byt", "name8bytes", "aa", "b.d"
+	};
 	unsigned int i = pick(g, LCM_ARRAY_SIZE(names) + 1);
 
 	if (i < LCM_ARRAY_SIZE(names)) {
@@ -66,9 +68,10 @@ static size_t pick_xattrs(struct gen *g, struct lcm_xattr *x, size_t max, bool a
 					     "com.apple.quarantine",
 					     "user.",
 					     "security.selinux" };
-	static const uint8_t acl_value[] = { 2, 0,   0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 2,   0,  4,
-					     0, 232, 3,   0,   0,   4,   0,  4, 0,   255, 255, 255, 255, 16, 0,
-					     4, 0,   255, 255, 255, 255, 32, 0, 0,   0,   255, 255, 255, 255 };
+	static const uint8_t acl_value[] = { 2,   0,   0,   0,   1,   0,   7,  0,   255, 255, 255,
+					     255, 2,   0,   4,   0,   232, 3,  0,   0,   4,   0,
+					     4,   0,   255, 255, 255, 255, 16, 0,   4,   0,   255,
+					     255, 255, 255, 32,  0,   0,   0,  255, 255, 255, 255 };
 	static const uint8_t cap_value[20] = { 1, 0, 0, 2, 0, 4 };
 	static const uint16_t lens[] = { 0, 1, 3, 4, 20, 300, 4000 };
 	size_t n = pick(g, 8), used = 0;
@@ -81,10 +84,12 @@ static size_t pick_xattrs(struct gen *g, struct lcm_xattr *x, size_t max, bool a
 							.value = acl_value,
 							.value_len = sizeof(acl_value) };
 		} else {
-			x[used].name = names[(pick(g, LCM_ARRAY_SIZE(names)) + i) % LCM_ARRAY_SIZE(names)];
+			x[used].name =
+			    names[(pick(g, LCM_ARRAY_SIZE(names)) + i) % LCM_ARRAY_SIZE(names)];
 			x[used].value = (const uint8_t *)g->value;
 			x[used++].value_len = PICK(g, lens);
-			if (!strcmp(x[used - 1].name, "security.capability")) { /* the kernel shows no others */
+			if (!strcmp(x[used - 1].name,
+				    "security.capability")) { /* the kernel shows no others */
 				x[used - 1].value = cap_value;
 				x[used - 1].value_len = sizeof(cap_value);
 			}
@@ -145,9 +150,10 @@ static void pick_content(struct gen *g, struct lcm_toc_item *it, char *target)
 /* Failure of one item (a name below a file...) is part of the game: it is left out. */
 static void add_item(struct gen *g)
 {
-	static const uint8_t types[] = { LCM_TOC_REG,  LCM_TOC_REG,      LCM_TOC_REG,      LCM_TOC_DIR,
-					 LCM_TOC_DIR,  LCM_TOC_SYMLINK,  LCM_TOC_CHAR,     LCM_TOC_BLOCK,
-					 LCM_TOC_FIFO, LCM_TOC_WHITEOUT, LCM_TOC_WHITEOUT, LCM_TOC_HARDLINK };
+	static const uint8_t types[] = { LCM_TOC_REG,      LCM_TOC_REG,      LCM_TOC_REG,
+					 LCM_TOC_DIR,      LCM_TOC_DIR,      LCM_TOC_SYMLINK,
+					 LCM_TOC_CHAR,     LCM_TOC_BLOCK,    LCM_TOC_FIFO,
+					 LCM_TOC_WHITEOUT, LCM_TOC_WHITEOUT, LCM_TOC_HARDLINK };
 	struct lcm_toc_item it = { .type = PICK(g, types) };
 	struct lcm_xattr x[8];
 	char path[1200], target[4096];
@@ -233,7 +239,8 @@ static bool add_layer(struct gen *g, int dirfd, const char *file, struct lcm_toc
 
 void mm_generate(const uint8_t *data, size_t size, int dirfd, struct mm_layers *ret)
 {
-	static const char *const names[MM_LAYERS_MAX] = { "l1", "2", "sha256-0123456789abcdef", "l4", "e" };
+	static const char *const names[MM_LAYERS_MAX] = { "l1", "2", "sha256-0123456789abcdef",
+							  "l4", "e" };
 	lcm_autofree struct gen *g = calloc(1, sizeof(*g));
 	unsigned int n;
 

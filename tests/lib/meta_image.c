@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walks the bytes of an EROFS image next to the model. Offsets are those of the format, written out. */
+/* Walks the bytes of an EROFS image next to the model. Offsets are those of the format, written
+ * out. */
 #include <stdio.h>
 #include <string.h>
 
@@ -125,8 +126,8 @@ struct want {
 	uint64_t found; /* entries matched */
 };
 
-static const char *find_xattr(struct want *w, unsigned int index, const char *name, size_t len, const void *value,
-			      size_t value_len)
+static const char *find_xattr(struct want *w, unsigned int index, const char *name, size_t len,
+			      const void *value, size_t value_len)
 {
 	uint64_t at = w->n->xattrs + 12 + 4 * le(w->im, w->n->xattrs + 4, 1);
 
@@ -135,7 +136,8 @@ static const char *find_xattr(struct want *w, unsigned int index, const char *na
 
 		if (at + 4 + nl + vl > w->n->end)
 			return "an xattr runs over its area";
-		if (le(w->im, at + 1, 1) == index && nl == len && !memcmp(w->im->p + at + 4, name, len)) {
+		if (le(w->im, at + 1, 1) == index && nl == len &&
+		    !memcmp(w->im->p + at + 4, name, len)) {
 			if (vl != value_len || memcmp(w->im->p + at + 4 + nl, value, vl) != 0)
 				return "the value of an xattr";
 			w->found++;
@@ -165,7 +167,8 @@ static const char *check_metacopy(const struct image *im, uint64_t id)
 
 	if (le(im, at, 1) != 16 || le(im, at + 1, 1) != 4 || le(im, at + 2, 2) != 0)
 		return "the shared xattr";
-	return memcmp(im->p + at + 4, "overlay.metacopy", 16) != 0 ? "name of the shared xattr" : NULL;
+	return memcmp(im->p + at + 4, "overlay.metacopy", 16) != 0 ? "name of the shared xattr"
+								   : NULL;
 }
 
 static const char *check_xattrs(struct image *im, const struct mm_node *node, const struct inode *n)
@@ -225,13 +228,17 @@ static uint8_t *read_data(struct image *im, const struct inode *n)
 	return out;
 }
 
-static const char *check_node(struct image *im, struct mm_node *node, uint64_t nid, uint64_t parent);
+static const char *check_node(struct image *im, struct mm_node *node, uint64_t nid,
+			      uint64_t parent);
 
-static const char *check_dirent(struct image *im, struct mm_node *node, const uint8_t *name, size_t len, uint64_t nid,
-				unsigned int type, uint64_t self, uint64_t parent)
+static const char *check_dirent(struct image *im, struct mm_node *node, const uint8_t *name,
+				size_t len, uint64_t nid, unsigned int type, uint64_t self,
+				uint64_t parent)
 {
-	static const uint8_t types[] = { [LCM_TOC_DIR] = 2,  [LCM_TOC_REG] = 1,   [LCM_TOC_SYMLINK] = 7,
-					 [LCM_TOC_CHAR] = 3, [LCM_TOC_BLOCK] = 4, [LCM_TOC_FIFO] = 5 };
+	static const uint8_t types[] = {
+		[LCM_TOC_DIR] = 2,  [LCM_TOC_REG] = 1,   [LCM_TOC_SYMLINK] = 7,
+		[LCM_TOC_CHAR] = 3, [LCM_TOC_BLOCK] = 4, [LCM_TOC_FIFO] = 5
+	};
 	struct mm_node *kid;
 
 	if (len == 1 && name[0] == '.')
@@ -263,7 +270,8 @@ static const char *check_dir_block(struct dir_walk *d, const uint8_t *p, size_t 
 	if (len < 13 || first % 12 || n == 0 || first >= len)
 		return "head of a directory block";
 	for (uint64_t i = 0; i < n; i++) {
-		uint64_t off = le(&block, i * 12 + 8, 2), end = i + 1 < n ? le(&block, i * 12 + 20, 2) : len;
+		uint64_t off = le(&block, i * 12 + 8, 2),
+			 end = i + 1 < n ? le(&block, i * 12 + 20, 2) : len;
 		const uint8_t *name = p + off;
 		size_t name_len;
 		const char *bad;
@@ -277,8 +285,8 @@ static const char *check_dir_block(struct dir_walk *d, const uint8_t *p, size_t 
 		order = d->last ? memcmp(d->last, name, LCM_MIN(d->last_len, name_len)) : -1;
 		if (order > 0 || (order == 0 && d->last_len >= name_len))
 			return "order of names";
-		bad = check_dirent(d->im, d->node, name, name_len, le(&block, i * 12, 8), p[i * 12 + 10], d->self,
-				   d->parent);
+		bad = check_dirent(d->im, d->node, name, name_len, le(&block, i * 12, 8),
+				   p[i * 12 + 10], d->self, d->parent);
 		if (bad)
 			return bad;
 		d->last = name;
@@ -288,8 +296,8 @@ static const char *check_dir_block(struct dir_walk *d, const uint8_t *p, size_t 
 	return NULL;
 }
 
-static const char *check_dir(struct image *im, struct mm_node *node, const struct inode *n, uint64_t nid,
-			     uint64_t parent)
+static const char *check_dir(struct image *im, struct mm_node *node, const struct inode *n,
+			     uint64_t nid, uint64_t parent)
 {
 	struct dir_walk d = { .im = im, .node = node, .self = nid, .parent = parent };
 	lcm_autofree uint8_t *data = read_data(im, n);
@@ -302,21 +310,24 @@ static const char *check_dir(struct image *im, struct mm_node *node, const struc
 	return bad;
 }
 
-static const char *check_symlink(struct image *im, const struct mm_node *node, const struct inode *n)
+static const char *check_symlink(struct image *im, const struct mm_node *node,
+				 const struct inode *n)
 {
 	const struct lcm_toc_entry *e = mm_entry(im->m, node);
 	lcm_autofree uint8_t *data = read_data(im, n);
 
 	if (im->bad)
 		return im->bad;
-	if (n->size != e->link_len || memcmp(data, lcm_toc_link(im->m->layers[node->layer].toc, e), n->size) != 0)
+	if (n->size != e->link_len ||
+	    memcmp(data, lcm_toc_link(im->m->layers[node->layer].toc, e), n->size) != 0)
 		return "target of a symlink";
 	if (n->layout == 2 && n->at / 4096 != (n->end + n->size - 1) / 4096)
 		return "an inline symlink is not in its inode's block";
 	return NULL;
 }
 
-static const char *check_regular(struct image *im, const struct mm_node *node, const struct inode *n)
+static const char *check_regular(struct image *im, const struct mm_node *node,
+				 const struct inode *n)
 {
 	uint64_t size = mm_entry(im->m, node)->size, chunks;
 
@@ -333,8 +344,8 @@ static const char *check_regular(struct image *im, const struct mm_node *node, c
 	return claim(im, n->end, 4 * chunks);
 }
 
-static const char *check_content(struct image *im, struct mm_node *node, const struct inode *n, uint64_t nid,
-				 uint64_t parent)
+static const char *check_content(struct image *im, struct mm_node *node, const struct inode *n,
+				 uint64_t nid, uint64_t parent)
 {
 	const struct lcm_toc_entry *e = mm_entry(im->m, node);
 	static const uint32_t types[] = {
@@ -354,7 +365,8 @@ static const char *check_content(struct image *im, struct mm_node *node, const s
 	case LCM_TOC_FIFO:
 		return n->size || n->u ? "FIFO" : NULL;
 	default:
-		if ((n->u >> 8 & 0xfff) != e->rdev_major || ((n->u & 0xff) | (n->u >> 12 & 0xfff00)) != e->rdev_minor)
+		if ((n->u >> 8 & 0xfff) != e->rdev_major ||
+		    ((n->u & 0xff) | (n->u >> 12 & 0xfff00)) != e->rdev_minor)
 			return "device number";
 		return NULL;
 	}

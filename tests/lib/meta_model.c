@@ -27,7 +27,8 @@ static void node_free(struct mm_node *n)
 /* The last byte first: numbered names differ there, and a fuzzer makes memcmp() dear. */
 static bool has_name(const struct mm_node *n, const char *name, size_t len)
 {
-	return n->name_len == len && n->name[len - 1] == name[len - 1] && memcmp(n->name, name, len) == 0;
+	return n->name_len == len && n->name[len - 1] == name[len - 1] &&
+	       memcmp(n->name, name, len) == 0;
 }
 
 static size_t kid_index(const struct mm_node *dir, const char *name, size_t len)
@@ -70,7 +71,8 @@ static struct mm_node *kid_add(struct mm_node *dir, const char *name, size_t len
 	return n;
 }
 
-static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t entry, bool fresh);
+static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t entry,
+		      bool fresh);
 
 static void apply_entry(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t i)
 {
@@ -89,7 +91,8 @@ static void apply_entry(struct mm_model *m, struct mm_node *dir, uint32_t layer,
 		i = e->link;
 		e = lcm_toc_entry(toc, i);
 	}
-	if (e->type == LCM_TOC_WHITEOUT || (e->type == LCM_TOC_CHAR && !e->rdev_major && !e->rdev_minor))
+	if (e->type == LCM_TOC_WHITEOUT ||
+	    (e->type == LCM_TOC_CHAR && !e->rdev_major && !e->rdev_minor))
 		return;
 	n = kid_add(dir, name, len);
 	if (e->type == LCM_TOC_DIR) {
@@ -100,7 +103,8 @@ static void apply_entry(struct mm_model *m, struct mm_node *dir, uint32_t layer,
 	n->entry = i;
 }
 
-static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t entry, bool fresh)
+static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t entry,
+		      bool fresh)
 {
 	const struct lcm_toc_entry *e = lcm_toc_entry(m->layers[layer].toc, entry);
 
@@ -191,7 +195,9 @@ void mm_fini(struct mm_model *m)
 
 const struct lcm_toc_entry *mm_entry(const struct mm_model *m, const struct mm_node *n)
 {
-	static const struct lcm_toc_entry root = { .type = LCM_TOC_DIR, .mode = 0755, .xattrs = LCM_TOC_NONE };
+	static const struct lcm_toc_entry root = { .type = LCM_TOC_DIR,
+						   .mode = 0755,
+						   .xattrs = LCM_TOC_NONE };
 
 	return n->layer == LCM_TOC_NONE ? &root : lcm_toc_entry(m->layers[n->layer].toc, n->entry);
 }
@@ -200,7 +206,8 @@ static bool shown(const struct lcm_xattr *x)
 {
 	if (!strncmp(x->name, "trusted.overlay.", 16) || !strncmp(x->name, "user.overlay.", 13))
 		return false;
-	if (!strcmp(x->name, "system.posix_acl_access") || !strcmp(x->name, "system.posix_acl_default"))
+	if (!strcmp(x->name, "system.posix_acl_access") ||
+	    !strcmp(x->name, "system.posix_acl_default"))
 		return true;
 	return (!strncmp(x->name, "user.", 5) && x->name_len > 5) ||
 	       (!strncmp(x->name, "trusted.", 8) && x->name_len > 8) ||
@@ -215,7 +222,8 @@ const char *mm_each_xattr(const struct mm_model *m, const struct mm_node *n,
 	struct lcm_xattr x;
 	uint32_t pos = 0;
 
-	while (!bad && e->xattrs != LCM_TOC_NONE && lcm_toc_xattr_next(m->layers[n->layer].toc, e, &pos, &x))
+	while (!bad && e->xattrs != LCM_TOC_NONE &&
+	       lcm_toc_xattr_next(m->layers[n->layer].toc, e, &pos, &x))
 		if (shown(&x))
 			bad = fn(arg, &x);
 	return bad;

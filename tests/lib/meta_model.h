@@ -18,7 +18,8 @@ struct mm_node {
 	struct mm_node *parent;
 	struct mm_node **kids; /* in no order */
 	size_t n_kids, cap;
-	uint32_t layer, entry; /* metadata; never a hardlink entry; layer LCM_TOC_NONE: default root */
+	uint32_t layer,
+	    entry; /* metadata; never a hardlink entry; layer LCM_TOC_NONE: default root */
 	bool dir;
 	uint32_t nlink;
 	struct mm_node *first; /* of the names of this inode */
@@ -33,7 +34,8 @@ struct mm_model {
 	uint64_t inodes, regular, bytes_regular;
 };
 
-void mm_build(struct mm_model *m, const struct lcm_meta_layer *layers, size_t n); /* aborts when memory is out */
+void mm_build(struct mm_model *m, const struct lcm_meta_layer *layers,
+	      size_t n); /* aborts when memory is out */
 void mm_fini(struct mm_model *m);
 const struct lcm_toc_entry *mm_entry(const struct mm_model *m, const struct mm_node *n);
 struct mm_node *mm_child(const struct mm_node *dir, const char *name, size_t len);

@@ -73,7 +73,8 @@ static const char *check_stat(struct check *c, struct mm_node *n, const char *na
 	const struct lcm_toc_entry *e = mm_entry(c->m, n);
 	struct stat st;
 
-	if (lcm_sys_fstatat(c->at, name, &st, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0)
+	if (lcm_sys_fstatat(c->at, name, &st, AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) <
+	    0)
 		return "stat";
 	if (st.st_mode != (types[e->type] | e->mode))
 		return "mode";
@@ -81,9 +82,11 @@ static const char *check_stat(struct check *c, struct mm_node *n, const char *na
 		return "owner";
 	if (st.st_mtim.tv_sec != e->mtime || st.st_mtim.tv_nsec != e->mtime_nsec)
 		return "mtime";
-	if (st.st_nlink != n->nlink && !(c->m->overlay && !n->parent)) /* overlayfs: 1 for merged directories */
+	if (st.st_nlink != n->nlink &&
+	    !(c->m->overlay && !n->parent)) /* overlayfs: 1 for merged directories */
 		return "link count";
-	if ((e->type == LCM_TOC_REG || e->type == LCM_TOC_SYMLINK) && (uint64_t)st.st_size != e->size)
+	if ((e->type == LCM_TOC_REG || e->type == LCM_TOC_SYMLINK) &&
+	    (uint64_t)st.st_size != e->size)
 		return "size";
 	if ((e->type == LCM_TOC_CHAR || e->type == LCM_TOC_BLOCK) &&
 	    st.st_rdev != makedev(e->rdev_major, e->rdev_minor))
@@ -116,7 +119,8 @@ static const char *check_hole(struct check *c, const struct mm_node *n, const ch
 		return "open of a regular file";
 	if (size == 0)
 		return lcm_sys_read(fd, &first, 1) == 0 ? NULL : "an empty file";
-	if (lcm_sys_pread_full(fd, &first, 1, 0) < 0 || lcm_sys_pread_full(fd, &last, 1, size - 1) < 0 || first || last)
+	if (lcm_sys_pread_full(fd, &first, 1, 0) < 0 ||
+	    lcm_sys_pread_full(fd, &last, 1, size - 1) < 0 || first || last)
 		return "reading a placeholder";
 	return NULL;
 }

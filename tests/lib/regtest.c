@@ -65,7 +65,8 @@ static void done(void *arg, const struct lcm_fetch_result *res)
 
 	f->done++;
 	f->res = *res;
-	(void)snprintf(f->content_type, sizeof(f->content_type), "%s", res->content_type ? res->content_type : "");
+	(void)snprintf(f->content_type, sizeof(f->content_type), "%s",
+		       res->content_type ? res->content_type : "");
 	if (res->body)
 		assert_int_equal(lcm_buf_add(&f->body, res->body, res->body_len), 0);
 	if (f->on_done)

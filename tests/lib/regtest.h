@@ -22,14 +22,15 @@ struct regtest {
 struct regfetch {
 	struct regtest *t;
 	uint64_t id;
-	struct lcm_buf got; /* what the sink took */
-	uint64_t first; /* expected offset of the first byte */
-	unsigned int done; /* calls */
-	unsigned int sinks; /* calls that took bytes */
+	struct lcm_buf got;          /* what the sink took */
+	uint64_t first;              /* expected offset of the first byte */
+	unsigned int done;           /* calls */
+	unsigned int sinks;          /* calls that took bytes */
 	struct lcm_fetch_result res; /* pointers in it are not valid any more */
 	char content_type[128];
 	struct lcm_buf body;
-	int (*hook)(struct regfetch *f, uint64_t off, size_t len); /* before bytes are taken; its result is the sink's unless 0 */
+	int (*hook)(struct regfetch *f, uint64_t off,
+		    size_t len); /* before bytes are taken; its result is the sink's unless 0 */
 	void (*on_done)(struct regfetch *f);
 	void *user;
 };

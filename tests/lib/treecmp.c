@@ -119,7 +119,8 @@ static void digest_file(struct compare *c, const char *path, struct lcm_digest *
 
 static bool xattr_counts(const char *name)
 {
-	return strncmp(name, "trusted.overlay.", 16) != 0 || strcmp(name, "trusted.overlay.opaque") == 0;
+	return strncmp(name, "trusted.overlay.", 16) != 0 ||
+	       strcmp(name, "trusted.overlay.opaque") == 0;
 }
 
 static ssize_t xattr_list(const char *path, char **ret)
@@ -138,7 +139,8 @@ static ssize_t xattr_list(const char *path, char **ret)
 }
 
 /* xattrs of side @a that side @b lacks, and, when @values, those that differ. */
-static void xattrs_one_way(struct compare *c, const char *path, char *const full[2], int a, int b, bool values)
+static void xattrs_one_way(struct compare *c, const char *path, char *const full[2], int a, int b,
+			   bool values)
 {
 	static char va[XATTR_SIZE_MAX], vb[XATTR_SIZE_MAX];
 	lcm_autofree char *list = NULL;
@@ -192,13 +194,13 @@ static void attributes(struct compare *c, const char *path, const struct stat st
 	if ((S_ISREG(a->st_mode) || S_ISLNK(a->st_mode)) && a->st_size != b->st_size)
 		report(c, path, "size %lld / %lld", (long long)a->st_size, (long long)b->st_size);
 	if ((S_ISCHR(a->st_mode) || S_ISBLK(a->st_mode)) && a->st_rdev != b->st_rdev)
-		report(c, path, "device %u:%u / %u:%u", major(a->st_rdev), minor(a->st_rdev), major(b->st_rdev),
-		       minor(b->st_rdev));
+		report(c, path, "device %u:%u / %u:%u", major(a->st_rdev), minor(a->st_rdev),
+		       major(b->st_rdev), minor(b->st_rdev));
 	if (S_ISDIR(a->st_mode) && c->ignore_dir_times)
 		return;
 	if (a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec)
-		report(c, path, "mtime %lld.%09ld / %lld.%09ld", (long long)a->st_mtim.tv_sec, a->st_mtim.tv_nsec,
-		       (long long)b->st_mtim.tv_sec, b->st_mtim.tv_nsec);
+		report(c, path, "mtime %lld.%09ld / %lld.%09ld", (long long)a->st_mtim.tv_sec,
+		       a->st_mtim.tv_nsec, (long long)b->st_mtim.tv_sec, b->st_mtim.tv_nsec);
 }
 
 static void contents(struct compare *c, const char *path, char *const full[2])
@@ -285,9 +287,10 @@ static void compare_dir(struct compare *c, const char *path)
 			trouble("cannot list", full, lcm_errno(-1));
 	}
 	while (at[0] < n[0] || at[1] < n[1]) {
-		int order = at[0] == n[0]   ? 1
-			    : at[1] == n[1] ? -1
-					    : strcmp(list[0][at[0]]->d_name, list[1][at[1]]->d_name);
+		int order = at[0] == n[0] ? 1
+			    : at[1] == n[1]
+				? -1
+				: strcmp(list[0][at[0]]->d_name, list[1][at[1]]->d_name);
 		int side = order > 0;
 		const char *name = list[side][at[side]]->d_name;
 

@@ -63,19 +63,29 @@ static int path_fd(const char *dir, const char *name)
 
 /* ---- the image ---- */
 
-static void add(struct lcm_toc_builder *b, const char *path, enum lcm_toc_type type, uint64_t size, const char *link)
+static void add(struct lcm_toc_builder *b, const char *path, enum lcm_toc_type type, uint64_t size,
+		const char *link)
 {
 	struct lcm_toc_item_chunk chunks[16];
 	struct lcm_toc_item item = {
-		.path = path, .path_len = strlen(path), .type = type, .mode = 0644, .mtime = 1700000000, .size = size,
-		.link = link, .link_len = link ? strlen(link) : 0, .chunks = chunks,
+		.path = path,
+		.path_len = strlen(path),
+		.type = type,
+		.mode = 0644,
+		.mtime = 1700000000,
+		.size = size,
+		.link = link,
+		.link_len = link ? strlen(link) : 0,
+		.chunks = chunks,
 	};
 	struct lcm_err err;
 
 	for (uint64_t off = 0; type == LCM_TOC_REG && off < size; off += ENV_BIG_CHUNK) {
 		chunks[item.n_chunks] = (struct lcm_toc_item_chunk){
-			.blob_off = off, .blob_len = LCM_MIN(size - off, ENV_BIG_CHUNK),
-			.file_off = off, .file_len = LCM_MIN(size - off, ENV_BIG_CHUNK),
+			.blob_off = off,
+			.blob_len = LCM_MIN(size - off, ENV_BIG_CHUNK),
+			.file_off = off,
+			.file_len = LCM_MIN(size - off, ENV_BIG_CHUNK),
 		};
 		chunks[item.n_chunks++].digest.b[0] = 1;
 	}
@@ -106,7 +116,9 @@ static void fill_layer(struct lcm_toc_builder *b, int layer, const struct env_op
 
 static void make_toc(struct gate_env *e, int layer, int dirfd, const struct env_options *o)
 {
-	const struct lcm_toc_id id = { .blob.b[0] = 1, .blob_size = 1ULL << 40, .compression = LCM_COMP_ZSTD };
+	const struct lcm_toc_id id = { .blob.b[0] = 1,
+				       .blob_size = 1ULL << 40,
+				       .compression = LCM_COMP_ZSTD };
 	lcm_auto(lcm_toc_builder) b = NULL;
 	struct lcm_err err;
 
@@ -130,7 +142,8 @@ static void fill(uint32_t layer, uint32_t entry, unsigned char *p, uint64_t off,
 		p[i] = byte_at(layer, entry, off + i);
 }
 
-static void write_content(int dirfd, const char *path, uint32_t layer, uint32_t entry, uint64_t size)
+static void write_content(int dirfd, const char *path, uint32_t layer, uint32_t entry,
+			  uint64_t size)
 {
 	lcm_autofree unsigned char *p = malloc(size);
 	lcm_autoclose int fd = lcm_sys_openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -156,7 +169,8 @@ static void placeholder(int meta, uint32_t layer, const struct lcm_toc_entry *t,
 	(void)snprintf(redirect, sizeof(redirect), "/%s/%s", layer_names[layer], path);
 	assert_int_equal(lcm_sys_ftruncate(fd, t->size), 0);
 	assert_int_equal(lcm_sys_fsetxattr(fd, "trusted.overlay.metacopy", "", 0), 0);
-	assert_int_equal(lcm_sys_fsetxattr(fd, "trusted.overlay.redirect", redirect, strlen(redirect)), 0);
+	assert_int_equal(
+	    lcm_sys_fsetxattr(fd, "trusted.overlay.redirect", redirect, strlen(redirect)), 0);
 }
 
 /* META, the directories of REAL, and src/<entry> for the big files. */
@@ -183,7 +197,8 @@ static void make_trees(struct gate_env *e, uint32_t layer)
 			if (e->prepared && layer == 0)
 				write_content(e->real, deep, layer, i, t->size);
 		} else if (t->type == LCM_TOC_SYMLINK) {
-			assert_int_equal(lcm_sys_symlinkat(lcm_toc_link(e->toc[layer], t), meta, path), 0);
+			assert_int_equal(
+			    lcm_sys_symlinkat(lcm_toc_link(e->toc[layer], t), meta, path), 0);
 		}
 	}
 }
@@ -213,7 +228,8 @@ void env_fetch(struct gate_env *e, uint32_t layer, uint32_t entry)
 		ready_name(entry, from);
 	} else {
 		(void)snprintf(from, sizeof(from), "tmp%u", atomic_fetch_add(&unique, 1));
-		write_content(e->real, from, layer, entry, lcm_toc_entry(e->toc[layer], entry)->size);
+		write_content(e->real, from, layer, entry,
+			      lcm_toc_entry(e->toc[layer], entry)->size);
 	}
 	assert_int_equal(lcm_sys_renameat(e->real, from, e->real, to), 0);
 	atomic_store(&e->local[layer][entry], 1);
@@ -346,12 +362,14 @@ static void want_file(void *arg, uint32_t layer, uint32_t entry)
 	submit(e, &(struct env_job){ .layer = layer, .entry = entry });
 }
 
-static void want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len, uint64_t token)
+static void want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len,
+		       uint64_t token)
 {
 	struct gate_env *e = arg;
 
 	atomic_fetch_add(&e->ranges, 1);
-	submit(e, &(struct env_job){ .layer = layer, .entry = entry, .off = off, .len = len, .token = token });
+	submit(e, &(struct env_job){
+		      .layer = layer, .entry = entry, .off = off, .len = len, .token = token });
 }
 
 static void unwant(void *arg, uint32_t layer, uint32_t entry, uint64_t token)
@@ -423,11 +441,16 @@ static void mount_gate(struct gate_env *e, struct lcm_gate_threads *t, int fuse_
 	}
 }
 
-struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const struct env_options *o)
+struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w,
+			 const struct env_options *o)
 {
 	struct gate_env *e = calloc(1, sizeof(*e));
 	struct lcm_gate_layer layers[2];
-	struct lcm_gate_config cfg = { .layers = layers, .n_layers = 2, .big = o->big, .deadline_ns = o->deadline_ns, .arg = e };
+	struct lcm_gate_config cfg = { .layers = layers,
+				       .n_layers = 2,
+				       .big = o->big,
+				       .deadline_ns = o->deadline_ns,
+				       .arg = e };
 	lcm_autoclose int dirfd = -EBADF;
 	struct lcm_err err;
 	int fuse_fd;
@@ -439,7 +462,9 @@ struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const
 	e->dir = test_mkdir();
 	assert_int_equal(mount("tmpfs", e->dir, "tmpfs", 0, "mode=0700"), 0);
 	dirfd = path_fd(e->dir, "");
-	for (const char *const *p = (const char *const[]){ "meta", "real", "gate", "m", "src", NULL }; *p; p++)
+	for (const char *const *p =
+		 (const char *const[]){ "meta", "real", "gate", "m", "src", NULL };
+	     *p; p++)
 		assert_int_equal(lcm_sys_mkdirat(dirfd, *p, 0755), 0);
 	e->prepared = o->prepared;
 	e->real = path_fd(e->dir, "real");
@@ -532,7 +557,8 @@ const char *env_path(const struct gate_env *e, const char *path)
 	return buf;
 }
 
-bool env_check(const struct gate_env *e, uint32_t layer, uint32_t entry, const void *p, uint64_t off, size_t len)
+bool env_check(const struct gate_env *e, uint32_t layer, uint32_t entry, const void *p,
+	       uint64_t off, size_t len)
 {
 	const unsigned char *c = p;
 
@@ -557,7 +583,9 @@ int env_read_all(const struct gate_env *e, const char *path, uint32_t layer, uin
 	r = lcm_sys_pread_full(fd, p, size, 0);
 	if (r < 0)
 		return r;
-	return env_check(e, layer, entry, p, 0, size) && pread(fd, p, 1, (off_t)size) == 0 ? 0 : -EBADMSG;
+	return env_check(e, layer, entry, p, 0, size) && pread(fd, p, 1, (off_t)size) == 0
+		   ? 0
+		   : -EBADMSG;
 }
 
 struct lcm_gate_stats env_stats(struct gate_env *e)

@@ -15,14 +15,14 @@
 #include "fuse/gate.h"
 
 #define ENV_FILES 2000 /* small files d/f0000 ... in layer l1 */
-#define ENV_BIG 4 /* big0.bin .. big3.bin, of ENV_BIG_BYTES each, in layer l2 below sub/ */
+#define ENV_BIG 4      /* big0.bin .. big3.bin, of ENV_BIG_BYTES each, in layer l2 below sub/ */
 #define ENV_BIG_BYTES ((6ULL << 20) + 123)
 #define ENV_BIG_CHUNK (1ULL << 20)
 #define ENV_DEEP "a/b/c/d/file" /* in l1, at the container's root */
 
 struct env_job {
 	struct env_job *next;
-	struct gate_env *env; /* NULL: stop */
+	struct gate_env *env;       /* NULL: stop */
 	uint32_t layer, entry, len; /* len 0: the whole file */
 	uint64_t off, token;
 };
@@ -43,17 +43,18 @@ struct gate_env {
 	struct env_worker *worker; /* borrowed */
 	struct lcm_gate_ops ops;
 	_Atomic unsigned char *local[2]; /* per entry: it is in REAL */
-	_Atomic bool stall; /* jobs are put aside until env_resume() */
-	_Atomic int fail; /* answer whole-file jobs with this status when < 0 */
-	pthread_mutex_t mu; /* guards aside */
+	_Atomic bool stall;              /* jobs are put aside until env_resume() */
+	_Atomic int fail;                /* answer whole-file jobs with this status when < 0 */
+	pthread_mutex_t mu;              /* guards aside */
 	struct env_job *aside;
 	_Atomic uint32_t wants, unwants, ranges, unbounds, gones;
 	bool prepared;
-	int real; /* directory descriptor of REAL, owned */
+	int real;            /* directory descriptor of REAL, owned */
 	const char *mounted; /* "gate" or "m" below dir; NULL: nothing */
 };
 
-/** env_namespace - a private mount namespace for the process. Return: 0; 77 when this host cannot run gate tests. */
+/** env_namespace - a private mount namespace for the process. Return: 0; 77 when this host cannot
+ * run gate tests. */
 int env_namespace(void);
 
 /**
@@ -73,10 +74,11 @@ struct env_options {
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	int n_files, n_big; /* at most ENV_FILES, ENV_BIG */
-	bool prepared; /* layer l1's files lie ready: to fetch one is a rename */
+	bool prepared;      /* layer l1's files lie ready: to fetch one is a rename */
 };
 /** env_new - image, directories, gate; mounted and served by @t. */
-struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w, const struct env_options *o);
+struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w,
+			 const struct env_options *o);
 /** env_overlay - mount META::REAL::GATE at <dir>/m and detach the visible gate mount. */
 void env_overlay(struct gate_env *e);
 /** env_umount - the overlay, or the gate when there is none yet, goes. */
@@ -94,20 +96,22 @@ void env_fetch(struct gate_env *e, uint32_t layer, uint32_t entry);
 /** env_path - path below the container's root; in a buffer of the calling thread. */
 const char *env_path(const struct gate_env *e, const char *path);
 /** env_check - is @fd's content, read from @off for @len bytes, what entry @entry has? */
-bool env_check(const struct gate_env *e, uint32_t layer, uint32_t entry, const void *p, uint64_t off, size_t len);
-/** env_read_all - open, read and compare the whole file. Return: 0, -errno, -EBADMSG for wrong bytes. */
+bool env_check(const struct gate_env *e, uint32_t layer, uint32_t entry, const void *p,
+	       uint64_t off, size_t len);
+/** env_read_all - open, read and compare the whole file. Return: 0, -errno, -EBADMSG for wrong
+ * bytes. */
 int env_read_all(const struct gate_env *e, const char *path, uint32_t layer, uint32_t entry);
 /** env_shrink - drop what the overlay caches and nobody uses. */
 void env_shrink(struct gate_env *e);
 struct lcm_gate_stats env_stats(struct gate_env *e);
 /** env_until - until a condition holds; fails the test after 10 s. */
-#define env_until(condition)                                                                 \
-	do {                                                                                 \
-		uint64_t end_ = lcm_now_ns() + 10000000000ULL;                               \
-		while (!(condition)) {                                                       \
-			assert_true(lcm_now_ns() < end_);                                    \
-			(void)usleep(500);                                                   \
-		}                                                                            \
+#define env_until(condition)                                                                       \
+	do {                                                                                       \
+		uint64_t end_ = lcm_now_ns() + 10000000000ULL;                                     \
+		while (!(condition)) {                                                             \
+			assert_true(lcm_now_ns() < end_);                                          \
+			(void)usleep(500);                                                         \
+		}                                                                                  \
 	} while (0)
 /** env_wait - until a field of lcm_gate_stats has a value. */
 #define env_wait(e, field, want) env_until(env_stats(e).field == (want))

@@ -13,7 +13,8 @@ void test_layout_file(const struct test_layout *l, const char *name, const char 
 	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0644), 0);
 }
 
-void test_layout_blob(const struct test_layout *l, const void *p, size_t len, struct lcm_digest *ret)
+void test_layout_blob(const struct test_layout *l, const void *p, size_t len,
+		      struct lcm_digest *ret)
 {
 	char path[512], hex[LCM_DIGEST_STR];
 
@@ -38,12 +39,14 @@ void test_layout_make(struct test_layout *l)
 	test_layout_blob(l, manifest, strlen(manifest), &l->manifest);
 	test_layout_file(l, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
 	(void)lcm_digest_str(&l->manifest, digest);
-	(void)snprintf(text, sizeof(text),
-		       "{\"schemaVersion\":2,\"manifests\":["
-		       "{\"digest\":\"%s\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"v1\"}},"
-		       "{\"digest\":\"%s\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"not/a/tag\"}},"
-		       "{\"digest\":\"%s\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"a\"}}]}",
-		       digest, digest, digest);
+	(void)snprintf(
+	    text, sizeof(text),
+	    "{\"schemaVersion\":2,\"manifests\":["
+	    "{\"digest\":\"%s\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"v1\"}},"
+	    "{\"digest\":\"%s\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"not/a/"
+	    "tag\"}},"
+	    "{\"digest\":\"%s\",\"annotations\":{\"org.opencontainers.image.ref.name\":\"a\"}}]}",
+	    digest, digest, digest);
 	test_layout_file(l, "index.json", text);
 }
 

@@ -9,15 +9,16 @@
 #define TEST_BLOB_SIZE 300000U
 
 struct test_layout {
-	char *dir; /* owned */
+	char *dir;                        /* owned */
 	struct lcm_digest blob, manifest; /* of TEST_BLOB_SIZE bytes; tagged "v1" and "a" */
-	char *bytes; /* owned: the blob */
+	char *bytes;                      /* owned: the blob */
 };
 
 void test_layout_make(struct test_layout *l);
 void test_layout_remove(struct test_layout *l);
 /* Writes blobs/sha256/<digest of the bytes>. */
-void test_layout_blob(const struct test_layout *l, const void *p, size_t len, struct lcm_digest *ret);
+void test_layout_blob(const struct test_layout *l, const void *p, size_t len,
+		      struct lcm_digest *ret);
 void test_layout_file(const struct test_layout *l, const char *name, const char *text);
 
 struct test_reply {

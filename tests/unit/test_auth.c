@@ -20,14 +20,15 @@ static void reads_challenges(void **state)
 		enum lcm_auth_scheme scheme;
 		const char *realm, *service, *scope;
 	} rows[] = {
-		{ "Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:x/y:pull,push\"", 1, LCM_AUTH_BEARER,
-		  "https://a/t", "s", "repository:x/y:pull,push" },
+		{ "Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:x/y:pull,push\"",
+		  1, LCM_AUTH_BEARER, "https://a/t", "s", "repository:x/y:pull,push" },
 		{ "BEARER  Realm = \"r\" , SERVICE=tok", 1, LCM_AUTH_BEARER, "r", "tok", "" },
 		{ "Basic realm=\"a \\\"q\\\\ b\"", 1, LCM_AUTH_BASIC, "a \"q\\ b", "", "" },
 		{ "Basic", 1, LCM_AUTH_BASIC, "", "", "" },
 		{ ", ,Basic realm=\"\" , ,", 1, LCM_AUTH_BASIC, "", "", "" },
 		{ "Negotiate, NTLM abc==, Basic realm=r", 1, LCM_AUTH_BASIC, "r", "", "" },
-		{ "Digest realm=\"d\", nonce=\"n\", Basic realm=\"b\"", 1, LCM_AUTH_BASIC, "b", "", "" },
+		{ "Digest realm=\"d\", nonce=\"n\", Basic realm=\"b\"", 1, LCM_AUTH_BASIC, "b", "",
+		  "" },
 		{ "Basic realm=\"b\", Bearer realm=\"x\"", 2, LCM_AUTH_BASIC, "b", "", "" },
 		{ "Bearer realm=\"r\",unknown=\"v\",service=s", 1, LCM_AUTH_BEARER, "r", "s", "" },
 		{ "Digest realm=\"d\"", 0, LCM_AUTH_NONE, "", "", "" },
@@ -69,8 +70,8 @@ static void refuses_challenges(void **state)
 		{ "\"x\"", -EINVAL, "no scheme" },
 		{ "Bearer realm=a, \"", -EINVAL, "neither" },
 		{ "Basic,Basic,Basic,Basic,Basic", -EFBIG, "more than 4" },
-		{ "Bearer error=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EFBIG,
-		  "error is over 63" },
+		{ "Bearer error=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		  -EFBIG, "error is over 63" },
 	};
 	static char large[LCM_CHALLENGE_LEN_MAX + 2];
 
@@ -124,10 +125,12 @@ static void reads_content_range(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		struct lcm_content_range cr = { 0 };
 
-		assert_int_equal(lcm_content_range_parse(rows[i].s, strlen(rows[i].s), &cr), rows[i].r);
+		assert_int_equal(lcm_content_range_parse(rows[i].s, strlen(rows[i].s), &cr),
+				 rows[i].r);
 		assert_int_equal(cr.has_range, rows[i].cr.has_range);
 		assert_int_equal(cr.has_size, rows[i].cr.has_size);
-		assert_true(cr.first == rows[i].cr.first && cr.last == rows[i].cr.last && cr.size == rows[i].cr.size);
+		assert_true(cr.first == rows[i].cr.first && cr.last == rows[i].cr.last &&
+			    cr.size == rows[i].cr.size);
 	}
 }
 
@@ -160,8 +163,9 @@ static void reads_retry_after(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		uint32_t wait = 7;
 
-		assert_int_equal(lcm_retry_after_parse(rows[i].s, strlen(rows[i].s), base - rows[i].ago, &wait),
-				 rows[i].r);
+		assert_int_equal(
+		    lcm_retry_after_parse(rows[i].s, strlen(rows[i].s), base - rows[i].ago, &wait),
+		    rows[i].r);
 		assert_int_equal(wait, rows[i].wait);
 	}
 }
@@ -192,7 +196,8 @@ static void reads_tokens(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		lcm_auto(lcm_token) t = NULL;
 
-		assert_int_equal(lcm_token_parse(rows[i].s, strlen(rows[i].s), &t, NULL), rows[i].r);
+		assert_int_equal(lcm_token_parse(rows[i].s, strlen(rows[i].s), &t, NULL),
+				 rows[i].r);
 		assert_true(!t == (rows[i].r < 0));
 		if (!t)
 			continue;
@@ -202,25 +207,25 @@ static void reads_tokens(void **state)
 }
 
 /* dTpw is "u:p", bjpx is "n:q", aGlkZGVu is "hidden" (no colon), dToKcA== has a newline */
-static const char auth_text[] =
-    "{\"auths\":{"
-    "\"quay.io\":{\"auth\":\"dTpw\"},"
-    "\"quay.io/ns\":{\"auth\":\"bjpx\"},"
-    "\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"},"
-    "\"https://legacy.example:5000/v2/x\":{\"auth\":\"dTpw\"},"
-    "\"only.example/ns\":{\"auth\":\"dTpw\"},"
-    "\"id.example\":{\"auth\":\"dTpw\",\"identitytoken\":\"tok\"},"
-    "\"k8s.example\":{\"username\":\"n\",\"password\":\"q\"},"
-    "\"padded.example\":{\"auth\":\"dTpwAAA=\"},"
-    "\"colons.example\":{\"auth\":\"dTpwOnE=\"},"
-    "\"empty.example\":{},"
-    "\"b64.example\":{\"auth\":\"dT=w\"},"
-    "\"short.example\":{\"auth\":\"dTp\"},"
-    "\"pair.example\":{\"auth\":\"aGlkZGVu\"},"
-    "\"ctl.example\":{\"auth\":\"dToKcA==\"},"
-    "\"type.example\":{\"auth\":7}"
-    "},\"credHelpers\":{\"ecr.example\":\"ecr-login\",\"https://index.docker.io/v1/\":\"hub\"},\"credsStore\":\"pass\","
-    "\"HttpHeaders\":{}}";
+static const char auth_text[] = "{\"auths\":{"
+				"\"quay.io\":{\"auth\":\"dTpw\"},"
+				"\"quay.io/ns\":{\"auth\":\"bjpx\"},"
+				"\"https://index.docker.io/v1/\":{\"auth\":\"dTpw\"},"
+				"\"https://legacy.example:5000/v2/x\":{\"auth\":\"dTpw\"},"
+				"\"only.example/ns\":{\"auth\":\"dTpw\"},"
+				"\"id.example\":{\"auth\":\"dTpw\",\"identitytoken\":\"tok\"},"
+				"\"k8s.example\":{\"username\":\"n\",\"password\":\"q\"},"
+				"\"padded.example\":{\"auth\":\"dTpwAAA=\"},"
+				"\"colons.example\":{\"auth\":\"dTpwOnE=\"},"
+				"\"empty.example\":{},"
+				"\"b64.example\":{\"auth\":\"dT=w\"},"
+				"\"short.example\":{\"auth\":\"dTp\"},"
+				"\"pair.example\":{\"auth\":\"aGlkZGVu\"},"
+				"\"ctl.example\":{\"auth\":\"dToKcA==\"},"
+				"\"type.example\":{\"auth\":7}"
+				"},\"credHelpers\":{\"ecr.example\":\"ecr-login\",\"https://"
+				"index.docker.io/v1/\":\"hub\"},\"credsStore\":\"pass\","
+				"\"HttpHeaders\":{}}";
 
 static void looks_up_credentials(void **state)
 {

@@ -8,7 +8,8 @@
 
 static void digest_round_trip(void **state)
 {
-	static const char text[] = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+	static const char text[] =
+	    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 	struct lcm_digest d, e;
 	char out[LCM_DIGEST_STR];
 
@@ -27,8 +28,10 @@ static void digest_refuses(void **state)
 	} rows[] = {
 		{ "", -EINVAL },
 		{ "sha256:", -EINVAL },
-		{ "sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", -EINVAL },
-		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555", -EINVAL },
+		{ "sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+		  -EINVAL },
+		{ "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555",
+		  -EINVAL },
 		{ "sha512:00", -ENOTSUP },
 	};
 	struct lcm_digest d = { .b = { 7 } };
@@ -68,7 +71,8 @@ static void log_redacts(void **state)
 	char out[128];
 
 	(void)state;
-	assert_string_equal(lcm_log_redact("https://u:p@h/x?sig=1#f", out, sizeof(out)), "https://h/x");
+	assert_string_equal(lcm_log_redact("https://u:p@h/x?sig=1#f", out, sizeof(out)),
+			    "https://h/x");
 	assert_string_equal(lcm_log_redact("http://h/a@b", out, sizeof(out)), "http://h/a@b");
 }
 
@@ -154,7 +158,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(digest_round_trip), cmocka_unit_test(digest_refuses),
 		cmocka_unit_test(buf_has_a_maximum), cmocka_unit_test(err_text_is_clean),
-		cmocka_unit_test(log_redacts),	     cmocka_unit_test(loop_timer_pool_mailbox),
+		cmocka_unit_test(log_redacts),       cmocka_unit_test(loop_timer_pool_mailbox),
 		cmocka_unit_test(files_are_atomic),
 	};
 

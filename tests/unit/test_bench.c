@@ -18,7 +18,11 @@ static void medians(void **state)
 		size_t n;
 		double want;
 	} rows[] = {
-		{ { 7 }, 1, 7 }, { { 3, 1 }, 2, 2 }, { { 9, 1, 5 }, 3, 5 }, { { 4, 1, 3, 2 }, 4, 2.5 }, { { 5, 5, 1, 5, 9 }, 5, 5 },
+		{ { 7 }, 1, 7 },
+		{ { 3, 1 }, 2, 2 },
+		{ { 9, 1, 5 }, 3, 5 },
+		{ { 4, 1, 3, 2 }, 4, 2.5 },
+		{ { 5, 5, 1, 5, 9 }, 5, 5 },
 	};
 
 	(void)state;
@@ -78,7 +82,8 @@ static void series(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(medians), cmocka_unit_test(ratios), cmocka_unit_test(series) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(medians), cmocka_unit_test(ratios),
+					    cmocka_unit_test(series) };
 
 	return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
 }

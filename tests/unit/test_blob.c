@@ -58,7 +58,8 @@ static void ranges_follow_a_model(void **state)
 		bool model[MODEL] = { 0 };
 
 		for (int i = 0; i < 200; i++) {
-			uint64_t off = rnd(&seed) % MODEL, len = rnd(&seed) % LCM_MIN(MODEL - off + 1, 40);
+			uint64_t off = rnd(&seed) % MODEL,
+				 len = rnd(&seed) % LCM_MIN(MODEL - off + 1, 40);
 			bool add = rnd(&seed) % 3 != 0;
 
 			if (add)

@@ -54,7 +54,8 @@ static void resolves_users(void **state)
 		lcm_auto(lcm_user) u = NULL;
 		struct lcm_err err = { 0 };
 
-		if (lcm_user_resolve(rows[i].spec, passwd, strlen(passwd), group, strlen(group), &u, &err) < 0)
+		if (lcm_user_resolve(rows[i].spec, passwd, strlen(passwd), group, strlen(group), &u,
+				     &err) < 0)
 			fail_msg("%s: %s", rows[i].spec, err.msg);
 		assert_int_equal(u->uid, rows[i].uid);
 		assert_int_equal(u->gid, rows[i].gid);
@@ -76,7 +77,8 @@ static void refuses_users(void **state)
 		{ "nobody", true, -ENOENT, "user \"nobody\" is not in the image's /etc/passwd" },
 		{ "damaged", true, -ENOENT, "damaged" },
 		{ "short", true, -ENOENT, "short" },
-		{ "www:nogroup", true, -ENOENT, "group \"nogroup\" is not in the image's /etc/group" },
+		{ "www:nogroup", true, -ENOENT,
+		  "group \"nogroup\" is not in the image's /etc/group" },
 		{ "www:bad", true, -ENOENT, "bad" },
 		{ "www", false, -ENOENT, "there is no such file" },
 		{ "0:www", false, -ENOENT, "there is no such file" },
@@ -90,15 +92,18 @@ static void refuses_users(void **state)
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		struct lcm_err err = { 0 };
-		size_t p = rows[i].files ? strlen(passwd) : 0, g = rows[i].files ? strlen(group) : 0;
-		int r = lcm_user_resolve(rows[i].spec, p ? passwd : NULL, p, g ? group : NULL, g, &u, &err);
+		size_t p = rows[i].files ? strlen(passwd) : 0,
+		       g = rows[i].files ? strlen(group) : 0;
+		int r = lcm_user_resolve(rows[i].spec, p ? passwd : NULL, p, g ? group : NULL, g,
+					 &u, &err);
 
 		assert_int_equal(r, rows[i].r);
 		if (!strstr(err.msg, rows[i].why))
 			fail_msg("%s: %s", rows[i].spec, err.msg);
 		assert_null(u);
 	}
-	assert_int_equal(lcm_user_resolve("0", passwd, LCM_USER_FILE_MAX + 1, group, 0, &u, NULL), -EFBIG);
+	assert_int_equal(lcm_user_resolve("0", passwd, LCM_USER_FILE_MAX + 1, group, 0, &u, NULL),
+			 -EFBIG);
 	assert_int_equal(lcm_user_resolve("", NULL, 0, NULL, 0, &u, NULL), 0);
 	assert_int_equal(u->uid, 0);
 	assert_string_equal(u->home, "/");
@@ -109,7 +114,8 @@ static struct lcm_image_config *config_of(const char *process)
 	char text[1024];
 	struct lcm_image_config *c = NULL;
 
-	snprintf(text, sizeof(text), "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"config\":{%s}}", process);
+	snprintf(text, sizeof(text),
+		 "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"config\":{%s}}", process);
 	assert_int_equal(lcm_image_config_parse(text, strlen(text), &c, NULL), 0);
 	return c;
 }
@@ -144,7 +150,8 @@ static const char *joined(const json_t *list, char *out, size_t cap)
 
 static void commands_follow_docker(void **state)
 {
-	static const char *const none[] = { NULL }, *const sh[] = { "sh", "-c", NULL }, *const x[] = { "x", NULL };
+	static const char *const none[] = { NULL }, *const sh[] = { "sh", "-c", NULL },
+				 *const x[] = { "x", NULL };
 	static const char image[] = "\"Entrypoint\":[\"e\",\"f\"],\"Cmd\":[\"c\"]";
 	const struct {
 		const char *const *entrypoint, *const *args;
@@ -157,34 +164,43 @@ static void commands_follow_docker(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		struct lcm_bundle_opts o = { .rootfs = "/r", .entrypoint = rows[i].entrypoint, .args = rows[i].args };
+		struct lcm_bundle_opts o = { .rootfs = "/r",
+					     .entrypoint = rows[i].entrypoint,
+					     .args = rows[i].args };
 		json_t *root = bundle_of(image, &o);
 
-		assert_string_equal(joined(json_object_get(json_object_get(root, "process"), "args"), out, sizeof(out)),
-				    rows[i].want);
+		assert_string_equal(
+		    joined(json_object_get(json_object_get(root, "process"), "args"), out,
+			   sizeof(out)),
+		    rows[i].want);
 		json_decref(root);
 	}
 }
 
 static void environment_is_merged(void **state)
 {
-	static const char image[] = "\"Cmd\":[\"c\"],\"Env\":[\"A=1\",\"B=2\",\"odd\",\"=x\",\"A=3\"]";
+	static const char image[] =
+	    "\"Cmd\":[\"c\"],\"Env\":[\"A=1\",\"B=2\",\"odd\",\"=x\",\"A=3\"]";
 	static const char *const add[] = { "B=new=x", "C=", NULL };
 	struct lcm_bundle_opts o = { .rootfs = "/r", .env = add, .home = "/h", .hostname = "box" };
 	char out[512];
 	json_t *root = bundle_of(image, &o);
 
 	(void)state;
-	assert_string_equal(joined(json_object_get(json_object_get(root, "process"), "env"), out, sizeof(out)),
-			    "A=3|B=new=x|C=|PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin|HOME=/h|"
-			    "HOSTNAME=box|container=locum");
+	assert_string_equal(
+	    joined(json_object_get(json_object_get(root, "process"), "env"), out, sizeof(out)),
+	    "A=3|B=new=x|C=|PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/"
+	    "bin|HOME=/h|"
+	    "HOSTNAME=box|container=locum");
 	assert_string_equal(json_string_value(json_object_get(root, "hostname")), "box");
 	json_decref(root);
 	o = (struct lcm_bundle_opts){ .rootfs = "/r", .home = "/h", .terminal = true };
-	root = bundle_of(
-	    "\"Cmd\":[\"c\"],\"Env\":[\"PATH=/p\",\"HOME=/mine\",\"HOSTNAME=n\",\"TERM=vt100\",\"container=c\"]", &o);
-	assert_string_equal(joined(json_object_get(json_object_get(root, "process"), "env"), out, sizeof(out)),
-			    "PATH=/p|HOME=/mine|HOSTNAME=n|TERM=vt100|container=c");
+	root = bundle_of("\"Cmd\":[\"c\"],\"Env\":[\"PATH=/p\",\"HOME=/"
+			 "mine\",\"HOSTNAME=n\",\"TERM=vt100\",\"container=c\"]",
+			 &o);
+	assert_string_equal(
+	    joined(json_object_get(json_object_get(root, "process"), "env"), out, sizeof(out)),
+	    "PATH=/p|HOME=/mine|HOSTNAME=n|TERM=vt100|container=c");
 	json_decref(root);
 }
 
@@ -205,10 +221,12 @@ static void working_directory(void **state)
 		char image[128];
 		json_t *root;
 
-		snprintf(image, sizeof(image), "\"Cmd\":[\"c\"],\"WorkingDir\":\"%s\"", rows[i].image);
+		snprintf(image, sizeof(image), "\"Cmd\":[\"c\"],\"WorkingDir\":\"%s\"",
+			 rows[i].image);
 		root = bundle_of(image, &o);
-		assert_string_equal(json_string_value(json_object_get(json_object_get(root, "process"), "cwd")),
-				    rows[i].want);
+		assert_string_equal(
+		    json_string_value(json_object_get(json_object_get(root, "process"), "cwd")),
+		    rows[i].want);
 		json_decref(root);
 	}
 }
@@ -223,9 +241,9 @@ static const char *mount_type(const json_t *root, const char *dest)
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(json_object_get(root, "mounts"), i,
-			   m) if (strcmp(json_string_value(json_object_get(m, "destination")), dest) ==
-				  0) return json_string_value(json_object_get(m, "type"));
+	json_array_foreach (json_object_get(root, "mounts"), i, m)
+		if (strcmp(json_string_value(json_object_get(m, "destination")), dest) == 0)
+			return json_string_value(json_object_get(m, "type"));
 	return "";
 }
 
@@ -269,7 +287,9 @@ static void options_reach_the_bundle(void **state)
 	assert_int_equal(list_size(root, "process", "capabilities", "effective"), 0);
 	assert_int_equal(list_size(root, "process", "capabilities", "bounding"), 11);
 	assert_int_equal(list_size(root, "process", "user", "additionalGids"), 3);
-	assert_int_equal(json_integer_value(json_object_get(json_object_get(process, "consoleSize"), "width")), 80);
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_object_get(process, "consoleSize"), "width")),
+	    80);
 	assert_true(json_is_true(json_object_get(process, "terminal")));
 	assert_true(json_is_true(json_object_get(json_object_get(root, "root"), "readonly")));
 	json_decref(root);
@@ -290,10 +310,26 @@ static void refuses_bundles(void **state)
 		{ "", { .rootfs = "/r" }, LCM_BUNDLE_MAX, -EINVAL, "no command" },
 		{ "\"Cmd\":[\"c\"]", { .rootfs = "r" }, LCM_BUNDLE_MAX, -EINVAL, "absolute" },
 		{ "\"Cmd\":[\"c\"]", { 0 }, LCM_BUNDLE_MAX, -EINVAL, "absolute" },
-		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r", .cwd = "x" }, LCM_BUNDLE_MAX, -EINVAL, "working directory" },
-		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r", .env = no_eq }, LCM_BUNDLE_MAX, -EINVAL, "KEY=VALUE" },
-		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r", .env = no_key }, LCM_BUNDLE_MAX, -EINVAL, "KEY=VALUE" },
-		{ "", { .rootfs = "/r", .args = latin1 }, LCM_BUNDLE_MAX, -EINVAL, "an argument is not UTF-8" },
+		{ "\"Cmd\":[\"c\"]",
+		  { .rootfs = "/r", .cwd = "x" },
+		  LCM_BUNDLE_MAX,
+		  -EINVAL,
+		  "working directory" },
+		{ "\"Cmd\":[\"c\"]",
+		  { .rootfs = "/r", .env = no_eq },
+		  LCM_BUNDLE_MAX,
+		  -EINVAL,
+		  "KEY=VALUE" },
+		{ "\"Cmd\":[\"c\"]",
+		  { .rootfs = "/r", .env = no_key },
+		  LCM_BUNDLE_MAX,
+		  -EINVAL,
+		  "KEY=VALUE" },
+		{ "",
+		  { .rootfs = "/r", .args = latin1 },
+		  LCM_BUNDLE_MAX,
+		  -EINVAL,
+		  "an argument is not UTF-8" },
 		{ "\"Cmd\":[\"c\"]", { .rootfs = "/r\xff" }, LCM_BUNDLE_MAX, -EINVAL, "not UTF-8" },
 		{ "\"Cmd\":[\"c\"]",
 		  { .rootfs = "/r", .binds = relative, .n_binds = 1 },
@@ -331,8 +367,9 @@ static int parse_and_write(const char *text)
 /* jansson calls out of memory bad syntax, or nothing at all; neither may get out. */
 static void allocations_fail_in_turn(void **state)
 {
-	static const char text[] = "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"config\":{\"Cmd\":[\"c\"],"
-				   "\"Env\":[\"A=1\"]}}";
+	static const char text[] =
+	    "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"config\":{\"Cmd\":[\"c\"],"
+	    "\"Env\":[\"A=1\"]}}";
 	long n = 0, seen;
 	int r;
 
@@ -351,9 +388,12 @@ static void allocations_fail_in_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(resolves_users),         cmocka_unit_test(refuses_users),
-		cmocka_unit_test(commands_follow_docker), cmocka_unit_test(environment_is_merged),
-		cmocka_unit_test(working_directory),      cmocka_unit_test(options_reach_the_bundle),
+		cmocka_unit_test(resolves_users),
+		cmocka_unit_test(refuses_users),
+		cmocka_unit_test(commands_follow_docker),
+		cmocka_unit_test(environment_is_merged),
+		cmocka_unit_test(working_directory),
+		cmocka_unit_test(options_reach_the_bundle),
 		cmocka_unit_test(refuses_bundles),
 #ifdef LCM_FAULTS
 		cmocka_unit_test(allocations_fail_in_turn),

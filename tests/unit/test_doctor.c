@@ -7,7 +7,8 @@
 #include "src/cmd/doctor.h"
 #include "tests/unit/test.h"
 
-struct cmd_globals cmd_globals = { .root = "/var/lib/locum", .run_dir = "/run/locum" }; /* main.c's */
+struct cmd_globals cmd_globals = { .root = "/var/lib/locum",
+				   .run_dir = "/run/locum" }; /* main.c's */
 
 static void verdicts(void **state)
 {
@@ -17,27 +18,45 @@ static void verdicts(void **state)
 	} rows[] = {
 		{ { .root = true,
 		    .xattrs = true,
-		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } },
+		    .features = { .overlay = true,
+				  .data_only = true,
+				  .fuse = true,
+				  .erofs_file = true } },
 		  LCM_DOCTOR_LAZY },
 		{ { .root = true,
 		    .xattrs = true,
-		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_loop = true } },
+		    .features = { .overlay = true,
+				  .data_only = true,
+				  .fuse = true,
+				  .erofs_loop = true } },
 		  LCM_DOCTOR_LAZY },
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .data_only = true, .fuse = true } },
+		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .overlay = true, .data_only = true, .fuse = true } },
 		  LCM_DOCTOR_FULL },
 		{ { .root = true,
 		    .xattrs = true,
 		    .features = { .overlay = true, .data_only = true, .erofs_file = true } },
 		  LCM_DOCTOR_FULL },
-		{ { .root = true, .xattrs = true, .features = { .overlay = true, .fuse = true, .erofs_file = true } },
+		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .overlay = true, .fuse = true, .erofs_file = true } },
 		  LCM_DOCTOR_FULL },
-		{ { .root = true, .xattrs = true, .features = { .data_only = true, .fuse = true, .erofs_file = true } },
+		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .data_only = true, .fuse = true, .erofs_file = true } },
 		  LCM_DOCTOR_NONE },
 		{ { .root = true,
-		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } },
+		    .features = { .overlay = true,
+				  .data_only = true,
+				  .fuse = true,
+				  .erofs_file = true } },
 		  LCM_DOCTOR_NONE },
 		{ { .xattrs = true,
-		    .features = { .overlay = true, .data_only = true, .fuse = true, .erofs_file = true } },
+		    .features = { .overlay = true,
+				  .data_only = true,
+				  .fuse = true,
+				  .erofs_file = true } },
 		  LCM_DOCTOR_NONE },
 	};
 
@@ -122,7 +141,8 @@ static int run(char **argv, char **ret)
 static void json_agrees_with_status(void **state)
 {
 	static const char *const modes[] = { "lazy", "full", "none" };
-	char *argv[] = { (char *)"doctor", (char *)"--root", (char *)"/tmp", (char *)"--json", NULL };
+	char *argv[] = { (char *)"doctor", (char *)"--root", (char *)"/tmp", (char *)"--json",
+			 NULL };
 	lcm_autofree char *text = NULL;
 	json_t *j;
 	int status = run(argv, &text);
@@ -139,7 +159,8 @@ static void json_agrees_with_status(void **state)
 static void usage(void **state)
 {
 	char *bad[] = { (char *)"doctor", (char *)"--nonsense", NULL },
-	     *more[] = { (char *)"doctor", (char *)"x", NULL }, *help[] = { (char *)"doctor", (char *)"--help", NULL };
+	     *more[] = { (char *)"doctor", (char *)"x", NULL },
+	     *help[] = { (char *)"doctor", (char *)"--help", NULL };
 	char *text = NULL;
 
 	(void)state;

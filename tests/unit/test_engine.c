@@ -18,7 +18,9 @@ static int set_up(void **state)
 	assert_non_null(f);
 	assert_int_equal(lcm_loop_new(&f->loop), 0);
 	f->e.loop = f->loop;
-	f->e.cfg = (struct lcm_engine_config){ .background = true, .hold_ns = 60000 * MS, .grace_ns = 60000 * MS };
+	f->e.cfg = (struct lcm_engine_config){ .background = true,
+					       .hold_ns = 60000 * MS,
+					       .grace_ns = 60000 * MS };
 	assert_int_equal(lcm_engine_init(&f->e), 0);
 	*state = f;
 	return 0;
@@ -56,7 +58,8 @@ static void waits_after_mount(void **state)
 	assert_true(lcm_timer_armed(f->e.resume));
 }
 
-/* Waits of demands for their first byte, and whether background may go on beside demand after each. */
+/* Waits of demands for their first byte, and whether background may go on beside demand after each.
+ */
 static void shares(void **state)
 {
 	static const struct {
@@ -64,8 +67,9 @@ static void shares(void **state)
 		const char *sharing; /* one character each: y or n */
 	} rows[] = {
 		{ { 50, 50, 50, 55, 50 }, "nyyyy" }, /* a long way with room */
-		{ { 1, 1, 1, 1, 1 }, "nnnnn" }, /* nothing to win */
-		{ { 50, 50, 80, 50, 50, 50, 50, 50, 50, 50, 50, 80 }, "nynnnnnnnnyn" }, /* it delayed demand: again after 8 */
+		{ { 1, 1, 1, 1, 1 }, "nnnnn" },      /* nothing to win */
+		{ { 50, 50, 80, 50, 50, 50, 50, 50, 50, 50, 50, 80 },
+		  "nynnnnnnnnyn" },             /* it delayed demand: again after 8 */
 		{ { 90, 50, 50, 57 }, "nyyn" }, /* the best so far counts */
 	};
 	struct fixture *f = *state;

@@ -156,7 +156,8 @@ static void count_tree(const char *path, uint32_t *ret_n)
 
 static void metadata_costs_nothing(void **state)
 {
-	struct gate_env *e = env_new(threads, fetcher, &(struct env_options){ .n_files = ENV_FILES, .big = BIG });
+	struct gate_env *e = env_new(threads, fetcher,
+				     &(struct env_options){ .n_files = ENV_FILES, .big = BIG });
 	uint64_t before;
 	uint32_t n = 0;
 	struct stat st;
@@ -229,7 +230,9 @@ static void one_file_many_threads(void **state)
 	assert_non_null(o);
 	atomic_store(&e->stall, true);
 	start_openers(e, o, 200, 1);
-	env_wait(e, waiters, 1); /* the others wait in the VFS for this one's dentry, in the overlay's inode lock */
+	env_wait(
+	    e, waiters,
+	    1); /* the others wait in the VFS for this one's dentry, in the overlay's inode lock */
 	env_resume(e);
 	join_openers(o, 200, 0);
 	assert_int_equal(e->wants, 1);
@@ -387,8 +390,9 @@ static pid_t fork_opener(const struct gate_env *e, const char *path)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 }); /* writing one would be timed */
-		for (int sig = 1; sig < 32; sig++) /* cmocka and the watchdog catch some */
+		(void)setrlimit(RLIMIT_CORE,
+				&(struct rlimit){ 0 }); /* writing one would be timed */
+		for (int sig = 1; sig < 32; sig++)      /* cmocka and the watchdog catch some */
 			(void)signal(sig, SIG_DFL);
 		(void)sigaction(SIGUSR1, &sa, NULL);
 		_exit(open(env_path(e, path), O_RDONLY) < 0 ? errno : 0);
@@ -465,10 +469,12 @@ static void caught_signals_wait(void **state)
 	env_free(e);
 }
 
-/* Many children wait; half are killed while the fetch completes: every one ends, the gate is empty. */
+/* Many children wait; half are killed while the fetch completes: every one ends, the gate is empty.
+ */
 static void kill_races_done(void **state)
 {
-	/* One opener per file: overlayfs lets a second one wait for the first where any signal ends the open. */
+	/* One opener per file: overlayfs lets a second one wait for the first where any signal ends
+	 * the open. */
 	struct gate_env *e = small_env(40);
 	int status, killed = 0;
 	pid_t pid[40];
@@ -505,19 +511,30 @@ static void what_the_gate_shows(void **state)
 		const char *path;
 		int type; /* of what is there; 0: ENOENT */
 	} rows[] = {
-		{ "l1", S_IFDIR },     { "l2", S_IFDIR },    { "l3", 0 },	    { "l1/d", S_IFDIR },
-		{ "l1/a/b", S_IFDIR }, { "l1/link", 0 },     { "l1/pipe", 0 },	    { "l1/nothing", 0 },
-		{ "l1/d/none", 0 },    { "l2/sub", S_IFDIR }, { "l2/sub/big0.bin", S_IFREG },
+		{ "l1", S_IFDIR },
+		{ "l2", S_IFDIR },
+		{ "l3", 0 },
+		{ "l1/d", S_IFDIR },
+		{ "l1/a/b", S_IFDIR },
+		{ "l1/link", 0 },
+		{ "l1/pipe", 0 },
+		{ "l1/nothing", 0 },
+		{ "l1/d/none", 0 },
+		{ "l2/sub", S_IFDIR },
+		{ "l2/sub/big0.bin", S_IFREG },
 	};
-	struct gate_env *e = env_new(threads, fetcher, &(struct env_options){ .n_files = 3, .n_big = 1, .big = BIG });
+	struct gate_env *e = env_new(threads, fetcher,
+				     &(struct env_options){ .n_files = 3, .n_big = 1, .big = BIG });
 	uint64_t requests = 0;
 	struct statvfs vfs;
 	char path[512];
 	struct stat st;
 
 	(void)state;
-	/* All of it, what is not there too, stays in the kernel's cache (unless somebody on this host drops caches just now). */
-	for (int round = 0; round < 4 && (round < 2 || env_stats(e).requests != requests); round++) {
+	/* All of it, what is not there too, stays in the kernel's cache (unless somebody on this
+	 * host drops caches just now). */
+	for (int round = 0; round < 4 && (round < 2 || env_stats(e).requests != requests);
+	     round++) {
 		requests = env_stats(e).requests;
 		for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 			(void)snprintf(path, sizeof(path), "%s/gate/%s", e->dir, rows[i].path);
@@ -544,7 +561,8 @@ static void what_the_gate_shows(void **state)
 
 static void the_gate_lists_names(void **state)
 {
-	struct gate_env *e = env_new(threads, fetcher, &(struct env_options){ .n_files = 700, .n_big = 1 });
+	struct gate_env *e = env_new(threads, fetcher,
+				     &(struct env_options){ .n_files = 700, .n_big = 1 });
 	uint32_t n = 0, files = 0;
 	struct dirent *de;
 	char path[512];
@@ -572,7 +590,8 @@ static void the_gate_lists_names(void **state)
 
 static struct gate_env *big_env(void)
 {
-	struct gate_env *e = env_new(threads, fetcher, &(struct env_options){ .n_files = 3, .n_big = ENV_BIG, .big = BIG });
+	struct gate_env *e = env_new(
+	    threads, fetcher, &(struct env_options){ .n_files = 3, .n_big = ENV_BIG, .big = BIG });
 
 	env_overlay(e);
 	return e;
@@ -796,20 +815,27 @@ static void policy(void **state)
 		uint64_t size, chunk;
 		bool big;
 	} rows[] = {
-		{ "small", 0644, 99, 10, false },      { "data", 0644, 100, 10, true },
+		{ "small", 0644, 99, 10, false },         { "data", 0644, 100, 10, true },
 		{ "one-chunk", 0644, 1000, 1000, false }, { "program", 0755, 199, 10, false },
-		{ "program2", 0755, 200, 10, true },   { "libx.so", 0644, 199, 10, false },
-		{ "libx.so.1.2", 0644, 199, 10, false }, { "liby.so.1", 0644, 200, 10, true },
-		{ "x.sock", 0644, 150, 10, true },     { "so", 0644, 150, 10, true },
+		{ "program2", 0755, 200, 10, true },      { "libx.so", 0644, 199, 10, false },
+		{ "libx.so.1.2", 0644, 199, 10, false },  { "liby.so.1", 0644, 200, 10, true },
+		{ "x.sock", 0644, 150, 10, true },        { "so", 0644, 150, 10, true },
 	};
 	static const struct lcm_gate_big on = { 100, 200 }, off = { 0, 0 };
 
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		const struct lcm_toc_id id = { .blob.b[0] = 1, .blob_size = 1 << 20, .compression = LCM_COMP_ZSTD };
+		const struct lcm_toc_id id = { .blob.b[0] = 1,
+					       .blob_size = 1 << 20,
+					       .compression = LCM_COMP_ZSTD };
 		struct lcm_toc_item_chunk chunks[128] = { 0 };
-		struct lcm_toc_item item = { .path = rows[i].path, .path_len = strlen(rows[i].path), .type = LCM_TOC_REG,
-					     .mode = rows[i].mode, .size = rows[i].size, .chunks = chunks, .digest.b[0] = 1 };
+		struct lcm_toc_item item = { .path = rows[i].path,
+					     .path_len = strlen(rows[i].path),
+					     .type = LCM_TOC_REG,
+					     .mode = rows[i].mode,
+					     .size = rows[i].size,
+					     .chunks = chunks,
+					     .digest.b[0] = 1 };
 		lcm_auto(lcm_toc_builder) b = NULL;
 		lcm_auto(lcm_toc) toc = NULL;
 		char *dir = test_mkdir();

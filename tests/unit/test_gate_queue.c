@@ -29,7 +29,7 @@ struct model {
 		uint64_t deadline, signalled, order;
 	} w[IDS]; /* by id - 1 */
 	struct {
-		bool told; /* what the fetch side believes */
+		bool told;    /* what the fetch side believes */
 		bool telling; /* a thread is in the callback */
 	} f[FILES];
 	uint64_t clock, order;
@@ -58,7 +58,8 @@ static void model_drop(struct model *m, struct lcm_waiter *w)
 	free(w);
 }
 
-/* One round of the loop that lcm_queue_tell() documents; @again: the callback of this file returned. */
+/* One round of the loop that lcm_queue_tell() documents; @again: the callback of this file
+ * returned. */
 static void tell(struct model *m, struct lcm_queue *q, uint32_t file, bool again)
 {
 	bool has = model_waiters(m, file) != 0;
@@ -68,7 +69,9 @@ static void tell(struct model *m, struct lcm_queue *q, uint32_t file, bool again
 		assert_int_equal(what, LCM_TELL_NOTHING);
 		return;
 	}
-	assert_int_equal(what, has == m->f[file].told ? LCM_TELL_NOTHING : has ? LCM_TELL_WANT : LCM_TELL_UNWANT);
+	assert_int_equal(what, has == m->f[file].told ? LCM_TELL_NOTHING
+			       : has                  ? LCM_TELL_WANT
+						      : LCM_TELL_UNWANT);
 	m->f[file].told = has;
 	m->f[file].telling = what != LCM_TELL_NOTHING;
 }
@@ -185,7 +188,8 @@ static void step_tell(struct model *m, struct lcm_queue *q)
 static void queue_equals_model(void **state)
 {
 	static void (*const steps[])(struct model *, struct lcm_queue *) = {
-		step_add, step_add, step_add, step_take, step_take, step_done, step_expire, step_tell, step_tell,
+		step_add,  step_add,    step_add,  step_take, step_take,
+		step_done, step_expire, step_tell, step_tell,
 	};
 	struct model *m = calloc(1, sizeof(*m));
 	struct lcm_queue q;
@@ -202,7 +206,8 @@ static void queue_equals_model(void **state)
 		assert_int_equal(q.peak, m->peak);
 	}
 	assert_true(m->peak > 40);
-	/* Quiet: every file's belief is brought up to date, and no file record stays for nothing. */
+	/* Quiet: every file's belief is brought up to date, and no file record stays for nothing.
+	 */
 	for (uint32_t file = 0; file < FILES; file++)
 		while (tell(m, &q, file, m->f[file].telling), m->f[file].telling)
 			;
@@ -222,7 +227,8 @@ static void queue_equals_model(void **state)
 	free(m);
 }
 
-/* want, then interrupt, then a new waiter while "unwant" is still being told: "want" follows, never overtakes. */
+/* want, then interrupt, then a new waiter while "unwant" is still being told: "want" follows, never
+ * overtakes. */
 static void telling_keeps_order(void **state)
 {
 	struct lcm_waiter *w = calloc(1, sizeof(*w));
@@ -351,8 +357,11 @@ static void bound_visits_newcomers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(queue_equals_model), cmocka_unit_test(telling_keeps_order),	cmocka_unit_test(map_grows),
-		cmocka_unit_test(bound_equals_model), cmocka_unit_test(bound_visits_newcomers),
+		cmocka_unit_test(queue_equals_model),
+		cmocka_unit_test(telling_keeps_order),
+		cmocka_unit_test(map_grows),
+		cmocka_unit_test(bound_equals_model),
+		cmocka_unit_test(bound_visits_newcomers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

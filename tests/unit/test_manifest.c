@@ -7,7 +7,8 @@
 #define DIGEST "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define OCI "application/vnd.oci.image."
 #define DOCKER "application/vnd.docker."
-#define DESC(type, size, more) "{\"mediaType\":\"" type "\",\"digest\":\"" DIGEST "\",\"size\":" size more "}"
+#define DESC(type, size, more)                                                                     \
+	"{\"mediaType\":\"" type "\",\"digest\":\"" DIGEST "\",\"size\":" size more "}"
 #define CONFIG "\"config\":" DESC(OCI "config.v1+json", "100", "")
 #define LAYER(type, size) DESC(type, size, "")
 #define ONE_LAYER "\"layers\":[" LAYER(OCI "layer.v1.tar", "1") "]"
@@ -19,13 +20,15 @@ static void parses_a_manifest(void **state)
 {
 	static const char text[] = TYPED(OCI "manifest.v1+json", CONFIG ",\"layers\":[")
 	    DESC(OCI "layer.v1.tar+zstd", "7", ",\"annotations\":{\"a\":\"1\",\"b\":\"\"}") "," LAYER(
-		DOCKER "image.rootfs.diff.tar.gzip", "9223372036854775700") "," LAYER(OCI "layer.v1.tar",
-										      "3") "],\"annotations\":null}";
+		DOCKER "image.rootfs.diff.tar.gzip",
+		"9223372036854775700") "," LAYER(OCI "layer.v1.tar", "3") "],\"annotations\":null}";
 	lcm_auto(lcm_manifest) m = NULL;
 	char out[LCM_DIGEST_STR];
 
 	(void)state;
-	assert_int_equal(lcm_manifest_parse(text, strlen(text), OCI "manifest.v1+json; charset=utf-8", &m, NULL), 0);
+	assert_int_equal(
+	    lcm_manifest_parse(text, strlen(text), OCI "manifest.v1+json; charset=utf-8", &m, NULL),
+	    0);
 	assert_int_equal(m->media, LCM_MEDIA_MANIFEST);
 	assert_int_equal(m->n_layers, 3);
 	assert_int_equal(m->config.size, 100);
@@ -50,11 +53,12 @@ static const struct row rows[] = {
 	{ GOOD, NULL, 0, "" },
 	{ GOOD, "application/json", 0, "" },
 	{ GOOD, DOCKER "distribution.manifest.v2+json", 0, "" },
-	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"), "Application/vnd.OCI.image.manifest.v1+json ;x", 0,
-	  "" },
-	{ TYPED(DOCKER "distribution.manifest.v2+json", CONFIG "," ONE_LAYER "}"), OCI "manifest.v1+json", -EUCLEAN,
+	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"),
+	  "Application/vnd.OCI.image.manifest.v1+json ;x", 0, "" },
+	{ TYPED(DOCKER "distribution.manifest.v2+json", CONFIG "," ONE_LAYER "}"),
+	  OCI "manifest.v1+json", -EUCLEAN, "contradicts" },
+	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"), "text/html", -EUCLEAN,
 	  "contradicts" },
-	{ TYPED(OCI "manifest.v1+json", CONFIG "," ONE_LAYER "}"), "text/html", -EUCLEAN, "contradicts" },
 	{ GOOD, "text/html", -ENOTSUP, "text/html" },
 	{ GOOD, OCI "index.v1+json", -EUCLEAN, "an index has \"config\"" },
 	{ HEAD CONFIG "," ONE_LAYER ",\"manifests\":[]}", OCI "manifest.v1+json", -EUCLEAN,
@@ -64,41 +68,52 @@ static const struct row rows[] = {
 	{ GOOD, DOCKER "distribution.manifest.v1+prettyjws", -ENOTSUP, "schema 1" },
 	{ "{\"schemaVersion\":3," CONFIG "," ONE_LAYER "}", NULL, -ENOTSUP, "schemaVersion 3" },
 	{ "{" CONFIG "," ONE_LAYER "}", NULL, -EUCLEAN, "schemaVersion" },
-	{ TYPED("application/vnd.oci.artifact.manifest.v1+json", "\"blobs\":[]}"), NULL, -ENOTSUP, "artifact" },
-	{ HEAD "\"artifactType\":\"text/spdx\",\"config\":" DESC("application/vnd.oci.empty.v1+json", "2",
-								 "") "," ONE_LAYER "}",
+	{ TYPED("application/vnd.oci.artifact.manifest.v1+json", "\"blobs\":[]}"), NULL, -ENOTSUP,
+	  "artifact" },
+	{ HEAD "\"artifactType\":\"text/spdx\",\"config\":" DESC(
+	      "application/vnd.oci.empty.v1+json", "2", "") "," ONE_LAYER "}",
 	  NULL, -ENOTSUP, "artifact (text/spdx)" },
 	{ HEAD ONE_LAYER "}", NULL, -EUCLEAN, "config: missing" },
-	{ HEAD "\"config\":" DESC(OCI "config.v1+json", "0", "") "," ONE_LAYER "}", NULL, -EFBIG, "size 0" },
-	{ HEAD "\"config\":" DESC(OCI "config.v1+json", "8388609", "") "," ONE_LAYER "}", NULL, -EFBIG, "8388609" },
+	{ HEAD "\"config\":" DESC(OCI "config.v1+json", "0", "") "," ONE_LAYER "}", NULL, -EFBIG,
+	  "size 0" },
+	{ HEAD "\"config\":" DESC(OCI "config.v1+json", "8388609", "") "," ONE_LAYER "}", NULL,
+	  -EFBIG, "8388609" },
 	{ HEAD CONFIG "}", NULL, -EUCLEAN, "layers is missing" },
 	{ HEAD CONFIG ",\"layers\":[]}", NULL, -ENOTSUP, "no layers" },
 	{ HEAD CONFIG ",\"layers\":[7]}", NULL, -EUCLEAN, "layers[0]" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER("application/vnd.example", "1") "]}", NULL, -ENOTSUP, "vnd.example" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.nondistributable.v1.tar+gzip", "1") "]}", NULL, -ENOTSUP,
-	  "layer.nondistributable.v1.tar+gzip is one that" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(DOCKER "image.rootfs.foreign.diff.tar.gzip", "1") "]}", NULL, -ENOTSUP,
-	  "foreign.diff.tar.gzip is one that" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar+gzip+encrypted", "1") "]}", NULL, -ENOTSUP, "encrypted" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "0") "]}", NULL, -EUCLEAN, "size 0" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "-1") "]}", NULL, -EUCLEAN, "layers[0]: size" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "1.5") "]}", NULL, -EUCLEAN, "layers[0]: size" },
-	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775808") "]}", NULL, -EUCLEAN,
-	  "64 bits" },
-	{ HEAD CONFIG
-	  ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775807") "," LAYER(OCI "layer.v1.tar", "1") "]}",
+	{ HEAD CONFIG ",\"layers\":[" LAYER("application/vnd.example", "1") "]}", NULL, -ENOTSUP,
+	  "vnd.example" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.nondistributable.v1.tar+gzip", "1") "]}",
+	  NULL, -ENOTSUP, "layer.nondistributable.v1.tar+gzip is one that" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(DOCKER "image.rootfs.foreign.diff.tar.gzip", "1") "]}",
+	  NULL, -ENOTSUP, "foreign.diff.tar.gzip is one that" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar+gzip+encrypted", "1") "]}", NULL,
+	  -ENOTSUP, "encrypted" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "0") "]}", NULL, -EUCLEAN,
+	  "size 0" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "-1") "]}", NULL, -EUCLEAN,
+	  "layers[0]: size" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "1.5") "]}", NULL, -EUCLEAN,
+	  "layers[0]: size" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775808") "]}", NULL,
+	  -EUCLEAN, "64 bits" },
+	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "9223372036854775807") "," LAYER(
+	      OCI "layer.v1.tar", "1") "]}",
 	  NULL, -EUCLEAN, "add up" },
-	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1}]}", NULL, -EUCLEAN, "digest" },
-	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1,\"digest\":\"sha512:00\"}]}", NULL, -ENOTSUP,
-	  "sha512" },
-	{ HEAD CONFIG ",\"layers\":[{\"size\":1,\"digest\":\"" DIGEST "\"}]}", NULL, -EUCLEAN, "mediaType" },
-	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"annotations\":{\"k\":1}") "]}", NULL, -EUCLEAN,
-	  "annotation \"k\"" },
-	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"annotations\":[]") "]}", NULL, -EUCLEAN,
-	  "annotations" },
+	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1}]}", NULL, -EUCLEAN,
+	  "digest" },
+	{ HEAD CONFIG ",\"layers\":[{\"mediaType\":\"x/y\",\"size\":1,\"digest\":\"sha512:00\"}]}",
+	  NULL, -ENOTSUP, "sha512" },
+	{ HEAD CONFIG ",\"layers\":[{\"size\":1,\"digest\":\"" DIGEST "\"}]}", NULL, -EUCLEAN,
+	  "mediaType" },
+	{ HEAD CONFIG
+	  ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"annotations\":{\"k\":1}") "]}",
+	  NULL, -EUCLEAN, "annotation \"k\"" },
+	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"annotations\":[]") "]}",
+	  NULL, -EUCLEAN, "annotations" },
 	{ HEAD "\"schemaVersion\":2," CONFIG "," ONE_LAYER "}", NULL, -EUCLEAN, "given twice" },
-	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"size\":2") "]}", NULL, -EUCLEAN,
-	  "given twice" },
+	{ HEAD CONFIG ",\"layers\":[" DESC(OCI "layer.v1.tar", "1", ",\"size\":2") "]}", NULL,
+	  -EUCLEAN, "given twice" },
 	{ GOOD "x", NULL, -EUCLEAN, "something follows" },
 	{ "{\"a\":\"\\u0000\"}", NULL, -EUCLEAN, "NUL" },
 	{ "{\"a\":\"\xff\"}", NULL, -EUCLEAN, "UTF-8" },
@@ -113,10 +128,12 @@ static void judges_manifests(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		lcm_auto(lcm_manifest) m = NULL;
 		struct lcm_err err = { 0 };
-		int r = lcm_manifest_parse(rows[i].text, strlen(rows[i].text), rows[i].content_type, &m, &err);
+		int r = lcm_manifest_parse(rows[i].text, strlen(rows[i].text), rows[i].content_type,
+					   &m, &err);
 
 		if (r != rows[i].r || !strstr(err.msg, rows[i].why))
-			fail_msg("row %zu: %d \"%s\", wanted %d \"%s\"", i, r, err.msg, rows[i].r, rows[i].why);
+			fail_msg("row %zu: %d \"%s\", wanted %d \"%s\"", i, r, err.msg, rows[i].r,
+				 rows[i].why);
 		assert_true(!m == (r < 0));
 	}
 }
@@ -129,7 +146,8 @@ static int parse_layers(size_t n, struct lcm_err *err)
 
 	assert_int_equal(lcm_buf_printf(&b, "%s,\"layers\":[", HEAD CONFIG), 0);
 	for (size_t i = 0; i < n; i++)
-		assert_int_equal(lcm_buf_printf(&b, "%s%s", i ? "," : "", LAYER(OCI "layer.v1.tar", "1")), 0);
+		assert_int_equal(
+		    lcm_buf_printf(&b, "%s%s", i ? "," : "", LAYER(OCI "layer.v1.tar", "1")), 0);
 	assert_int_equal(lcm_buf_printf(&b, "]}"), 0);
 	r = lcm_manifest_parse(b.data, b.len, NULL, &m, err);
 	assert_true(r < 0 || m->n_layers == n);
@@ -229,14 +247,16 @@ static void make_index(const char *entries, struct lcm_manifest **ret)
 		const char *os = strtok_r(e, "/", &part), *arch = strtok_r(NULL, "/", &part);
 		const char *variant = strtok_r(NULL, "/", &part);
 
-		assert_int_equal(lcm_buf_printf(&b,
-						"%s{\"mediaType\":\"%smanifest.v1+json\",\"digest\":\"%s\",\"size\":%d",
-						i ? "," : "", OCI, DIGEST, i),
-				 0);
+		assert_int_equal(
+		    lcm_buf_printf(
+			&b, "%s{\"mediaType\":\"%smanifest.v1+json\",\"digest\":\"%s\",\"size\":%d",
+			i ? "," : "", OCI, DIGEST, i),
+		    0);
 		if (arch)
 			assert_int_equal(
 			    lcm_buf_printf(&b,
-					   ",\"platform\":{\"os\":\"%s\",\"architecture\":\"%s\",\"variant\":\"%s\"}",
+					   ",\"platform\":{\"os\":\"%s\",\"architecture\":\"%s\","
+					   "\"variant\":\"%s\"}",
 					   os, arch, variant ? variant : ""),
 			    0);
 		assert_int_equal(lcm_buf_add(&b, "}", 1), 0);
@@ -300,7 +320,8 @@ static void select_says_what_there_is(void **state)
 	(void)state;
 	make_index("linux/arm/v7 unknown/unknown windows/amd64", &m);
 	assert_int_equal(lcm_manifest_select(m, &want, &d, &err), -ENOEXEC);
-	assert_string_equal(err.msg, "no image for linux/riscv64; there is: linux/arm/v7, windows/amd64");
+	assert_string_equal(err.msg,
+			    "no image for linux/riscv64; there is: linux/arm/v7, windows/amd64");
 	m->media = LCM_MEDIA_MANIFEST;
 	assert_int_equal(lcm_manifest_select(m, &want, &d, &err), -EINVAL);
 }
@@ -310,7 +331,8 @@ static void select_says_what_there_is(void **state)
 static void parses_a_config(void **state)
 {
 	static const char text[] =
-	    "{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\",\"config\":{\"Env\":[\"A=1\"],"
+	    "{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\",\"config\":{\"Env\":["
+	    "\"A=1\"],"
 	    "\"Entrypoint\":null,\"Cmd\":[\"sh\",\"\"],\"User\":\"u:g\",\"WorkingDir\":\"/w\","
 	    "\"StopSignal\":\"SIGINT\"}," ROOTFS "}";
 	lcm_auto(lcm_image_config) c = NULL;
@@ -337,15 +359,20 @@ static void judges_configs(void **state)
 		{ "{}", NULL, -EUCLEAN, "rootfs is missing" },
 		{ "{\"rootfs\":{\"type\":\"disk\"}}", NULL, -EUCLEAN, "disk" },
 		{ "{\"rootfs\":{\"type\":\"layers\"}}", NULL, -EUCLEAN, "diff_ids" },
-		{ "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[1]}}", NULL, -EUCLEAN, "diff_ids[0]" },
-		{ "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:x\"]}}", NULL, -EUCLEAN, "diff_ids[0]" },
-		{ "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha512:x\"]}}", NULL, -ENOTSUP, "diff_ids[0]" },
+		{ "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[1]}}", NULL, -EUCLEAN,
+		  "diff_ids[0]" },
+		{ "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:x\"]}}", NULL, -EUCLEAN,
+		  "diff_ids[0]" },
+		{ "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha512:x\"]}}", NULL, -ENOTSUP,
+		  "diff_ids[0]" },
 		{ "{" ROOTFS ",\"config\":[]}", NULL, -EUCLEAN, "config is not an object" },
 		{ "{" ROOTFS ",\"config\":{\"Env\":{}}}", NULL, -EUCLEAN, "Env" },
 		{ "{" ROOTFS ",\"config\":{\"Cmd\":[\"a\",null]}}", NULL, -EUCLEAN, "Cmd[1]" },
 		{ "{" ROOTFS ",\"config\":{\"User\":7}}", NULL, -EUCLEAN, "User" },
-		{ "{" ROOTFS ",\"config\":{\"WorkingDir\":\"/a\\nb\"}}", NULL, -EUCLEAN, "WorkingDir" },
-		{ "{" ROOTFS ",\"os\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}", NULL, -EUCLEAN, "os" },
+		{ "{" ROOTFS ",\"config\":{\"WorkingDir\":\"/a\\nb\"}}", NULL, -EUCLEAN,
+		  "WorkingDir" },
+		{ "{" ROOTFS ",\"os\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}", NULL, -EUCLEAN,
+		  "os" },
 	};
 
 	(void)state;
@@ -355,7 +382,8 @@ static void judges_configs(void **state)
 		int r = lcm_image_config_parse(table[i].text, strlen(table[i].text), &c, &err);
 
 		if (r != table[i].r || !strstr(err.msg, table[i].why))
-			fail_msg("row %zu: %d \"%s\", wanted %d \"%s\"", i, r, err.msg, table[i].r, table[i].why);
+			fail_msg("row %zu: %d \"%s\", wanted %d \"%s\"", i, r, err.msg, table[i].r,
+				 table[i].why);
 		assert_true(!c == (r < 0));
 	}
 }

@@ -37,7 +37,8 @@ static int teardown(void **state)
 
 /*
  * "d:path" directory, "f:path" file of 3 bytes, "e:path" empty file, "l:path=target" symlink,
- * "h:path=target" hardlink, "c:path" device 0:0, "n:path" device 1:3. Whiteouts are files named as in a tar.
+ * "h:path=target" hardlink, "c:path" device 0:0, "n:path" device 1:3. Whiteouts are files named as
+ * in a tar.
  */
 static void add_word(struct lcm_toc_builder *b, const char *word, size_t len, uint32_t uid)
 {
@@ -92,7 +93,8 @@ static struct lcm_toc *finish(struct fixture *f, struct lcm_toc_builder *b, cons
 	return toc;
 }
 
-static struct lcm_toc *layer_of(struct fixture *f, const char *file, const char *words, uint32_t uid)
+static struct lcm_toc *layer_of(struct fixture *f, const char *file, const char *words,
+				uint32_t uid)
 {
 	struct lcm_toc_builder *b = NULL;
 
@@ -117,7 +119,8 @@ static struct lcm_toc *item_layer(struct fixture *f, const struct lcm_toc_item *
 	return finish(f, b, "item");
 }
 
-/* "uid:name uid:name/" of every visible path in order, with @ and the link count after hardlinked files. */
+/* "uid:name uid:name/" of every visible path in order, with @ and the link count after hardlinked
+ * files. */
 static void describe(const struct lcm_merge *m, uint32_t dir, char *path, char *out, size_t cap)
 {
 	const struct lcm_merge_node *n = &m->nodes[dir];
@@ -129,10 +132,13 @@ static void describe(const struct lcm_merge *m, uint32_t dir, char *path, char *
 		size_t len;
 		const char *s = lcm_merge_name(m, name, &len);
 
-		(void)snprintf(path + at, 256 - at, "%.*s%s", (int)len, s, e->type == LCM_TOC_DIR ? "/" : "");
-		(void)snprintf(out + strlen(out), cap - strlen(out), "%s%u:%s", *out ? " " : "", e->uid, path);
+		(void)snprintf(path + at, 256 - at, "%.*s%s", (int)len, s,
+			       e->type == LCM_TOC_DIR ? "/" : "");
+		(void)snprintf(out + strlen(out), cap - strlen(out), "%s%u:%s", *out ? " " : "",
+			       e->uid, path);
 		if (e->type != LCM_TOC_DIR && m->nodes[name->node].nlink > 1)
-			(void)snprintf(out + strlen(out), cap - strlen(out), "@%u", m->nodes[name->node].nlink);
+			(void)snprintf(out + strlen(out), cap - strlen(out), "@%u",
+				       m->nodes[name->node].nlink);
 		if (e->type == LCM_TOC_DIR)
 			describe(m, name->node, path, out, cap);
 		path[at] = '\0';
@@ -168,7 +174,8 @@ static void merge_rules(void **state)
 		{ { "f:a", "f:a h:c=a", "f:.wh.c" }, "2:a" },
 		{ { "c:w h:v=w f:x" }, "1:x" }, /* a second name of a whiteout is one, too */
 		{ { "f:a-b f:a d:a.d f:a.d/x f:a!" }, "1:a 1:a! 1:a-b 1:a.d/ 1:a.d/x" },
-		{ { "f:name8byt f:name8bytes", "f:name8bytes f:name8byt0" }, "1:name8byt 2:name8byt0 2:name8bytes" },
+		{ { "f:name8byt f:name8bytes", "f:name8bytes f:name8byt0" },
+		  "1:name8byt 2:name8byt0 2:name8bytes" },
 	};
 	struct fixture *f = *state;
 
@@ -180,8 +187,9 @@ static void merge_rules(void **state)
 		size_t n = 0;
 
 		for (; n < 3 && rows[i].layers[n]; n++)
-			l[n] = (struct lcm_meta_layer){ files[n],
-							layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
+			l[n] = (struct lcm_meta_layer){
+				files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1)
+			};
 		assert_int_equal(lcm_merge_init(l, n, &m, NULL), 0);
 		describe(&m, 0, path, out, sizeof(out));
 		if (strcmp(out, rows[i].want) != 0)
@@ -213,8 +221,9 @@ static void root_metadata(void **state)
 		struct lcm_merge m;
 
 		for (size_t n = 0; n < 3; n++)
-			l[n] = (struct lcm_meta_layer){ files[n],
-							layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
+			l[n] = (struct lcm_meta_layer){
+				files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1)
+			};
 		assert_int_equal(lcm_merge_init(l, 3, &m, NULL), 0);
 		assert_int_equal(lcm_merge_entry(&m, 0)->uid, rows[i].uid);
 		assert_int_equal(lcm_merge_entry(&m, 0)->mtime, rows[i].mtime);
@@ -284,8 +293,9 @@ static void golden(void **state)
 		size_t n = 0;
 
 		for (; n < 2 && rows[i].layers[n]; n++)
-			l[n] = (struct lcm_meta_layer){ files[n],
-							layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1) };
+			l[n] = (struct lcm_meta_layer){
+				files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1)
+			};
 		check_image(l, n, &st);
 		for (int twice = 0; twice < 2; twice++) {
 			lcm_autofree uint8_t *p = image_of(l, n, &st);
@@ -303,12 +313,14 @@ static void nasty_items(void **state)
 {
 	static char target[4095], name[255], value[65535];
 	static struct lcm_xattr big[] = { { "user.big", 8, 60000, (const uint8_t *)value } };
-	static struct lcm_xattr many[] = { { "security.capability", 19, 20, (const uint8_t *)value },
-					   { "system.posix_acl_access", 23, 4, (const uint8_t *)"\2\0\0\0" },
-					   { "system.posix_acl_default", 24, 4, (const uint8_t *)"\2\0\0\0" },
-					   { "trusted.x", 9, 0, (const uint8_t *)"" },
-					   { "user.x", 6, 1, (const uint8_t *)"v" },
-					   { "com.apple.x", 11, 1, (const uint8_t *)"v" } };
+	static struct lcm_xattr many[] = {
+		{ "security.capability", 19, 20, (const uint8_t *)value },
+		{ "system.posix_acl_access", 23, 4, (const uint8_t *)"\2\0\0\0" },
+		{ "system.posix_acl_default", 24, 4, (const uint8_t *)"\2\0\0\0" },
+		{ "trusted.x", 9, 0, (const uint8_t *)"" },
+		{ "user.x", 6, 1, (const uint8_t *)"v" },
+		{ "com.apple.x", 11, 1, (const uint8_t *)"v" }
+	};
 	const struct lcm_toc_item rows[] = {
 		{ .type = LCM_TOC_REG,
 		  .path = "a/b/c",
@@ -323,15 +335,34 @@ static void nasty_items(void **state)
 		  .size = 1,
 		  .mtime = -62135596800,
 		  .mtime_nsec = 999999999 },
-		{ .type = LCM_TOC_REG, .path = "far", .path_len = 3, .size = 1, .mtime = INT64_MAX },
+		{ .type = LCM_TOC_REG,
+		  .path = "far",
+		  .path_len = 3,
+		  .size = 1,
+		  .mtime = INT64_MAX },
 		{ .type = LCM_TOC_REG, .path = "4g-1", .path_len = 4, .size = UINT32_MAX },
 		{ .type = LCM_TOC_REG, .path = "4g", .path_len = 2, .size = 1ULL << 32 },
 		{ .type = LCM_TOC_REG, .path = "8t", .path_len = 2, .size = 8ULL << 40 },
 		{ .type = LCM_TOC_REG, .path = "8t+1", .path_len = 4, .size = (8ULL << 40) + 1 },
 		{ .type = LCM_TOC_REG, .path = "16t", .path_len = 3, .size = 16ULL << 40 },
-		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 4095, .size = 4095 },
-		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 4064, .size = 4064 },
-		{ .type = LCM_TOC_SYMLINK, .path = "s", .path_len = 1, .link = target, .link_len = 4065, .size = 4065 },
+		{ .type = LCM_TOC_SYMLINK,
+		  .path = "s",
+		  .path_len = 1,
+		  .link = target,
+		  .link_len = 4095,
+		  .size = 4095 },
+		{ .type = LCM_TOC_SYMLINK,
+		  .path = "s",
+		  .path_len = 1,
+		  .link = target,
+		  .link_len = 4064,
+		  .size = 4064 },
+		{ .type = LCM_TOC_SYMLINK,
+		  .path = "s",
+		  .path_len = 1,
+		  .link = target,
+		  .link_len = 4065,
+		  .size = 4065 },
 		{ .type = LCM_TOC_SYMLINK,
 		  .path = "s",
 		  .path_len = 1,
@@ -340,16 +371,34 @@ static void nasty_items(void **state)
 		  .size = 9,
 		  .xattrs = big,
 		  .n_xattrs = 1 },
-		{ .type = LCM_TOC_DIR, .path = "d", .path_len = 1, .mode = 01777, .xattrs = big, .n_xattrs = 1 },
-		{ .type = LCM_TOC_DIR, .path = "./", .path_len = 2, .mode = 0500, .xattrs = big, .n_xattrs = 1 },
+		{ .type = LCM_TOC_DIR,
+		  .path = "d",
+		  .path_len = 1,
+		  .mode = 01777,
+		  .xattrs = big,
+		  .n_xattrs = 1 },
+		{ .type = LCM_TOC_DIR,
+		  .path = "./",
+		  .path_len = 2,
+		  .mode = 0500,
+		  .xattrs = big,
+		  .n_xattrs = 1 },
 		{ .type = LCM_TOC_REG,
 		  .path = name,
 		  .path_len = 255,
 		  .size = 9,
 		  .xattrs = many,
 		  .n_xattrs = LCM_ARRAY_SIZE(many) },
-		{ .type = LCM_TOC_BLOCK, .path = "b", .path_len = 1, .rdev_major = 0xfff, .rdev_minor = 0xfffff },
-		{ .type = LCM_TOC_CHAR, .path = "c", .path_len = 1, .rdev_major = 0, .rdev_minor = 256 },
+		{ .type = LCM_TOC_BLOCK,
+		  .path = "b",
+		  .path_len = 1,
+		  .rdev_major = 0xfff,
+		  .rdev_minor = 0xfffff },
+		{ .type = LCM_TOC_CHAR,
+		  .path = "c",
+		  .path_len = 1,
+		  .rdev_major = 0,
+		  .rdev_minor = 256 },
 		{ .type = LCM_TOC_FIFO, .path = "p", .path_len = 1, .mode = 04000 },
 	};
 	struct fixture *f = *state;
@@ -380,7 +429,8 @@ static void directory_sizes(void **state)
 			char path[300];
 			struct lcm_toc_item it = { .type = LCM_TOC_DIR, .path = path };
 
-			it.path_len = (size_t)snprintf(path, sizeof(path), "%0*u", n < 40 ? 250 : 1, i);
+			it.path_len = (size_t)snprintf(path, sizeof(path), "%0*u", n < 40 ? 250 : 1,
+						       i);
 			assert_int_equal(lcm_toc_builder_add(b, &it, NULL), 0);
 		}
 		l.toc = finish(f, b, "t");
@@ -399,11 +449,18 @@ static void refusals(void **state)
 		const char *layer, *text;
 		int want;
 	} rows[] = {
-		{ { .type = LCM_TOC_REG, .path = "dir/huge", .path_len = 8, .size = (16ULL << 40) + 1 },
+		{ { .type = LCM_TOC_REG,
+		    .path = "dir/huge",
+		    .path_len = 8,
+		    .size = (16ULL << 40) + 1 },
 		  "l",
 		  "/dir/huge in layer l: ",
 		  -EFBIG },
-		{ { .type = LCM_TOC_REG, .path = "x", .path_len = 1, .xattrs = &big, .n_xattrs = 1 },
+		{ { .type = LCM_TOC_REG,
+		    .path = "x",
+		    .path_len = 1,
+		    .xattrs = &big,
+		    .n_xattrs = 1 },
 		  "l",
 		  "/x in layer l: ",
 		  -EFBIG },
@@ -492,8 +549,10 @@ static int stop(void *arg, uint32_t layer, uint32_t entry)
 static void each_file(void **state)
 {
 	struct fixture *f = *state;
-	struct lcm_meta_layer l[] = { { "l1", layer_of(f, "t1", "f:a h:b=a h:c=a e:empty d:dir f:dir/x", 1) },
-				      { "l2", layer_of(f, "t2", "f:.wh.a f:dir/x l:s=a", 2) } };
+	struct lcm_meta_layer l[] = {
+		{ "l1", layer_of(f, "t1", "f:a h:b=a h:c=a e:empty d:dir f:dir/x", 1) },
+		{ "l2", layer_of(f, "t2", "f:.wh.a f:dir/x l:s=a", 2) }
+	};
 	char out[256] = "", want[64];
 
 	assert_int_equal(lcm_meta_each_file(l, 2, note_file, out, NULL), 0);
@@ -520,9 +579,10 @@ static void common_time_is_compact(void **state)
 		assert_int_equal(lcm_toc_builder_new(&b), 0);
 		for (unsigned int i = 0; i < 64; i++) {
 			char path[8];
-			struct lcm_toc_item it = {
-				.type = LCM_TOC_FIFO, .path = path, .mtime = odd && i == 9 ? 78 : 77, .mtime_nsec = 5
-			};
+			struct lcm_toc_item it = { .type = LCM_TOC_FIFO,
+						   .path = path,
+						   .mtime = odd && i == 9 ? 78 : 77,
+						   .mtime_nsec = 5 };
 
 			it.path_len = (size_t)snprintf(path, sizeof(path), "%03u", i);
 			assert_int_equal(lcm_toc_builder_add(b, &it, NULL), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* META against the kernel and fsck.erofs: random trees, then overlay mounts of real trees. Root only. */
+/* META against the kernel and fsck.erofs: random trees, then overlay mounts of real trees. Root
+ * only. */
 #include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -45,7 +46,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void write_image(struct fixture *f, const struct lcm_meta_layer *l, size_t n, struct lcm_meta_stats *st)
+static void write_image(struct fixture *f, const struct lcm_meta_layer *l, size_t n,
+			struct lcm_meta_stats *st)
 {
 	struct lcm_err err = { 0 };
 	int fd = lcm_sys_openat(AT_FDCWD, f->image, O_RDWR | O_CREAT | O_TRUNC, 0600), r;
@@ -57,11 +59,13 @@ static void write_image(struct fixture *f, const struct lcm_meta_layer *l, size_
 	(void)close(fd);
 }
 
-/* 0: the image is sound; 127: there is no fsck.erofs. Version 1.5 exits with 0 on some errors: its messages count, too.
+/* 0: the image is sound; 127: there is no fsck.erofs. Version 1.5 exits with 0 on some errors: its
+ * messages count, too.
  */
 static int fsck(const char *image)
 {
-	char *argv[] = { (char *)(uintptr_t) "fsck.erofs", (char *)(uintptr_t) "-d2", (char *)(uintptr_t)image, NULL };
+	char *argv[] = { (char *)(uintptr_t) "fsck.erofs", (char *)(uintptr_t) "-d2",
+			 (char *)(uintptr_t)image, NULL };
 	lcm_autoclose int log = memfd_create("fsck", MFD_CLOEXEC);
 	posix_spawn_file_actions_t fa;
 	char text[4096] = "";
@@ -101,9 +105,12 @@ static int mount_image(struct fixture *f)
 /* The same tree through a read-only overlay with nothing in REAL: all but content must be there. */
 static const char *check_overlay(struct fixture *f, struct mm_model *m, int meta)
 {
-	struct lcm_overlay_spec spec = {
-		.lowers = &meta, .n_lowers = 1, .n_data = 1, .upper = -1, .work = -1, .source = "locum-test"
-	};
+	struct lcm_overlay_spec spec = { .lowers = &meta,
+					 .n_lowers = 1,
+					 .n_data = 1,
+					 .upper = -1,
+					 .work = -1,
+					 .source = "locum-test" };
 	struct lcm_err err = { 0 };
 	const char *bad;
 	int fd, real;
@@ -192,7 +199,8 @@ static void damage_is_seen(void **state)
 
 /* ---- under overlayfs ---- */
 
-static struct lcm_toc *toc_of(struct fixture *f, const char *file, const struct lcm_toc_item *items, size_t n)
+static struct lcm_toc *toc_of(struct fixture *f, const char *file, const struct lcm_toc_item *items,
+			      size_t n)
 {
 	struct lcm_toc_id id = { .compression = LCM_COMP_NONE, .blob_size = 1, .blob = { { 1 } } };
 	struct lcm_toc_builder *b = NULL;
@@ -239,7 +247,8 @@ static void overlay_gone(struct fixture *f, int fd)
 }
 
 /* REAL/<layer>/<path> for every path; each file holds its own path. */
-static int make_real(struct fixture *f, const char *layer, const struct lcm_toc_item *items, size_t n)
+static int make_real(struct fixture *f, const char *layer, const struct lcm_toc_item *items,
+		     size_t n)
 {
 	int real, dir;
 
@@ -251,10 +260,12 @@ static int make_real(struct fixture *f, const char *layer, const struct lcm_toc_
 		if (items[i].type == LCM_TOC_DIR && strcmp(items[i].path, "./") != 0) {
 			assert_int_equal(lcm_sys_mkdirat(dir, items[i].path, 0755), 0);
 		} else if (items[i].type == LCM_TOC_REG) {
-			lcm_autoclose int fd = lcm_sys_openat(dir, items[i].path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+			lcm_autoclose int fd = lcm_sys_openat(dir, items[i].path,
+							      O_WRONLY | O_CREAT | O_EXCL, 0600);
 
 			assert_true(fd >= 0);
-			assert_int_equal(lcm_sys_write_full(fd, items[i].path, items[i].path_len), 0);
+			assert_int_equal(lcm_sys_write_full(fd, items[i].path, items[i].path_len),
+					 0);
 		}
 	}
 	(void)close(dir);
@@ -275,12 +286,15 @@ static void assert_content(int root, const char *path, const char *want)
 
 static struct lcm_toc_item file_item(const char *path)
 {
-	return (struct lcm_toc_item){
-		.type = LCM_TOC_REG, .path = path, .path_len = strlen(path), .size = strlen(path), .mode = 0640
-	};
+	return (struct lcm_toc_item){ .type = LCM_TOC_REG,
+				      .path = path,
+				      .path_len = strlen(path),
+				      .size = strlen(path),
+				      .mode = 0640 };
 }
 
-/* Content through a redirect whose name has each byte a file name may have, alone, first, last and doubled. */
+/* Content through a redirect whose name has each byte a file name may have, alone, first, last and
+ * doubled. */
 static void every_byte_in_names(void **state)
 {
 	struct fixture *f = *state;
@@ -317,7 +331,8 @@ static void every_byte_in_names(void **state)
 	lcm_toc_close((struct lcm_toc *)(uintptr_t)layer.toc);
 }
 
-/* A file whose path has exactly @len bytes, below directories of 200; returns the number of items. */
+/* A file whose path has exactly @len bytes, below directories of 200; returns the number of items.
+ */
 static size_t deep_items(struct lcm_toc_item *items, char (*paths)[LCM_PATH_MAX + 1], size_t len)
 {
 	size_t n = 0;
@@ -339,14 +354,19 @@ static size_t deep_items(struct lcm_toc_item *items, char (*paths)[LCM_PATH_MAX 
 	}
 }
 
-/* vfs_path_lookup() takes PATH_MAX - 1 bytes of redirect, one more is refused here and not there. */
+/* vfs_path_lookup() takes PATH_MAX - 1 bytes of redirect, one more is refused here and not there.
+ */
 static void paths_near_path_max(void **state)
 {
 	static const struct {
 		size_t layer_len, path_len;
 		int want;
 	} rows[] = {
-		{ 1, 199, 0 },    { 1, 3000, 0 }, { 1, LCM_PATH_MAX, 0 }, { 93, 4000, 0 }, { 94, 4000, -ENAMETOOLONG },
+		{ 1, 199, 0 },
+		{ 1, 3000, 0 },
+		{ 1, LCM_PATH_MAX, 0 },
+		{ 93, 4000, 0 },
+		{ 94, 4000, -ENAMETOOLONG },
 		{ 255, 3838, 0 },
 	};
 	static char paths[32][LCM_PATH_MAX + 1];
@@ -382,18 +402,33 @@ static void paths_near_path_max(void **state)
 	}
 }
 
-/* What a container sees and does: metadata, content, copy-up, nothing of the overlay's own xattrs. */
+/* What a container sees and does: metadata, content, copy-up, nothing of the overlay's own xattrs.
+ */
 static void overlay_semantics(void **state)
 {
-	static const struct lcm_xattr cap = { "security.capability", 19, 20,
-					      (const uint8_t *)"\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0" };
-	struct lcm_toc_item items[] = {
-		{ .type = LCM_TOC_DIR, .path = "./", .path_len = 2, .mode = 0751, .uid = 5, .mtime = 99 },
-		file_item("ping"),
-		file_item("big"),
-		{ .type = LCM_TOC_HARDLINK, .path = "pong", .path_len = 4, .link = "ping", .link_len = 4 },
-		{ .type = LCM_TOC_CHAR, .path = "null", .path_len = 4, .mode = 0666, .rdev_major = 1, .rdev_minor = 3 }
+	static const struct lcm_xattr cap = {
+		"security.capability", 19, 20,
+		(const uint8_t *)"\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 	};
+	struct lcm_toc_item items[] = { { .type = LCM_TOC_DIR,
+					  .path = "./",
+					  .path_len = 2,
+					  .mode = 0751,
+					  .uid = 5,
+					  .mtime = 99 },
+					file_item("ping"),
+					file_item("big"),
+					{ .type = LCM_TOC_HARDLINK,
+					  .path = "pong",
+					  .path_len = 4,
+					  .link = "ping",
+					  .link_len = 4 },
+					{ .type = LCM_TOC_CHAR,
+					  .path = "null",
+					  .path_len = 4,
+					  .mode = 0666,
+					  .rdev_major = 1,
+					  .rdev_minor = 3 } };
 	struct fixture *f = *state;
 	struct lcm_meta_layer layer = { .name = "l1" };
 	struct lcm_meta_stats st;
@@ -428,7 +463,8 @@ static void overlay_semantics(void **state)
 	assert_int_equal(lcm_sys_fstatat(root, "null", &sb, 0), 0);
 	assert_int_equal(sb.st_rdev, 0x103);
 
-	assert_int_equal(lcm_sys_fchmodat(root, "big", 0600), 0); /* copy-up of a file never opened */
+	assert_int_equal(lcm_sys_fchmodat(root, "big", 0600),
+			 0); /* copy-up of a file never opened */
 	assert_content(root, "big", "big");
 	fd = lcm_sys_openat(root, "ping", O_WRONLY | O_APPEND, 0);
 	assert_int_equal(lcm_sys_write_full(fd, "!", 1), 0);
@@ -446,7 +482,8 @@ static void overlay_semantics(void **state)
 /* A private mount namespace; children of it take their mounts with them. */
 static bool can_mount(void)
 {
-	return getuid() == 0 && unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	return getuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
 int main(void)
@@ -460,8 +497,8 @@ int main(void)
 	};
 	struct lcm_mount_features have;
 
-	if (!can_mount() || lcm_mount_probe("/tmp", &have, NULL) < 0 || !have.erofs_file || !have.data_only ||
-	    !have.redirect_no_metacopy || fsck("/dev/null") == 127) {
+	if (!can_mount() || lcm_mount_probe("/tmp", &have, NULL) < 0 || !have.erofs_file ||
+	    !have.data_only || !have.redirect_no_metacopy || fsck("/dev/null") == 127) {
 		fprintf(stderr, "skipped: needs root, fsck.erofs, and a kernel that mounts META\n");
 		return getenv("LCM_TESTS_MUST_RUN") ? 1 : 77;
 	}

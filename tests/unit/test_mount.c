@@ -49,7 +49,8 @@ static void placeholder(const char *path, size_t size, const char *redirect)
 	assert_true(fd >= 0);
 	assert_int_equal(lcm_sys_ftruncate(fd, size), 0);
 	assert_int_equal(lcm_sys_fsetxattr(fd, "trusted.overlay.metacopy", "", 0), 0);
-	assert_int_equal(lcm_sys_fsetxattr(fd, "trusted.overlay.redirect", redirect, strlen(redirect)), 0);
+	assert_int_equal(
+	    lcm_sys_fsetxattr(fd, "trusted.overlay.redirect", redirect, strlen(redirect)), 0);
 	(void)close(fd);
 }
 
@@ -83,13 +84,15 @@ static void assert_no_mount(const char *word)
 	lcm_autofree char *text = NULL;
 	size_t len = 0;
 
-	assert_int_equal(lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", 64U << 20, &text, &len), 0);
+	assert_int_equal(lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", 64U << 20, &text, &len),
+			 0);
 	assert_null(strstr(text, word));
 }
 
 static void mkfs_erofs(const char *image, const char *tree)
 {
-	char *argv[] = { (char *)"mkfs.erofs", (char *)"--quiet", (char *)image, (char *)tree, NULL };
+	char *argv[] = { (char *)"mkfs.erofs", (char *)"--quiet", (char *)image, (char *)tree,
+			 NULL };
 	posix_spawn_file_actions_t fa;
 	int status = -1;
 	pid_t pid;
@@ -114,8 +117,9 @@ static void probe_finds_all(void **state)
 	/* What any kernel since 6.5 with these modules has; the rest is printed for the reader. */
 	assert_true(f.overlay);
 	assert_true(f.fuse);
-	print_message("data_only %d redirect_no_metacopy %d erofs_file %d erofs_loop %d layer_fds %d\n", f.data_only,
-		      f.redirect_no_metacopy, f.erofs_file, f.erofs_loop, f.layer_fds);
+	print_message(
+	    "data_only %d redirect_no_metacopy %d erofs_file %d erofs_loop %d layer_fds %d\n",
+	    f.data_only, f.redirect_no_metacopy, f.erofs_file, f.erofs_loop, f.layer_fds);
 	assert_no_mount(dir);
 	f.overlay = false;
 	assert_int_equal(lcm_mount_probe("/nonexistent", &f, &err), -ENOENT);
@@ -124,7 +128,8 @@ static void probe_finds_all(void **state)
 }
 
 /* META on EROFS, one data layer in a directory; every way of mounting that the kernel has. */
-static void overlay_reads_through_erofs(enum lcm_mount_how how, int (*erofs)(const char *, struct lcm_err *))
+static void overlay_reads_through_erofs(enum lcm_mount_how how,
+					int (*erofs)(const char *, struct lcm_err *))
 {
 	struct lcm_err err = { 0 };
 	int meta, real, m;
@@ -191,8 +196,8 @@ static void erofs_says_why(void **state)
 }
 
 /*
- * A gate without a library, as fuse.h has it: /l1/big is a regular file of 5 bytes, nothing else is there.
- * Entries are not cached, so that an inode nobody uses is forgotten.
+ * A gate without a library, as fuse.h has it: /l1/big is a regular file of 5 bytes, nothing else is
+ * there. Entries are not cached, so that an inode nobody uses is forgotten.
  */
 struct gate {
 	int fd;
@@ -209,9 +214,10 @@ union gate_out {
 
 static struct fuse_attr gate_attr(uint64_t node)
 {
-	return (struct fuse_attr){
-		.ino = node, .mode = node == 3 ? S_IFREG | 0644 : S_IFDIR | 0755, .nlink = 1, .size = node == 3 ? 5 : 0
-	};
+	return (struct fuse_attr){ .ino = node,
+				   .mode = node == 3 ? S_IFREG | 0644 : S_IFDIR | 0755,
+				   .nlink = 1,
+				   .size = node == 3 ? 5 : 0 };
 }
 
 /* Return: length of the answer's body, -errno. */
@@ -248,7 +254,8 @@ static void gate_count(struct gate *g, const struct fuse_in_header *h)
 	const struct fuse_forget_one *one = (const void *)(batch + 1);
 
 	if (h->opcode == FUSE_FORGET && h->nodeid == 3)
-		g->forgotten += (unsigned int)((const struct fuse_forget_in *)(const void *)(h + 1))->nlookup;
+		g->forgotten +=
+		    (unsigned int)((const struct fuse_forget_in *)(const void *)(h + 1))->nlookup;
 	for (uint32_t i = 0; h->opcode == FUSE_BATCH_FORGET && i < batch->count; i++)
 		if (one[i].nodeid == 3)
 			g->forgotten += (unsigned int)one[i].nlookup;
@@ -315,10 +322,13 @@ static void gate_is_a_layer(void **state)
 		fail_msg("%s", err.msg);
 	assert_int_equal(pthread_create(&t, NULL, gate_serve, &g), 0);
 	meta = open_dir("m");
-	m = lcm_mount_overlay(
-	    &(struct lcm_overlay_spec){
-		.lowers = &meta, .n_lowers = 1, .data = data, .n_data = 2, .upper = -1, .work = -1 },
-	    &err);
+	m = lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &meta,
+							  .n_lowers = 1,
+							  .data = data,
+							  .n_data = 2,
+							  .upper = -1,
+							  .work = -1 },
+			      &err);
 	if (m < 0 || lcm_mount_attach(m, "mnt", &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_no_mount("fuse");
@@ -326,7 +336,8 @@ static void gate_is_a_layer(void **state)
 	(void)close(data[1]); /* overlayfs has a clone of its own */
 	assert_text(AT_FDCWD, "mnt/a", "hello");
 	assert_int_equal(lcm_sys_openat(AT_FDCWD, "mnt/b", O_RDONLY, 0), -ENOENT);
-	/* A big file stays bound to the gate until it is closed, its entry invalidated and the overlay's dentry gone.
+	/* A big file stays bound to the gate until it is closed, its entry invalidated and the
+	 * overlay's dentry gone.
 	 */
 	fd = lcm_sys_openat(AT_FDCWD, "mnt/big", O_RDONLY, 0);
 	assert_true(fd >= 0);
@@ -371,7 +382,9 @@ static void overlay_read_only_single(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(hows); i++) {
 		int l = open_dir("l1");
 		int m = lcm_mount_overlay_how(
-		    &(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = -1, .work = -1 }, hows[i], &err);
+		    &(struct lcm_overlay_spec){
+			.lowers = &l, .n_lowers = 1, .upper = -1, .work = -1 },
+		    hows[i], &err);
 
 		if (m < 0)
 			fail_msg("%s", err.msg);
@@ -402,7 +415,8 @@ static void overlay_many_layers(void **state)
 	}
 	for (int how = LCM_MOUNT_ANY; how <= LCM_MOUNT_BY_PATH; how++) {
 		m = lcm_mount_overlay_how(
-		    &(struct lcm_overlay_spec){ .lowers = l, .n_lowers = 200, .upper = -1, .work = -1 },
+		    &(struct lcm_overlay_spec){
+			.lowers = l, .n_lowers = 200, .upper = -1, .work = -1 },
 		    (enum lcm_mount_how)how, &err);
 		if (m < 0)
 			fail_msg("%s", err.msg);
@@ -424,13 +438,19 @@ static void overlay_refuses(void **state)
 	put("file", "");
 	l = open_dir("l1");
 	u = open_dir("up");
-	assert_int_equal(lcm_mount_overlay(&(struct lcm_overlay_spec){ .upper = -1, .work = -1 }, &err), -EINVAL);
 	assert_int_equal(
-	    lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = -1 }, &err),
+	    lcm_mount_overlay(&(struct lcm_overlay_spec){ .upper = -1, .work = -1 }, &err),
+	    -EINVAL);
+	assert_int_equal(
+	    lcm_mount_overlay(
+		&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = -1 },
+		&err),
 	    -EINVAL);
 	/* Upper and work may not be the same directory: the kernel says so. */
-	assert_true(lcm_mount_overlay(&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = u },
-				      &err) < 0);
+	assert_true(
+	    lcm_mount_overlay(
+		&(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = u },
+		&err) < 0);
 	assert_non_null(strstr(err.msg, "overlay"));
 	assert_no_mount("locum-mount");
 	(void)close(l);
@@ -451,7 +471,9 @@ static void attach_at_mnt(bool writable, const char *source)
 		w = open_dir("wk");
 	}
 	m = lcm_mount_overlay(
-	    &(struct lcm_overlay_spec){ .lowers = &l, .n_lowers = 1, .upper = u, .work = w, .source = source }, &err);
+	    &(struct lcm_overlay_spec){
+		.lowers = &l, .n_lowers = 1, .upper = u, .work = w, .source = source },
+	    &err);
 	if (m < 0 || lcm_mount_attach(m, "mnt", &err) < 0)
 		fail_msg("%s", err.msg);
 	(void)close(m);
@@ -529,11 +551,13 @@ static void super_options(const char *path, char *out, size_t cap)
 	const char *at;
 	size_t len = 0;
 
-	assert_int_equal(lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", 64U << 20, &text, &len), 0);
+	assert_int_equal(lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", 64U << 20, &text, &len),
+			 0);
 	at = text;
 	while (lcm_mountinfo_next(&at, text + len, &m) > 0)
 		if (lcm_mountinfo_is(&m.mount_point, real))
-			(void)snprintf(out, cap, "%.*s", (int)m.super_options.len, m.super_options.p);
+			(void)snprintf(out, cap, "%.*s", (int)m.super_options.len,
+				       m.super_options.p);
 }
 
 static void shrink_changes_nothing(void **state)
@@ -578,7 +602,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(shrink_changes_nothing, setup, teardown),
 	};
 
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
 		fprintf(stderr, "test_mount: needs root and mount namespaces\n");
 		return getenv("LCM_TESTS_MUST_RUN") ? 1 : 77;
 	}

@@ -24,18 +24,23 @@ static void lines(void **state)
 		uint64_t id;
 		const char *mount_point, *type, *source, *options;
 	} rows[] = {
-		{ "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n", 1, 36, "/mnt2",
-		  "ext3", "/dev/root", "rw,errors=continue" },
-		{ "36 35 98:0 / / rw - overlay locum:x rw", 1, 36, "/", "overlay", "locum:x", "rw" },
-		{ "36 35 98:0 / / rw shared:1 master:2 propagate_from:3 unbindable - t s o", 1, 36, "/", "t", "s",
-		  "o" },
-		{ "1 2 0:1 / /a\\040b\\134\\011\\012 rw - t s\\043 o", 1, 1, "/a b\\\t\n", "t", "s#", "o" },
+		{ "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root "
+		  "rw,errors=continue\n",
+		  1, 36, "/mnt2", "ext3", "/dev/root", "rw,errors=continue" },
+		{ "36 35 98:0 / / rw - overlay locum:x rw", 1, 36, "/", "overlay", "locum:x",
+		  "rw" },
+		{ "36 35 98:0 / / rw shared:1 master:2 propagate_from:3 unbindable - t s o", 1, 36,
+		  "/", "t", "s", "o" },
+		{ "1 2 0:1 / /a\\040b\\134\\011\\012 rw - t s\\043 o", 1, 1, "/a b\\\t\n", "t",
+		  "s#", "o" },
 		{ "1 2 0:1 / /a rw - tmpfs  rw", 1, 1, "/a", "tmpfs", "", "rw" },
 		{ "1 2 0:1 / /a rw - tmpfs none", 1, 1, "/a", "tmpfs", "none", "" },
-		{ "18446744073709551615 2 0:1 / /a rw - t s o", 1, UINT64_MAX, "/a", "t", "s", "o" },
+		{ "18446744073709551615 2 0:1 / /a rw - t s o", 1, UINT64_MAX, "/a", "t", "s",
+		  "o" },
 		{ "", 0, 0, NULL, NULL, NULL, NULL },
 		{ "\n", -EUCLEAN, 0, NULL, NULL, NULL, NULL },
-		{ "18446744073709551616 2 0:1 / /a rw - t s o", -EUCLEAN, 0, NULL, NULL, NULL, NULL },
+		{ "18446744073709551616 2 0:1 / /a rw - t s o", -EUCLEAN, 0, NULL, NULL, NULL,
+		  NULL },
 		{ "x 2 0:1 / /a rw - t s o", -EUCLEAN, 0, NULL, NULL, NULL, NULL },
 		{ "1 2 0:1 / /a rw t s o", -EUCLEAN, 0, NULL, NULL, NULL, NULL },
 		{ "1 2 0:1 / /a rw -", -EUCLEAN, 0, NULL, NULL, NULL, NULL },
@@ -80,9 +85,10 @@ static void unescaping(void **state)
 		const char *raw, *plain;
 		bool same;
 	} rows[] = {
-		{ "\\040", " ", true },     { "\\04", "\\04", true },  { "\\", "\\", true }, { "\\777", "\\777", true },
-		{ "\\089", "\\089", true }, { "\\377", "\377", true }, { "a", "ab", false }, { "ab", "a", false },
-		{ "", "", true },           { "\\0401", " 1", true },
+		{ "\\040", " ", true },     { "\\04", "\\04", true },   { "\\", "\\", true },
+		{ "\\777", "\\777", true }, { "\\089", "\\089", true }, { "\\377", "\377", true },
+		{ "a", "ab", false },       { "ab", "a", false },       { "", "", true },
+		{ "\\0401", " 1", true },
 	};
 
 	(void)state;

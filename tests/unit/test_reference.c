@@ -3,8 +3,8 @@
 #include "tests/unit/test.h"
 
 #define HEX "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-#define A128                                                                                                           \
-	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"                                             \
+#define A128                                                                                       \
+	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"                         \
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static void accepts(void **state)
@@ -18,7 +18,8 @@ static void accepts(void **state)
 		{ "index.docker.io/busybox", "docker.io/library/busybox:latest" },
 		{ "user/app", "docker.io/user/app:latest" },
 		{ "localhost/app", "localhost/app:latest" },
-		{ "localhost:5000/a/b__c/d---e.f_g:T_.-1", "localhost:5000/a/b__c/d---e.f_g:T_.-1" },
+		{ "localhost:5000/a/b__c/d---e.f_g:T_.-1",
+		  "localhost:5000/a/b__c/d---e.f_g:T_.-1" },
 		{ "[::1]:5000/app", "[::1]:5000/app:latest" },
 		{ "[2001:db8::1]/app", "[2001:db8::1]/app:latest" },
 		{ "Upper/app", "Upper/app:latest" },

@@ -59,7 +59,9 @@ static bool h_wrong_range(struct bad_conn *c, const struct bad_request *req, voi
 static bool h_206_unranged(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)arg, (void)req;
-	bad_printf(c, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/%u\r\nContent-Length: 10\r\n\r\n",
+	bad_printf(c,
+		   "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/%u\r\nContent-Length: "
+		   "10\r\n\r\n",
 		   BLOB_SIZE);
 	bad_send(c, blob, 10);
 	return true;
@@ -68,8 +70,9 @@ static bool h_206_unranged(struct bad_conn *c, const struct bad_request *req, vo
 static bool h_no_content_range(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)arg, (void)req;
-	bad_printf(c, "HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n"
-		      "Content-Length: 10\r\n\r\n0123456789");
+	bad_printf(
+	    c, "HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=x\r\n"
+	       "Content-Length: 10\r\n\r\n0123456789");
 	return true;
 }
 
@@ -79,7 +82,9 @@ static bool h_wrong_total(struct bad_conn *c, const struct bad_request *req, voi
 
 	(void)arg;
 	assert_true(bad_range(req, &a, &b));
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\nContent-Length: 1\r\n\r\nx",
+	bad_printf(c,
+		   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64
+		   "/%u\r\nContent-Length: 1\r\n\r\nx",
 		   a, b, BLOB_SIZE + 1);
 	return true;
 }
@@ -91,8 +96,9 @@ static bool h_long(struct bad_conn *c, const struct bad_request *req, void *arg)
 
 	(void)arg;
 	assert_true(bad_range(req, &a, &b));
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64
-		      "/%u\r\nTransfer-Encoding: chunked\r\n\r\n%" PRIx64 "\r\n",
+	bad_printf(c,
+		   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64
+		   "/%u\r\nTransfer-Encoding: chunked\r\n\r\n%" PRIx64 "\r\n",
 		   a, b, BLOB_SIZE, b - a + 1);
 	bad_send(c, blob + a, b - a + 1);
 	bad_printf(c, "\r\n1\r\nX\r\n0\r\n\r\n");
@@ -108,7 +114,8 @@ static bool short_body(struct bad_conn *c, const struct bad_request *req, bool c
 	n = LCM_MIN(b - a + 1, (uint64_t)MIB);
 	bad_printf(c, "HTTP/1.1 %s\r\n", ranged ? "206 Partial Content" : "200 OK");
 	if (ranged)
-		bad_printf(c, "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n", a, b, BLOB_SIZE);
+		bad_printf(c, "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n", a, b,
+			   BLOB_SIZE);
 	if (chunked)
 		bad_printf(c, "Transfer-Encoding: chunked\r\n\r\n%" PRIx64 "\r\n", n);
 	else
@@ -145,8 +152,9 @@ static bool h_first_byte_then_cut(struct bad_conn *c, const struct bad_request *
 
 	(void)arg;
 	assert_true(bad_range(req, &a, &b));
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\nContent-Length: %" PRIu64
-		      "\r\n\r\n",
+	bad_printf(c,
+		   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64
+		   "/%u\r\nContent-Length: %" PRIu64 "\r\n\r\n",
 		   a, b, BLOB_SIZE, b - a + 1);
 	bad_send(c, blob + a, 1);
 	return false;
@@ -157,7 +165,9 @@ static bool h_reset_once(struct bad_conn *c, const struct bad_request *req, void
 	(void)arg;
 	if (req->nth)
 		return h_good(c, req, arg);
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n", BLOB_SIZE);
+	bad_printf(
+	    c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n",
+	    BLOB_SIZE);
 	bad_send(c, blob + 100, 30);
 	bad_reset(c);
 	return false;
@@ -261,7 +271,8 @@ static bool h_redirect_plain(struct bad_conn *c, const struct bad_request *req, 
 
 static bool h_redirect_same(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
-	return strncmp(req->target, "/v2/", 4) ? h_good(c, req, arg) : reply(c, "307 x\r\nLocation: /data?sig=1");
+	return strncmp(req->target, "/v2/", 4) ? h_good(c, req, arg)
+					       : reply(c, "307 x\r\nLocation: /data?sig=1");
 }
 
 static bool h_huge_head(struct bad_conn *c, const struct bad_request *req, void *arg)
@@ -279,7 +290,9 @@ static bool h_stall_once(struct bad_conn *c, const struct bad_request *req, void
 	(void)arg;
 	if (req->nth)
 		return h_good(c, req, arg);
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n", BLOB_SIZE);
+	bad_printf(
+	    c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n",
+	    BLOB_SIZE);
 	bad_send(c, blob + 100, 30);
 	bad_wait(c, 20000);
 	return false;
@@ -296,7 +309,9 @@ static bool h_stall(struct bad_conn *c, const struct bad_request *req, void *arg
 static bool h_slow(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)arg, (void)req;
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n", BLOB_SIZE);
+	bad_printf(
+	    c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n",
+	    BLOB_SIZE);
 	for (int i = 0; i < 10; i++) {
 		bad_send(c, blob + 100 + 10 * i, 10);
 		bad_wait(c, 80);
@@ -316,9 +331,9 @@ static const struct row {
 	bad_handler_fn fn;
 	uint64_t off, len;
 	int status;
-	const char *text; /* in the error */
+	const char *text;      /* in the error */
 	unsigned int requests; /* 0: any */
-	uint64_t taken; /* bytes the sink may have when it failed */
+	uint64_t taken;        /* bytes the sink may have when it failed */
 } rows[] = {
 	{ "whole", h_good, 0, BLOB_SIZE, 0, NULL, 1, 0 },
 	{ "range", h_good, 100, 100, 0, NULL, 1, 0 },
@@ -326,7 +341,8 @@ static const struct row {
 	{ "200 for the whole", h_no_ranges, 0, BLOB_SIZE, 0, NULL, 1, 0 },
 	{ "200 for a range near the start", h_no_ranges, MIB, 5000, 0, NULL, 1, 0 },
 	{ "200 for the start", h_no_ranges, 0, 5000, 0, NULL, 1, 0 },
-	{ "200 for a far range", h_no_ranges, MIB + 1, 5000, -EPROTO, "does not serve ranges", 1, 0 },
+	{ "200 for a far range", h_no_ranges, MIB + 1, 5000, -EPROTO, "does not serve ranges", 1,
+	  0 },
 	{ "another range", h_wrong_range, 100, 100, -EPROTO, "another range", 1, 0 },
 	{ "206 unasked", h_206_unranged, 0, BLOB_SIZE, -EPROTO, "206", 1, 0 },
 	{ "multipart", h_no_content_range, 5, 10, -EPROTO, "without Content-Range", 1, 0 },
@@ -347,12 +363,14 @@ static const struct row {
 	{ "416", h_416, 100, 100, -EPROTO, "416", 1, 0 },
 	{ "204", h_204, 100, 100, -EPROTO, "status 204", 1, 0 },
 	{ "401 without credentials", h_401, 100, 100, -EACCES, "looked in: no auth file", 1, 0 },
-	{ "401 without challenge", h_401_mute, 100, 100, -EACCES, "neither Basic nor Bearer", 1, 0 },
+	{ "401 without challenge", h_401_mute, 100, 100, -EACCES, "neither Basic nor Bearer", 1,
+	  0 },
 	{ "401 malformed", h_401_garbage, 100, 100, -EPROTO, "WWW-Authenticate", 1, 0 },
 	{ "token service in plain http", h_realm_plain, 100, 100, -EPROTO, "insecure_hosts", 1, 0 },
 	{ "redirect loop", h_redirect_loop, 100, 100, -EPROTO, "more than 5 redirects", 6, 0 },
 	{ "redirect to nowhere", h_redirect_none, 100, 100, -EPROTO, "without a Location", 1, 0 },
-	{ "redirect to a file", h_redirect_file, 100, 100, -EPROTO, "not an http or https URL", 1, 0 },
+	{ "redirect to a file", h_redirect_file, 100, 100, -EPROTO, "not an http or https URL", 1,
+	  0 },
 	{ "redirect to plain http", h_redirect_plain, 100, 100, -EPROTO, "insecure_hosts", 1, 0 },
 	{ "redirect", h_redirect_same, 100, 100, 0, NULL, 2, 0 },
 	{ "huge head", h_huge_head, 100, 100, -EPROTO, "65536 bytes", 1, 0 },
@@ -439,7 +457,8 @@ static void test_request_fields(void **state)
 	regtest_init(&t, NULL);
 	assert_int_equal(regtest_fetch(&t, &f, &req), 0);
 	got = badserver_request(s, 0);
-	(void)snprintf(target, sizeof(target), "/v2/r/x/blobs/%s", lcm_digest_str(&blob_digest, hex));
+	(void)snprintf(target, sizeof(target), "/v2/r/x/blobs/%s",
+		       lcm_digest_str(&blob_digest, hex));
 	assert_string_equal(got->target, target);
 	assert_string_equal(bad_field(got, "Range", v, sizeof(v)), "bytes=100-149");
 	assert_string_equal(bad_field(got, "Accept-Encoding", v, sizeof(v)), "identity");
@@ -498,13 +517,15 @@ static void test_resume_offset(void **state)
 
 /* ---- manifests ---- */
 
-static const char manifest[] = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\"}";
+static const char manifest[] =
+    "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\"}";
 
 static bool h_manifest(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)req, (void)arg;
-	bad_printf(c, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n"
-		      "Content-Length: %zu\r\n\r\n%s",
+	bad_printf(c,
+		   "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n"
+		   "Content-Length: %zu\r\n\r\n%s",
 		   strlen(manifest), manifest);
 	return true;
 }
@@ -513,7 +534,8 @@ static bool h_manifest_huge(struct bad_conn *c, const struct bad_request *req, v
 {
 	(void)arg;
 	if (strstr(req->target, "declared")) {
-		bad_printf(c, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", LCM_MANIFEST_MAX + 1);
+		bad_printf(c, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n",
+			   LCM_MANIFEST_MAX + 1);
 		return false;
 	}
 	bad_printf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", 2 * BLOB_SIZE);
@@ -553,7 +575,9 @@ static void test_manifest_wrong_digest(void **state)
 {
 	struct badserver *s = badserver_start(h_manifest, NULL);
 	struct lcm_reference ref = regtest_ref(badserver_port(s), "r/x:v1");
-	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .ref = &ref, .digest = blob_digest };
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST,
+				     .ref = &ref,
+				     .digest = blob_digest };
 	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
 	struct regfetch f = { 0 };
 	struct lcm_digest d;

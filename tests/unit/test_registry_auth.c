@@ -28,11 +28,11 @@ static int teardown(void **state)
 /* What the scripted registry and its token service do. */
 struct script {
 	struct badserver *self, *other; /* other: token service or storage */
-	const char *accept; /* Authorization that the registry takes; NULL: none ever */
+	const char *accept;             /* Authorization that the registry takes; NULL: none ever */
 	bool basic;
 	const char *token_reply;
 	unsigned int token_failures; /* first answers of the token service are 500 */
-	int token_status; /* 0: 200 */
+	int token_status;            /* 0: 200 */
 	unsigned int refuse_storage; /* storage answers 403 so often */
 	unsigned int storage_seen;
 };
@@ -48,14 +48,16 @@ static bool h_registry(struct bad_conn *c, const struct bad_request *req, void *
 	struct script *s = arg;
 	char v[256], head[512];
 
-	if (s->accept && bad_field(req, "Authorization", v, sizeof(v)) && strcmp(v, s->accept) == 0) {
+	if (s->accept && bad_field(req, "Authorization", v, sizeof(v)) &&
+	    strcmp(v, s->accept) == 0) {
 		bad_blob(c, req, blob, sizeof(blob));
 		return true;
 	}
 	if (s->basic)
 		return answer(c, "401 x\r\nWWW-Authenticate: Basic realm=\"r\"", "");
 	(void)snprintf(head, sizeof(head),
-		       "401 x\r\nWWW-Authenticate: Bearer realm=\"http://localhost:%u/token\",service=\"a service\","
+		       "401 x\r\nWWW-Authenticate: Bearer "
+		       "realm=\"http://localhost:%u/token\",service=\"a service\","
 		       "scope=\"repository:r/x:pull\"",
 		       badserver_port(s->other));
 	return answer(c, head, "{}");
@@ -78,7 +80,8 @@ static char *auth_file(unsigned int port, const char *entry)
 	struct lcm_buf text = LCM_BUF(4096), path = LCM_BUF(4096);
 	char *ret;
 
-	assert_int_equal(lcm_buf_printf(&text, "{\"auths\":{\"127.0.0.1:%u\":{%s}}}", port, entry), 0);
+	assert_int_equal(lcm_buf_printf(&text, "{\"auths\":{\"127.0.0.1:%u\":{%s}}}", port, entry),
+			 0);
 	assert_int_equal(lcm_buf_printf(&path, "%s/auth.json", dir), 0);
 	assert_int_equal(lcm_write_file_at(AT_FDCWD, path.data, text.data, text.len, 0600), 0);
 	lcm_buf_fini(&text);
@@ -92,10 +95,10 @@ struct flow {
 	const char *entry; /* in the auth file; NULL: no file */
 	struct script script;
 	int status;
-	const char *text; /* in the error */
+	const char *text;              /* in the error */
 	unsigned int registry, tokens; /* requests */
-	const char *token_auth; /* Authorization at the token service */
-	const char *token_has; /* in its target or form */
+	const char *token_auth;        /* Authorization at the token service */
+	const char *token_has;         /* in its target or form */
 };
 
 /* "user:secret" */
@@ -105,29 +108,126 @@ struct flow {
 #define TOKEN "{\"token\":\"t1\",\"expires_in\":300}"
 
 static const struct flow flows[] = {
-	{ "anonymous bearer", NULL, { .accept = "Bearer t1", .token_reply = TOKEN }, 0, NULL, 2, 1, NULL,
+	{ "anonymous bearer",
+	  NULL,
+	  { .accept = "Bearer t1", .token_reply = TOKEN },
+	  0,
+	  NULL,
+	  2,
+	  1,
+	  NULL,
 	  "/token?service=a%20service&scope=repository%3Ar%2Fx%3Apull" },
-	{ "access_token", NULL, { .accept = "Bearer t2", .token_reply = "{\"access_token\":\"t2\"}" }, 0, NULL, 2, 1,
-	  NULL, NULL },
-	{ "bearer with user", USER_ENTRY, { .accept = "Bearer t1", .token_reply = TOKEN }, 0, NULL, 2, 1, USER_FIELD,
+	{ "access_token",
+	  NULL,
+	  { .accept = "Bearer t2", .token_reply = "{\"access_token\":\"t2\"}" },
+	  0,
+	  NULL,
+	  2,
+	  1,
+	  NULL,
 	  NULL },
-	{ "identity token", IDENTITY_ENTRY, { .accept = "Bearer t1", .token_reply = TOKEN }, 0, NULL, 2, 1, NULL,
-	  "grant_type=refresh_token&client_id=locum&service=a%20service&scope=repository%3Ar%2Fx%3Apull"
+	{ "bearer with user",
+	  USER_ENTRY,
+	  { .accept = "Bearer t1", .token_reply = TOKEN },
+	  0,
+	  NULL,
+	  2,
+	  1,
+	  USER_FIELD,
+	  NULL },
+	{ "identity token",
+	  IDENTITY_ENTRY,
+	  { .accept = "Bearer t1", .token_reply = TOKEN },
+	  0,
+	  NULL,
+	  2,
+	  1,
+	  NULL,
+	  "grant_type=refresh_token&client_id=locum&service=a%20service&scope=repository%3Ar%2Fx%"
+	  "3Apull"
 	  "&refresh_token=id%2Btok%2Fen" },
-	{ "token service recovers", NULL, { .accept = "Bearer t1", .token_reply = TOKEN, .token_failures = 2 }, 0, NULL,
-	  2, 3, NULL, NULL },
-	{ "token service is down", NULL, { .token_reply = "", .token_failures = 100 }, -EHOSTUNREACH,
-	  "answered with status 500", 1, 3, NULL, NULL },
-	{ "token service refuses", USER_ENTRY, { .token_reply = "no", .token_status = 401 }, -EACCES, "auth.json (used)",
-	  1, 1, USER_FIELD, NULL },
-	{ "token service redirects", NULL, { .token_reply = "", .token_status = 302 }, -EPROTO, "status 302", 1, 1, NULL,
+	{ "token service recovers",
+	  NULL,
+	  { .accept = "Bearer t1", .token_reply = TOKEN, .token_failures = 2 },
+	  0,
+	  NULL,
+	  2,
+	  3,
+	  NULL,
 	  NULL },
-	{ "token reply malformed", NULL, { .token_reply = "{\"token\":1}" }, -EPROTO, "token service", 1, 1, NULL, NULL },
-	{ "token is not accepted", NULL, { .token_reply = TOKEN }, -EACCES, "no auth file", 2, 1, NULL, NULL },
+	{ "token service is down",
+	  NULL,
+	  { .token_reply = "", .token_failures = 100 },
+	  -EHOSTUNREACH,
+	  "answered with status 500",
+	  1,
+	  3,
+	  NULL,
+	  NULL },
+	{ "token service refuses",
+	  USER_ENTRY,
+	  { .token_reply = "no", .token_status = 401 },
+	  -EACCES,
+	  "auth.json (used)",
+	  1,
+	  1,
+	  USER_FIELD,
+	  NULL },
+	{ "token service redirects",
+	  NULL,
+	  { .token_reply = "", .token_status = 302 },
+	  -EPROTO,
+	  "status 302",
+	  1,
+	  1,
+	  NULL,
+	  NULL },
+	{ "token reply malformed",
+	  NULL,
+	  { .token_reply = "{\"token\":1}" },
+	  -EPROTO,
+	  "token service",
+	  1,
+	  1,
+	  NULL,
+	  NULL },
+	{ "token is not accepted",
+	  NULL,
+	  { .token_reply = TOKEN },
+	  -EACCES,
+	  "no auth file",
+	  2,
+	  1,
+	  NULL,
+	  NULL },
 	{ "basic", USER_ENTRY, { .accept = USER_FIELD, .basic = true }, 0, NULL, 2, 0, NULL, NULL },
-	{ "basic refused", USER_ENTRY, { .basic = true }, -EACCES, "auth.json (used)", 2, 0, NULL, NULL },
-	{ "basic without entry", "", { .basic = true }, -EACCES, "auth.json (no entry)", 1, 0, NULL, NULL },
-	{ "damaged entry", "\"auth\":\"!\"", { .basic = true }, -EACCES, "auth.json", 1, 0, NULL, NULL },
+	{ "basic refused",
+	  USER_ENTRY,
+	  { .basic = true },
+	  -EACCES,
+	  "auth.json (used)",
+	  2,
+	  0,
+	  NULL,
+	  NULL },
+	{ "basic without entry",
+	  "",
+	  { .basic = true },
+	  -EACCES,
+	  "auth.json (no entry)",
+	  1,
+	  0,
+	  NULL,
+	  NULL },
+	{ "damaged entry",
+	  "\"auth\":\"!\"",
+	  { .basic = true },
+	  -EACCES,
+	  "auth.json",
+	  1,
+	  0,
+	  NULL,
+	  NULL },
 };
 
 static struct lcm_fetch_req blob_req(const struct lcm_reference *ref, uint64_t off, uint64_t len)
@@ -249,7 +349,8 @@ static bool h_redirecting(struct bad_conn *c, const struct bad_request *req, voi
 
 	if (!bad_field(req, "Authorization", v, sizeof(v)))
 		return answer(c, "401 x\r\nWWW-Authenticate: Basic realm=\"r\"", "");
-	(void)snprintf(head, sizeof(head), "307 x\r\nLocation: http://127.0.0.1:%u/data?X-Signature=hush",
+	(void)snprintf(head, sizeof(head),
+		       "307 x\r\nLocation: http://127.0.0.1:%u/data?X-Signature=hush",
 		       badserver_port(s->other));
 	return answer(c, head, "<a href>");
 }
@@ -270,7 +371,8 @@ static bool no_leak(struct badserver *storage)
 	char v[256];
 
 	for (unsigned int i = 0; (req = badserver_request(storage, i)); i++)
-		if (bad_field(req, "Authorization", v, sizeof(v)) || bad_field(req, "Cookie", v, sizeof(v)))
+		if (bad_field(req, "Authorization", v, sizeof(v)) ||
+		    bad_field(req, "Cookie", v, sizeof(v)))
 			return false;
 	return true;
 }
@@ -417,9 +519,12 @@ static void test_creds_lookup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_flows),		cmocka_unit_test(test_single_flight),
-		cmocka_unit_test(test_redirect_no_leak), cmocka_unit_test(test_redirect_refused),
-		cmocka_unit_test(test_redirect_gone),	cmocka_unit_test(test_creds_lookup),
+		cmocka_unit_test(test_flows),
+		cmocka_unit_test(test_single_flight),
+		cmocka_unit_test(test_redirect_no_leak),
+		cmocka_unit_test(test_redirect_refused),
+		cmocka_unit_test(test_redirect_gone),
+		cmocka_unit_test(test_creds_lookup),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The client's flow control: pausing, stopping, cancelling, shutting down; and hosts that are not there. */
+/* The client's flow control: pausing, stopping, cancelling, shutting down; and hosts that are not
+ * there. */
 #include <inttypes.h>
 
 #include "tests/lib/badserver.h"
@@ -48,7 +49,8 @@ static bool short_body(struct bad_conn *c, const struct bad_request *req, bool c
 	n = LCM_MIN(b - a + 1, (uint64_t)MIB);
 	bad_printf(c, "HTTP/1.1 %s\r\n", ranged ? "206 Partial Content" : "200 OK");
 	if (ranged)
-		bad_printf(c, "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n", a, b, BLOB_SIZE);
+		bad_printf(c, "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n", a, b,
+			   BLOB_SIZE);
 	if (chunked)
 		bad_printf(c, "Transfer-Encoding: chunked\r\n\r\n%" PRIx64 "\r\n", n);
 	else
@@ -82,7 +84,9 @@ static bool h_stall_once(struct bad_conn *c, const struct bad_request *req, void
 	(void)arg;
 	if (req->nth)
 		return h_good(c, req, arg);
-	bad_printf(c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n", BLOB_SIZE);
+	bad_printf(
+	    c, "HTTP/1.1 206 P\r\nContent-Range: bytes 100-199/%u\r\nContent-Length: 100\r\n\r\n",
+	    BLOB_SIZE);
 	bad_send(c, blob + 100, 30);
 	bad_wait(c, 20000);
 	return false;
@@ -144,7 +148,7 @@ static void test_sink_answers(void **state)
 		bad_handler_fn fn;
 		int status;
 	} flow[] = {
-		{ pause_then_take, h_good, 0 },	    { pause_then_take, h_short, 0 },
+		{ pause_then_take, h_good, 0 },      { pause_then_take, h_short, 0 },
 		{ pause_then_take, h_no_ranges, 0 }, { hold_each, h_good, 0 },
 		{ stop_at_mib, h_good, -ENOSPC },    { cancel_self, h_good, -ECANCELED },
 	};
@@ -289,7 +293,11 @@ static void test_cancel_in_every_state(void **state)
 	static const struct {
 		bad_handler_fn fn;
 		uint64_t after_ms;
-	} at[] = { { h_stall, 0 }, { h_stall, 100 }, { h_500, 60 }, { h_stall_once, 100 }, { h_429, 200 } };
+	} at[] = { { h_stall, 0 },
+		   { h_stall, 100 },
+		   { h_500, 60 },
+		   { h_stall_once, 100 },
+		   { h_429, 200 } };
 
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(at); i++) {
@@ -353,7 +361,8 @@ static void test_unreachable(void **state)
 /* "0.0.0.0" is this host, but not by the name of loopback. */
 static void test_plain_http_hosts(void **state)
 {
-	static const char *const other[] = { "example.com", "0.0.0.0:1", NULL }, *const any_port[] = { "0.0.0.0", NULL };
+	static const char *const other[] = { "example.com", "0.0.0.0:1", NULL },
+				 *const any_port[] = { "0.0.0.0", NULL };
 	static const struct {
 		const char *const *hosts;
 		int status;
@@ -371,7 +380,8 @@ static void test_plain_http_hosts(void **state)
 		(void)snprintf(name, sizeof(name), "0.0.0.0:%u/r/x:v1", badserver_port(s));
 		assert_int_equal(lcm_reference_parse(name, &ref, NULL), 0);
 		req = blob_req(&ref, 0, 10);
-		regtest_init(&t, &(struct lcm_registry_config){ .insecure_hosts = rows[i].hosts, .proxy = "" });
+		regtest_init(&t, &(struct lcm_registry_config){ .insecure_hosts = rows[i].hosts,
+								.proxy = "" });
 		assert_int_equal(regtest_fetch(&t, &f, &req), rows[i].status);
 		if (rows[i].status)
 			assert_non_null(strstr(f.res.err.msg, "insecure_hosts"));

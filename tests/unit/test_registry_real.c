@@ -20,7 +20,8 @@ extern char **environ;
 static uint8_t *blob;
 static struct lcm_digest blob_digest, manifest_digest;
 static char *dir;
-static const char manifest[] = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
+static const char manifest[] = "{\"schemaVersion\":2,\"mediaType\":\"application/"
+			       "vnd.oci.image.index.v1+json\",\"manifests\":[]}";
 
 static void put(const char *path, const void *p, size_t len)
 {
@@ -40,7 +41,8 @@ static void store_blob(const void *p, size_t len, struct lcm_digest *ret)
 
 	assert_int_equal(lcm_digest_of(p, len, ret), 0);
 	hex = lcm_digest_hex(ret, s);
-	(void)snprintf(path, sizeof(path), "data/docker/registry/v2/blobs/sha256/%.2s/%s/data", hex, hex);
+	(void)snprintf(path, sizeof(path), "data/docker/registry/v2/blobs/sha256/%.2s/%s/data", hex,
+		       hex);
 	put(path, p, len);
 }
 
@@ -49,8 +51,8 @@ static void store_link(const char *where, const struct lcm_digest *d)
 	char s[LCM_DIGEST_STR], path[512];
 
 	(void)lcm_digest_str(d, s);
-	(void)snprintf(path, sizeof(path), "data/docker/registry/v2/repositories/r/x/%s%s/link", where,
-		       strstr(where, "current") ? "" : s + 7);
+	(void)snprintf(path, sizeof(path), "data/docker/registry/v2/repositories/r/x/%s%s/link",
+		       where, strstr(where, "current") ? "" : s + 7);
 	put(path, s, strlen(s));
 }
 
@@ -70,9 +72,25 @@ static pid_t spawn(const char *const *argv)
 static void make_certificate(void)
 {
 	char key[512], crt[512];
-	const char *const argv[] = { OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-				     "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-				     "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", crt, NULL };
+	const char *const argv[] = { OPENSSL,
+				     "req",
+				     "-x509",
+				     "-newkey",
+				     "ec",
+				     "-pkeyopt",
+				     "ec_paramgen_curve:P-256",
+				     "-nodes",
+				     "-days",
+				     "2",
+				     "-subj",
+				     "/CN=localhost",
+				     "-addext",
+				     "subjectAltName=DNS:localhost,IP:127.0.0.1",
+				     "-keyout",
+				     key,
+				     "-out",
+				     crt,
+				     NULL };
 	int status;
 
 	(void)snprintf(key, sizeof(key), "%s/key.pem", dir);
@@ -143,10 +161,11 @@ static struct real real_start(const char *http, const char *auth)
 	struct real r = { .port = free_port() };
 
 	(void)snprintf(conf, sizeof(conf), "%s/config.yml", dir);
-	(void)snprintf(text, sizeof(text),
-		       "version: 0.1\nlog:\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n"
-		       "    rootdirectory: %s/data\nhttp:\n  addr: 127.0.0.1:%u\n%s%s",
-		       dir, r.port, http, auth);
+	(void)snprintf(
+	    text, sizeof(text),
+	    "version: 0.1\nlog:\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n"
+	    "    rootdirectory: %s/data\nhttp:\n  addr: 127.0.0.1:%u\n%s%s",
+	    dir, r.port, http, auth);
 	put("config.yml", text, strlen(text));
 	r.pid = spawn(argv);
 	wait_listening(r.port);
@@ -186,7 +205,8 @@ static void fetch_manifest(struct regtest *t, struct lcm_reference *ref)
 	regfetch_fini(&f);
 }
 
-static void fetch_range(struct regtest *t, const struct lcm_reference *ref, uint64_t off, uint64_t len)
+static void fetch_range(struct regtest *t, const struct lcm_reference *ref, uint64_t off,
+			uint64_t len)
 {
 	struct lcm_fetch_req req = blob_req(ref, off, len);
 	struct regfetch f = { 0 };
@@ -276,7 +296,8 @@ static void test_missing(void **state)
 }
 
 /* "user" with "secret", bcrypt as docker-registry wants it. */
-static const char htpasswd[] = "user:$2y$05$VjYPjso5hcapG7x7L2a7juNVKgpAUCC.RG1jZpA5hS6BHuG.yENXS\n";
+static const char htpasswd[] =
+    "user:$2y$05$VjYPjso5hcapG7x7L2a7juNVKgpAUCC.RG1jZpA5hS6BHuG.yENXS\n";
 
 static void test_htpasswd(void **state)
 {
@@ -291,11 +312,13 @@ static void test_htpasswd(void **state)
 
 	(void)state;
 	put("htpasswd", htpasswd, strlen(htpasswd));
-	(void)snprintf(auth, sizeof(auth), "auth:\n  htpasswd:\n    realm: r\n    path: %s/htpasswd\n", dir);
+	(void)snprintf(auth, sizeof(auth),
+		       "auth:\n  htpasswd:\n    realm: r\n    path: %s/htpasswd\n", dir);
 	r = real_start("", auth);
 	(void)snprintf(file, sizeof(file), "%s/auth.json", dir);
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(entries); i++) {
-		(void)snprintf(text, sizeof(text), "{\"auths\":{\"127.0.0.1:%u\":{\"auth\":\"%s\"}}}", r.port,
+		(void)snprintf(text, sizeof(text),
+			       "{\"auths\":{\"127.0.0.1:%u\":{\"auth\":\"%s\"}}}", r.port,
 			       entries[i]);
 		put("auth.json", text, strlen(text));
 		regtest_init(&t, &(struct lcm_registry_config){ .auth_files = files });
@@ -318,7 +341,8 @@ static struct real tls_start(char *ca, size_t cap)
 	char http[2048];
 
 	(void)snprintf(ca, cap, "%s/crt.pem", dir);
-	(void)snprintf(http, sizeof(http), "  tls:\n    certificate: %s\n    key: %s/key.pem\n", ca, dir);
+	(void)snprintf(http, sizeof(http), "  tls:\n    certificate: %s\n    key: %s/key.pem\n", ca,
+		       dir);
 	return real_start(http, "");
 }
 
@@ -457,8 +481,8 @@ static void test_tls_untrusted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_anonymous), cmocka_unit_test(test_missing),
-		cmocka_unit_test(test_htpasswd),  cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_anonymous),      cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_htpasswd),       cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_h2_connections), cmocka_unit_test(test_tls_untrusted),
 		cmocka_unit_test(test_h2_pause),
 	};

@@ -12,7 +12,10 @@ static void test_check_blob(void **state)
 		int r;
 		struct lcm_plan p;
 	} rows[] = {
-		{ { 206, "bytes 5-9/100", NULL, 5 }, { 100, 5, 5, true, false }, 0, { 0, 5, true } },
+		{ { 206, "bytes 5-9/100", NULL, 5 },
+		  { 100, 5, 5, true, false },
+		  0,
+		  { 0, 5, true } },
 		{ { 206, "bytes 5-9/*", NULL, -1 }, { 100, 5, 5, true, false }, 0, { 0, 5, true } },
 		{ { 206, "bytes 5-9/100", NULL, 6 }, { 100, 5, 5, true, false }, -EPROTO, { 0 } },
 		{ { 206, "bytes 5-9/101", NULL, 5 }, { 100, 5, 5, true, false }, -EPROTO, { 0 } },
@@ -20,16 +23,31 @@ static void test_check_blob(void **state)
 		{ { 206, "bytes 5-10/100", NULL, 6 }, { 100, 5, 5, true, false }, -EPROTO, { 0 } },
 		{ { 206, "bytes */100", NULL, 5 }, { 100, 5, 5, true, false }, -EPROTO, { 0 } },
 		{ { 206, "items 5-9/100", NULL, 5 }, { 100, 5, 5, true, false }, -EPROTO, { 0 } },
-		{ { 206, NULL, "multipart/byteranges", 5 }, { 100, 5, 5, true, false }, -EPROTO, { 0 } },
-		{ { 206, "bytes 0-99/100", NULL, 100 }, { 100, 0, 100, false, true }, -EPROTO, { 0 } },
+		{ { 206, NULL, "multipart/byteranges", 5 },
+		  { 100, 5, 5, true, false },
+		  -EPROTO,
+		  { 0 } },
+		{ { 206, "bytes 0-99/100", NULL, 100 },
+		  { 100, 0, 100, false, true },
+		  -EPROTO,
+		  { 0 } },
 		{ { 200, NULL, NULL, 100 }, { 100, 0, 100, false, true }, 0, { 0, 100, true } },
 		{ { 200, NULL, NULL, -1 }, { 100, 0, 100, false, true }, 0, { 0, 100, true } },
 		{ { 200, NULL, NULL, 99 }, { 100, 0, 100, false, true }, -EPROTO, { 0 } },
 		{ { 200, NULL, NULL, 100 }, { 100, 20, 30, true, false }, 0, { 20, 30, false } },
 		{ { 200, NULL, NULL, 100 }, { 100, 70, 30, true, false }, 0, { 70, 30, true } },
-		{ { 200, NULL, NULL, -1 }, { 1 << 22, LCM_SKIP_MAX, 1, true, false }, 0, { LCM_SKIP_MAX, 1, false } },
-		{ { 200, NULL, NULL, -1 }, { 1 << 22, LCM_SKIP_MAX + 1, 1, true, false }, -EPROTO, { 0 } },
-		{ { 200, NULL, NULL, -1 }, { 1 << 22, (1 << 22) - 1, 1, true, true }, 0, { (1 << 22) - 1, 1, true } },
+		{ { 200, NULL, NULL, -1 },
+		  { 1 << 22, LCM_SKIP_MAX, 1, true, false },
+		  0,
+		  { LCM_SKIP_MAX, 1, false } },
+		{ { 200, NULL, NULL, -1 },
+		  { 1 << 22, LCM_SKIP_MAX + 1, 1, true, false },
+		  -EPROTO,
+		  { 0 } },
+		{ { 200, NULL, NULL, -1 },
+		  { 1 << 22, (1 << 22) - 1, 1, true, true },
+		  0,
+		  { (1 << 22) - 1, 1, true } },
 		{ { 203, NULL, NULL, 100 }, { 100, 0, 100, false, true }, -EPROTO, { 0 } },
 	};
 
@@ -101,7 +119,8 @@ static void test_retry_code(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		struct lcm_err err = { 0 };
 
-		assert_int_equal(lcm_retry_code(rows[i].code, "h:1", "", rows[i].os_errno, &err), rows[i].r);
+		assert_int_equal(lcm_retry_code(rows[i].code, "h:1", "", rows[i].os_errno, &err),
+				 rows[i].r);
 		assert_int_equal(err.code, rows[i].r);
 		assert_non_null(strstr(err.msg, rows[i].text));
 	}
@@ -161,7 +180,8 @@ static void test_redirect(void **state)
 		{ "https://r/v2/x", "//cdn/a", "https://cdn/a", NULL },
 		{ "http://localhost/v2/x", "https://cdn/a", "https://cdn/a", NULL },
 		{ "http://localhost/v2/x", "http://plain.lan:99/a", "http://plain.lan:99/a", NULL },
-		{ "http://localhost/v2/x", "http://port.lan:8080/a", "http://port.lan:8080/a", NULL },
+		{ "http://localhost/v2/x", "http://port.lan:8080/a", "http://port.lan:8080/a",
+		  NULL },
 		{ "http://localhost/v2/x", "http://port.lan:8081/a", NULL, "insecure_hosts" },
 		{ "https://r/v2/x", "http://r/v2/x", NULL, "https to plain http" },
 		{ "https://r/v2/x", "http://localhost/v2/x", NULL, "https to plain http" },
@@ -221,13 +241,10 @@ static void test_states(void **state)
 {
 	static const char *const edges[LCM_FETCH_STATE_MAX] = {
 		/*                        N A S B R D F */
-		[LCM_FETCH_NEW] =        "0110001",
-		[LCM_FETCH_AUTH] =       "0010001",
-		[LCM_FETCH_SEND] =       "0111101",
-		[LCM_FETCH_BODY] =       "0000111",
-		[LCM_FETCH_RETRY_WAIT] = "0110001",
-		[LCM_FETCH_DONE] =       "0000000",
-		[LCM_FETCH_FAILED] =     "0000000",
+		[LCM_FETCH_NEW] = "0110001",        [LCM_FETCH_AUTH] = "0010001",
+		[LCM_FETCH_SEND] = "0111101",       [LCM_FETCH_BODY] = "0000111",
+		[LCM_FETCH_RETRY_WAIT] = "0110001", [LCM_FETCH_DONE] = "0000000",
+		[LCM_FETCH_FAILED] = "0000000",
 	};
 
 	(void)state;

@@ -74,14 +74,16 @@ static int teardown(void **state)
 }
 
 /* GET or HEAD of a path in which %B and %M stand for the two digests. */
-static void ask(struct fixture *f, const char *method, const char *path, const char *header, struct test_reply *ret)
+static void ask(struct fixture *f, const char *method, const char *path, const char *header,
+		struct test_reply *ret)
 {
 	struct lcm_buf b = LCM_BUF(4096);
 	struct test_get g = { .base = lcm_serve_url(f->serve), .method = method, .header = header };
 
 	for (; *path; path++)
 		if (*path == '%' && (path[1] == 'B' || path[1] == 'M'))
-			assert_int_equal(lcm_buf_printf(&b, "%s", *++path == 'B' ? f->blob : f->manifest), 0);
+			assert_int_equal(
+			    lcm_buf_printf(&b, "%s", *++path == 'B' ? f->blob : f->manifest), 0);
 		else
 			assert_int_equal(lcm_buf_add(&b, path, 1), 0);
 	g.path = lcm_buf_str(&b);
@@ -98,21 +100,28 @@ struct row {
 
 static const struct row rows[] = {
 	{ NULL, "/v2/", NULL, 200, "Docker-Distribution-API-Version: registry/2.0", "{}" },
-	{ NULL, "/v2/_catalog", NULL, 200, "Content-Type: application/json", "{\"repositories\":[\"" },
-	{ NULL, "/v2/any/name/tags/list", NULL, 200, NULL, "{\"name\":\"any/name\",\"tags\":[\"a\",\"v1\"]}" },
-	{ NULL, "/v2/x/tags/list?n=1", NULL, 200, "Link: </v2/x/tags/list?n=1&last=a>; rel=\"next\"", "[\"a\"]" },
+	{ NULL, "/v2/_catalog", NULL, 200, "Content-Type: application/json",
+	  "{\"repositories\":[\"" },
+	{ NULL, "/v2/any/name/tags/list", NULL, 200, NULL,
+	  "{\"name\":\"any/name\",\"tags\":[\"a\",\"v1\"]}" },
+	{ NULL, "/v2/x/tags/list?n=1", NULL, 200,
+	  "Link: </v2/x/tags/list?n=1&last=a>; rel=\"next\"", "[\"a\"]" },
 	{ NULL, "/v2/x/tags/list?n=1&last=a", NULL, 200, NULL, "[\"v1\"]" },
 	{ NULL, "/v2/x/tags/list?n=0", NULL, 200, NULL, "\"tags\":[]" },
 	{ NULL, "/v2/x/tags/list?n=-1", NULL, 400, NULL, "PAGINATION_NUMBER_INVALID" },
-	{ NULL, "/v2/x/manifests/v1", NULL, 200, "Content-Type: application/vnd.oci.image.manifest.v1+json", "schemaVersion" },
+	{ NULL, "/v2/x/manifests/v1", NULL, 200,
+	  "Content-Type: application/vnd.oci.image.manifest.v1+json", "schemaVersion" },
 	{ NULL, "/v2/x/manifests/%M", NULL, 200, "Content-Length: 43", "schemaVersion" },
 	{ "HEAD", "/v2/x/manifests/v1", NULL, 200, "Content-Length: 43", NULL },
 	{ NULL, "/v2/x/manifests/v2", NULL, 404, NULL, "MANIFEST_UNKNOWN" },
 	{ NULL, "/v2/x/manifests/%B", NULL, 404, NULL, "MANIFEST_UNKNOWN" },
 	{ "HEAD", "/v2/x/blobs/%B", NULL, 200, "Content-Length: 300000", NULL },
 	{ "HEAD", "/v2/x/blobs/%B", "Range: bytes=0-1", 200, "Content-Length: 300000", NULL },
-	{ NULL, "/v2/x/blobs/%B", "Range: bytes=300000-", 416, "Content-Range: bytes */300000", "RANGE_INVALID" },
-	{ NULL, "/v2/x/blobs/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", NULL, 404, NULL, "BLOB_UNKNOWN" },
+	{ NULL, "/v2/x/blobs/%B", "Range: bytes=300000-", 416, "Content-Range: bytes */300000",
+	  "RANGE_INVALID" },
+	{ NULL,
+	  "/v2/x/blobs/sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+	  NULL, 404, NULL, "BLOB_UNKNOWN" },
 	{ NULL, "/v2/x/blobs/sha256:0", NULL, 400, NULL, "DIGEST_INVALID" },
 	{ NULL, "/v2/x/blobs/..%2f..%2findex.json", NULL, 404, NULL, "NOT_FOUND" },
 	{ NULL, "/v2/x/blobs/../../index.json", NULL, 404, NULL, "NOT_FOUND" },
@@ -206,7 +215,8 @@ static void odd_blobs(void **state)
 
 	test_layout_file(&f->layout, "secret", "secret");
 	(void)snprintf(target, sizeof(target), "%s/secret", f->layout.dir);
-	(void)snprintf(path, sizeof(path), "%s/blobs/sha256/%s", f->layout.dir, lcm_digest_hex(&f->layout.blob, hex));
+	(void)snprintf(path, sizeof(path), "%s/blobs/sha256/%s", f->layout.dir,
+		       lcm_digest_hex(&f->layout.blob, hex));
 	assert_int_equal(lcm_sys_unlinkat(AT_FDCWD, path, 0), 0);
 	assert_int_equal(lcm_sys_symlinkat(target, AT_FDCWD, path), 0);
 	ask(f, NULL, "/v2/x/blobs/%B", NULL, &r);
@@ -230,7 +240,9 @@ static void untagged(void **state)
 	struct test_reply r;
 	char text[256];
 
-	(void)snprintf(text, sizeof(text), "{\"manifests\":[{\"digest\":\"%s\",\"mediaType\":\"t/listed\"}]}", f->manifest);
+	(void)snprintf(text, sizeof(text),
+		       "{\"manifests\":[{\"digest\":\"%s\",\"mediaType\":\"t/listed\"}]}",
+		       f->manifest);
 	test_layout_file(&f->layout, "index.json", text);
 	ask(f, NULL, "/v2/x/manifests/latest", NULL, &r);
 	assert_int_equal(r.status, 200);
@@ -249,10 +261,13 @@ static void new_refuses(void **state)
 	} bad[] = {
 		{ "0.0.0.0:0", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}", -EPERM },
 		{ "[::]:0", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}", -EPERM },
-		{ "127.0.0.1", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}", -EINVAL },
-		{ "127.0.0.1:65536", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}", -EINVAL },
+		{ "127.0.0.1", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}",
+		  -EINVAL },
+		{ "127.0.0.1:65536", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}",
+		  -EINVAL },
 		{ "::1:0", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}", -EINVAL },
-		{ "example.org:0", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}", -EINVAL },
+		{ "example.org:0", "{\"imageLayoutVersion\":\"1.0.0\"}", "{\"manifests\":[]}",
+		  -EINVAL },
 		{ NULL, "{\"imageLayoutVersion\":\"2.0.0\"}", "{\"manifests\":[]}", -EINVAL },
 		{ NULL, "{}", "{\"manifests\":[]}", -EINVAL },
 		{ NULL, "{\"imageLayoutVersion\":\"1.0.0\"}", "{}", -EINVAL },
@@ -262,14 +277,19 @@ static void new_refuses(void **state)
 	struct lcm_err err = { 0 };
 
 	(void)state;
-	assert_int_equal(lcm_serve_new(&(struct lcm_serve_config){ .dir = "/nonexistent" }, &s, &err), -ENOENT);
-	assert_int_equal(lcm_serve_new(&(struct lcm_serve_config){ .dir = l.dir }, &s, &err), -EINVAL);
+	assert_int_equal(
+	    lcm_serve_new(&(struct lcm_serve_config){ .dir = "/nonexistent" }, &s, &err), -ENOENT);
+	assert_int_equal(lcm_serve_new(&(struct lcm_serve_config){ .dir = l.dir }, &s, &err),
+			 -EINVAL);
 	assert_non_null(strstr(err.msg, "skopeo copy"));
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(bad); i++) {
 		test_layout_file(&l, "oci-layout", bad[i].mark);
 		test_layout_file(&l, "index.json", bad[i].index);
-		assert_int_equal(lcm_serve_new(&(struct lcm_serve_config){ .dir = l.dir, .listen = bad[i].listen }, &s, &err),
-				 bad[i].r);
+		assert_int_equal(
+		    lcm_serve_new(
+			&(struct lcm_serve_config){ .dir = l.dir, .listen = bad[i].listen }, &s,
+			&err),
+		    bad[i].r);
 		assert_ptr_equal(s, &l);
 	}
 	test_rmdir(l.dir);
@@ -409,7 +429,8 @@ static void holds_and_releases(void **state)
 		assert_int_equal(pthread_join(c[i].thread, NULL), 0);
 		assert_int_equal(c[i].r.status, 206);
 		assert_int_equal(c[i].r.body.len, TEST_BLOB_SIZE - 1000);
-		assert_memory_equal(c[i].r.body.data, f->layout.bytes + 1000, TEST_BLOB_SIZE - 1000);
+		assert_memory_equal(c[i].r.body.data, f->layout.bytes + 1000,
+				    TEST_BLOB_SIZE - 1000);
 		test_reply_fini(&c[i].r);
 	}
 }
@@ -448,7 +469,8 @@ static void holds_in_the_body(void **state)
 	for (size_t i = 0; i < CLIENTS; i++) {
 		assert_int_equal(pthread_join(c[i].thread, NULL), 0);
 		assert_int_equal(c[i].r.body.len, TEST_BLOB_SIZE - 1000);
-		assert_memory_equal(c[i].r.body.data, f->layout.bytes + 1000, TEST_BLOB_SIZE - 1000);
+		assert_memory_equal(c[i].r.body.data, f->layout.bytes + 1000,
+				    TEST_BLOB_SIZE - 1000);
 		test_reply_fini(&c[i].r);
 	}
 }
@@ -482,15 +504,24 @@ static void stops_while_holding(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		PLAIN(answers),	       FAULTY(answers),
-		PLAIN(ranges),	       FAULTY(ranges),
-		PLAIN(validators),     PLAIN(odd_blobs),
-		PLAIN(untagged),       cmocka_unit_test(new_refuses),
-		PLAIN(port_in_use),    FAULTY(flips),
-		FAULTY(truncates),     FAULTY(changes_status),
-		FAULTY(ignores_range), FAULTY(delays),
-		FAULTY(holds_and_releases), FAULTY(holds_only_below),
-		FAULTY(holds_in_the_body),  FAULTY(stops_while_holding),
+		PLAIN(answers),
+		FAULTY(answers),
+		PLAIN(ranges),
+		FAULTY(ranges),
+		PLAIN(validators),
+		PLAIN(odd_blobs),
+		PLAIN(untagged),
+		cmocka_unit_test(new_refuses),
+		PLAIN(port_in_use),
+		FAULTY(flips),
+		FAULTY(truncates),
+		FAULTY(changes_status),
+		FAULTY(ignores_range),
+		FAULTY(delays),
+		FAULTY(holds_and_releases),
+		FAULTY(holds_only_below),
+		FAULTY(holds_in_the_body),
+		FAULTY(stops_while_holding),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -18,7 +18,8 @@ static void route_reads(void **state)
 		{ "/v2/a/tags/list", LCM_SERVE_TAGS, "a", "", false },
 		{ "/v2/a/b/c/tags/list", LCM_SERVE_TAGS, "a/b/c", "", false },
 		{ "/v2/tags/list/tags/list", LCM_SERVE_TAGS, "tags/list", "", false },
-		{ "/v2/a.b_c__d---e/manifests/V1.0-x_y", LCM_SERVE_MANIFEST, "a.b_c__d---e", "V1.0-x_y", false },
+		{ "/v2/a.b_c__d---e/manifests/V1.0-x_y", LCM_SERVE_MANIFEST, "a.b_c__d---e",
+		  "V1.0-x_y", false },
 		{ "/v2/a/manifests/sha256:" HEX, LCM_SERVE_MANIFEST, "a", "", true },
 		{ "/v2/a/blobs/sha256:" HEX, LCM_SERVE_BLOB, "a", "", true },
 		{ "/v2/blobs/blobs/sha256:" HEX, LCM_SERVE_BLOB, "blobs", "", true },
@@ -135,7 +136,8 @@ static void range_table(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		uint64_t off = 77, len = 78;
 
-		assert_int_equal(lcm_serve_range_parse(rows[i].s, rows[i].size, &off, &len), rows[i].r);
+		assert_int_equal(lcm_serve_range_parse(rows[i].s, rows[i].size, &off, &len),
+				 rows[i].r);
 		assert_int_equal(off, rows[i].r ? 77 : rows[i].off);
 		assert_int_equal(len, rows[i].r ? 78 : rows[i].len);
 	}
@@ -151,7 +153,8 @@ static void type_table(void **state)
 		{ "{\"mediaType\":\"x/y\"}", 0, "x/y" },
 		{ "{\"manifests\":[]}", 0, "application/vnd.oci.image.index.v1+json" },
 		{ "{\"config\":{}}", 0, "application/vnd.oci.image.manifest.v1+json" },
-		{ "{\"mediaType\":\"x/y\\r\\nA: b\",\"config\":{}}", 0, "application/vnd.oci.image.manifest.v1+json" },
+		{ "{\"mediaType\":\"x/y\\r\\nA: b\",\"config\":{}}", 0,
+		  "application/vnd.oci.image.manifest.v1+json" },
 		{ "{\"mediaType\":\"x/y\\r\\nA: b\"}", -EUCLEAN, NULL },
 		{ "{}", -EUCLEAN, NULL },
 		{ "[]", -EUCLEAN, NULL },
@@ -164,7 +167,9 @@ static void type_table(void **state)
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		char t[LCM_SERVE_TYPE_MAX + 1] = "-";
 
-		assert_int_equal(lcm_serve_layout_type(-EBADF, &d, rows[i].text, strlen(rows[i].text), t), rows[i].r);
+		assert_int_equal(
+		    lcm_serve_layout_type(-EBADF, &d, rows[i].text, strlen(rows[i].text), t),
+		    rows[i].r);
 		assert_string_equal(t, rows[i].r ? "-" : rows[i].type);
 	}
 }
@@ -172,7 +177,7 @@ static void type_table(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(route_reads),	       cmocka_unit_test(route_refuses),
+		cmocka_unit_test(route_reads),          cmocka_unit_test(route_refuses),
 		cmocka_unit_test(names_have_a_maximum), cmocka_unit_test(range_table),
 		cmocka_unit_test(type_table),
 	};

@@ -31,8 +31,8 @@ static void layer_life(void **state)
 	assert_int_equal(lcm_store_layer_get(s, 1, &again), -ENOENT);
 	assert_int_equal(again.id, 77);
 	assert_int_equal(lcm_store_layer_add(s, &key, 1000, &row, NULL), 0);
-	assert_true(row.id > 0 && row.state == LCM_LAYER_PARTIAL && !row.has_toc && row.blob_size == 1000 &&
-		    row.last_used_ns > 0);
+	assert_true(row.id > 0 && row.state == LCM_LAYER_PARTIAL && !row.has_toc &&
+		    row.blob_size == 1000 && row.last_used_ns > 0);
 	assert_int_equal(lcm_store_layer_add(s, &key, 1000, &again, NULL), -EEXIST);
 	assert_int_equal(lcm_store_layer_find(s, &other, &again), -ENOENT);
 	assert_int_equal(lcm_store_layer_set_toc(s, row.id), -ENOENT); /* no file */
@@ -103,7 +103,8 @@ static int count_images(void *arg, const struct lcm_image_row *row)
 	int *n = ((void **)arg)[1];
 
 	assert_non_null(row->ref);
-	assert_int_equal(lcm_store_image_remove(s, row->ref), 0); /* changing the store meanwhile is fine */
+	assert_int_equal(lcm_store_image_remove(s, row->ref),
+			 0); /* changing the store meanwhile is fine */
 	return ++*n == 2 ? 42 : 0;
 }
 
@@ -132,10 +133,13 @@ static void images(void **state)
 	assert_int_equal(row.config_len, 0);
 	lcm_image_row_fini(&row);
 	assert_int_equal(lcm_store_layer_add(s, &key, 10, &layer, NULL), 0);
-	assert_int_equal(lcm_store_image_set_layers(s, "a", (int64_t[]){ layer.id, layer.id }, 2), 0);
-	assert_int_equal(lcm_store_image_set_layers(s, "a", (int64_t[]){ layer.id, 99 }, 2), -ENOENT);
+	assert_int_equal(lcm_store_image_set_layers(s, "a", (int64_t[]){ layer.id, layer.id }, 2),
+			 0);
+	assert_int_equal(lcm_store_image_set_layers(s, "a", (int64_t[]){ layer.id, 99 }, 2),
+			 -ENOENT);
 	assert_int_equal(lcm_store_image_set_layers(s, "none", &layer.id, 1), -ENOENT);
-	/* A new pull of the same reference keeps what is known of its layers until it is said anew. */
+	/* A new pull of the same reference keeps what is known of its layers until it is said anew.
+	 */
 	assert_int_equal(lcm_store_image_put(s, "a", &d, "new", 3, "", 0, NULL), 0);
 	assert_int_equal(lcm_store_image_layers(s, "a", &ids, &n_ids), 0);
 	assert_int_equal(n_ids, 2);
@@ -197,7 +201,10 @@ static void mounts_hold_layers(void **state)
 	struct lcm_store *s = opened(root);
 	struct lcm_layer_key key = test_key(1);
 	struct lcm_layer_row layer;
-	struct lcm_mount_row m = { .id = "web", .image = (char *)"i", .target = (char *)"/t", .n_layers = 2 },
+	struct lcm_mount_row m = { .id = "web",
+				   .image = (char *)"i",
+				   .target = (char *)"/t",
+				   .n_layers = 2 },
 			     got = { 0 };
 	struct lcm_err err = { 0 };
 	char user[65];
@@ -208,7 +215,7 @@ static void mounts_hold_layers(void **state)
 	assert_int_equal(lcm_store_mount_put(s, &m, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "layers is gone"));
 	assert_int_equal(lcm_store_mount_get(s, "web", &got), -ENOENT); /* undone as a whole */
-	m.layers = (int64_t[]){ layer.id, layer.id };                   /* an image may have one layer twice */
+	m.layers = (int64_t[]){ layer.id, layer.id }; /* an image may have one layer twice */
 	assert_int_equal(lcm_store_mount_put(s, &m, &err), 0);
 	m.keep_upper = true;
 	assert_int_equal(lcm_store_mount_put(s, &m, &err), 0);
@@ -232,7 +239,8 @@ static void container_dirs(void **state)
 {
 	static const struct {
 		const char *id;
-		bool row, keep, written; /* has it a row, is that row's upper kept, is something in it */
+		bool row, keep,
+		    written; /* has it a row, is that row's upper kept, is something in it */
 		bool after_remove, after_open;
 	} rows[] = {
 		{ "a", true, false, true, false, false },  { "b", true, true, true, true, true },
@@ -245,7 +253,9 @@ static void container_dirs(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		struct lcm_mount_row m = { .image = (char *)"i", .target = (char *)"/t", .keep_upper = rows[i].keep };
+		struct lcm_mount_row m = { .image = (char *)"i",
+					   .target = (char *)"/t",
+					   .keep_upper = rows[i].keep };
 
 		(void)snprintf(m.id, sizeof(m.id), "%s", rows[i].id);
 		assert_int_equal(lcm_sys_mkdirat(fd, rows[i].id, 0700), 0);
@@ -421,9 +431,11 @@ static void batches(void **state)
 	struct lcm_store *s = opened(root);
 	struct lcm_digest d = { .b = { 7 } };
 	struct lcm_store_totals t;
-	struct lcm_mount_row m = {
-		.id = "a", .image = (char *)"i", .target = (char *)"/t", .n_layers = 1, .layers = (int64_t[]){ 99 }
-	};
+	struct lcm_mount_row m = { .id = "a",
+				   .image = (char *)"i",
+				   .target = (char *)"/t",
+				   .n_layers = 1,
+				   .layers = (int64_t[]){ 99 } };
 
 	(void)state;
 	assert_int_equal(lcm_store_begin(s), 0);
@@ -515,12 +527,15 @@ static void db_spoil(const char *root, const char *db, const struct bad_db *bad)
 		if (bad->at == EMPTY)
 			assert_int_equal(lcm_sys_ftruncate(fd, 0), 0);
 		else
-			assert_int_equal(lcm_sys_pwrite_full(fd, bad->how, strlen(bad->how), (uint64_t)bad->at), 0);
+			assert_int_equal(
+			    lcm_sys_pwrite_full(fd, bad->how, strlen(bad->how), (uint64_t)bad->at),
+			    0);
 		(void)close(fd);
 	}
 }
 
-/* Nothing is removed, the file stays as it is, the text says what to do, asking again changes nothing. */
+/* Nothing is removed, the file stays as it is, the text says what to do, asking again changes
+ * nothing. */
 static void db_refused(const char *root, const char *db, const struct bad_db *bad)
 {
 	lcm_autofree char *before = NULL, *after = NULL;
@@ -548,7 +563,8 @@ static void bad_databases(void **state)
 {
 	static const struct bad_db rows[] = {
 		{ "junk, no database at all", 0, -EUCLEAN, "damaged" },
-		{ "JUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNK", 4096, -EUCLEAN, "damaged" },
+		{ "JUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNK", 4096, -EUCLEAN,
+		  "damaged" },
 		{ "", EMPTY, -EUCLEAN, "missing or empty" },
 		{ "", GONE, -EUCLEAN, "missing or empty" },
 		{ "PRAGMA application_id = 7", BY_SQL, -EUCLEAN, "not locum's" },
@@ -556,9 +572,10 @@ static void bad_databases(void **state)
 		{ "PRAGMA user_version = 0", BY_SQL, -EUCLEAN, "schema" },
 		{ "DROP TABLE mount_layers", BY_SQL, -EUCLEAN, "mount_layers" },
 		{ "ALTER TABLE layers DROP COLUMN real_bytes", BY_SQL, -EUCLEAN, "real_bytes" },
-		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET diffid = x'00'", BY_SQL, -EUCLEAN,
-		  "damaged" },
-		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET state = 5", BY_SQL, -EUCLEAN, "damaged" },
+		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET diffid = x'00'", BY_SQL,
+		  -EUCLEAN, "damaged" },
+		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET state = 5", BY_SQL,
+		  -EUCLEAN, "damaged" },
 	};
 
 	(void)state;
@@ -591,7 +608,8 @@ static void disk_full(void **state)
 	int r = 0, n = 0;
 
 	(void)state;
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
 		test_rmdir(root);
 		assert_null(getenv("LCM_TESTS_MUST_RUN"));
 		return;

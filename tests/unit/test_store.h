@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_store.h - what the tests of the store share: fixtures, and what must hold of any state directory. */
+/* test_store.h - what the tests of the store share: fixtures, and what must hold of any state
+ * directory. */
 #ifndef LCM_TEST_STORE_H
 #define LCM_TEST_STORE_H
 
@@ -26,7 +27,8 @@ static inline struct test_layer_name test_name(int64_t id)
 
 static inline struct lcm_layer_key test_key(uint8_t n)
 {
-	return (struct lcm_layer_key){ .diffid.b = { n }, .blob.b = { n, 1 }, .source.b = { n, 2 } };
+	return (
+	    struct lcm_layer_key){ .diffid.b = { n }, .blob.b = { n, 1 }, .source.b = { n, 2 } };
 }
 
 static inline bool test_exists(int dirfd, const char *path)
@@ -103,7 +105,8 @@ static inline int test_check_layer(void *arg, const struct lcm_layer_row *row)
 	}
 	if (!row->has_toc)
 		assert_true(test_dir_empty(lcm_store_real_fd(s), name.s));
-	assert_int_equal(lcm_blob_open(lcm_store_blobs_fd(s), row->id, TEST_BLOB_SIZE, &b, NULL), 0);
+	assert_int_equal(lcm_blob_open(lcm_store_blobs_fd(s), row->id, TEST_BLOB_SIZE, &b, NULL),
+			 0);
 	assert_true(lcm_blob_present(b) == 0 || lcm_blob_present(b) == 4);
 	if (lcm_blob_present(b)) {
 		assert_int_equal(lcm_blob_read(b, 100, got, 4), 0);

@@ -25,7 +25,8 @@ enum promise {
 	PROMISE_DROP = 'd',
 };
 
-/* In memory: a killed process loses nothing that a disk would keep, and thousands of syncs cost nothing. */
+/* In memory: a killed process loses nothing that a disk would keep, and thousands of syncs cost
+ * nothing. */
 static char *fast_mkdir(void)
 {
 	char *p = strdup("/dev/shm/locum-test.XXXXXX");
@@ -46,11 +47,14 @@ static int promise(int fd, int r, char what)
 
 static int pull(struct lcm_store *s, int tell)
 {
-	struct lcm_mount_row m = { .id = "web", .image = (char *)"a", .target = (char *)"/t", .n_layers = 2 };
+	struct lcm_mount_row m = {
+		.id = "web", .image = (char *)"a", .target = (char *)"/t", .n_layers = 2
+	};
 	struct lcm_layer_key one = test_key(1), two = test_key(2);
 	struct lcm_layer_row a, b;
 	int64_t ids[2];
-	int r = promise(tell, lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &a, NULL), PROMISE_LAYER);
+	int r = promise(tell, lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &a, NULL),
+			PROMISE_LAYER);
 
 	if (r == 0)
 		r = lcm_store_layer_add(s, &two, TEST_BLOB_SIZE, &b, NULL);
@@ -61,8 +65,9 @@ static int pull(struct lcm_store *s, int tell)
 	if (r == 0)
 		r = test_layer_write(s, b.id);
 	if (r == 0)
-		r = promise(tell, lcm_store_image_put(s, "a", &manifest, "manifest", 8, "config", 6, NULL),
-			    PROMISE_IMAGE);
+		r = promise(
+		    tell, lcm_store_image_put(s, "a", &manifest, "manifest", 8, "config", 6, NULL),
+		    PROMISE_IMAGE);
 	if (r < 0)
 		return r;
 	ids[0] = a.id;
@@ -195,7 +200,8 @@ static void errors_everywhere(void **state)
 			test_invariants(root);
 			test_rmdir(root);
 		} while (seen >= n && n < CALLS_MAX);
-		print_message("error %d at %ld calls, %ld of them failed the script\n", errors[e], n - 1, failed);
+		print_message("error %d at %ld calls, %ld of them failed the script\n", errors[e],
+			      n - 1, failed);
 		assert_in_range(n, 50, CALLS_MAX - 1);
 		assert_true(failed > n / 2);
 	}

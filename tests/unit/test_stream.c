@@ -10,7 +10,8 @@
 
 static uint8_t plain[PLAIN_LEN];
 
-/* A source that gives @step bytes at a time, each block in memory of its own, so that overreads are seen. */
+/* A source that gives @step bytes at a time, each block in memory of its own, so that overreads are
+ * seen. */
 struct test_source {
 	const uint8_t *p;
 	size_t len, step, fail_at; /* fail_at: byte at which -EIO comes; 0: never */
@@ -83,7 +84,8 @@ static void add_zstd(struct lcm_buf *b, const void *p, size_t len, int window_lo
 	assert_int_equal(lcm_buf_reserve(b, room), 0);
 	out = (ZSTD_outBuffer){ b->data + b->len, room, 0 };
 	do
-		n = ZSTD_compressStream2(c, &out, &in, window_log && in.pos < in.size ? ZSTD_e_flush : ZSTD_e_end);
+		n = ZSTD_compressStream2(
+		    c, &out, &in, window_log && in.pos < in.size ? ZSTD_e_flush : ZSTD_e_end);
 	while (!ZSTD_isError(n) && (n || in.pos < in.size));
 	if (window_log)
 		n = ZSTD_compressStream2(c, &out, &in, ZSTD_e_end);
@@ -147,11 +149,15 @@ static void streams_round_trip(void **state)
 		make((enum lcm_compression)comp, &b);
 		assert_int_equal(lcm_digest_of(b.data, b.len, &want), 0);
 		for (size_t i = 0; i < LCM_ARRAY_SIZE(steps); i++) {
-			struct test_source src = { .p = (uint8_t *)b.data, .len = b.len, .step = steps[i] };
+			struct test_source src = { .p = (uint8_t *)b.data,
+						   .len = b.len,
+						   .step = steps[i] };
 			struct lcm_stream *s = NULL;
 			uint64_t len = 0;
 
-			assert_int_equal(lcm_stream_new((enum lcm_compression)comp, test_source_read, &src, 0, &s), 0);
+			assert_int_equal(lcm_stream_new((enum lcm_compression)comp,
+							test_source_read, &src, 0, &s),
+					 0);
 			assert_int_equal(read_all(s, out), PLAIN_LEN);
 			assert_memory_equal(out, plain, PLAIN_LEN);
 			lcm_stream_blob_digest(s, &is, &len);
@@ -164,7 +170,8 @@ static void streams_round_trip(void **state)
 	}
 }
 
-static ssize_t try_bytes(enum lcm_compression comp, const void *p, size_t len, size_t step, uint64_t max, char *text)
+static ssize_t try_bytes(enum lcm_compression comp, const void *p, size_t len, size_t step,
+			 uint64_t max, char *text)
 {
 	lcm_autofree uint8_t *out = malloc(PLAIN_LEN);
 	struct test_source src = { .p = p, .len = len, .step = step };
@@ -200,10 +207,13 @@ static void streams_refuse(void **state)
 		make(c, &b);
 		whole = b.len;
 		for (size_t step = 1; step <= 5000; step += 4999) {
-			assert_int_equal(try_bytes(c, b.data, whole, step, PLAIN_LEN - 1, text), -EFBIG);
-			assert_int_equal(try_bytes(c, b.data, whole, step, PLAIN_LEN, text), PLAIN_LEN);
+			assert_int_equal(try_bytes(c, b.data, whole, step, PLAIN_LEN - 1, text),
+					 -EFBIG);
+			assert_int_equal(try_bytes(c, b.data, whole, step, PLAIN_LEN, text),
+					 PLAIN_LEN);
 			assert_int_equal(try_bytes(other, b.data, whole, step, 0, text), -EUCLEAN);
-			assert_int_equal(try_bytes(c, b.data, whole - (c == LCM_COMP_ZSTD ? 12 : 1), step, 0, text),
+			assert_int_equal(try_bytes(c, b.data, whole - (c == LCM_COMP_ZSTD ? 12 : 1),
+						   step, 0, text),
 					 -EUCLEAN);
 			assert_non_null(strstr(text, "middle"));
 		}
@@ -259,7 +269,8 @@ static void source_errors_pass(void **state)
 	struct lcm_stream *s = (struct lcm_stream *)&src, *keep = s;
 
 	(void)state;
-	assert_int_equal(lcm_stream_new((enum lcm_compression)9, test_source_read, &src, 0, &s), -EINVAL);
+	assert_int_equal(lcm_stream_new((enum lcm_compression)9, test_source_read, &src, 0, &s),
+			 -EINVAL);
 	assert_ptr_equal(s, keep);
 	assert_int_equal(lcm_stream_new(LCM_COMP_NONE, test_source_read, &src, 0, &s), 0);
 	assert_int_equal(read_all(s, out), -EIO);
@@ -299,13 +310,19 @@ static void chunks(void **state)
 		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN, &want), 0);
 		assert_memory_equal(out, plain, PLAIN_LEN);
 		assert_int_equal(out[PLAIN_LEN], 0);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN, &wrong), -EBADMSG);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN + 1, &want), -EBADMSG);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN - 1, &want), -EBADMSG);
+		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN, &wrong),
+				 -EBADMSG);
+		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN + 1, &want),
+				 -EBADMSG);
+		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN - 1, &want),
+				 -EBADMSG);
 		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, 0, &empty), -EBADMSG);
 		if (c != LCM_COMP_NONE) {
-			assert_int_equal(lcm_decode_chunk(c, b.data, b.len / 2, out, PLAIN_LEN, &want), -EUCLEAN);
-			assert_int_equal(lcm_decode_chunk(c, "not compressed", 14, out, 14, &want), -EUCLEAN);
+			assert_int_equal(
+			    lcm_decode_chunk(c, b.data, b.len / 2, out, PLAIN_LEN, &want),
+			    -EUCLEAN);
+			assert_int_equal(lcm_decode_chunk(c, "not compressed", 14, out, 14, &want),
+					 -EUCLEAN);
 			b.len = 0;
 			c == LCM_COMP_GZIP ? add_gzip(&b, "", 0) : add_zstd(&b, "", 0, 0);
 			assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, 0, &empty), 0);

@@ -18,23 +18,29 @@ static void too_many_bytes_together(void **state)
 static void identity_is_kept(void **state)
 {
 	struct fixture *f = *state;
-	struct lcm_toc_id id = { .blob = D, .diffid = { .b = { 2 } }, .blob_size = 77, .compression = LCM_COMP_GZIP };
+	struct lcm_toc_id id = {
+		.blob = D, .diffid = { .b = { 2 } }, .blob_size = 77, .compression = LCM_COMP_GZIP
+	};
 
 	assert_int_equal(lcm_toc_builder_finish(f->b, &id, AT_FDCWD, f->path, true, &f->err), 0);
 	assert_int_equal(lcm_toc_open(AT_FDCWD, f->path, &f->toc, &f->err), 0);
 	assert_memory_equal(lcm_toc_id(f->toc), &id, sizeof(id));
 	assert_int_equal(lcm_toc_count(f->toc), 1);
 	id.compression = 3;
-	assert_int_equal(lcm_toc_builder_finish(f->b, &id, AT_FDCWD, f->path, true, &f->err), -EINVAL);
+	assert_int_equal(lcm_toc_builder_finish(f->b, &id, AT_FDCWD, f->path, true, &f->err),
+			 -EINVAL);
 }
 
 /* A file with something of everything, read into memory. */
 static char *sample(struct fixture *f, size_t *len)
 {
 	static const struct row rows[] = {
-		{ LCM_TOC_REG, "d/f", NULL, 0, NULL },         { LCM_TOC_HARDLINK, "d/h", "d/f", 0, NULL },
-		{ LCM_TOC_SYMLINK, "d/s", "target", 0, NULL }, { LCM_TOC_REG, ".wh.gone", NULL, 0, NULL },
-		{ LCM_TOC_CHAR, "dev", NULL, 0, NULL },        { LCM_TOC_FIFO, "fifo", NULL, 0, NULL },
+		{ LCM_TOC_REG, "d/f", NULL, 0, NULL },
+		{ LCM_TOC_HARDLINK, "d/h", "d/f", 0, NULL },
+		{ LCM_TOC_SYMLINK, "d/s", "target", 0, NULL },
+		{ LCM_TOC_REG, ".wh.gone", NULL, 0, NULL },
+		{ LCM_TOC_CHAR, "dev", NULL, 0, NULL },
+		{ LCM_TOC_FIFO, "fifo", NULL, 0, NULL },
 	};
 	static const struct lcm_toc_item_chunk c[2] = { { 10, 5, 0, 60, 0, D },
 							{ 0, 0, 60, 40, LCM_TOC_CHUNK_ZEROS, D } };
@@ -62,7 +68,8 @@ static void reseal(char *p, size_t len)
 	struct toc_header *h = (struct toc_header *)p;
 
 	h->checksum = 0;
-	h->checksum = toc_checksum(toc_checksum(0, p + sizeof(*h), len - sizeof(*h)), h, sizeof(*h));
+	h->checksum = toc_checksum(toc_checksum(0, p + sizeof(*h), len - sizeof(*h)), h,
+				   sizeof(*h));
 }
 
 static int try_open(struct fixture *f, const char *p, size_t len)

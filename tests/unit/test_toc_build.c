@@ -43,8 +43,9 @@ static void tree_is_sorted_and_complete(void **state)
 
 	add_rows(f, rows, LCM_ARRAY_SIZE(rows));
 	finish(f);
-	assert_tree(f, "1:0:a\n3:0:ab\n7:0:b\n1:2:usr\n2:0:usr/b\n1:0:usr/bin\n2:0:usr/\xff\x01 \n\n"
-		       "2:0:usr/bin/a\n2:0:usr/bin/b\n");
+	assert_tree(f,
+		    "1:0:a\n3:0:ab\n7:0:b\n1:2:usr\n2:0:usr/b\n1:0:usr/bin\n2:0:usr/\xff\x01 \n\n"
+		    "2:0:usr/bin/a\n2:0:usr/bin/b\n");
 	assert_int_equal(lcm_toc_entry(f->toc, 0)->flags, 0);
 	assert_int_equal(at(f, "usr")->mode, 0755);
 	assert_string_equal(lcm_toc_link(f->toc, at(f, "ab")), "../x");
@@ -135,7 +136,8 @@ static void long_and_nul_names(void **state)
 	assert_int_equal(lcm_toc_builder_add(f->b, &it, &f->err), 0);
 	finish(f);
 	assert_int_equal(lcm_toc_count(f->toc), 1 + 2 + LCM_PATH_MAX / 2);
-	assert_int_equal(lcm_toc_path(f->toc, lcm_toc_count(f->toc) - 1, p + 10000, 5000), LCM_PATH_MAX - 1);
+	assert_int_equal(lcm_toc_path(f->toc, lcm_toc_count(f->toc) - 1, p + 10000, 5000),
+			 LCM_PATH_MAX - 1);
 }
 
 static void many_children_are_found(void **state)
@@ -188,9 +190,9 @@ static void whiteouts(void **state)
 
 	add_rows(f, rows, LCM_ARRAY_SIZE(rows));
 	finish(f);
-	assert_tree(f,
-		    "8:0:aufs\n1:1:dir\n1:1:dir2\n2:0:file\n2:0:file2\n8:0:gone\n1:1:implied\n1:3:opaque\n8:0:plain\n"
-		    "2:0:dir2/x\n2:0:implied/x\n");
+	assert_tree(f, "8:0:aufs\n1:1:dir\n1:1:dir2\n2:0:file\n2:0:file2\n8:0:gone\n1:1:implied\n1:"
+		       "3:opaque\n8:0:plain\n"
+		       "2:0:dir2/x\n2:0:implied/x\n");
 }
 
 static void root_can_be_opaque(void **state)
@@ -206,13 +208,20 @@ static void root_can_be_opaque(void **state)
 static void later_entries_replace(void **state)
 {
 	static const struct row rows[] = {
-		{ LCM_TOC_DIR, "d", NULL, 0, NULL },       { LCM_TOC_REG, "d/kept", NULL, 0, NULL },
-		{ LCM_TOC_DIR, "d", NULL, 0, NULL },       { LCM_TOC_REG, "f", NULL, 0, NULL },
-		{ LCM_TOC_SYMLINK, "f", "d", 0, NULL },    { LCM_TOC_REG, "gone/a/b", NULL, 0, NULL },
-		{ LCM_TOC_REG, "gone", NULL, 0, NULL },    { LCM_TOC_REG, "gone/a/c", NULL, -EUCLEAN, "'gone'" },
-		{ LCM_TOC_REG, "twice", NULL, 0, NULL },   { LCM_TOC_DIR, "twice", NULL, 0, NULL },
-		{ LCM_TOC_REG, "twice/x", NULL, 0, NULL }, { LCM_TOC_REG, "twice", NULL, 0, NULL },
-		{ LCM_TOC_DIR, "twice", NULL, 0, NULL },   { LCM_TOC_REG, "twice/y", NULL, 0, NULL },
+		{ LCM_TOC_DIR, "d", NULL, 0, NULL },
+		{ LCM_TOC_REG, "d/kept", NULL, 0, NULL },
+		{ LCM_TOC_DIR, "d", NULL, 0, NULL },
+		{ LCM_TOC_REG, "f", NULL, 0, NULL },
+		{ LCM_TOC_SYMLINK, "f", "d", 0, NULL },
+		{ LCM_TOC_REG, "gone/a/b", NULL, 0, NULL },
+		{ LCM_TOC_REG, "gone", NULL, 0, NULL },
+		{ LCM_TOC_REG, "gone/a/c", NULL, -EUCLEAN, "'gone'" },
+		{ LCM_TOC_REG, "twice", NULL, 0, NULL },
+		{ LCM_TOC_DIR, "twice", NULL, 0, NULL },
+		{ LCM_TOC_REG, "twice/x", NULL, 0, NULL },
+		{ LCM_TOC_REG, "twice", NULL, 0, NULL },
+		{ LCM_TOC_DIR, "twice", NULL, 0, NULL },
+		{ LCM_TOC_REG, "twice/y", NULL, 0, NULL },
 	};
 	struct fixture *f = *state;
 
@@ -273,15 +282,18 @@ static void bad_hardlinks_fail_at_the_end(void **state)
 		struct row rows[2];
 		const char *says[2];
 	} cases[] = {
-		{ { { LCM_TOC_HARDLINK, "d/a", "nowhere", 0, NULL }, { LCM_TOC_REG, "x", NULL, 0, NULL } },
+		{ { { LCM_TOC_HARDLINK, "d/a", "nowhere", 0, NULL },
+		    { LCM_TOC_REG, "x", NULL, 0, NULL } },
 		  { "'d/a'", "'nowhere', which is not in this layer" } },
 		{ { { LCM_TOC_HARDLINK, "a", "d", 0, NULL }, { LCM_TOC_DIR, "d", NULL, 0, NULL } },
 		  { "'a'", "'d', which is a directory" } },
-		{ { { LCM_TOC_HARDLINK, "a", "b", 0, NULL }, { LCM_TOC_HARDLINK, "b", "a", 0, NULL } },
+		{ { { LCM_TOC_HARDLINK, "a", "b", 0, NULL },
+		    { LCM_TOC_HARDLINK, "b", "a", 0, NULL } },
 		  { "'a'", "not in this layer" } },
 		{ { { LCM_TOC_HARDLINK, "a", "a", 0, NULL }, { LCM_TOC_REG, "x", NULL, 0, NULL } },
 		  { "'a'", "not in this layer" } },
-		{ { { LCM_TOC_REG, ".wh.w", NULL, 0, NULL }, { LCM_TOC_HARDLINK, "a", "w", 0, NULL } },
+		{ { { LCM_TOC_REG, ".wh.w", NULL, 0, NULL },
+		    { LCM_TOC_HARDLINK, "a", "w", 0, NULL } },
 		  { "'a'", "not in this layer" } },
 	};
 	struct fixture *f = *state;
@@ -327,7 +339,8 @@ static void devices_and_metadata(void **state)
 
 static void xattrs(void **state)
 {
-	static const struct lcm_xattr set[] = { X("user.b", "two"), X("trusted.overlay.redirect", "/etc"),
+	static const struct lcm_xattr set[] = { X("user.b", "two"),
+						X("trusted.overlay.redirect", "/etc"),
 						X("user.a", ""), X("user.overlay.opaque", "y"),
 						X("security.capability", "\1\0\0\2") };
 	static const struct lcm_xattr twice[] = { X("user.b", "1"), X("user.b", "2") };
@@ -375,8 +388,13 @@ static void xattrs_have_a_limit(void **state)
 {
 	struct fixture *f = *state;
 	lcm_autofree uint8_t *v = calloc(1, LCM_XATTR_VALUE_MAX + 1);
-	struct lcm_xattr x[2] = { { .name = "user.x", .name_len = 6, .value = v, .value_len = LCM_XATTR_VALUE_MAX + 1 },
-				  { .name = "user.y", .name_len = 6, .value = v, .value_len = 1000 } };
+	struct lcm_xattr x[2] = {
+		{ .name = "user.x",
+		  .name_len = 6,
+		  .value = v,
+		  .value_len = LCM_XATTR_VALUE_MAX + 1 },
+		{ .name = "user.y", .name_len = 6, .value = v, .value_len = 1000 }
+	};
 	struct lcm_toc_item it = item_of(LCM_TOC_REG, "f", NULL);
 
 	assert_non_null(v);
@@ -401,19 +419,34 @@ static void chunks(void **state)
 	} rows[] = {
 		{ { { 10, 5, 0, 100, 0, D } }, 1, 100, 0 },
 		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, 0, D } }, 2, 100, 0 },
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, LCM_TOC_CHUNK_ZEROS, { { 0 } } } }, 2, 100, 0 },
-		{ { { 10, 5, 0, 60, 0, D }, { 0, 0, 0, 0, 0, D } }, 1, 100, -EUCLEAN },    /* short */
-		{ { { 10, 5, 0, 101, 0, D } }, 1, 100, -EUCLEAN },                         /* long */
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 59, 41, 0, D } }, 2, 100, -EUCLEAN }, /* overlap */
+		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, LCM_TOC_CHUNK_ZEROS, { { 0 } } } },
+		  2,
+		  100,
+		  0 },
+		{ { { 10, 5, 0, 60, 0, D }, { 0, 0, 0, 0, 0, D } }, 1, 100, -EUCLEAN }, /* short */
+		{ { { 10, 5, 0, 101, 0, D } }, 1, 100, -EUCLEAN },                      /* long */
+		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 59, 41, 0, D } },
+		  2,
+		  100,
+		  -EUCLEAN }, /* overlap */
 		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 61, 39, 0, D } }, 2, 100, -EUCLEAN }, /* gap */
-		{ { { 10, 5, 40, 60, 0, D }, { 99, 5, 0, 40, 0, D } }, 2, 100, -EUCLEAN }, /* order */
-		{ { { 10, 0, 0, 100, 0, D } }, 1, 100, -EUCLEAN },                         /* no bytes */
+		{ { { 10, 5, 40, 60, 0, D }, { 99, 5, 0, 40, 0, D } },
+		  2,
+		  100,
+		  -EUCLEAN },                                      /* order */
+		{ { { 10, 0, 0, 100, 0, D } }, 1, 100, -EUCLEAN }, /* no bytes */
 		{ { { UINT64_MAX, 5, 0, 100, 0, D } }, 1, 100, -EUCLEAN },
 		{ { { 10, INT64_MAX, 0, 100, 0, D } }, 1, 100, -EUCLEAN },
 		{ { { 10, 5, 0, UINT64_MAX, 0, D } }, 1, 100, -EUCLEAN },
-		{ { { 10, 5, 0, 0, 0, D }, { 10, 5, 0, 100, 0, D } }, 2, 100, -EUCLEAN },          /* empty chunk */
-		{ { { 10, 5, 0, 100, 2, D } }, 1, 100, -EUCLEAN },                                 /* flag */
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, 0, { { 0 } } } }, 2, 100, -EUCLEAN }, /* no digest */
+		{ { { 10, 5, 0, 0, 0, D }, { 10, 5, 0, 100, 0, D } },
+		  2,
+		  100,
+		  -EUCLEAN },                                      /* empty chunk */
+		{ { { 10, 5, 0, 100, 2, D } }, 1, 100, -EUCLEAN }, /* flag */
+		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, 0, { { 0 } } } },
+		  2,
+		  100,
+		  -EUCLEAN }, /* no digest */
 		{ { { 10, 5, 0, 100, 0, { { 0 } } } }, 1, 100, -EUCLEAN },
 		{ { { 10, 5, 0, 1, 0, D } }, 1, UINT64_MAX, -EUCLEAN },
 	};

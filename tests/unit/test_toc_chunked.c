@@ -41,27 +41,61 @@ static const struct {
 	{ { NEW "manifest-position", "100:50:70:1", NEW "manifest-checksum", D1 }, 1, false, NULL },
 	{ { OLD "manifest-position", "100:50:70:1", OLD "manifest-checksum", D1 }, 1, false, NULL },
 	{ { OLD "manifest-position", "100:50:70:1", STARGZ, D1 }, 1, true, NULL },
-	{ { OLD "manifest-position", "100:50:70:1", OLD "manifest-checksum", D2, STARGZ, D1 }, 1, true, NULL },
-	{ { NEW "manifest-position", "100:50:70:1", NEW "manifest-checksum", D1, STARGZ, D2 }, 1, false, NULL },
+	{ { OLD "manifest-position", "100:50:70:1", OLD "manifest-checksum", D2, STARGZ, D1 },
+	  1,
+	  true,
+	  NULL },
+	{ { NEW "manifest-position", "100:50:70:1", NEW "manifest-checksum", D1, STARGZ, D2 },
+	  1,
+	  false,
+	  NULL },
 	{ { NEW "manifest-position", "950:50:70:1", NEW "manifest-checksum", D1 }, 1, false, NULL },
-	{ { NEW "manifest-position", "951:50:70:1", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "within" },
-	{ { NEW "manifest-position", "9223372036854775807:9223372036854775807:1:1", NEW "manifest-checksum", D1 },
+	{ { NEW "manifest-position", "951:50:70:1", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "within" },
+	{ { NEW "manifest-position", "9223372036854775807:9223372036854775807:1:1",
+	    NEW "manifest-checksum", D1 },
 	  -EUCLEAN,
 	  false,
 	  NEW "manifest-position" },
-	{ { NEW "manifest-position", "1:50:157286401:1", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "over" },
-	{ { NEW "manifest-position", "1:0:70:1", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "within" },
-	{ { NEW "manifest-position", "1:50:70:2", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "type" },
-	{ { NEW "manifest-position", "1:50:70", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "four" },
-	{ { NEW "manifest-position", "1:50:70:1:", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "four" },
-	{ { NEW "manifest-position", "1:50:-7:1", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "four" },
-	{ { NEW "manifest-position", "1:50::1", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "four" },
+	{ { NEW "manifest-position", "1:50:157286401:1", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "over" },
+	{ { NEW "manifest-position", "1:0:70:1", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "within" },
+	{ { NEW "manifest-position", "1:50:70:2", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "type" },
+	{ { NEW "manifest-position", "1:50:70", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "four" },
+	{ { NEW "manifest-position", "1:50:70:1:", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "four" },
+	{ { NEW "manifest-position", "1:50:-7:1", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "four" },
+	{ { NEW "manifest-position", "1:50::1", NEW "manifest-checksum", D1 },
+	  -EUCLEAN,
+	  false,
+	  "four" },
 	{ { NEW "manifest-position", "", NEW "manifest-checksum", D1 }, -EUCLEAN, false, "four" },
 	{ { NEW "manifest-position", "1:50:70:1", NEW "manifest-checksum", "md5:1" },
 	  -EUCLEAN,
 	  false,
 	  NEW "manifest-checksum" },
-	{ { NEW "manifest-position", "1:50:70:1" }, -EUCLEAN, false, NEW "manifest-checksum is missing" },
+	{ { NEW "manifest-position", "1:50:70:1" },
+	  -EUCLEAN,
+	  false,
+	  NEW "manifest-checksum is missing" },
 	{ { NEW "manifest-checksum", D1 }, -EUCLEAN, false, NEW "manifest-position is missing" },
 	{ { OLD "manifest-position", "1:50:70:1", STARGZ, "x" }, -EUCLEAN, false, STARGZ },
 };
@@ -77,12 +111,16 @@ static void annotations(void **state)
 		struct lcm_err err = { 0 };
 		int r;
 
-		for (; d.n_annotations < 3 && annotation_rows[i].kv[2 * d.n_annotations]; d.n_annotations++) {
-			a[d.n_annotations].key = (char *)(uintptr_t)annotation_rows[i].kv[2 * d.n_annotations];
-			a[d.n_annotations].value = (char *)(uintptr_t)annotation_rows[i].kv[2 * d.n_annotations + 1];
+		for (; d.n_annotations < 3 && annotation_rows[i].kv[2 * d.n_annotations];
+		     d.n_annotations++) {
+			a[d.n_annotations].key =
+			    (char *)(uintptr_t)annotation_rows[i].kv[2 * d.n_annotations];
+			a[d.n_annotations].value =
+			    (char *)(uintptr_t)annotation_rows[i].kv[2 * d.n_annotations + 1];
 		}
 		r = lcm_chunked_find(&d, &ref, &err);
-		if (r != annotation_rows[i].r || (annotation_rows[i].says && !strstr(err.msg, annotation_rows[i].says)))
+		if (r != annotation_rows[i].r ||
+		    (annotation_rows[i].says && !strstr(err.msg, annotation_rows[i].says)))
 			fail_msg("row %zu: %d %s", i, r, err.msg);
 		assert_int_equal(ref.off == 77, r != 1);
 		if (r == 1) {
@@ -200,8 +238,12 @@ static const struct {
 } document_rows[] = {
 	{ DOC(""), 0, NULL },
 	{ "{\"entries\":null,\"version\":1}", 0, NULL },
-	{ " {\"x\":[{\"y\":[1,{},null]}],\"entries\":[],\"tarSplitDigest\":\"" D1 "\",\"version\":1} \n", 0, NULL },
-	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"x\":{\"type\":\"reg\"},\"mode\":null,\"xattrs\":null}"), 0, NULL },
+	{ " {\"x\":[{\"y\":[1,{},null]}],\"entries\":[],\"tarSplitDigest\":\"" D1
+	  "\",\"version\":1} \n",
+	  0, NULL },
+	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"x\":{\"type\":\"reg\"},\"mode\":null,\"xattrs\":"
+	      "null}"),
+	  0, NULL },
 	{ "", -EUCLEAN, "premature" },
 	{ "{", -EUCLEAN, "premature" },
 	{ "[]", -EUCLEAN, "object" },
@@ -235,18 +277,23 @@ static const struct {
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"mode\":1e3}"), -EUCLEAN, "number" },
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"uid\":4294967295}"), -EUCLEAN, "32 bits" },
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"uid\":4294967294}"), 0, NULL },
-	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"size\":9223372036854775808}"), -EUCLEAN, "number" },
-	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"size\":123456789012345678901234567890}"), -EUCLEAN, "number" },
+	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"size\":9223372036854775808}"), -EUCLEAN,
+	  "number" },
+	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"size\":123456789012345678901234567890}"),
+	  -EUCLEAN, "number" },
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"modtime\":\"yesterday\"}"), -EUCLEAN, "modtime" },
-	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":{\"user.a\":\"!\"}}"), -EUCLEAN, "base64" },
+	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":{\"user.a\":\"!\"}}"), -EUCLEAN,
+	  "base64" },
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":{\"user.a\":1}}"), -EUCLEAN, "xattr" },
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":{\"user.a\":{}}}"), -EUCLEAN, "xattr" },
-	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":{\"user.a\":\"\",\"user.a\":\"\"}}"), -EUCLEAN, "twice" },
+	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":{\"user.a\":\"\",\"user.a\":\"\"}}"),
+	  -EUCLEAN, "twice" },
 	{ DOC("{\"name\":\"d\",\"type\":\"dir\",\"xattrs\":[]}"), -EUCLEAN, "kind" },
 	{ DOC("{\"name\":\"a\\u0000b\",\"type\":\"dir\"}"), -EUCLEAN, "NUL" },
 	{ DOC("{\"name\":\"a/../b\",\"type\":\"dir\"}"), -EUCLEAN, "'..'" },
 	{ DOC("{\"name\":\"bad-\\ufffd\",\"type\":\"dir\"}"), -EILSEQ, "UTF-8" },
-	{ DOC("{\"name\":\"l\",\"linkName\":\"bad-\xef\xbf\xbd\",\"type\":\"symlink\"}"), -EILSEQ, "'l'" },
+	{ DOC("{\"name\":\"l\",\"linkName\":\"bad-\xef\xbf\xbd\",\"type\":\"symlink\"}"), -EILSEQ,
+	  "'l'" },
 	{ DOC("{\"name\":\"\xef\xbf\xbc\xff\",\"type\":\"dir\"}"), 0, NULL },
 	{ DOC("{\"name\":\"h\",\"linkName\":\"d\",\"type\":\"hardlink\"}"), 0, NULL },
 };
@@ -279,13 +326,17 @@ static const struct {
 	{ DOC(FILE1(RANGE ",\"digest\":\"md5:aa\"")), -EUCLEAN, "sha256" },
 	{ DOC(FILE1(",\"offset\":10,\"digest\":\"" D1 "\"")), -EUCLEAN, "endOffset" },
 	{ DOC(FILE1(",\"digest\":\"" D1 "\"")), -EUCLEAN, "endOffset" },
-	{ DOC(FILE1(",\"offset\":60,\"endOffset\":60,\"digest\":\"" D1 "\"")), -EUCLEAN, "bad offset" },
-	{ DOC(FILE1(",\"offset\":60,\"endOffset\":10,\"digest\":\"" D1 "\"")), -EUCLEAN, "bad offset" },
-	{ DOC(FILE1(",\"offset\":60,\"endOffset\":499993,\"digest\":\"" D1 "\"")), -EUCLEAN, "bad offset" },
+	{ DOC(FILE1(",\"offset\":60,\"endOffset\":60,\"digest\":\"" D1 "\"")), -EUCLEAN,
+	  "bad offset" },
+	{ DOC(FILE1(",\"offset\":60,\"endOffset\":10,\"digest\":\"" D1 "\"")), -EUCLEAN,
+	  "bad offset" },
+	{ DOC(FILE1(",\"offset\":60,\"endOffset\":499993,\"digest\":\"" D1 "\"")), -EUCLEAN,
+	  "bad offset" },
 	{ DOC(FILE1(",\"offset\":60,\"endOffset\":499992,\"digest\":\"" D1 "\"")), 0, NULL },
 	{ DOC(FILE1(RANGE ",\"chunkSize\":99,\"digest\":\"" D1 "\"")), -EUCLEAN, "end before" },
 	{ DOC(FILE1(RANGE ",\"chunkSize\":101,\"digest\":\"" D1 "\"")), -EUCLEAN, "pass the end" },
-	{ DOC(FILE1(RANGE ",\"chunkType\":\"ones\",\"digest\":\"" D1 "\"")), -EUCLEAN, "chunkType" },
+	{ DOC(FILE1(RANGE ",\"chunkType\":\"ones\",\"digest\":\"" D1 "\"")), -EUCLEAN,
+	  "chunkType" },
 	/* two chunks */
 	{ DOC(FILE1(RANGE ",\"chunkSize\":40,\"chunkDigest\":\"" D1 "\"")
 		  CHUNK("f", ",\"offset\":30,\"chunkOffset\":40,\"chunkDigest\":\"" D2 "\"")),
@@ -317,8 +368,10 @@ static const struct {
 	{ DOC(FILE1(RANGE ",\"chunkSize\":40,\"chunkDigest\":\"" D1 "\"")
 		  CHUNK("g", ",\"offset\":30,\"chunkOffset\":40,\"chunkDigest\":\"" D2 "\"")),
 	  -EUCLEAN, "follow" },
-	{ DOC("{\"type\":\"dir\",\"name\":\"f\"}" CHUNK("f", ",\"offset\":30")), -EUCLEAN, "follow" },
-	{ DOC("{\"type\":\"reg\",\"name\":\"f\"}" CHUNK("f", ",\"offset\":30")), -EUCLEAN, "empty file" },
+	{ DOC("{\"type\":\"dir\",\"name\":\"f\"}" CHUNK("f", ",\"offset\":30")), -EUCLEAN,
+	  "follow" },
+	{ DOC("{\"type\":\"reg\",\"name\":\"f\"}" CHUNK("f", ",\"offset\":30")), -EUCLEAN,
+	  "empty file" },
 	{ DOC("{\"type\":\"reg\",\"name\":\"f\"}"), 0, NULL },
 };
 
@@ -331,7 +384,8 @@ static void chunk_rules(void **state)
 
 		restart(f);
 		r = parse(f, chunk_rows[i].json, 5, false);
-		if (r != chunk_rows[i].r || (chunk_rows[i].says && !strstr(f->err.msg, chunk_rows[i].says)))
+		if (r != chunk_rows[i].r ||
+		    (chunk_rows[i].says && !strstr(f->err.msg, chunk_rows[i].says)))
 			fail_msg("row %zu: %d %s", i, r, f->err.msg);
 		if (r == 0)
 			finish(f);
@@ -363,7 +417,8 @@ static void long_strings(void **state)
 	struct lcm_buf s = LCM_BUF(8U << 20);
 
 	assert_int_equal(lcm_buf_reserve(&s, 4U << 20), 0);
-	assert_int_equal(lcm_buf_printf(&s, "{\"version\":1,\"entries\":[{\"type\":\"dir\",\"name\":\""), 0);
+	assert_int_equal(
+	    lcm_buf_printf(&s, "{\"version\":1,\"entries\":[{\"type\":\"dir\",\"name\":\""), 0);
 	memset(s.data + s.len, 'n', 70000);
 	s.len += 70000;
 	assert_int_equal(lcm_buf_printf(&s, "\"}]}"), 0);
@@ -380,19 +435,23 @@ static void long_strings(void **state)
 	lcm_buf_fini(&s);
 }
 
-/* Stargz: no endOffset; a range ends where the next one begins, wherever in the document that is. */
+/* Stargz: no endOffset; a range ends where the next one begins, wherever in the document that is.
+ */
 static void stargz_dialect(void **state)
 {
 	static const char json[] = DOC(
-	    "{\"type\":\"reg\",\"name\":\"z\",\"size\":5,\"offset\":900,\"digest\":\"" D1 "\",\"chunkDigest\":\"" D1
-	    "\"},"
-	    "{\"type\":\"reg\",\"name\":\"a\",\"size\":30,\"offset\":100,\"digest\":\"" D1 "\",\"chunkSize\":10,"
-	    "\"chunkDigest\":\"" D1
-	    "\"}" CHUNK("a", ",\"offset\":200,\"chunkOffset\":10,\"chunkSize\":10,\"chunkDigest\":\"" D2 "\"")
+	    "{\"type\":\"reg\",\"name\":\"z\",\"size\":5,\"offset\":900,\"digest\":\"" D1
+	    "\",\"chunkDigest\":\"" D1 "\"},"
+	    "{\"type\":\"reg\",\"name\":\"a\",\"size\":30,\"offset\":100,\"digest\":\"" D1
+	    "\",\"chunkSize\":10,"
+	    "\"chunkDigest\":\"" D1 "\"}" CHUNK(
+		"a",
+		",\"offset\":200,\"chunkOffset\":10,\"chunkSize\":10,\"chunkDigest\":\"" D2 "\"")
 		CHUNK("a", ",\"offset\":300,\"chunkOffset\":20,\"chunkDigest\":\"" D2
-			   "\"") ",{\"type\":\"reg\",\"name\":\"shared1\",\"size\":5,\"offset\":400,\"digest\":\"" D1
-				 "\",\"chunkDigest\":\"" D1 "\"},"
-				 "{\"type\":\"reg\",\"name\":\"shared2\",\"size\":5,\"offset\":400,\"innerOffset\":512,"
+			   "\"") ",{\"type\":\"reg\",\"name\":\"shared1\",\"size\":5,\"offset\":"
+				 "400,\"digest\":\"" D1 "\",\"chunkDigest\":\"" D1 "\"},"
+				 "{\"type\":\"reg\",\"name\":\"shared2\",\"size\":5,\"offset\":400,"
+				 "\"innerOffset\":512,"
 				 "\"digest\":\"" D1 "\",\"chunkDigest\":\"" D1 "\"}");
 	struct fixture *f = *state;
 	const struct lcm_toc_chunk *c;
@@ -406,7 +465,8 @@ static void stargz_dialect(void **state)
 	assert_int_equal(c[1].blob_off, 200);
 	assert_int_equal(c[2].blob_len, 100);
 	assert_int_equal(c[2].file_len, 10);
-	assert_int_equal(lcm_toc_chunk(f->toc, at(f, "z")->first_chunk)->blob_len, BLOB_SIZE / 2 - 8 - 900);
+	assert_int_equal(lcm_toc_chunk(f->toc, at(f, "z")->first_chunk)->blob_len,
+			 BLOB_SIZE / 2 - 8 - 900);
 	assert_int_equal(lcm_toc_chunk(f->toc, at(f, "shared1")->first_chunk)->blob_len, 500);
 	assert_int_equal(at(f, "shared2")->n_chunks, 0);
 	assert_int_equal(parse(f, json, 3, false), -EUCLEAN);
@@ -430,9 +490,11 @@ static struct lcm_chunked_ref real_ref(const void *toc, size_t len)
 {
 	struct lcm_chunked_ref ref = { .off = 301442, .len = 957, .plain_len = 4056 };
 
-	assert_int_equal(lcm_digest_parse("sha256:4888cb3424bfe2376d0bd6aebd435654a85cf4e98eeb497ca80fa0f09d0cc5dc", 71,
-					  &ref.digest),
-			 0);
+	assert_int_equal(
+	    lcm_digest_parse(
+		"sha256:4888cb3424bfe2376d0bd6aebd435654a85cf4e98eeb497ca80fa0f09d0cc5dc", 71,
+		&ref.digest),
+	    0);
 	assert_int_equal(len, ref.len);
 	assert_non_null(toc);
 	return ref;
@@ -496,9 +558,10 @@ static void digest_comes_first(void **state)
 
 static int parse_zstd(struct fixture *f, const void *zst, size_t len, const char *json, bool plain)
 {
-	struct lcm_chunked_ref ref = {
-		.off = BLOB_SIZE / 2, .len = len, .plain_len = strlen(json), .digest_of_plain = plain
-	};
+	struct lcm_chunked_ref ref = { .off = BLOB_SIZE / 2,
+				       .len = len,
+				       .plain_len = strlen(json),
+				       .digest_of_plain = plain };
 	const void *what = plain ? (const void *)json : zst;
 
 	assert_int_equal(lcm_digest_of(what, plain ? strlen(json) : len, &ref.digest), 0);
@@ -518,7 +581,8 @@ static void zstd_frames(void **state)
 	assert_int_equal(parse_zstd(f, zst, n - 1, json, false), -EUCLEAN); /* cut short */
 	assert_int_equal(parse_zstd(f, "not zstd", 8, json, false), -EUCLEAN);
 	zst[n] = 'x';
-	assert_int_equal(parse_zstd(f, zst, n + 1, json, false), -EUCLEAN); /* something behind it */
+	assert_int_equal(parse_zstd(f, zst, n + 1, json, false),
+			 -EUCLEAN); /* something behind it */
 	/* two frames are one stream */
 	n = ZSTD_compress(zst, sizeof(zst), json, 10, 3);
 	two = ZSTD_compress(zst + n, sizeof(zst) - n, json + 10, strlen(json) - 10, 3);

@@ -6,10 +6,11 @@
 
 /* ---- a tree with everything ---- */
 
-static void put_file(int dir, const char *name, const char *data, size_t len, mode_t mode, uid_t uid, int64_t sec,
-		     long nsec)
+static void put_file(int dir, const char *name, const char *data, size_t len, mode_t mode,
+		     uid_t uid, int64_t sec, long nsec)
 {
-	const struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = sec, .tv_nsec = nsec } };
+	const struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT },
+					{ .tv_sec = sec, .tv_nsec = nsec } };
 	lcm_autoclose int fd = lcm_sys_openat(dir, name, O_RDWR | O_CREAT | O_EXCL, 0600);
 
 	assert_true(fd >= 0);
@@ -37,7 +38,8 @@ static void put_xattrs(int dir)
 /* Names with every byte a name may have, short and long, and what a UTF-8 locale would rewrite. */
 static void put_names(int dir, bool ustar)
 {
-	static const char *const rewritten[] = { "nfd-e\xcc\x81", "nfc-\xc3\xa9", "cesu-\xed\xa0\xbd\xed\xb8\x80",
+	static const char *const rewritten[] = { "nfd-e\xcc\x81", "nfc-\xc3\xa9",
+						 "cesu-\xed\xa0\xbd\xed\xb8\x80",
 						 "bad-\xff\xc0\xaf" };
 	char name[256], path[300];
 
@@ -91,8 +93,8 @@ static void put_times(int dir, bool ustar)
 
 	assert_int_equal(lcm_sys_mkdirat(dir, "times", 0700), 0);
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) /* ustar has no sign */
-		put_file(dir, rows[i].name, "t", 1, 0400, 3, ustar && rows[i].sec < 0 ? -rows[i].sec : rows[i].sec,
-			 rows[i].nsec);
+		put_file(dir, rows[i].name, "t", 1, 0400, 3,
+			 ustar && rows[i].sec < 0 ? -rows[i].sec : rows[i].sec, rows[i].nsec);
 }
 
 static void put_sparse(int dir)
@@ -111,7 +113,8 @@ static void put_sparse(int dir)
 static void put_tree(const char *path, bool ustar)
 {
 	lcm_autoclose int dir = lcm_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
-	const struct timespec ts[2] = { { .tv_sec = 5 }, { .tv_sec = 1234567890, .tv_nsec = 123456789 } };
+	const struct timespec ts[2] = { { .tv_sec = 5 },
+					{ .tv_sec = 1234567890, .tv_nsec = 123456789 } };
 	lcm_autofree char *big = malloc(3000001);
 
 	for (size_t i = 0; i < 3000001; i++)
@@ -172,8 +175,8 @@ static void check_tar(struct trees *t, bool exact)
 	lcm_autofree char *bytes = NULL;
 	size_t len = 0;
 
-	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs", "--xattrs-include=*",
-	    "--same-owner", "--delay-directory-restore");
+	RUN("tar", "--warning=none", "-xpf", t->tar, "-C", t->out, "--numeric-owner", "--xattrs",
+	    "--xattrs-include=*", "--same-owner", "--delay-directory-restore");
 	layer_setup(&f);
 	fds = count_fds();
 	if (unpack_source(&f, &src, NULL, NULL, &res, &err) != 0)
@@ -212,18 +215,22 @@ static void equals_gnu_tar(void **state)
 		const char *args[6];
 		bool ustar, exact;
 	} rows[] = {
-		{ { "tar", "--format=posix", "-S", "--sparse-version=1.0", "--xattrs-include=*", "--xattrs" },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=1.0", "--xattrs-include=*",
+		    "--xattrs" },
 		  false,
 		  true },
-		{ { "tar", "--format=posix", "-S", "--sparse-version=0.1", "--xattrs-include=*", "--xattrs" },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=0.1", "--xattrs-include=*",
+		    "--xattrs" },
 		  false,
 		  true },
-		{ { "tar", "--format=posix", "-S", "--sparse-version=0.0", "--xattrs-include=*", "--xattrs" },
+		{ { "tar", "--format=posix", "-S", "--sparse-version=0.0", "--xattrs-include=*",
+		    "--xattrs" },
 		  false,
 		  true },
 		{ { "tar", "--format=gnu", "-S" }, false, false },
 		{ { "tar", "--format=ustar" }, true, false },
-		{ { "bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags", "--numeric-owner" },
+		{ { "bsdtar", "--format=pax", "--xattrs", "--no-acls", "--no-fflags",
+		    "--numeric-owner" },
 		  false,
 		  false },
 		{ { "bsdtar", "--format=gnutar", "--no-xattrs" }, false, false },
@@ -296,16 +303,21 @@ static void evil_is_refused(void **state)
 		{ { { .path = "../x", .data = "x" } }, "'..'" },
 		{ { { .path = "a/../../x", .data = "x" } }, "'..'" },
 		{ { { .path = "/..", .type = '5' } }, "'..'" },
-		{ { { .path = "l", .link = "/tmp", .type = '2' }, { .path = "l/x", .data = "x" } }, "symbolic link" },
-		{ { { .path = "l", .link = ".", .type = '2' }, { .path = "l/a/x", .data = "x" } }, "symbolic link" },
-		{ { { .path = "l", .link = "/etc", .type = '2' }, { .path = "h", .link = "l/passwd", .type = '1' } },
+		{ { { .path = "l", .link = "/tmp", .type = '2' }, { .path = "l/x", .data = "x" } },
+		  "symbolic link" },
+		{ { { .path = "l", .link = ".", .type = '2' }, { .path = "l/a/x", .data = "x" } },
+		  "symbolic link" },
+		{ { { .path = "l", .link = "/etc", .type = '2' },
+		    { .path = "h", .link = "l/passwd", .type = '1' } },
 		  "symbolic link" },
 		{ { { .path = "h", .link = "../x", .type = '1' } }, "'..'" },
 		{ { { .path = "h", .link = "/etc/passwd", .type = '1' } }, "does not have" },
 		{ { { .path = "h", .link = "h", .type = '1' } }, "itself" },
-		{ { { .path = "d", .type = '5' }, { .path = "h", .link = "d", .type = '1' } }, "which is a directory" },
+		{ { { .path = "d", .type = '5' }, { .path = "h", .link = "d", .type = '1' } },
+		  "which is a directory" },
 		{ { { .path = "h", .link = "./", .type = '1' } }, "hardlink to a directory" },
-		{ { { .path = "f", .data = "x" }, { .path = "f/x", .data = "x" } }, "not a directory" },
+		{ { { .path = "f", .data = "x" }, { .path = "f/x", .data = "x" } },
+		  "not a directory" },
 		{ { { .path = "./", .link = "/etc", .type = '2' } }, "root is not a directory" },
 		{ { { .path = "s", .type = '2' } }, "link without a target" },
 		{ { { .path = ".wh.", .data = "" } }, "whiteout of no name" },
@@ -565,7 +577,8 @@ static void compressed_layers(void **state)
 
 	(void)state;
 	trees_setup(&t, false);
-	RUN("tar", "--format=posix", "-S", "--xattrs", "--xattrs-include=*", "-C", t.in, "-cf", t.tar, ".");
+	RUN("tar", "--format=posix", "-S", "--xattrs", "--xattrs-include=*", "-C", t.in, "-cf",
+	    t.tar, ".");
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
 		lcm_autofree char *tar = NULL, *blob = NULL;
 		struct lcm_digest want_tar, want_blob, is;
@@ -579,8 +592,10 @@ static void compressed_layers(void **state)
 
 		RUN(rows[i].program, "-q", "-1", "-k", t.tar);
 		(void)snprintf(path, sizeof(path), "%s%s", t.tar, rows[i].suffix);
-		assert_int_equal(lcm_read_file_at(AT_FDCWD, t.tar, SIZE_MAX / 4, &tar, &tar_len), 0);
-		assert_int_equal(lcm_read_file_at(AT_FDCWD, path, SIZE_MAX / 4, &blob, &blob_len), 0);
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, t.tar, SIZE_MAX / 4, &tar, &tar_len),
+				 0);
+		assert_int_equal(lcm_read_file_at(AT_FDCWD, path, SIZE_MAX / 4, &blob, &blob_len),
+				 0);
 		assert_int_equal(lcm_digest_of(tar, tar_len, &want_tar), 0);
 		assert_int_equal(lcm_digest_of(blob, blob_len, &want_blob), 0);
 		layer_setup(&f);

@@ -8,7 +8,12 @@
 static const struct tar_item layer[] = {
 	{ .path = "./", .type = '5', .mode = 0750, .mtime = 11 },
 	{ .path = "bin", .type = '5', .mode = 0755, .mtime = 12 },
-	{ .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 },
+	{ .path = "bin/su",
+	  .data = "setuid program",
+	  .mode = 04755,
+	  .uid = 1,
+	  .gid = 2,
+	  .mtime = 13 },
 	{ .path = "bin/tool", .data = "another program", .mode = 0755, .mtime = 14 },
 	{ .path = "bin/link", .type = '2', .link = "tool", .mode = 0777, .mtime = 15 },
 	{ .path = "bin/hard", .type = '1', .link = "bin/tool", .mode = 0755, .mtime = 14 },
@@ -63,7 +68,8 @@ static unsigned int tmp_entries(const struct layer_fixture *f)
 	return n;
 }
 
-static int place_bytes(struct layer_fixture *f, const struct lcm_toc *toc, uint32_t entry, const char *data)
+static int place_bytes(struct layer_fixture *f, const struct lcm_toc *toc, uint32_t entry,
+		       const char *data)
 {
 	char name[64] = "unset";
 	lcm_autoclose int fd = lcm_layer_tmp(f->d, toc, entry, name);
@@ -140,27 +146,57 @@ static void differences_are_found(void **state)
 		{ 2, { 0 }, -EUCLEAN, "bin/su: not in the layer" },
 		{ 2, { .path = "bin/xx", .data = "x" }, -EUCLEAN, "bin/xx: not in the TOC" },
 		{ 2,
-		  { .path = "bin/su", .data = "setuid progrAm", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 },
+		  { .path = "bin/su",
+		    .data = "setuid progrAm",
+		    .mode = 04755,
+		    .uid = 1,
+		    .gid = 2,
+		    .mtime = 13 },
 		  -EBADMSG,
 		  "digest" },
 		{ 2,
-		  { .path = "bin/su", .data = "setuid program!", .mode = 04755, .uid = 1, .gid = 2, .mtime = 13 },
+		  { .path = "bin/su",
+		    .data = "setuid program!",
+		    .mode = 04755,
+		    .uid = 1,
+		    .gid = 2,
+		    .mtime = 13 },
 		  -EUCLEAN,
 		  "size" },
 		{ 2,
-		  { .path = "bin/su", .data = "setuid program", .mode = 0755, .uid = 1, .gid = 2, .mtime = 13 },
+		  { .path = "bin/su",
+		    .data = "setuid program",
+		    .mode = 0755,
+		    .uid = 1,
+		    .gid = 2,
+		    .mtime = 13 },
 		  -EUCLEAN,
 		  "mode" },
 		{ 2,
-		  { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 0, .gid = 2, .mtime = 13 },
+		  { .path = "bin/su",
+		    .data = "setuid program",
+		    .mode = 04755,
+		    .uid = 0,
+		    .gid = 2,
+		    .mtime = 13 },
 		  -EUCLEAN,
 		  "owner" },
 		{ 2,
-		  { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 3, .mtime = 13 },
+		  { .path = "bin/su",
+		    .data = "setuid program",
+		    .mode = 04755,
+		    .uid = 1,
+		    .gid = 3,
+		    .mtime = 13 },
 		  -EUCLEAN,
 		  "owner" },
 		{ 2,
-		  { .path = "bin/su", .data = "setuid program", .mode = 04755, .uid = 1, .gid = 2, .mtime = 9 },
+		  { .path = "bin/su",
+		    .data = "setuid program",
+		    .mode = 04755,
+		    .uid = 1,
+		    .gid = 2,
+		    .mtime = 9 },
 		  -EUCLEAN,
 		  "mtime" },
 		{ 2, { .path = "bin/su", .type = '5', .mode = 04755 }, -EUCLEAN, "type" },
@@ -168,8 +204,14 @@ static void differences_are_found(void **state)
 		  { .path = "bin/link", .type = '2', .link = "toot", .mode = 0777, .mtime = 15 },
 		  -EUCLEAN,
 		  "symlink target" },
-		{ 5, { .path = "bin/hard", .type = '1', .link = "bin/su" }, -EUCLEAN, "hardlink target" },
-		{ 8, { .path = "dev/null", .type = '3', .mode = 0666, .major = 1, .minor = 4 }, -EUCLEAN, "device" },
+		{ 5,
+		  { .path = "bin/hard", .type = '1', .link = "bin/su" },
+		  -EUCLEAN,
+		  "hardlink target" },
+		{ 8,
+		  { .path = "dev/null", .type = '3', .mode = 0666, .major = 1, .minor = 4 },
+		  -EUCLEAN,
+		  "device" },
 		{ 10, { 0 }, -EUCLEAN, "etc/gone: not in the layer" },
 		{ 11, { 0 }, -EUCLEAN, "opaque" },
 		{ 10, { .path = "etc/.wh.other", .data = "" }, -EUCLEAN, "not in the TOC" },
@@ -232,8 +274,8 @@ static void race_look(struct race *r, uint32_t entry, const char *data)
 
 	if (fd == -ENOENT)
 		return;
-	if (fd < 0 || lcm_sys_fstat(fd, &st) < 0 || (st.st_mode & 07777) != 04711 || st.st_uid != 3 ||
-	    st.st_mtim.tv_sec != 77 || (size_t)st.st_size != strlen(data) ||
+	if (fd < 0 || lcm_sys_fstat(fd, &st) < 0 || (st.st_mode & 07777) != 04711 ||
+	    st.st_uid != 3 || st.st_mtim.tv_sec != 77 || (size_t)st.st_size != strlen(data) ||
 	    lcm_sys_pread_full(fd, text, strlen(data), 0) < 0 || strcmp(text, data) != 0)
 		r->bad = true;
 	lcm_closep(&fd);
@@ -287,7 +329,9 @@ static void place_and_unpack_together(void **state)
 	(void)state;
 	for (size_t i = 0; i < FILES; i++) {
 		char path[32], data[64];
-		const struct tar_item item = { .path = path, .data = data, .mode = 04711, .uid = 3, .mtime = 77 };
+		const struct tar_item item = {
+			.path = path, .data = data, .mode = 04711, .uid = 3, .mtime = 77
+		};
 
 		race_item(i, path, data);
 		tar_add(&b, &item);
@@ -330,7 +374,8 @@ static void same_tree(const struct layer_fixture *a, const struct layer_fixture 
 {
 	char cmd[600];
 
-	(void)snprintf(cmd, sizeof(cmd), "exec tests/lib/treecmp %s %s >/dev/null", a->path, b->path);
+	(void)snprintf(cmd, sizeof(cmd), "exec tests/lib/treecmp %s %s >/dev/null", a->path,
+		       b->path);
 	RUN("sh", "-c", cmd);
 }
 
@@ -414,7 +459,8 @@ static void nothing_half_placed(struct layer_fixture *f, const struct lcm_toc *t
 	}
 }
 
-static void fault_sweep(const struct layer_fixture *ref, const struct lcm_buf *b, bool with_toc, int error)
+static void fault_sweep(const struct layer_fixture *ref, const struct lcm_buf *b, bool with_toc,
+			int error)
 {
 	int r = -1;
 	long n;
@@ -482,9 +528,9 @@ static void treecmp_sees(void **state)
 		"touch -d @9 b/d",
 		"setfattr -n trusted.overlay.opaque -v y b/d && touch -d @7 b/d",
 	};
-	static const char make[] =
-	    "cd \"$0\" && mkdir a && cd a && mkdir d && echo x >f && ln f h && ln -s t s && mknod p c 1 3 && "
-	    "touch -hd @7 * && cd .. && rm -rf b && cp -a a b && exec true";
+	static const char make[] = "cd \"$0\" && mkdir a && cd a && mkdir d && echo x >f && ln f h "
+				   "&& ln -s t s && mknod p c 1 3 && "
+				   "touch -hd @7 * && cd .. && rm -rf b && cp -a a b && exec true";
 	char *dir = test_mkdir(), cmd[1024];
 
 	(void)state;
@@ -504,15 +550,18 @@ static void treecmp_sees(void **state)
 	(void)snprintf(cmd, sizeof(cmd), "cd %s && mkdir a b", dir);
 	RUN("sh", "-c", cmd);
 	(void)snprintf(cmd, sizeof(cmd), "exec tests/lib/treecmp %s/a %s/b >/dev/null", dir, dir);
-	assert_int_equal(run_program((const char *const[]){ "sh", "-c", cmd, NULL }), 1); /* nothing compared */
+	assert_int_equal(run_program((const char *const[]){ "sh", "-c", cmd, NULL }),
+			 1); /* nothing compared */
 	test_rmdir(dir);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(treecmp_sees),          cmocka_unit_test(place_one),
-		cmocka_unit_test(differences_are_found), cmocka_unit_test(place_and_unpack_together),
+		cmocka_unit_test(treecmp_sees),
+		cmocka_unit_test(place_one),
+		cmocka_unit_test(differences_are_found),
+		cmocka_unit_test(place_and_unpack_together),
 		cmocka_unit_test(survives_kill),
 #ifdef LCM_FAULTS
 		cmocka_unit_test(faults_leave_nothing),

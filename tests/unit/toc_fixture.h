@@ -48,7 +48,8 @@ static inline int teardown(void **state)
 	return 0;
 }
 
-static inline struct lcm_toc_item item_of(enum lcm_toc_type type, const char *path, const char *link)
+static inline struct lcm_toc_item item_of(enum lcm_toc_type type, const char *path,
+					  const char *link)
 {
 	return (struct lcm_toc_item){
 		.path = path,
@@ -97,13 +98,14 @@ static inline const struct lcm_toc_entry *at(const struct fixture *f, const char
 }
 
 /* An xattr, and a digest that is not zero. */
-#define X(n, v)                                                                                                        \
-	{                                                                                                              \
-		.name = (n), .name_len = sizeof(n) - 1, .value = (const uint8_t *)(v), .value_len = sizeof(v) - 1      \
+#define X(n, v)                                                                                    \
+	{                                                                                          \
+		.name = (n), .name_len = sizeof(n) - 1, .value = (const uint8_t *)(v),             \
+		.value_len = sizeof(v) - 1                                                         \
 	}
-#define D                                                                                                              \
-	{                                                                                                              \
-		.b = { 1 }                                                                                             \
+#define D                                                                                          \
+	{                                                                                          \
+		.b = { 1 }                                                                         \
 	}
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* unpack_util.h - what the tests of tar reading and unpacking share: running tar, building tars byte by byte, TOCs of
- * tars. */
+/* unpack_util.h - what the tests of tar reading and unpacking share: running tar, building tars
+ * byte by byte, TOCs of tars. */
 #ifndef LCM_UNPACK_UTIL_H
 #define LCM_UNPACK_UTIL_H
 
@@ -25,7 +25,8 @@ static inline int run_program(const char *const argv[])
 	int status = 0;
 	pid_t pid;
 
-	assert_int_equal(posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ), 0);
+	assert_int_equal(
+	    posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
@@ -210,8 +211,9 @@ static inline void layer_teardown(struct layer_fixture *f)
 	test_rmdir(f->dir);
 }
 
-static inline int unpack_source(struct layer_fixture *f, struct tar_source *src, const struct lcm_toc *toc,
-				const struct lcm_unpack_ops *ops, struct lcm_unpack_result *ret, struct lcm_err *err)
+static inline int unpack_source(struct layer_fixture *f, struct tar_source *src,
+				const struct lcm_toc *toc, const struct lcm_unpack_ops *ops,
+				struct lcm_unpack_result *ret, struct lcm_err *err)
 {
 	struct lcm_stream *s = NULL;
 	int r = lcm_stream_new(LCM_COMP_NONE, tar_source_read, src, 0, &s);
@@ -223,8 +225,8 @@ static inline int unpack_source(struct layer_fixture *f, struct tar_source *src,
 	return r;
 }
 
-static inline int unpack_bytes(struct layer_fixture *f, const struct lcm_buf *b, const struct lcm_toc *toc,
-			       struct lcm_err *err)
+static inline int unpack_bytes(struct layer_fixture *f, const struct lcm_buf *b,
+			       const struct lcm_toc *toc, struct lcm_err *err)
 {
 	struct tar_source src = source_of_bytes(b, 700);
 	struct lcm_unpack_result res;
