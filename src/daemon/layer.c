@@ -362,7 +362,8 @@ void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry)
 	lcm_demand_drop(l, entry);
 }
 
-/* What a broken pull left may be a large tree: it goes to the store's trash, for a thread to remove. */
+/* What a broken pull left may be a large tree: it goes to the store's trash, for a thread to
+ * remove. */
 static int empty_dir(struct lcm_layer *l)
 {
 	struct lcm_store *s = l->e->store;
@@ -373,7 +374,8 @@ static int empty_dir(struct lcm_layer *l)
 	l->dir = NULL;
 	r = lcm_sys_unlinkat(real, l->name, AT_REMOVEDIR);
 	if (r == -ENOTEMPTY) {
-		(void)snprintf(trash, sizeof(trash), ".trash/broken-%s-%llu", l->name, (unsigned long long)lcm_now_ns());
+		(void)snprintf(trash, sizeof(trash), ".trash/broken-%s-%llu", l->name,
+			       (unsigned long long)lcm_now_ns());
 		r = lcm_sys_renameat(real, l->name, lcm_store_tmp_fd(s), trash);
 		lcm_engine_sweep(l->e);
 	}
