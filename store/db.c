@@ -18,7 +18,7 @@ static const char schema[] =
     " diffid BLOB NOT NULL CHECK(length(diffid) = 32),"
     " blob BLOB NOT NULL CHECK(length(blob) = 32),"
     " source BLOB NOT NULL CHECK(length(source) = 32),"
-    " state INTEGER NOT NULL CHECK(state IN (0, 1)),"
+    " state INTEGER NOT NULL CHECK(state IN (0, 1, 2)),"
     " has_toc INTEGER NOT NULL CHECK(has_toc IN (0, 1)),"
     " blob_size INTEGER NOT NULL CHECK(blob_size >= 0),"
     " real_bytes INTEGER NOT NULL CHECK(real_bytes >= 0),"
@@ -70,7 +70,7 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_PROP_PUT] = "INSERT OR REPLACE INTO props(name, value) VALUES(?1, ?2)",
 	[LCM_STMT_LAYER_BY_DIFFID] =
 	    ("SELECT " LAYER_COLUMNS
-	     " FROM layers WHERE diffid = ?1 AND state = 1 ORDER BY id LIMIT 1"),
+	     " FROM layers WHERE diffid = ?1 AND state > 0 ORDER BY id LIMIT 1"),
 	[LCM_STMT_LAYER_BY_KEY] = ("SELECT " LAYER_COLUMNS
 				   " FROM layers WHERE diffid = ?1 AND blob = ?2 AND source = ?3"),
 	[LCM_STMT_LAYER_GET] = ("SELECT " LAYER_COLUMNS " FROM layers WHERE id = ?1"),
@@ -81,6 +81,7 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	    "last_used) VALUES(?1, ?2, ?3, 0, 0, ?4, 0, ?5)",
 	[LCM_STMT_LAYER_SET_TOC] = "UPDATE layers SET has_toc = 1 WHERE id = ?1",
 	[LCM_STMT_LAYER_COMPLETE] = "UPDATE layers SET state = 1, real_bytes = ?2 WHERE id = ?1",
+	[LCM_STMT_LAYER_PROVE] = "UPDATE layers SET state = 2, real_bytes = ?2 WHERE id = ?1",
 	[LCM_STMT_LAYER_RESET] =
 	    "UPDATE layers SET state = ?2, has_toc = ?3, real_bytes = CASE ?2 WHEN 0 THEN 0 ELSE "
 	    "real_bytes END WHERE id = ?1",
@@ -89,7 +90,7 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_LAYER_USER] = "SELECT mount FROM mount_layers WHERE layer = ?1 LIMIT 1",
 	[LCM_STMT_TOC_KEEP] =
 	    "INSERT INTO tocs(id, diffid, blob, source, proven) SELECT id, diffid, blob, source, "
-	    "state FROM layers WHERE id = ?1",
+	    "state > 0 FROM layers WHERE id = ?1",
 	[LCM_STMT_TOC_FIND] =
 	    "SELECT id FROM tocs WHERE diffid = ?1 AND (proven = 1 OR (blob = ?2 AND source = ?3)) "
 	    "ORDER BY proven DESC, id DESC LIMIT 1",

@@ -223,7 +223,7 @@ static int row_repair(void *arg, const struct lcm_layer_row *old)
 
 	if (real < 0 || toc < 0)
 		return LCM_MIN(real, toc);
-	if (!real)
+	if (!real || (rep->rebooted && row.state == LCM_LAYER_PROVEN))
 		row.state = LCM_LAYER_PARTIAL;
 	row.has_toc = row.has_toc && toc && !(rep->rebooted && row.state == LCM_LAYER_PARTIAL);
 	if (row.state == LCM_LAYER_PARTIAL && real && !row.has_toc) {

@@ -47,7 +47,7 @@ static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 		r = lcm_column_u64(q, 8, &row.last_used_ns);
 	if (r < 0)
 		return r;
-	if (id == 0 || state > LCM_LAYER_COMPLETE || has_toc > 1)
+	if (id == 0 || state > LCM_LAYER_PROVEN || has_toc > 1)
 		return -EUCLEAN;
 	row.id = (int64_t)id;
 	row.state = (enum lcm_layer_state)state;
@@ -203,6 +203,15 @@ int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id)
 		return r;
 	q = lcm_stmt(s, LCM_STMT_LAYER_SET_TOC);
 	(void)sqlite3_bind_int64(q, 1, id);
+	return row_change(s, q);
+}
+
+int lcm_store_layer_prove(struct lcm_store *s, int64_t id, uint64_t real_bytes)
+{
+	sqlite3_stmt *q = lcm_stmt(s, LCM_STMT_LAYER_PROVE);
+
+	(void)sqlite3_bind_int64(q, 1, id);
+	lcm_bind_u64(q, 2, real_bytes);
 	return row_change(s, q);
 }
 

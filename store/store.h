@@ -85,6 +85,7 @@ const char *lcm_store_root(const struct lcm_store *s); /* absolute path */
 enum lcm_layer_state {
 	LCM_LAYER_PARTIAL,  /* real/<id> grows; nothing about it is proven yet */
 	LCM_LAYER_COMPLETE, /* blob digest and diffID proven, real/<id> whole and synced */
+	LCM_LAYER_PROVEN, /* proven and whole, not synced yet: as good as complete until a reboot */
 };
 
 /*
@@ -128,6 +129,9 @@ LCM_MUST_USE int lcm_store_layer_user(struct lcm_store *s, int64_t id, char ret_
 /** lcm_store_layer_set_toc - toc/<id> is written; it need not be synced. Return: 0; -ENOENT (no
  * such layer or file); -errno. */
 LCM_MUST_USE int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id);
+/** lcm_store_layer_prove - both digests are proven and real/<id> is whole: it may be mounted, also
+ * by the next daemon of this boot. lcm_store_layer_complete() follows once it is synced. */
+LCM_MUST_USE int lcm_store_layer_prove(struct lcm_store *s, int64_t id, uint64_t real_bytes);
 /** lcm_store_layer_complete - the caller has synced real/<id> and toc/<id> (syncfs); the blob file
  * and its map are removed, the TOC kept. */
 LCM_MUST_USE int lcm_store_layer_complete(struct lcm_store *s, int64_t id, uint64_t real_bytes);

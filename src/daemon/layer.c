@@ -33,7 +33,7 @@ static void drop_from_store(struct lcm_layer *l)
 	bool keep_toc = l->doomed && !l->doomed_toc;
 	int r = lcm_store_layer_drop(s, l->row.id, keep_toc, NULL);
 
-	if (r == -ENOSPC && l->row.state != LCM_LAYER_COMPLETE &&
+	if (r == -ENOSPC && l->row.state == LCM_LAYER_PARTIAL &&
 	    lcm_rmtree_at(lcm_store_real_fd(s), l->name) == 0)
 		r = lcm_store_layer_drop(s, l->row.id, keep_toc, NULL);
 	if (r < 0)
@@ -206,7 +206,7 @@ int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64
 	r = share(e, id, ret, err);
 	if (r)
 		return LCM_MIN(r, 0);
-	if (row.state != LCM_LAYER_COMPLETE && !row.has_toc)
+	if (row.state == LCM_LAYER_PARTIAL && !row.has_toc)
 		return lcm_err_set(err, -ENODATA,
 				   "layer %lld was not complete and has no table of contents",
 				   (long long)id);
@@ -471,12 +471,22 @@ static void sync_job(void *arg)
 	lcm_loop_post_task(j->layer->e->loop, &j->task);
 }
 
-void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
+/* At the daemon's end the pool is gone: the next daemon syncs. */
+void lcm_layer_sync(struct lcm_layer *l)
 {
-	/* At the daemon's end the pool is gone: the next daemon finds the files and proves the
-	 * layer once more. */
 	struct sync_job *j = l->e->closing ? NULL : calloc(1, sizeof(*j));
 
+	if (!j)
+		return;
+	*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j },
+				.layer = l,
+				.bytes = l->row.real_bytes };
+	l->refs++;
+	lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
+}
+
+void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
+{
 	for (uint32_t i = 0; l->toc && i < lcm_toc_count(l->toc); i++) {
 		const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, i);
 
@@ -489,12 +499,9 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 	lcm_demand_cancel_all(l, -ECANCELED); /* who waited has been answered */
 	l->error = (struct lcm_err){ 0 };
 	l->row.real_bytes = bytes;
-	if (j) {
-		*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j },
-					.layer = l,
-					.bytes = bytes };
-		l->refs++;
-		lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
-	}
+	/* Before anybody mounts it: a daemon killed from here on must leave real/<id> alone. */
+	if (lcm_store_layer_prove(l->e->store, l->row.id, bytes) == 0)
+		l->row.state = LCM_LAYER_PROVEN;
+	lcm_layer_sync(l);
 	lcm_layer_changed(l);
 }

@@ -211,7 +211,9 @@ void lcm_layer_prepare(struct lcm_layer *l)
 	if (l->phase != LCM_LAYER_NEW)
 		return;
 	l->phase = LCM_LAYER_PREPARING;
-	if (l->row.state == LCM_LAYER_COMPLETE) {
+	if (l->row.state == LCM_LAYER_PROVEN)
+		lcm_layer_sync(l);
+	if (l->row.state != LCM_LAYER_PARTIAL) {
 		l->phase = LCM_LAYER_LOCAL;
 		lcm_layer_changed(l);
 		return;

@@ -400,6 +400,40 @@ static void reboot_distrusts_partial_layers(void **state)
 	test_rmdir(root);
 }
 
+/* A plain image may be mounted before its layers are synced: a killed daemon must not cost it them.
+ */
+static void proven_layers_last_until_reboot(void **state)
+{
+	char *root = test_mkdir();
+	struct lcm_store *s = opened(root);
+	struct lcm_layer_key one = test_key(1), same = test_key(1);
+	struct lcm_layer_row row;
+
+	(void)state;
+	memset(same.blob.b, 9, sizeof(same.blob.b));
+	assert_int_equal(lcm_store_layer_prove(s, 1, 4), -ENOENT);
+	assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &row, NULL), 0);
+	test_layer_fill(s, row.id);
+	assert_int_equal(lcm_store_layer_find(s, &same, &row), -ENOENT);
+	assert_int_equal(lcm_store_layer_prove(s, 1, 4), 0);
+	assert_int_equal(lcm_store_layer_find(s, &same, &row), 0);
+	lcm_store_close(s);
+	s = opened(root);
+	assert_true(test_exists(lcm_store_root_fd(s), "real/1/f"));
+	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
+	assert_int_equal(row.state, LCM_LAYER_PROVEN);
+	assert_int_equal(row.real_bytes, 4);
+	lcm_store_close(s);
+	sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
+	s = opened(root);
+	assert_false(test_exists(lcm_store_root_fd(s), "real/1/f"));
+	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
+	assert_int_equal(row.state, LCM_LAYER_PARTIAL);
+	lcm_store_close(s);
+	test_invariants(root);
+	test_rmdir(root);
+}
+
 static void lost_files_demote(void **state)
 {
 	char *root = test_mkdir(), path[256];
@@ -655,6 +689,7 @@ int main(void)
 		cmocka_unit_test(garbage_goes),
 		cmocka_unit_test(sweep_goes_deep),
 		cmocka_unit_test(reboot_distrusts_partial_layers),
+		cmocka_unit_test(proven_layers_last_until_reboot),
 		cmocka_unit_test(lost_files_demote),
 		cmocka_unit_test(batches),
 		cmocka_unit_test(one_owner),
