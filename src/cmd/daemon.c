@@ -28,6 +28,7 @@ static const char usage[] =
     "      --hold MS              background waits so long after a demand (50)\n"
     "      --grace MS             and so long after a mount for its first one (150)\n"
     "      --retries N            further tries of one transfer, 1 to 100 (5)\n"
+    "      --without FEATURE      do as if the kernel lacked data-only or redirect (for tests)\n"
     "      --verbose, --debug     more log lines on stderr\n"
     "  -h, --help                 this text\n";
 
@@ -43,6 +44,7 @@ enum {
 	OPT_HOLD,
 	OPT_GRACE,
 	OPT_RETRIES,
+	OPT_WITHOUT,
 	OPT_VERBOSE,
 	OPT_DEBUG,
 	OPT_READY,
@@ -103,6 +105,13 @@ static int take(struct options *o, int c)
 			r = cmd_usage("daemon", "--retries %s: 1 to 100 is expected", optarg);
 		o->cfg.registry.retries = (uint32_t)n;
 		return r;
+	case OPT_WITHOUT:
+		o->cfg.without_data_only |= strcmp(optarg, "data-only") == 0;
+		o->cfg.without_redirect |= strcmp(optarg, "redirect") == 0;
+		if (strcmp(optarg, "data-only") == 0 || strcmp(optarg, "redirect") == 0)
+			return 0;
+		return cmd_usage("daemon", "--without %s: data-only or redirect is expected",
+				 optarg);
 	case OPT_READY:
 		return number("ready-fd", optarg, false, 1, &o->ready_fd);
 	default:
@@ -124,6 +133,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "hold", required_argument, NULL, OPT_HOLD },
 		{ "grace", required_argument, NULL, OPT_GRACE },
 		{ "retries", required_argument, NULL, OPT_RETRIES },
+		{ "without", required_argument, NULL, OPT_WITHOUT },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
 		{ "ready-fd", required_argument, NULL, OPT_READY },

@@ -108,6 +108,27 @@ static int watch_mounts(struct daemon *d)
 	return lcm_loop_add_fd(d->e.loop, d->mountinfo_fd, EPOLLPRI, on_mounts, d, &d->mountinfo);
 }
 
+static int probe(struct daemon *d, struct lcm_err *err)
+{
+	struct lcm_mount_features *f = &d->h.features;
+	int r = lcm_mount_probe(d->cfg->root, f, err);
+
+	if (r < 0)
+		return r;
+	f->data_only &= !d->cfg->without_data_only;
+	f->redirect_no_metacopy &= !d->cfg->without_redirect;
+	d->h.lazy = f->data_only && f->fuse && (f->erofs_file || f->erofs_loop);
+	if (!d->h.lazy)
+		lcm_log(
+		    LCM_LOG_WARNING,
+		    "this kernel cannot mount lazily (%s missing): images are pulled whole before "
+		    "they are mounted; locum doctor has more",
+		    !f->data_only ? "data-only overlay layers"
+		    : !f->fuse    ? "FUSE"
+				  : "EROFS");
+	return 0;
+}
+
 /* Everything that may fork or fail for an ordinary reason comes before the first thread. */
 static int open_first(struct daemon *d, struct lcm_err *err)
 {
@@ -121,7 +142,7 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 	if (r == 0)
 		r = lcm_store_open(d->cfg->root, &d->e.store, err);
 	if (r == 0)
-		r = lcm_mount_probe(d->cfg->root, &d->h.features, err);
+		r = probe(d, err);
 	if (r == 0)
 		r = lcm_loop_new(&d->e.loop);
 	if (r == 0)

@@ -22,6 +22,8 @@ struct lcm_daemon_config {
 	uint64_t hold_ns;  /* background waits so long after a demand */
 	uint64_t grace_ns; /* and so long after a mount, until its first one */
 	bool background;
+	bool without_data_only; /* as on a kernel before 6.5: nothing is mounted lazily */
+	bool without_redirect;  /* as on a kernel before 6.16: mounted with metacopy=on */
 	unsigned int
 	    threads; /* of the pool, and of the stream threads; 0: one per processor, 2 to 16 */
 };

@@ -120,7 +120,7 @@ static void advance_preparing(struct lcm_session *s)
 		session_set_phase(s, LCM_NATIVE);
 	else if (local == s->n_slots)
 		session_mount_start(s, false);
-	else if (!s->pull && !s->full && s->host->features.data_only && all_tocs(s) && lazy)
+	else if (!s->pull && !s->full && s->host->lazy && all_tocs(s) && lazy)
 		session_mount_start(s, true);
 	else if (!s->whole)
 		pull_whole(s);

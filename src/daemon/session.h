@@ -42,6 +42,7 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_engine *e;           /* borrowed */
 	struct lcm_gate_threads *gates; /* borrowed */
 	struct lcm_mount_features features;
+	bool lazy;               /* the features suffice for META::REAL::GATE */
 	struct lcm_gate_big big; /* defaults for new mounts */
 	uint64_t deadline_ns;
 	const char *run_dir;          /* borrowed; where targets of `run` are made */

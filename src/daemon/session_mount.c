@@ -293,7 +293,9 @@ static int open_layers(struct mount_job *j, int *fds, size_t *n)
 static int mount_plain(struct mount_job *j)
 {
 	lcm_autofree int *fds = calloc(j->s->n_slots + 2, sizeof(int));
-	struct lcm_overlay_spec spec = { .lowers = fds + 1 };
+	/* An upper of a lazy mount with metacopy=on may hold files without data of their own. */
+	struct lcm_overlay_spec spec = { .lowers = fds + 1,
+					 .metacopy = !j->s->host->features.redirect_no_metacopy };
 	int r;
 
 	if (!fds)
