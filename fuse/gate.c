@@ -330,24 +330,3 @@ bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc,
 	at_least = is_program(toc, e) ? big->exec_bytes : big->data_bytes;
 	return at_least && e->size >= at_least;
 }
-
-int lcm_gate_readahead(int mount_fd, uint32_t kib)
-{
-	char path[64], text[16];
-	lcm_autoclose int fd = -EBADF;
-	struct statx st;
-	int len, r;
-
-	/* Forced, so that it is answered after INIT, which would set the value again. */
-	r = (int)lcm_errno(
-	    statx(mount_fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_TYPE, &st));
-	if (r < 0)
-		return r;
-	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major,
-		       st.stx_dev_minor);
-	fd = lcm_sys_openat(AT_FDCWD, path, O_WRONLY, 0);
-	if (fd < 0)
-		return fd;
-	len = snprintf(text, sizeof(text), "%u", kib);
-	return lcm_sys_write_full(fd, text, (size_t)len);
-}

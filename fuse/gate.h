@@ -143,14 +143,6 @@ void lcm_gate_bound_each(struct lcm_gate *g,
 			 void (*fn)(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup),
 			 void *arg);
 
-/**
- * lcm_gate_readahead - let the kernel read up to @kib KiB ahead in big files (its default is 128);
- * one READ is at most 1 MiB
- * @mount_fd: the gate's mount, from lcm_mount_gate(); the gate must have been started
- * Return: 0 or -errno; a failure costs only round trips. Thread: any but a gate thread.
- */
-LCM_MUST_USE int lcm_gate_readahead(int mount_fd, uint32_t kib);
-
 /** lcm_gate_is_big - the policy, one place for it. Never true for files of fewer than two chunks:
  * their first byte costs the whole file. */
 bool lcm_gate_is_big(const struct lcm_gate_big *big, const struct lcm_toc *toc,

@@ -8,16 +8,10 @@
 #include <time.h>
 
 static _Atomic int log_level = LCM_LOG_NOTICE;
-static _Atomic int log_fd = STDERR_FILENO;
 
 void lcm_log_set_level(enum lcm_log_level level)
 {
 	atomic_store(&log_level, (int)level);
-}
-
-void lcm_log_set_fd(int fd)
-{
-	atomic_store(&log_fd, fd);
 }
 
 void lcm_log(enum lcm_log_level level, const char *fmt, ...)
@@ -45,7 +39,7 @@ void lcm_log(enum lcm_log_level level, const char *fmt, ...)
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
 			line[i] = '?';
 	line[n++] = '\n';
-	if (write(atomic_load(&log_fd), line, (size_t)n) < 0)
+	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return;
 }
 

@@ -21,8 +21,6 @@ enum lcm_log_level {
 
 /** lcm_log_set_level - lines above @level are dropped; default LCM_LOG_NOTICE. Thread: any. */
 void lcm_log_set_level(enum lcm_log_level level);
-/** lcm_log_set_fd - where lines go; default 2. The descriptor is borrowed. */
-void lcm_log_set_fd(int fd);
 /** lcm_log - one line; values as key=value in @fmt. Control characters become '?'. */
 void lcm_log(enum lcm_log_level level, const char *fmt, ...) LCM_PRINTF(2, 3);
 /** lcm_log_redact - @url without user info and query, into @out (@len > 0); returns @out. */

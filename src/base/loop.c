@@ -313,28 +313,3 @@ void lcm_loop_post_task(struct lcm_loop *l, struct lcm_task *t)
 	(void)pthread_mutex_unlock(&l->mu);
 	wake(l);
 }
-
-struct heap_task {
-	struct lcm_task task;
-	lcm_task_fn fn;
-	void *arg;
-};
-
-static void run_heap_task(void *arg)
-{
-	struct heap_task *h = arg;
-
-	h->fn(h->arg);
-	free(h);
-}
-
-int lcm_loop_post(struct lcm_loop *l, lcm_task_fn fn, void *arg)
-{
-	struct heap_task *h = calloc(1, sizeof(*h));
-
-	if (!h)
-		return -ENOMEM;
-	*h = (struct heap_task){ .task = { .fn = run_heap_task, .arg = h }, .fn = fn, .arg = arg };
-	lcm_loop_post_task(l, &h->task);
-	return 0;
-}

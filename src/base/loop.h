@@ -2,8 +2,8 @@
 /*
  * loop.h - one epoll loop: descriptors, timers, and a mailbox for other threads.
  *
- * Layer: base. Threads: all calls on the loop thread, except lcm_loop_post(),
- * lcm_loop_post_task() and lcm_loop_stop(). Invariant: callbacks run one after another, never
+ * Layer: base. Threads: all calls on the loop thread, except lcm_loop_post_task()
+ * and lcm_loop_stop(). Invariant: callbacks run one after another, never
  * inside a call that registered them.
  */
 #ifndef LCM_LOOP_H
@@ -49,14 +49,6 @@ void lcm_timer_clear(struct lcm_timer *t) LCM_ON(loop);
 bool lcm_timer_armed(const struct lcm_timer *t) LCM_ON(loop);
 void lcm_timer_free(struct lcm_timer *t) LCM_ON(loop);
 
-/**
- * lcm_loop_post - run @fn(@arg) on the loop thread, in order of posting per thread
- *
- * The caller keeps what @arg points to alive until @fn ran.
- * Return: 0, -ENOMEM (nothing was posted). Thread: any.
- */
-LCM_MUST_USE int lcm_loop_post(struct lcm_loop *l, lcm_task_fn fn, void *arg);
-
 /*
  * A task embedded in its owner: posting cannot fail, which is what a
  * completion needs. A task that is already queued must not be posted again.
@@ -66,8 +58,8 @@ struct lcm_task {
 	lcm_task_fn fn;
 	void *arg;
 };
-/** lcm_loop_post_task - as lcm_loop_post(), cannot fail. @t is borrowed until its function runs.
- * Thread: any. */
+/** lcm_loop_post_task - run @t's function on the loop thread, in order of posting per thread;
+ * cannot fail. @t is borrowed until its function runs. Thread: any. */
 void lcm_loop_post_task(struct lcm_loop *l, struct lcm_task *t);
 
 LCM_DEFINE_AUTO(lcm_loop)

@@ -117,13 +117,18 @@ static void complete(struct lcm_image *img, bool store)
 	int r = check(img, &cfg);
 
 	if (r == 0)
-		r = get_layers(img, cfg);
+		r = lcm_store_begin(img->e->store); /* one commit for all rows: one fsync */
+	if (r < 0) {
+		finish(img, r);
+		return;
+	}
+	r = get_layers(img, cfg);
 	if (r == 0 && store)
 		r = lcm_store_image_put(img->e->store,
 					lcm_reference_str(&img->ref, ref, sizeof(ref)),
 					&img->digest, img->manifest_json, img->manifest_len,
 					img->config_json, img->config_len, &img->err);
-	finish(img, r);
+	finish(img, lcm_store_end(img->e->store, r));
 }
 
 static int on_body(void *arg, uint64_t off, const void *p, size_t len)
@@ -353,9 +358,4 @@ struct lcm_layer *lcm_image_layer(const struct lcm_image *img, uint32_t i)
 const char *lcm_image_config_json(const struct lcm_image *img)
 {
 	return img->config_json ? img->config_json : "";
-}
-
-const struct lcm_digest *lcm_image_digest(const struct lcm_image *img)
-{
-	return &img->digest;
 }

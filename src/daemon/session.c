@@ -526,11 +526,6 @@ const char *lcm_session_config(const struct lcm_session *s)
 	return s->image ? lcm_image_config_json(s->image) : "";
 }
 
-bool lcm_session_is_pull(const struct lcm_session *s)
-{
-	return s->pull;
-}
-
 void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w)
 {
 	w->next = s->watches;

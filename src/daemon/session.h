@@ -103,7 +103,6 @@ struct lcm_session *lcm_session_next(const struct lcm_session *s);
 json_t *lcm_session_status(struct lcm_session *s, bool holders);
 /** lcm_session_config - the image's config as served; borrowed; "" while unknown. */
 const char *lcm_session_config(const struct lcm_session *s);
-bool lcm_session_is_pull(const struct lcm_session *s);
 
 /* Whoever waits for a session is called at each change, and with gone=true when it ends. */
 struct lcm_session_watch {

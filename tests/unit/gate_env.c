@@ -437,7 +437,6 @@ static void mount_gate(struct gate_env *e, struct lcm_gate_threads *t, int fuse_
 		e->mounted = "gate";
 		assert_int_equal(lcm_gate_start(e->gate, t), 0);
 		assert_int_equal(lcm_gate_start(e->gate, t), -EALREADY);
-		assert_int_equal(lcm_gate_readahead(fd, 1024), 0);
 	}
 }
 
