@@ -419,7 +419,7 @@ static int mount_fs(int fs, const char *at)
 
 static void mount_gate(struct gate_env *e, struct lcm_gate_threads *t, int fuse_fd)
 {
-	int fs = (int)syscall(SYS_fsopen, "fuse", 1);
+	int fs = (int)syscall(SYS_fsopen, "fuse", 1), mnt;
 	char text[512];
 
 	assert_true(fs >= 0);
@@ -431,13 +431,11 @@ static void mount_gate(struct gate_env *e, struct lcm_gate_threads *t, int fuse_
 	config(fs, FSCONFIG_SET_FLAG, "allow_other", NULL);
 	config(fs, FSCONFIG_SET_FLAG, "ro", NULL);
 	(void)snprintf(text, sizeof(text), "%s/gate", e->dir);
-	{
-		lcm_autoclose int fd = mount_fs(fs, text);
-
-		e->mounted = "gate";
-		assert_int_equal(lcm_gate_start(e->gate, t), 0);
-		assert_int_equal(lcm_gate_start(e->gate, t), -EALREADY);
-	}
+	mnt = mount_fs(fs, text);
+	e->mounted = "gate";
+	assert_int_equal(lcm_gate_start(e->gate, t), 0);
+	assert_int_equal(lcm_gate_start(e->gate, t), -EALREADY);
+	lcm_closep(&mnt);
 }
 
 struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w,
