@@ -15,6 +15,7 @@
 #define SPANS_MAX 16 /* transfers at once: what one HTTP/1.1 registry takes kindly */
 #define SPAN_BYTES_MAX (64ULL << 20) /* memory of all spans */
 #define SPAN_LEN_MAX (4ULL << 20)    /* wants are joined up to this length */
+#define READ_AHEAD (256ULL << 10)    /* a request is made that long where bytes are missing */
 #define SPAN_GAP (32ULL << 10)       /* unwanted bytes worth fetching to save a request */
 #define SPAN_HEAD                                                                                  \
 	1024ULL /* before a file lies its tar header: with it, what demand fetched has no gaps for \
@@ -445,6 +446,21 @@ static void gather(struct lcm_layer *l, struct span *s, uint64_t *off, uint64_t 
 	l->queue_tail = p;
 }
 
+/*
+ * A short request takes some missing bytes that follow along: neighbours in a layer are often
+ * opened next, and the pull needs them anyway. What is here already is never asked for because of
+ * this.
+ */
+static uint64_t read_ahead(struct lcm_layer *l, uint64_t off, uint64_t end)
+{
+	uint64_t len;
+
+	if (end - off >= READ_AHEAD || end >= l->row.blob_size ||
+	    lcm_blob_has(l->blob, off, end - off) || lcm_blob_next(l->blob, end, &len))
+		return end;
+	return end + LCM_MIN(len, READ_AHEAD - (end - off));
+}
+
 static void start_one(struct lcm_layer *l)
 {
 	struct span *s = calloc(1, sizeof(*s));
@@ -455,6 +471,7 @@ static void start_one(struct lcm_layer *l)
 		return;
 	}
 	gather(l, s, &off, &end);
+	end = read_ahead(l, off, end);
 	s->layer = l;
 	l->refs++;
 	s->off = off;
