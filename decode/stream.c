@@ -2,6 +2,7 @@
 #include "decode/stream.h"
 
 #include <isa-l/igzip_lib.h>
+#include <limits.h>
 #include <string.h>
 #include <zstd.h>
 #include <zstd_errors.h>
