@@ -215,19 +215,20 @@ static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_f
 	return mnt < 0 ? mnt : lcm_mount_attach(mnt, j->s->target, &j->err);
 }
 
-/* Layers that never had a directory entry of their own keep META's name short and stable: it is a
- * digest of their ids. */
-static void meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
+/* META belongs to one stack of layers: its name is a digest of their ids. */
+static int meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
 {
 	lcm_auto(lcm_hash) h = lcm_hash_new();
-	struct lcm_digest d = { 0 };
+	struct lcm_digest d;
 
-	for (uint32_t i = 0; h && i < s->n_slots; i++)
+	if (!h)
+		return -ENOMEM; /* never a name that another stack could have, too */
+	for (uint32_t i = 0; i < s->n_slots; i++)
 		lcm_hash_update(h, s->slots[i].layer->name, strlen(s->slots[i].layer->name) + 1);
-	if (h)
-		lcm_hash_final(h, &d);
+	lcm_hash_final(h, &d);
 	(void)lcm_digest_str(&d, out);
 	memmove(out, out + 7, LCM_DIGEST_STR - 7);
+	return 0;
 }
 
 /* The image's directories of which no layer's own metadata may be shown; an empty file says that
@@ -263,7 +264,9 @@ static int open_implied(struct mount_job *j, const int *lowers, size_t n)
 	int meta = lcm_store_meta_fd(j->s->host->e->store), fd, r;
 	char name[LCM_DIGEST_STR + 8];
 
-	meta_name(j->s, name);
+	r = meta_name(j->s, name);
+	if (r < 0)
+		return r;
 	(void)strncat(name, ".dirs", 6);
 	fd = open_dir(meta, name);
 	if (fd != -ENOENT)
@@ -350,8 +353,9 @@ static int mount_meta(struct mount_job *j)
 	struct stat st;
 	int r;
 
-	meta_name(j->s, name);
-	r = lcm_sys_fstatat(lcm_store_meta_fd(store), name, &st, 0);
+	r = meta_name(j->s, name);
+	if (r == 0)
+		r = lcm_sys_fstatat(lcm_store_meta_fd(store), name, &st, 0);
 	if (r == -ENOENT)
 		r = write_meta(j, name);
 	if (r < 0)
