@@ -11,6 +11,7 @@ struct lcm_toc {
 	const struct toc_header *h;
 	const struct lcm_toc_entry *entries;
 	const struct lcm_toc_chunk *chunks;
+	const struct lcm_toc_span *spans;
 	const uint8_t *xattrs;
 	const char *strings;
 	uint64_t file_bytes; /* sum of regular files' sizes */
@@ -76,21 +77,26 @@ static const char *check_dir(struct check *c, const struct lcm_toc_entry *e)
 static const char *check_chunk(const struct lcm_toc *t, const struct lcm_toc_entry *e,
 			       const struct lcm_toc_chunk *k, uint64_t file_off)
 {
-	bool hole = k->flags & LCM_TOC_CHUNK_ZEROS;
+	bool hole = k->flags & LCM_TOC_CHUNK_ZEROS, bare;
 
-	if (k->flags & ~LCM_TOC_CHUNK_ZEROS || k->reserved)
+	if (k->flags & ~LCM_TOC_CHUNK_ZEROS)
 		return "unknown chunk flag";
 	if (k->file_off != file_off || k->file_len < 1 || k->file_len > e->size - file_off)
 		return "chunks do not cover the file";
-	if (hole && (k->blob_len || k->blob_off))
+	if (hole && (k->blob_len || k->blob_off || k->skip || k->span != LCM_TOC_NONE))
 		return "a hole has a range of the blob";
 	if (!hole && (k->blob_len < 1 || k->blob_off > t->h->id.blob_size ||
 		      k->blob_len > t->h->id.blob_size - k->blob_off))
 		return "a chunk lies outside the blob";
-	if (!hole && lcm_digest_is_zero(&k->digest) &&
-	    (e->n_chunks != 1 || lcm_digest_is_zero(&e->digest)))
+	if (hole)
+		return NULL;
+	bare = lcm_digest_is_zero(&k->digest) &&
+	       (e->n_chunks != 1 || lcm_digest_is_zero(&e->digest));
+	if (k->span != LCM_TOC_NONE)
+		return lcm_toc_range_rule(t->spans, t->h->n_spans, k, bare);
+	if (bare)
 		return "a chunk has no digest";
-	return NULL;
+	return k->skip > INT64_MAX ? "a chunk begins after 2^63-1 bytes" : NULL;
 }
 
 static const char *check_reg(struct check *c, const struct lcm_toc_entry *e)
@@ -287,8 +293,6 @@ static int check_xattrs(struct check *c, struct lcm_err *err)
 
 static int check_header(const struct toc_header *h, size_t len, struct lcm_err *err)
 {
-	uint64_t want = sizeof(*h);
-
 	if (len < sizeof(*h) || memcmp(h->magic, LCM_TOC_MAGIC, sizeof(h->magic)) != 0)
 		return bad_file(err, "not a TOC file");
 	if (h->version != LCM_TOC_VERSION)
@@ -296,13 +300,11 @@ static int check_header(const struct toc_header *h, size_t len, struct lcm_err *
 				   "TOC: version %u, this program reads version %u", h->version,
 				   LCM_TOC_VERSION);
 	if (h->n_entries < 1 || h->n_entries > LCM_TOC_ENTRIES_MAX ||
-	    h->n_chunks > LCM_TOC_CHUNKS_MAX || h->xattrs_len > UINT32_MAX || h->xattrs_len % 4 ||
-	    h->strings_len < 1 || h->strings_len > UINT32_MAX)
+	    h->n_chunks > LCM_TOC_CHUNKS_MAX || h->n_spans > LCM_TOC_SPANS_MAX ||
+	    h->n_windows > LCM_TOC_WINDOWS_MAX / LCM_TOC_WINDOW || h->xattrs_len > UINT32_MAX ||
+	    h->xattrs_len % 4 || h->strings_len < 1 || h->strings_len > UINT32_MAX)
 		return bad_file(err, "counts out of range");
-	want += (uint64_t)h->n_entries * sizeof(struct lcm_toc_entry);
-	want += (uint64_t)h->n_chunks * sizeof(struct lcm_toc_chunk);
-	want += h->xattrs_len + h->strings_len;
-	if (want != len || h->file_len != len)
+	if (toc_file_len(h) != len || h->file_len != len)
 		return bad_file(err, "file length differs from its header");
 	if (h->reserved || h->id.reserved || h->id.compression > LCM_COMP_ZSTD ||
 	    h->id.blob_size > INT64_MAX)
@@ -322,6 +324,17 @@ static int check_sum(const struct lcm_toc *t, struct lcm_err *err)
 	return 0;
 }
 
+static int check_spans(const struct lcm_toc *t, struct lcm_err *err)
+{
+	uint32_t i = 0;
+	const char *rule = lcm_toc_spans_rule(t->spans, t->h->n_spans, t->h->n_windows, &t->h->id,
+					      &i);
+
+	return rule ? lcm_err_set(err, -EUCLEAN,
+				  "TOC span %u %s; delete the file, it will be made again", i, rule)
+		    : 0;
+}
+
 static int toc_check(struct lcm_toc *t, struct lcm_err *err)
 {
 	struct check c = { .t = t };
@@ -332,9 +345,12 @@ static int toc_check(struct lcm_toc *t, struct lcm_err *err)
 	t->h = t->map;
 	t->entries = (const void *)(t->h + 1);
 	t->chunks = (const void *)(t->entries + t->h->n_entries);
-	t->xattrs = (const void *)(t->chunks + t->h->n_chunks);
+	t->spans = (const void *)(t->chunks + t->h->n_chunks);
+	t->xattrs = (const void *)(t->spans + t->h->n_spans);
 	t->strings = (const char *)t->xattrs + t->h->xattrs_len;
 	r = check_sum(t, err);
+	if (r == 0)
+		r = check_spans(t, err);
 	if (r == 0)
 		r = check_xattrs(&c, err);
 	if (r == 0)
@@ -422,6 +438,28 @@ const struct lcm_toc_entry *lcm_toc_entry(const struct lcm_toc *t, uint32_t i)
 const struct lcm_toc_chunk *lcm_toc_chunk(const struct lcm_toc *t, uint32_t i)
 {
 	return &t->chunks[i];
+}
+
+uint32_t lcm_toc_span_count(const struct lcm_toc *t)
+{
+	return t->h->n_spans;
+}
+
+const struct lcm_toc_span *lcm_toc_span(const struct lcm_toc *t, uint32_t i)
+{
+	return &t->spans[i];
+}
+
+const uint8_t *lcm_toc_window(const struct lcm_toc *t, const struct lcm_toc_span *s)
+{
+	if (s->window == LCM_TOC_NONE)
+		return NULL;
+	return (const uint8_t *)t->map + toc_windows_off(t->h) + (size_t)s->window * LCM_TOC_WINDOW;
+}
+
+uint32_t lcm_toc_chunk_spans(const struct lcm_toc *t, const struct lcm_toc_chunk *c)
+{
+	return lcm_toc_spans_last(t->spans, t->h->n_spans, c) - c->span + 1;
 }
 
 const char *lcm_toc_name(const struct lcm_toc *t, const struct lcm_toc_entry *e)

@@ -14,7 +14,8 @@
  * and not "." or "..", parents are directories with a smaller index than their
  * children, siblings are strictly ascending, directories are numbered breadth first, chunks of a
  * file are contiguous in file offsets and cover exactly its size, chunk ranges lie within the blob,
- * hardlinks point to a non-directory, non-hardlink entry, the checksum over the body matches.
+ * hardlinks point to a non-directory, non-hardlink entry, spans follow one another without a gap in
+ * the tar, a chunk in spans lies inside of them, the checksum over the body matches.
  *
  * Threads: an opened TOC is immutable and may be read by any thread.
  */
@@ -24,7 +25,7 @@
 #include "src/base/digest.h"
 #include "src/base/limits.h"
 
-#define LCM_TOC_VERSION 1
+#define LCM_TOC_VERSION 2
 #define LCM_TOC_NONE UINT32_MAX /* "no entry", "no xattrs" */
 
 enum lcm_toc_type {
@@ -77,19 +78,55 @@ struct lcm_toc_entry {
 _Static_assert(sizeof(struct lcm_toc_entry) == 88, "on-disk layout");
 
 #define LCM_TOC_CHUNK_ZEROS (1U << 0) /* a hole: no bytes in the blob */
+/* Only in struct lcm_toc_item_chunk: the range is one of the tar; the builder finds its spans. */
+#define LCM_TOC_CHUNK_TAR (1U << 1)
 
+/*
+ * To read a chunk, decode its range of the blob from the start, drop `skip` plain bytes and take
+ * file_len. The range may hold more than that. Without spans it begins a gzip member, a zstd
+ * frame, or is plain; with spans it covers whole ones, and how to begin is in the first.
+ */
 struct lcm_toc_chunk {
-	uint64_t blob_off; /* first byte of its compressed frame(s) in the blob */
-	uint64_t blob_len; /* compressed bytes, maybe with more behind the chunk: inflate file_len
-			      bytes; 0 for holes */
-	uint64_t file_off; /* where its plain bytes begin in the file */
-	uint64_t file_len; /* plain bytes, >= 1 */
+	uint64_t blob_off, blob_len; /* bytes of the blob; 0, 0 for holes */
+	uint64_t file_off;           /* where its plain bytes begin in the file */
+	uint64_t file_len;           /* plain bytes, >= 1 */
+	uint64_t skip;               /* plain bytes before it in the range */
 	uint32_t flags;
-	uint32_t reserved;        /* 0 */
+	uint32_t span;            /* index of the first span; LCM_TOC_NONE: none */
 	struct lcm_digest digest; /* SHA-256 of the plain bytes; zero only when the entry has one
-				     chunk and its digest is known, or for holes */
+				     chunk and its digest is known, when all of its spans have
+				     digests, or for holes */
 };
-_Static_assert(sizeof(struct lcm_toc_chunk) == 72, "on-disk layout");
+_Static_assert(sizeof(struct lcm_toc_chunk) == 80, "on-disk layout");
+
+#define LCM_TOC_WINDOW 32768U /* bytes that deflate may refer back to */
+
+/* How to begin to decode at the first byte of a span. */
+enum lcm_toc_start {
+	LCM_TOC_START_PLAIN = 1, /* a range of a plain tar */
+	LCM_TOC_START_MEMBER,    /* a gzip member's header */
+	LCM_TOC_START_DEFLATE,   /* inside a gzip member, at a deflate block: bits, window */
+	LCM_TOC_START_FRAME,     /* a zstd frame */
+	LCM_TOC_START_CONTINUES, /* not here: with the nearest earlier span that begins otherwise */
+	LCM_TOC_START_MAX,
+};
+
+/*
+ * A piece of the blob with the piece of the tar that comes out of it. The spans of a TOC follow
+ * one another in the tar without a gap from its first byte; in the blob a span of deflate may
+ * share one byte with the one before it.
+ */
+struct lcm_toc_span {
+	uint64_t blob_off, blob_len;   /* bytes; len 1 .. LCM_TOC_SPAN_BLOB_MAX */
+	uint64_t plain_off, plain_len; /* bytes of the tar; len >= 1 */
+	uint32_t window;               /* DEFLATE: index of its window, LCM_TOC_NONE: empty */
+	uint8_t start;                 /* enum lcm_toc_start */
+	uint8_t bits;                  /* DEFLATE: high bits of its first byte that belong to it,
+					  1 .. 7; 0: it begins with the byte */
+	uint16_t reserved;             /* 0 */
+	struct lcm_digest digest;      /* SHA-256 of its bytes of the blob; zero: not known */
+};
+_Static_assert(sizeof(struct lcm_toc_span) == 72, "on-disk layout");
 
 /* What a TOC belongs to; stored in its header. */
 struct lcm_toc_id {
@@ -136,7 +173,14 @@ uint32_t lcm_toc_chunk_count(const struct lcm_toc *toc);
 uint64_t lcm_toc_file_bytes(const struct lcm_toc *toc); /* sum of regular files' sizes */
 const struct lcm_toc_entry *lcm_toc_entry(const struct lcm_toc *toc, uint32_t i); /* i < count */
 const struct lcm_toc_chunk *lcm_toc_chunk(const struct lcm_toc *toc,
-					  uint32_t i); /* i < chunk_count */
+					  uint32_t i);  /* i < chunk_count */
+uint32_t lcm_toc_span_count(const struct lcm_toc *toc); /* 0: no spans */
+const struct lcm_toc_span *lcm_toc_span(const struct lcm_toc *toc, uint32_t i); /* i < span_count */
+/** lcm_toc_window - the LCM_TOC_WINDOW plain bytes before a span, or NULL when it needs none. */
+const uint8_t *lcm_toc_window(const struct lcm_toc *toc, const struct lcm_toc_span *s);
+/** lcm_toc_chunk_spans - how many spans the range of @c (c->span not LCM_TOC_NONE) covers, >= 1.
+ * Complexity: O(log spans). */
+uint32_t lcm_toc_chunk_spans(const struct lcm_toc *toc, const struct lcm_toc_chunk *c);
 const char *lcm_toc_name(const struct lcm_toc *toc, const struct lcm_toc_entry *e);
 const char *lcm_toc_link(const struct lcm_toc *toc, const struct lcm_toc_entry *e); /* symlinks */
 /** lcm_toc_child - index of @name in directory @dir, or LCM_TOC_NONE. Complexity: O(log children).
@@ -154,10 +198,21 @@ bool lcm_toc_xattr_next(const struct lcm_toc *toc, const struct lcm_toc_entry *e
 
 /* ---- building ---- */
 
-/* One chunk as its source lists it. */
+/* One chunk as its source lists it: as struct lcm_toc_chunk. */
 struct lcm_toc_item_chunk {
-	uint64_t blob_off, blob_len, file_off, file_len;
+	uint64_t blob_off, blob_len; /* with LCM_TOC_CHUNK_TAR: of the tar, blob_len == file_len */
+	uint64_t file_off, file_len;
+	uint64_t skip; /* 0 with LCM_TOC_CHUNK_TAR */
 	uint32_t flags;
+	struct lcm_digest digest;
+};
+
+/* One span as its source lists it: as struct lcm_toc_span. */
+struct lcm_toc_item_span {
+	uint64_t blob_off, blob_len, plain_off, plain_len;
+	enum lcm_toc_start start;
+	unsigned int bits;
+	const uint8_t *window; /* LCM_TOC_WINDOW bytes, borrowed during the call; NULL: none */
 	struct lcm_digest digest;
 };
 
@@ -210,11 +265,20 @@ LCM_DEFINE_AUTO(lcm_toc_builder)
 LCM_MUST_USE int lcm_toc_builder_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
 				     struct lcm_err *err);
 /**
+ * lcm_toc_builder_span - add the next span; before or between entries
+ * Return: 0; -EUCLEAN (out of order, bad range or start; the text names the span); -EFBIG
+ * (limits.h); -ENOMEM.
+ */
+LCM_MUST_USE int lcm_toc_builder_span(struct lcm_toc_builder *b,
+				      const struct lcm_toc_item_span *span, struct lcm_err *err);
+/**
  * lcm_toc_builder_finish - resolve hardlinks, sort, check, write the file atomically (tmp, fsync
  * when @durable, rename)
  *
  * Hardlinks may come before their target. One whose target is not in this layer, or is a directory:
- * -EUCLEAN, the text names both. A chunk beyond id->blob_size: -EUCLEAN.
+ * -EUCLEAN, the text names both. A chunk or span beyond id->blob_size, or one that is not of
+ * id->compression: -EUCLEAN. Chunks of the tar are cut at the ends of spans; one that no span has,
+ * and that was given no digest where the spans have none either: -EUCLEAN.
  * Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The builder may only be
  * freed afterwards.
  */

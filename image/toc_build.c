@@ -38,6 +38,7 @@ int lcm_toc_builder_new(struct lcm_toc_builder **ret)
 		return -ENOMEM;
 	b->strings = LCM_BUF(UINT32_MAX);
 	b->xattrs = LCM_BUF(UINT32_MAX - 3);
+	b->windows = LCM_BUF(LCM_TOC_WINDOWS_MAX);
 	b->last_xattrs = b->dir = LCM_TOC_NONE;
 	r = (int)lcm_errno(getrandom(&b->seed, sizeof(b->seed), 0));
 	if (r >= 0)
@@ -61,6 +62,8 @@ void lcm_toc_builder_free(struct lcm_toc_builder *b)
 		return;
 	free(b->nodes);
 	free(b->chunks);
+	free(b->spans);
+	lcm_buf_fini(&b->windows);
 	free(b->pending);
 	free(b->slots);
 	lcm_buf_fini(&b->strings);
@@ -186,9 +189,9 @@ static const char *chunk_rule(const struct lcm_toc_item *item, const struct lcm_
 			      uint64_t off)
 {
 	uint64_t end;
-	bool hole = k->flags & LCM_TOC_CHUNK_ZEROS;
+	bool hole = k->flags & LCM_TOC_CHUNK_ZEROS, tar = k->flags & LCM_TOC_CHUNK_TAR;
 
-	if (k->flags & ~LCM_TOC_CHUNK_ZEROS)
+	if (k->flags & ~(LCM_TOC_CHUNK_ZEROS | LCM_TOC_CHUNK_TAR) || (hole && tar))
 		return "unknown chunk flag";
 	if (k->file_off != off || k->file_len < 1 || k->file_len > item->size - off)
 		return "chunks overlap, leave a gap or pass the end of the file";
@@ -197,6 +200,11 @@ static const char *chunk_rule(const struct lcm_toc_item *item, const struct lcm_
 	if (k->blob_len < 1 || __builtin_add_overflow(k->blob_off, k->blob_len, &end) ||
 	    end > INT64_MAX)
 		return "chunk with a bad range of the blob";
+	if (k->skip > INT64_MAX)
+		return "chunk that begins after 2^63-1 bytes";
+	if (tar)
+		return k->skip || k->blob_len != k->file_len ? "chunk of the tar of two lengths"
+							     : NULL;
 	if (lcm_digest_is_zero(&k->digest) &&
 	    (item->n_chunks != 1 || lcm_digest_is_zero(&item->digest)))
 		return "chunk without a digest";
@@ -263,12 +271,15 @@ static int chunks_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item
 		const struct lcm_toc_item_chunk *k = &item->chunks[i];
 		bool hole = k->flags & LCM_TOC_CHUNK_ZEROS;
 
+		b->of_tar |= (k->flags & LCM_TOC_CHUNK_TAR) != 0;
 		b->chunks[b->n_chunks++] = (struct lcm_toc_chunk){
 			.blob_off = hole ? 0 : k->blob_off,
 			.blob_len = hole ? 0 : k->blob_len,
 			.file_off = k->file_off,
 			.file_len = k->file_len,
+			.skip = hole ? 0 : k->skip,
 			.flags = k->flags,
+			.span = LCM_TOC_NONE,
 			.digest = k->digest,
 		};
 	}

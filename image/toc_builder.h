@@ -42,6 +42,10 @@ struct lcm_toc_builder {
 	size_t n_nodes, cap_nodes;
 	struct lcm_toc_chunk *chunks; /* owned */
 	size_t n_chunks, cap_chunks;
+	struct lcm_toc_span *spans; /* owned */
+	size_t n_spans, cap_spans;
+	struct lcm_buf windows;      /* LCM_TOC_WINDOW bytes each */
+	bool of_tar;                 /* some chunk has LCM_TOC_CHUNK_TAR */
 	struct toc_pending *pending; /* owned */
 	size_t n_pending, cap_pending;
 	struct toc_slot *slots; /* owned; open addressing, a power of two */
@@ -90,6 +94,10 @@ uint32_t lcm_toc_node_find(const struct lcm_toc_builder *b, const char *path, si
 struct toc_name lcm_toc_path_next(struct toc_name *path);
 /** lcm_toc_path_trim - without what the contract of struct lcm_toc_item strips at both ends. */
 struct toc_name lcm_toc_path_trim(const char *s, size_t len);
+/** lcm_toc_spans_cut - turn the chunks of the tar into chunks in spans. Return: 0, -EUCLEAN
+ * (*ret_node has the chunk that broke *rule), -EFBIG, -ENOMEM. */
+LCM_MUST_USE int lcm_toc_spans_cut(struct lcm_toc_builder *b, uint32_t *ret_node,
+				   const char **rule);
 /** lcm_toc_xattrs_add - store @item's xattrs; *ret: their block. Return: 0, -EUCLEAN (*rule says
  * why), -EFBIG, -ENOMEM. */
 LCM_MUST_USE int lcm_toc_xattrs_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,

@@ -2,9 +2,9 @@
 /*
  * toc_format.h - the TOC file as it lies on disk; private to toc*.c.
  *
- * Layer: image. One file: header, entries, chunks, xattr blocks, strings, with
- * nothing between them. Beyond what toc.h promises, a file is canonical, so
- * that one pass with no memory of its own can check it:
+ * Layer: image. One file: header, entries, chunks, spans, xattr blocks, strings,
+ * with nothing between them, zeros to the next multiple of 4096, windows. Beyond what toc.h
+ * promises, a file is canonical, so that one pass with no memory of its own can check it:
  * - directories are numbered breadth first: the children of entry i begin where
  *   the children of the directory before i end, the first of all at 1;
  * - chunks are in the order of their entries, each in exactly one file;
@@ -36,9 +36,32 @@ struct toc_header {
 	uint64_t file_len; /* bytes, header included */
 	struct lcm_toc_id id;
 	uint32_t n_entries, n_chunks;
+	uint32_t n_spans, n_windows;
 	uint64_t xattrs_len, strings_len; /* bytes */
 };
-_Static_assert(sizeof(struct toc_header) == 168, "on-disk layout");
+_Static_assert(sizeof(struct toc_header) == 176, "on-disk layout");
+
+/* Windows begin on a page: whoever sends them on can do so by reference. */
+#define TOC_WINDOWS_ALIGN 4096U
+
+/* Bytes before the zeros before the windows. */
+static inline uint64_t toc_body_len(const struct toc_header *h)
+{
+	return sizeof(*h) + (uint64_t)h->n_entries * sizeof(struct lcm_toc_entry) +
+	       (uint64_t)h->n_chunks * sizeof(struct lcm_toc_chunk) +
+	       (uint64_t)h->n_spans * sizeof(struct lcm_toc_span) + h->xattrs_len + h->strings_len;
+}
+
+static inline uint64_t toc_windows_off(const struct toc_header *h)
+{
+	return (toc_body_len(h) + TOC_WINDOWS_ALIGN - 1) & ~(uint64_t)(TOC_WINDOWS_ALIGN - 1);
+}
+
+static inline uint64_t toc_file_len(const struct toc_header *h)
+{
+	return h->n_windows ? toc_windows_off(h) + (uint64_t)h->n_windows * LCM_TOC_WINDOW
+			    : toc_body_len(h);
+}
 
 /* Xattrs of one or more entries: a block, then n records, each padded to 4 bytes. */
 struct toc_xattr_block {
@@ -72,6 +95,17 @@ static inline int toc_name_cmp(const char *a, size_t alen, const char *b, size_t
 
 	return r ? r : (alen > blen) - (alen < blen);
 }
+
+/** lcm_toc_spans_rule - NULL, or the rule that span *ret_span breaks; @id: whose they are. */
+const char *lcm_toc_spans_rule(const struct lcm_toc_span *v, uint32_t n, uint32_t n_windows,
+			       const struct lcm_toc_id *id, uint32_t *ret_span);
+/** lcm_toc_range_rule - NULL, or what is wrong with a chunk's range that begins at a span.
+ * Complexity: O(spans of the chunk + log n). */
+const char *lcm_toc_range_rule(const struct lcm_toc_span *v, uint32_t n,
+			       const struct lcm_toc_chunk *c, bool needs_digests);
+/** lcm_toc_spans_last - index of the last span of the range of @c. */
+uint32_t lcm_toc_spans_last(const struct lcm_toc_span *v, uint32_t n,
+			    const struct lcm_toc_chunk *c);
 
 /** lcm_toc_grow - room for @more elements of @size bytes in *pp; at most @max. Return: 0, -EFBIG,
  * -ENOMEM. */

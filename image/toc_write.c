@@ -249,6 +249,17 @@ static int write_chunks(const struct order *o, uint64_t blob_size, struct out *o
 	return r;
 }
 
+static int write_windows(const struct lcm_toc_builder *b, uint64_t at, struct out *out)
+{
+	static const char zeros[TOC_WINDOWS_ALIGN];
+	int r;
+
+	if (!b->windows.len)
+		return 0;
+	r = out_add(out, zeros, -at % TOC_WINDOWS_ALIGN);
+	return r < 0 ? r : out_add(out, b->windows.data, b->windows.len);
+}
+
 static uint32_t count_chunks(const struct order *o)
 {
 	uint32_t n = 0;
@@ -271,20 +282,24 @@ static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd
 		return -ENOMEM;
 	memcpy(h.magic, LCM_TOC_MAGIC, sizeof(h.magic));
 	h.n_chunks = count_chunks(o);
+	h.n_spans = (uint32_t)o->b->n_spans;
+	h.n_windows = (uint32_t)(o->b->windows.len / LCM_TOC_WINDOW);
 	h.xattrs_len = o->b->xattrs.len;
 	h.strings_len = o->b->strings.len;
-	h.file_len = sizeof(h) + (uint64_t)h.n_entries * sizeof(struct lcm_toc_entry) +
-		     (uint64_t)h.n_chunks * sizeof(struct lcm_toc_chunk) + h.xattrs_len +
-		     h.strings_len;
+	h.file_len = toc_file_len(&h);
 	r = lcm_sys_write_full(fd, &h, sizeof(h));
 	if (r == 0)
 		r = write_entries(o, &out, err);
 	if (r == 0)
 		r = write_chunks(o, id->blob_size, &out, err);
 	if (r == 0)
+		r = out_add(&out, o->b->spans, o->b->n_spans * sizeof(*o->b->spans));
+	if (r == 0)
 		r = out_add(&out, o->b->xattrs.data, o->b->xattrs.len);
 	if (r == 0)
 		r = out_add(&out, o->b->strings.data, o->b->strings.len);
+	if (r == 0)
+		r = write_windows(o->b, toc_body_len(&h), &out);
 	if (r == 0)
 		r = out_flush(&out);
 	if (r < 0)
@@ -321,6 +336,24 @@ static int write_atomic(const struct order *o, const struct lcm_toc_id *id, int 
 	return durable ? lcm_fsync_parent_at(dirfd, path) : 0;
 }
 
+static int spans_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, struct lcm_err *err)
+{
+	const char *rule;
+	char path[LCM_ERR_MSG_MAX / 2];
+	uint32_t at = 0;
+	int r;
+
+	rule = lcm_toc_spans_rule(b->spans, (uint32_t)b->n_spans,
+				  (uint32_t)(b->windows.len / LCM_TOC_WINDOW), id, &at);
+	if (rule)
+		return lcm_err_set(err, -EUCLEAN, "span %u %s", at, rule);
+	r = lcm_toc_spans_cut(b, &at, &rule);
+	if (r == -EUCLEAN)
+		return lcm_err_set(err, r, "layer entry '%s': %s", path_text(b, NULL, at, path),
+				   rule);
+	return r;
+}
+
 int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd,
 			   const char *path, bool durable, struct lcm_err *err)
 {
@@ -330,7 +363,9 @@ int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *i
 
 	if (id->compression > LCM_COMP_ZSTD || id->reserved || id->blob_size > INT64_MAX)
 		return lcm_err_set(err, -EINVAL, "TOC '%s': bad identity", path);
-	r = links_resolve(b, &why);
+	r = spans_finish(b, id, &why);
+	if (r == 0)
+		r = links_resolve(b, &why);
 	if (r == 0)
 		r = order_make(b, &o);
 	if (r == 0 && b->replaced)

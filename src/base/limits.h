@@ -16,6 +16,14 @@
 /* One million files is the largest layer the project promises to take. */
 #define LCM_TOC_ENTRIES_MAX (4U << 20)
 #define LCM_TOC_CHUNKS_MAX (16U << 20)
+/* A span is fetched and decoded whole for one byte of it: SOCI's default gives about 2 MiB. */
+#define LCM_TOC_SPAN_BLOB_MAX (32ULL << 20)
+#define LCM_TOC_SPANS_MAX (1U << 20)
+/* What may be decoded for one chunk: more comes with the pull only. */
+#define LCM_TOC_UNIT_PLAIN_MAX (64ULL << 20)
+#define LCM_TOC_UNIT_SPANS_MAX 128U
+/* SOCI keeps 32 KiB for every 4 MiB: enough for a layer of 128 GiB. */
+#define LCM_TOC_WINDOWS_MAX (1ULL << 30)
 /* Entries of all layers of an image together: merging keeps some 50 bytes each in memory. */
 #define LCM_META_ENTRIES_MAX (16U << 20)
 /* overlayfs: OVL_MAX_STACK is 500; registries rarely allow more than 127. */

@@ -21,6 +21,24 @@ static void touch(const void *p, size_t len)
 		sink += ((const uint8_t *)p)[i];
 }
 
+static void visit_chunk(const struct lcm_toc *t, const struct lcm_toc_chunk *c)
+{
+	uint32_t n;
+
+	touch(c, sizeof(*c));
+	if (c->span == LCM_TOC_NONE)
+		return;
+	n = lcm_toc_chunk_spans(t, c);
+	if (n > LCM_TOC_UNIT_SPANS_MAX || n > lcm_toc_span_count(t) - c->span)
+		abort();
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *w = lcm_toc_window(t, lcm_toc_span(t, c->span + i));
+
+		if (w)
+			touch(w, LCM_TOC_WINDOW);
+	}
+}
+
 static void visit(const struct lcm_toc *t, uint32_t i)
 {
 	const struct lcm_toc_entry *e = lcm_toc_entry(t, i);
@@ -40,7 +58,7 @@ static void visit(const struct lcm_toc *t, uint32_t i)
 	if (e->type == LCM_TOC_HARDLINK && lcm_toc_entry(t, e->link)->type == LCM_TOC_DIR)
 		abort();
 	for (uint32_t k = 0; e->type == LCM_TOC_REG && k < e->n_chunks; k++)
-		touch(lcm_toc_chunk(t, e->first_chunk + k), sizeof(struct lcm_toc_chunk));
+		visit_chunk(t, lcm_toc_chunk(t, e->first_chunk + k));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

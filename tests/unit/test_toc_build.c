@@ -417,38 +417,45 @@ static void chunks(void **state)
 		uint64_t size;
 		int r;
 	} rows[] = {
-		{ { { 10, 5, 0, 100, 0, D } }, 1, 100, 0 },
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, 0, D } }, 2, 100, 0 },
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, LCM_TOC_CHUNK_ZEROS, { { 0 } } } },
+		{ { { 10, 5, 0, 100, 0, 0, D } }, 1, 100, 0 },
+		{ { { 10, 5, 0, 60, 0, 0, D }, { 99, 5, 60, 40, 0, 0, D } }, 2, 100, 0 },
+		{ { { 10, 5, 0, 60, 0, 0, D },
+		    { 99, 5, 60, 40, 0, LCM_TOC_CHUNK_ZEROS, { { 0 } } } },
 		  2,
 		  100,
 		  0 },
-		{ { { 10, 5, 0, 60, 0, D }, { 0, 0, 0, 0, 0, D } }, 1, 100, -EUCLEAN }, /* short */
-		{ { { 10, 5, 0, 101, 0, D } }, 1, 100, -EUCLEAN },                      /* long */
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 59, 41, 0, D } },
+		{ { { 10, 5, 0, 60, 0, 0, D }, { 0, 0, 0, 0, 0, 0, D } },
+		  1,
+		  100,
+		  -EUCLEAN },                                         /* short */
+		{ { { 10, 5, 0, 101, 0, 0, D } }, 1, 100, -EUCLEAN }, /* long */
+		{ { { 10, 5, 0, 60, 0, 0, D }, { 99, 5, 59, 41, 0, 0, D } },
 		  2,
 		  100,
 		  -EUCLEAN }, /* overlap */
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 61, 39, 0, D } }, 2, 100, -EUCLEAN }, /* gap */
-		{ { { 10, 5, 40, 60, 0, D }, { 99, 5, 0, 40, 0, D } },
+		{ { { 10, 5, 0, 60, 0, 0, D }, { 99, 5, 61, 39, 0, 0, D } },
 		  2,
 		  100,
-		  -EUCLEAN },                                      /* order */
-		{ { { 10, 0, 0, 100, 0, D } }, 1, 100, -EUCLEAN }, /* no bytes */
-		{ { { UINT64_MAX, 5, 0, 100, 0, D } }, 1, 100, -EUCLEAN },
-		{ { { 10, INT64_MAX, 0, 100, 0, D } }, 1, 100, -EUCLEAN },
-		{ { { 10, 5, 0, UINT64_MAX, 0, D } }, 1, 100, -EUCLEAN },
-		{ { { 10, 5, 0, 0, 0, D }, { 10, 5, 0, 100, 0, D } },
+		  -EUCLEAN }, /* gap */
+		{ { { 10, 5, 40, 60, 0, 0, D }, { 99, 5, 0, 40, 0, 0, D } },
 		  2,
 		  100,
-		  -EUCLEAN },                                      /* empty chunk */
-		{ { { 10, 5, 0, 100, 2, D } }, 1, 100, -EUCLEAN }, /* flag */
-		{ { { 10, 5, 0, 60, 0, D }, { 99, 5, 60, 40, 0, { { 0 } } } },
+		  -EUCLEAN },                                         /* order */
+		{ { { 10, 0, 0, 100, 0, 0, D } }, 1, 100, -EUCLEAN }, /* no bytes */
+		{ { { UINT64_MAX, 5, 0, 100, 0, 0, D } }, 1, 100, -EUCLEAN },
+		{ { { 10, INT64_MAX, 0, 100, 0, 0, D } }, 1, 100, -EUCLEAN },
+		{ { { 10, 5, 0, UINT64_MAX, 0, 0, D } }, 1, 100, -EUCLEAN },
+		{ { { 10, 5, 0, 0, 0, 0, D }, { 10, 5, 0, 100, 0, 0, D } },
+		  2,
+		  100,
+		  -EUCLEAN },                                         /* empty chunk */
+		{ { { 10, 5, 0, 100, 0, 4, D } }, 1, 100, -EUCLEAN }, /* flag */
+		{ { { 10, 5, 0, 60, 0, 0, D }, { 99, 5, 60, 40, 0, 0, { { 0 } } } },
 		  2,
 		  100,
 		  -EUCLEAN }, /* no digest */
-		{ { { 10, 5, 0, 100, 0, { { 0 } } } }, 1, 100, -EUCLEAN },
-		{ { { 10, 5, 0, 1, 0, D } }, 1, UINT64_MAX, -EUCLEAN },
+		{ { { 10, 5, 0, 100, 0, 0, { { 0 } } } }, 1, 100, -EUCLEAN },
+		{ { { 10, 5, 0, 1, 0, 0, D } }, 1, UINT64_MAX, -EUCLEAN },
 	};
 	struct fixture *f = *state;
 	char name[16];
@@ -473,7 +480,7 @@ static void chunks(void **state)
 
 static void chunk_beyond_the_blob(void **state)
 {
-	static const struct lcm_toc_item_chunk c = { BLOB_SIZE - 4, 5, 0, 100, 0, D };
+	static const struct lcm_toc_item_chunk c = { BLOB_SIZE - 4, 5, 0, 100, 0, 0, D };
 	struct fixture *f = *state;
 	struct lcm_toc_item it = item_of(LCM_TOC_REG, "d/f", NULL);
 
@@ -487,7 +494,7 @@ static void chunk_beyond_the_blob(void **state)
 
 static void sole_chunk_may_lean_on_the_file(void **state)
 {
-	static const struct lcm_toc_item_chunk c = { 1, 5, 0, 100, 0, { { 0 } } };
+	static const struct lcm_toc_item_chunk c = { 1, 5, 0, 100, 0, 0, { { 0 } } };
 	struct fixture *f = *state;
 	struct lcm_toc_item it = item_of(LCM_TOC_REG, "f", NULL);
 
