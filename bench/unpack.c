@@ -2,8 +2,8 @@
 /*
  * locum-bench-unpack FILE [RUNS] - how fast a layer is unpacked, and what could not be faster.
  *
- * FILE is a tar, plain or gzip or zstd. In each run, after one another: lcm_unpack(), `tar -x` of
- * the same file (with the decompressor it takes itself), and the floors: the stream alone
+ * FILE is a tar, plain or gzip or zstd. In each run, after one another: lcm_unpack_stream(), `tar
+ * -x` of the same file (with the decompressor it takes itself), and the floors: the stream alone
  * (decompressing, with the digest of the blob), SHA-256 of the blob and
  * the tar alone, and writing the same bytes in 1 MiB pieces into one file. Medians and ratios are
  * printed. Works in a directory below the current one, so that the file system is the caller's
@@ -93,7 +93,7 @@ static void run_unpack(struct bench *b)
 	int r = lcm_layer_dir_open(b->dir, "unpacked", b->tmp, &d, &err);
 
 	if (r == 0)
-		r = lcm_unpack(d, s, NULL, NULL, &res, &err);
+		r = lcm_unpack_stream(d, s, NULL, NULL, &res, &err);
 	if (r < 0)
 		die(lcm_err_text(&err, r), r);
 	lcm_stream_blob_digest(s, &unused, &b->blob);

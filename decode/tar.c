@@ -12,13 +12,15 @@
 
 #define XATTRS_MAX 1024 /* more names do not fit into XATTR_LIST_MAX in any useful way */
 
-struct lcm_tar {
-	struct lcm_stream *src;      /* borrowed */
+struct tar {
+	struct lcm_tar base;
+	struct lcm_tar_source src;
+	struct lcm_stream *stream;   /* borrowed; NULL: @src is something else */
 	struct archive *a;           /* owned */
 	struct archive_entry *entry; /* owned by a */
 	locale_t c_locale;           /* owned */
-	struct lcm_hasher
-	    *hasher; /* owned; of the tar; NULL when the stream's digest is the tar's */
+	struct lcm_hasher *
+	    hasher; /* owned; of the tar; NULL: the stream's digest is the tar's, or none is made */
 	struct lcm_tar_window window;
 	uint64_t bytes; /* read from src */
 	int src_status; /* sticky error of src */
@@ -29,7 +31,7 @@ struct lcm_tar {
 
 static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
 {
-	struct lcm_tar *t = arg;
+	struct tar *t = arg;
 	const void *p = NULL;
 	ssize_t n;
 
@@ -38,10 +40,10 @@ static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
 	lcm_tar_window_retire(&t->window);
 	if (t->src_end)
 		return 0;
-	n = lcm_stream_read(t->src, &p);
+	n = t->src.read(t->src.arg, &p);
 	if (n < 0) {
 		t->src_status = (int)n;
-		archive_set_error(a, (int)-n, "%s", lcm_stream_err(t->src)->msg);
+		archive_set_error(a, (int)-n, "%s", t->src.err(t->src.arg)->msg);
 		return -1;
 	}
 	t->src_end = n == 0;
@@ -55,31 +57,7 @@ static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
 	return n;
 }
 
-int lcm_tar_open(struct lcm_stream *src, struct lcm_tar **ret)
-{
-	lcm_auto(lcm_tar) t = calloc(1, sizeof(*t));
-
-	if (!t)
-		return -ENOMEM;
-	t->src = src;
-	t->path = LCM_BUF(LCM_PATH_MAX);
-	t->link = LCM_BUF(LCM_PATH_MAX + 95); /* a symlink may hold 4095 bytes */
-	t->xattrs = calloc(XATTRS_MAX, sizeof(*t->xattrs));
-	if (!lcm_stream_is_plain(src)) {
-		t->hasher = lcm_hasher_new();
-		if (!t->hasher)
-			return -ENOMEM;
-	}
-	t->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-	t->a = archive_read_new();
-	if (!t->xattrs || !t->c_locale || !t->a ||
-	    archive_read_support_format_tar(t->a) != ARCHIVE_OK)
-		return -ENOMEM;
-	*ret = lcm_steal(&t);
-	return 0;
-}
-
-void lcm_tar_close(struct lcm_tar *t)
+static void tar_free(struct tar *t)
 {
 	if (!t)
 		return;
@@ -93,14 +71,20 @@ void lcm_tar_close(struct lcm_tar *t)
 	free(t->xattrs);
 	free(t);
 }
+LCM_DEFINE_AUTO(tar)
 
-static int tar_fail(struct lcm_tar *t, struct lcm_err *err)
+static void tar_close(struct lcm_tar *base)
+{
+	tar_free(lcm_container_of(base, struct tar, base));
+}
+
+static int tar_fail(struct tar *t, struct lcm_err *err)
 {
 	const char *text;
 
 	if (t->src_status < 0)
 		return lcm_err_set(err, t->src_status, "%s",
-				   lcm_err_text(lcm_stream_err(t->src), t->src_status));
+				   lcm_err_text(t->src.err(t->src.arg), t->src_status));
 	if (archive_errno(t->a) == ENOMEM)
 		return lcm_err_set(err, -ENOMEM, "out of memory in a tar header");
 	text = archive_error_string(t->a);
@@ -140,14 +124,14 @@ static int text_set(struct lcm_buf *b, const char *s)
 	return lcm_buf_add(b, s, strlen(s));
 }
 
-static int entry_fail(const struct lcm_tar *t, const char *what, struct lcm_err *err)
+static int entry_fail(const struct tar *t, const char *what, struct lcm_err *err)
 {
 	const char *path = archive_entry_pathname(t->entry);
 
 	return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': %s", path ? path : "", what);
 }
 
-static int entry_path(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+static int entry_path(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	const char *raw = archive_entry_pathname(t->entry), *why, *slash;
 	int r;
@@ -167,8 +151,7 @@ static int entry_path(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err
 	return 0;
 }
 
-static int entry_link(struct lcm_tar *t, struct lcm_tar_entry *e, const char *raw,
-		      struct lcm_err *err)
+static int entry_link(struct tar *t, struct lcm_tar_entry *e, const char *raw, struct lcm_err *err)
 {
 	const char *why = NULL;
 	int r;
@@ -190,7 +173,7 @@ static int entry_link(struct lcm_tar *t, struct lcm_tar_entry *e, const char *ra
 	return 0;
 }
 
-static int entry_type(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+static int entry_type(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	struct archive_entry *ae = t->entry;
 	const char *hard = archive_entry_hardlink(ae);
@@ -226,7 +209,7 @@ static int entry_type(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err
 	}
 }
 
-static int entry_numbers(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+static int entry_numbers(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	struct archive_entry *ae = t->entry;
 	int64_t uid = archive_entry_uid(ae), gid = archive_entry_gid(ae);
@@ -269,7 +252,7 @@ static bool xattr_known(const struct lcm_tar_entry *e, const struct lcm_xattr *x
 /* bsdtar writes each xattr twice (LIBARCHIVE.xattr, SCHILY.xattr); libarchive lists the last first,
  * and the last wins.
  */
-static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+static int entry_xattrs(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	const char *name;
 	const void *value;
@@ -303,7 +286,7 @@ static int entry_xattrs(struct lcm_tar *t, struct lcm_tar_entry *e, struct lcm_e
 
 /* In the C locale nothing beyond ASCII can be converted, and what cannot be converted libarchive
  * passes on as it is. */
-static int next_header(struct lcm_tar *t)
+static int next_header(struct tar *t)
 {
 	locale_t old = uselocale(t->c_locale);
 	int r = ARCHIVE_OK;
@@ -324,8 +307,9 @@ static bool only_charset_warning(struct archive *a)
 	return text && strstr(text, "can't be converted from");
 }
 
-int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *err)
+static int tar_next(struct lcm_tar *base, struct lcm_tar_entry *ret, struct lcm_err *err)
 {
+	struct tar *t = lcm_container_of(base, struct tar, base);
 	struct lcm_tar_entry e = { 0 };
 	int r = next_header(t);
 
@@ -347,25 +331,31 @@ int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *e
 	return 1;
 }
 
-int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_off,
-		 struct lcm_err *err)
+/* libarchive takes a block off its source only when it is asked for the next: until then the
+ * source stands at the block's first byte. */
+static int tar_data(struct lcm_tar *base, struct lcm_tar_piece *ret, struct lcm_err *err)
 {
+	struct tar *t = lcm_container_of(base, struct tar, base);
+	struct lcm_tar_piece piece = { 0 };
 	la_int64_t off;
 	int r;
 
 	do
-		r = archive_read_data_block(t->a, ret, ret_len, &off);
-	while (r == ARCHIVE_OK && *ret_len == 0);
+		r = archive_read_data_block(t->a, &piece.p, &piece.len, &off);
+	while (r == ARCHIVE_OK && piece.len == 0);
 	if (r == ARCHIVE_EOF)
 		return 0;
 	if (r != ARCHIVE_OK)
 		return tar_fail(t, err);
-	*ret_off = (uint64_t)off;
+	piece.off = (uint64_t)off;
+	piece.tar_off = (uint64_t)archive_filter_bytes(t->a, 0);
+	*ret = piece;
 	return 1;
 }
 
-int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_err *err)
+static int tar_finish(struct lcm_tar *base, struct lcm_digest *ret_diffid, struct lcm_err *err)
 {
+	struct tar *t = lcm_container_of(base, struct tar, base);
 	const void *p;
 	uint64_t len;
 	ssize_t n;
@@ -375,9 +365,76 @@ int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_
 	while (n > 0);
 	if (n < 0)
 		return tar_fail(t, err);
+	*ret_diffid = (struct lcm_digest){ 0 };
 	if (t->hasher)
 		lcm_hasher_final(t->hasher, ret_diffid);
-	else
-		lcm_stream_blob_digest(t->src, ret_diffid, &len);
+	else if (t->stream)
+		lcm_stream_blob_digest(t->stream, ret_diffid, &len);
+	return 0;
+}
+
+static const struct lcm_tar_ops ops = {
+	.next = tar_next,
+	.data = tar_data,
+	.finish = tar_finish,
+	.close = tar_close,
+};
+
+static int tar_new(struct tar **ret)
+{
+	lcm_auto(tar) t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->base.ops = &ops;
+	t->path = LCM_BUF(LCM_PATH_MAX);
+	t->link = LCM_BUF(LCM_PATH_MAX + 95); /* a symlink may hold 4095 bytes */
+	t->xattrs = calloc(XATTRS_MAX, sizeof(*t->xattrs));
+	t->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+	t->a = archive_read_new();
+	if (!t->xattrs || !t->c_locale || !t->a ||
+	    archive_read_support_format_tar(t->a) != ARCHIVE_OK)
+		return -ENOMEM;
+	*ret = lcm_steal(&t);
+	return 0;
+}
+
+int lcm_tar_open_source(const struct lcm_tar_source *src, struct lcm_tar **ret)
+{
+	struct tar *t;
+	int r = tar_new(&t);
+
+	if (r < 0)
+		return r;
+	t->src = *src;
+	*ret = &t->base;
+	return 0;
+}
+
+static ssize_t stream_read(void *arg, const void **ret)
+{
+	return lcm_stream_read(arg, ret);
+}
+
+static const struct lcm_err *stream_err(void *arg)
+{
+	return lcm_stream_err(arg);
+}
+
+int lcm_tar_open(struct lcm_stream *src, struct lcm_tar **ret)
+{
+	lcm_auto(tar) t = NULL;
+	int r = tar_new(&t);
+
+	if (r < 0)
+		return r;
+	t->src = (struct lcm_tar_source){ stream_read, stream_err, src };
+	t->stream = src;
+	if (!lcm_stream_is_plain(src)) {
+		t->hasher = lcm_hasher_new();
+		if (!t->hasher)
+			return -ENOMEM;
+	}
+	*ret = &lcm_steal(&t)->base;
 	return 0;
 }

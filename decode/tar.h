@@ -14,6 +14,14 @@
 
 #include "decode/stream.h"
 
+/* One piece of a regular file; borrowed until the next call. */
+struct lcm_tar_piece {
+	const void *p;
+	size_t len;
+	uint64_t off;     /* in the file; gaps between pieces are holes */
+	uint64_t tar_off; /* in the tar */
+};
+
 /* One entry; everything is borrowed until the next call of lcm_tar_next(). */
 struct lcm_tar_entry {
 	const char
@@ -33,10 +41,38 @@ struct lcm_tar_entry {
 	size_t n_xattrs;
 };
 
-struct lcm_tar;
-/** lcm_tar_open - @src is borrowed until lcm_tar_close(). Return: 0, -ENOMEM. */
+struct lcm_tar; /* an archive being read, here or in an isolated function (decode/fn.h) */
+
+/* Who reads it: the functions below, without their checks of arguments. */
+struct lcm_tar_ops {
+	int (*next)(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *err);
+	int (*data)(struct lcm_tar *t, struct lcm_tar_piece *ret, struct lcm_err *err);
+	int (*finish)(struct lcm_tar *t, struct lcm_digest *ret_diffid, struct lcm_err *err);
+	void (*close)(struct lcm_tar *t);
+};
+struct lcm_tar {
+	const struct lcm_tar_ops *ops;
+};
+
+/** lcm_tar_open - read it in this thread; @src is borrowed until lcm_tar_close(). Return: 0,
+ * -ENOMEM. */
 LCM_MUST_USE int lcm_tar_open(struct lcm_stream *src, struct lcm_tar **ret);
-void lcm_tar_close(struct lcm_tar *t);
+
+/* Bytes of a tar that do not come from a stream. */
+struct lcm_tar_source {
+	ssize_t (*read)(void *arg, const void **ret); /* as lcm_stream_read() */
+	const struct lcm_err *(*err)(void *arg);      /* why it failed */
+	void *arg;                                    /* borrowed */
+};
+/** lcm_tar_open_source - the same over any bytes; no digest is made of them (lcm_tar_finish() gives
+ * zero). */
+LCM_MUST_USE int lcm_tar_open_source(const struct lcm_tar_source *src, struct lcm_tar **ret);
+
+static inline void lcm_tar_close(struct lcm_tar *t)
+{
+	if (t)
+		t->ops->close(t);
+}
 static inline void lcm_tar_free(struct lcm_tar *t)
 {
 	lcm_tar_close(t);
@@ -44,15 +80,24 @@ static inline void lcm_tar_free(struct lcm_tar *t)
 LCM_DEFINE_AUTO(lcm_tar)
 /** lcm_tar_next - the next entry; data not read is skipped. Return: 1, 0 at the end of the archive,
  * -EUCLEAN (text names entry and reason), -errno of the stream. */
-LCM_MUST_USE int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret, struct lcm_err *err);
-/** lcm_tar_data - next piece of a regular file; offsets ascend, gaps are holes; borrowed until the
- * next call. Return: 1, 0 at the end, -errno. */
-LCM_MUST_USE int lcm_tar_data(struct lcm_tar *t, const void **ret, size_t *ret_len,
-			      uint64_t *ret_off, struct lcm_err *err);
+LCM_MUST_USE static inline int lcm_tar_next(struct lcm_tar *t, struct lcm_tar_entry *ret,
+					    struct lcm_err *err)
+{
+	return t->ops->next(t, ret, err);
+}
+/** lcm_tar_data - next piece of a regular file; offsets ascend. Return: 1, 0 at the end, -errno. */
+LCM_MUST_USE static inline int lcm_tar_data(struct lcm_tar *t, struct lcm_tar_piece *ret,
+					    struct lcm_err *err)
+{
+	return t->ops->data(t, ret, err);
+}
 /** lcm_tar_finish - read what follows the end of the archive and hash it too. Return: 0 or -errno.
  */
-LCM_MUST_USE int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid,
-				struct lcm_err *err);
+LCM_MUST_USE static inline int lcm_tar_finish(struct lcm_tar *t, struct lcm_digest *ret_diffid,
+					      struct lcm_err *err)
+{
+	return t->ops->finish(t, ret_diffid, err);
+}
 
 /**
  * lcm_tar_path_normal - bring a path of a tar into normal form, in place

@@ -107,28 +107,27 @@ int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name,
 int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int fd,
 		    int (*fn)(void *arg, const void *p, uint64_t len), void *arg)
 {
-	uint64_t at = 0, off;
-	const void *p;
-	size_t len;
+	struct lcm_tar_piece d;
+	uint64_t at = 0;
 	int r;
 
-	while ((r = lcm_tar_data(u->tar, &p, &len, &off, u->err)) > 0) {
-		if (off < at || off > e->size || len > e->size - off)
+	while ((r = lcm_tar_data(u->tar, &d, u->err)) > 0) {
+		if (d.off < at || d.off > e->size || d.len > e->size - d.off)
 			return lcm_err_set(u->err, -EUCLEAN,
 					   "layer entry '%.250s': data outside of the file",
 					   e->path);
-		r = off > at && fn ? fn(arg, NULL, off - at) : 0;
+		r = d.off > at && fn ? fn(arg, NULL, d.off - at) : 0;
 		if (r == 0 && fd >= 0)
-			r = lcm_sys_pwrite_full(fd, p, len, off);
+			r = lcm_sys_pwrite_full(fd, d.p, d.len, d.off);
 		if (r < 0)
 			return lcm_layer_fail(u->err, r, e->path, "cannot write");
 		if (fn)
-			r = fn(arg, p, len);
+			r = fn(arg, d.p, d.len);
 		if (r == 0)
-			r = lcm_unpack_checkpoint(u, len);
+			r = lcm_unpack_checkpoint(u, d.len);
 		if (r < 0)
 			return r;
-		at = off + len;
+		at = d.off + d.len;
 	}
 	if (r < 0 || at == e->size)
 		return r;
@@ -162,19 +161,15 @@ int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, con
 			   target, strerror(-r));
 }
 
-int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc,
+int lcm_unpack(struct lcm_layer_dir *d, struct lcm_tar *tar, const struct lcm_toc *toc,
 	       const struct lcm_unpack_ops *ops, struct lcm_unpack_result *ret, struct lcm_err *err)
 {
 	static const struct lcm_unpack_ops none;
 	lcm_autofree struct lcm_unpack_run *u = calloc(1, sizeof(*u));
-	lcm_auto(lcm_tar) tar = NULL;
 	int r;
 
 	if (!u)
 		return -ENOMEM;
-	r = lcm_tar_open(src, &tar);
-	if (r < 0)
-		return r;
 	u->d = d;
 	u->tar = tar;
 	u->toc = toc;
@@ -186,4 +181,14 @@ int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm
 	if (r == 0)
 		*ret = u->result;
 	return r;
+}
+
+int lcm_unpack_stream(struct lcm_layer_dir *d, struct lcm_stream *src, const struct lcm_toc *toc,
+		      const struct lcm_unpack_ops *ops, struct lcm_unpack_result *ret,
+		      struct lcm_err *err)
+{
+	lcm_auto(lcm_tar) tar = NULL;
+	int r = lcm_tar_open(src, &tar);
+
+	return r < 0 ? r : lcm_unpack(d, tar, toc, ops, ret, err);
 }

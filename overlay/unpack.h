@@ -13,7 +13,7 @@
 #define LCM_UNPACK_H
 
 #include "image/toc.h"
-#include "decode/stream.h"
+#include "decode/tar.h"
 
 struct lcm_layer_dir; /* REAL/<layer> and the tmp directory beside it */
 
@@ -67,8 +67,7 @@ struct lcm_unpack_result {
 
 /**
  * lcm_unpack - stream a tar into REAL/<layer>
- * @src:  plain tar bytes (decode/stream.h); read to its very end, so that digests are over
- * everything
+ * @tar:  borrowed; read to its very end, so that digests are over everything
  * @toc:  NULL: a plain layer, nobody looks at the directory yet, files are written in place.
  *        Otherwise every regular file's digest is checked against its entry before it gets its
  * name, files that are already there are not rewritten, and any difference between tar and TOC
@@ -80,11 +79,16 @@ struct lcm_unpack_result {
  * a NUL ends a name, and a type flag nobody knows is a regular file (POSIX).
  *
  * Return: 0; -EUCLEAN (bad tar: text names entry and reason: "..", through a symlink); -EBADMSG
- * (file digest); -EFBIG; -ENOSPC; -ENOTSUP (xattr the file system cannot hold); -errno of @src.
- * Thread: any (blocks on @src).
+ * (file digest); -EFBIG; -ENOSPC; -ENOTSUP (xattr the file system cannot hold); -errno of @tar.
+ * Thread: any (blocks on @tar).
  */
-LCM_MUST_USE int lcm_unpack(struct lcm_layer_dir *d, struct lcm_stream *src,
-			    const struct lcm_toc *toc, const struct lcm_unpack_ops *ops,
-			    struct lcm_unpack_result *ret, struct lcm_err *err);
+LCM_MUST_USE int lcm_unpack(struct lcm_layer_dir *d, struct lcm_tar *tar, const struct lcm_toc *toc,
+			    const struct lcm_unpack_ops *ops, struct lcm_unpack_result *ret,
+			    struct lcm_err *err);
+/** lcm_unpack_stream - the same, with the tar parsed in this process: for bytes that are trusted.
+ */
+LCM_MUST_USE int lcm_unpack_stream(struct lcm_layer_dir *d, struct lcm_stream *src,
+				   const struct lcm_toc *toc, const struct lcm_unpack_ops *ops,
+				   struct lcm_unpack_result *ret, struct lcm_err *err);
 
 #endif

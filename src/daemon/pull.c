@@ -171,7 +171,7 @@ static void stream_job(void *arg)
 	p->disk_buf = malloc(DISK_RUN_MAX);
 	p->status = p->disk_buf ? lcm_stream_new(l->comp, source, p, 0, &s) : -ENOMEM;
 	if (p->status == 0)
-		p->status = lcm_unpack(l->dir, s, l->toc, &ops, &p->result, &p->err);
+		p->status = lcm_unpack_stream(l->dir, s, l->toc, &ops, &p->result, &p->err);
 	if (p->status == 0)
 		lcm_stream_blob_digest(s, &p->blob_digest, &p->blob_len);
 	lcm_stream_free(s);

@@ -99,7 +99,7 @@ static void unpack(struct bytes *b)
 	if (lcm_layer_dir_open(base_fd, "l", tmp_fd, &d, NULL) < 0 ||
 	    lcm_stream_new(LCM_COMP_NONE, bytes_read, b, 16 << 20, &s) < 0)
 		abort();
-	r = lcm_unpack(d, s, NULL, &ops, &res, &err);
+	r = lcm_unpack_stream(d, s, NULL, &ops, &res, &err);
 	if (r > 0 || (r < 0 && r != -ECANCELED && r != -ENOMEM && !err.msg[0]))
 		abort();
 	lcm_stream_free(s);

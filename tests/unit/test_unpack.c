@@ -601,7 +601,7 @@ static void compressed_layers(void **state)
 		layer_setup(&f);
 		src = source_of_bytes(&(struct lcm_buf){ .data = blob, .len = blob_len }, 200000);
 		assert_int_equal(lcm_stream_new(rows[i].comp, tar_source_read, &src, 0, &s), 0);
-		assert_int_equal(lcm_unpack(f.d, s, NULL, NULL, &res, NULL), 0);
+		assert_int_equal(lcm_unpack_stream(f.d, s, NULL, NULL, &res, NULL), 0);
 		lcm_stream_blob_digest(s, &is, &len);
 		assert_int_equal(len, blob_len);
 		assert_true(lcm_digest_equal(&is, &want_blob));

@@ -219,7 +219,7 @@ static inline int unpack_source(struct layer_fixture *f, struct tar_source *src,
 	int r = lcm_stream_new(LCM_COMP_NONE, tar_source_read, src, 0, &s);
 
 	if (r == 0)
-		r = lcm_unpack(f->d, s, toc, ops, ret, err);
+		r = lcm_unpack_stream(f->d, s, toc, ops, ret, err);
 	lcm_stream_free(s);
 	source_fini(src);
 	return r;
@@ -240,16 +240,15 @@ static inline void item_digest(struct lcm_tar *t, uint64_t size, struct lcm_dige
 {
 	static const char zeros[4096];
 	struct lcm_hash *h = lcm_hash_new();
-	uint64_t at = 0, off;
-	const void *p;
-	size_t len;
+	struct lcm_tar_piece d;
+	uint64_t at = 0;
 	int r;
 
-	while ((r = lcm_tar_data(t, &p, &len, &off, NULL)) > 0) {
-		for (; at < off; at += LCM_MIN(off - at, sizeof(zeros)))
-			lcm_hash_update(h, zeros, LCM_MIN(off - at, sizeof(zeros)));
-		lcm_hash_update(h, p, len);
-		at += len;
+	while ((r = lcm_tar_data(t, &d, NULL)) > 0) {
+		for (; at < d.off; at += LCM_MIN(d.off - at, sizeof(zeros)))
+			lcm_hash_update(h, zeros, LCM_MIN(d.off - at, sizeof(zeros)));
+		lcm_hash_update(h, d.p, d.len);
+		at += d.len;
 	}
 	assert_int_equal(r, 0);
 	for (; at < size; at += LCM_MIN(size - at, sizeof(zeros)))
