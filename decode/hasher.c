@@ -46,6 +46,9 @@ static bool hasher_start(struct lcm_hasher *h)
 
 	if (h->started || h->no_thread)
 		return h->started;
+	h->no_thread = sysconf(_SC_NPROCESSORS_ONLN) < 2;
+	if (h->no_thread)
+		return false;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	h->started = pthread_create(&h->thread, NULL, hasher_main, h) == 0;
@@ -64,7 +67,6 @@ struct lcm_hasher *lcm_hasher_new(void)
 		return NULL;
 	(void)pthread_mutex_init(&h->mu, NULL);
 	(void)pthread_cond_init(&h->cond, NULL);
-	h->no_thread = sysconf(_SC_NPROCESSORS_ONLN) < 2;
 	h->hash = lcm_hash_new();
 	if (!h->hash) {
 		lcm_hasher_free(h);
@@ -92,7 +94,7 @@ void lcm_hasher_free(struct lcm_hasher *h)
 
 void lcm_hasher_wait(struct lcm_hasher *h)
 {
-	if (!h->started)
+	if (!h || !h->started)
 		return;
 	(void)pthread_mutex_lock(&h->mu);
 	while (h->block)
@@ -102,6 +104,8 @@ void lcm_hasher_wait(struct lcm_hasher *h)
 
 void lcm_hasher_add(struct lcm_hasher *h, const void *p, size_t len)
 {
+	if (!h)
+		return;
 	lcm_hasher_wait(h);
 	if (len < WORTH_BYTES || !hasher_start(h)) {
 		lcm_hash_update(h->hash, p, len);
@@ -116,6 +120,9 @@ void lcm_hasher_add(struct lcm_hasher *h, const void *p, size_t len)
 
 void lcm_hasher_final(struct lcm_hasher *h, struct lcm_digest *ret)
 {
+	*ret = (struct lcm_digest){ 0 };
+	if (!h)
+		return;
 	lcm_hasher_wait(h);
 	lcm_hash_final(h->hash, ret);
 }

@@ -6,7 +6,8 @@
  * owner hands it over with lcm_hasher_add(), works on the same bytes (inflates them,
  * writes them to files), and calls lcm_hasher_wait() before it lets the block go.
  * Small blocks, and all blocks where there is one processor or no thread to be had,
- * are hashed on the spot. Threads: one owner; not shared.
+ * are hashed on the spot. NULL stands for a hasher that does nothing and gives zero. Threads: one
+ * owner; not shared.
  */
 #ifndef LCM_HASHER_H
 #define LCM_HASHER_H
@@ -16,7 +17,7 @@
 struct lcm_hasher;
 /** lcm_hasher_new - the thread is started by the first block worth it. NULL: out of memory. */
 struct lcm_hasher *lcm_hasher_new(void);
-/** lcm_hasher_free - waits for the block in flight. NULL is allowed. */
+/** lcm_hasher_free - waits for the block in flight. */
 void lcm_hasher_free(struct lcm_hasher *h);
 LCM_DEFINE_AUTO(lcm_hasher)
 /** lcm_hasher_add - the next bytes; borrowed until lcm_hasher_wait() or _final() returns. Waits for

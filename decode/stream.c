@@ -18,6 +18,12 @@
 /* isal_inflate counts in 32 bits; sources may lend more than that at once. */
 #define IN_MAX ((size_t)1 << 30)
 /*
+ * Near a place where it would like one, deflate is fed in steps of so many bytes: a block's
+ * boundary shows when the input ends inside the header of the block, which is some 60 bytes long.
+ */
+#define STEP 64U
+#define ZSTD_STEP ((size_t)4 << 10) /* the same: less than most blocks */
+/*
  * The default limit: deflate cannot exceed 1032:1, so this never stops a gzip layer,
  * and zstd (which can reach 32768:1) gets a gigabyte of zeros for nothing.
  */
@@ -41,7 +47,17 @@ struct lcm_stream {
 	struct isal_gzip_header header; /* of the member being read */
 	bool in_header;
 	ZSTD_DStream *zstd; /* owned */
-	uint8_t *out;       /* owned; OUT_BYTES; NULL for plain */
+	uint8_t *buf;       /* owned; a window, then OUT_BYTES; NULL for plain */
+	uint8_t *out;       /* behind the window */
+	size_t out_len;     /* plain bytes there, of this read */
+	size_t last_len;    /* of the read before */
+	/* boundaries */
+	uint64_t every; /* 0: nobody wants them */
+	lcm_boundary_fn boundary;
+	void *boundary_arg;               /* borrowed */
+	uint64_t bound_blob, bound_plain; /* the last one */
+	bool bounded;                     /* there has been one */
+	bool flushed;                     /* zstd has nothing left to give of what it had */
 	bool done;
 	int status;               /* sticky -errno */
 	struct lcm_digest digest; /* when done */
@@ -75,9 +91,10 @@ static int stream_alloc(struct lcm_stream *s)
 		return -ENOMEM;
 	if (s->comp == LCM_COMP_NONE)
 		return 0;
-	s->out = malloc(OUT_BYTES);
-	if (!s->out)
+	s->buf = calloc(1, LCM_TOC_WINDOW + OUT_BYTES);
+	if (!s->buf)
 		return -ENOMEM;
+	s->out = s->buf + LCM_TOC_WINDOW;
 	if (s->comp == LCM_COMP_GZIP) {
 		s->inflate = malloc(sizeof(*s->inflate));
 		return s->inflate ? 0 : -ENOMEM;
@@ -116,8 +133,24 @@ void lcm_stream_free(struct lcm_stream *s)
 	lcm_hasher_free(s->hasher);
 	ZSTD_freeDStream(s->zstd);
 	free(s->inflate);
-	free(s->out);
+	free(s->buf);
 	free(s);
+}
+
+void lcm_stream_no_digest(struct lcm_stream *s)
+{
+	lcm_hasher_free(s->hasher);
+	s->hasher = NULL;
+}
+
+int lcm_stream_boundaries(struct lcm_stream *s, uint64_t every, lcm_boundary_fn fn, void *arg)
+{
+	if (!every || s->blob)
+		return -EINVAL;
+	s->every = every;
+	s->boundary = fn;
+	s->boundary_arg = arg;
+	return 0;
 }
 
 static enum lcm_compression magic_of(const uint8_t *p)
@@ -202,30 +235,113 @@ static int gzip_fail(struct lcm_stream *s, int r)
 	}
 }
 
+/* ---- boundaries ---- */
+
+/* Plain bytes so far, with those that this read has not returned yet. */
+static uint64_t plain_now(const struct lcm_stream *s)
+{
+	return s->plain + s->out_len;
+}
+
+static bool boundary_due(const struct lcm_stream *s)
+{
+	return s->every && (!s->bounded || plain_now(s) - s->bound_plain >= s->every);
+}
+
+/* Output of the next call of a decoder: it ends where a boundary becomes due. */
+static size_t out_room(const struct lcm_stream *s)
+{
+	size_t room = OUT_BYTES - s->out_len;
+
+	if (s->every && s->bounded && !boundary_due(s))
+		room = (size_t)LCM_MIN(room, s->bound_plain + s->every - plain_now(s));
+	return room;
+}
+
+/* The read before goes in front of this one: deflate looks back so far. */
+static void window_keep(struct lcm_stream *s)
+{
+	size_t len = s->last_len, n = LCM_MIN(len, (size_t)LCM_TOC_WINDOW);
+
+	if (!s->every || s->comp != LCM_COMP_GZIP || !n)
+		return;
+	memmove(s->buf, s->buf + n, LCM_TOC_WINDOW - n);
+	memcpy(s->out - n, s->out + len - n, n);
+}
+
+static int boundary_at(struct lcm_stream *s, uint64_t blob_off, enum lcm_toc_start start,
+		       unsigned int bits)
+{
+	const struct lcm_boundary b = {
+		.blob_off = blob_off,
+		.plain_off = plain_now(s),
+		.start = start,
+		.bits = bits,
+		.window = start == LCM_TOC_START_DEFLATE ? s->out + s->out_len - LCM_TOC_WINDOW
+							 : NULL,
+	};
+	int r;
+
+	if (s->bounded && (blob_off <= s->bound_blob || b.plain_off <= s->bound_plain))
+		return 0;
+	s->bounded = true;
+	s->bound_blob = blob_off;
+	s->bound_plain = b.plain_off;
+	r = s->boundary(s->boundary_arg, &b);
+	return r < 0 ? stream_fail(s, r, strerror(-r)) : 0;
+}
+
+/* Bytes of the blob that the decoder has had. */
+static uint64_t blob_now(const struct lcm_stream *s)
+{
+	return s->blob - s->in_len;
+}
+
+/* ---- gzip ---- */
+
 /*
  * The header is read on its own: isal_inflate() can do it, but (2.30) forgets the header's
  * flags when the input ends in the middle of it.
  */
-static void gzip_begin(struct lcm_stream *s)
+static int gzip_begin(struct lcm_stream *s)
 {
 	isal_inflate_init(s->inflate);
 	isal_gzip_header_init(&s->header);
 	s->inflate->crc_flag = ISAL_GZIP_NO_HDR_VER;
 	s->begun = true;
 	s->in_header = true;
+	return boundary_due(s) && s->in_len ? boundary_at(s, blob_now(s), LCM_TOC_START_MEMBER, 0)
+					    : 0;
+}
+
+/*
+ * Input for the next call. ISA-L takes some bytes in advance; those of a stored block are counted,
+ * so that the call ends with the block.
+ */
+static size_t gzip_portion(const struct lcm_stream *s)
+{
+	const struct inflate_state *z = s->inflate;
+	size_t all = LCM_MIN(s->in_len, IN_MAX), ahead = (size_t)z->read_in_length / 8;
+
+	if (s->in_header || !boundary_due(s))
+		return all;
+	if (z->block_state == ISAL_BLOCK_TYPE0 && z->type0_block_len > (int32_t)ahead)
+		return LCM_MIN(all, (size_t)z->type0_block_len - ahead);
+	return LCM_MIN(all, (size_t)STEP);
 }
 
 /* One call of ISA-L with what is there: header or data. Return: its status. */
 static int gzip_step(struct lcm_stream *s)
 {
 	struct inflate_state *z = s->inflate;
-	size_t given = LCM_MIN(s->in_len, IN_MAX);
+	size_t given = gzip_portion(s);
+	uint32_t room = (uint32_t)out_room(s);
 	int r;
 
 	z->next_in = (uint8_t *)(uintptr_t)s->in;
 	z->avail_in = (uint32_t)given;
-	z->next_out = s->out;
-	z->avail_out = OUT_BYTES;
+	z->next_out = s->out + s->out_len;
+	z->avail_out = room;
 	if (s->in_header) {
 		r = isal_read_gzip_header(z, &s->header);
 		s->in_header = r == ISAL_END_INPUT;
@@ -234,7 +350,26 @@ static int gzip_step(struct lcm_stream *s)
 	}
 	s->in += given - z->avail_in;
 	s->in_len -= given - z->avail_in;
+	s->out_len += room - z->avail_out;
 	return r == ISAL_END_INPUT ? ISAL_DECOMP_OK : r;
+}
+
+/*
+ * Between two blocks: all input is used up, all output is out, and what ISA-L holds back are bits
+ * of the next block's header.
+ */
+static int gzip_boundary(struct lcm_stream *s)
+{
+	const struct inflate_state *z = s->inflate;
+	uint64_t bit;
+
+	if (!boundary_due(s) || s->in_header || z->avail_in || !z->avail_out ||
+	    (z->block_state != ISAL_BLOCK_HDR && z->block_state != ISAL_BLOCK_NEW_HDR))
+		return 0;
+	bit = (blob_now(s) - (z->block_state == ISAL_BLOCK_HDR ? (uint64_t)z->tmp_in_size : 0)) *
+		  8 -
+	      (uint64_t)z->read_in_length;
+	return boundary_at(s, bit / 8, LCM_TOC_START_DEFLATE, (unsigned int)(-bit & 7));
 }
 
 static const char *gzip_cut_text(const struct lcm_stream *s)
@@ -248,28 +383,37 @@ static const char *gzip_cut_text(const struct lcm_stream *s)
 static ssize_t gzip_read(struct lcm_stream *s)
 {
 	struct inflate_state *z = s->inflate;
-	size_t n;
 	int r;
 
 	for (;;) {
+		size_t had = s->out_len;
+
+		/* The source may take its bytes away: first what was made of them. */
+		if (!s->in_len && !s->in_end && had)
+			return (ssize_t)had;
 		r = stream_fill(s);
 		if (r < 0)
 			return r;
 		if (s->in_end && !s->begun)
-			return s->blob ? 0
+			return s->blob ? (ssize_t)had
 				       : stream_fail(s, -EUCLEAN, "empty, not even a gzip header");
-		if (!s->begun)
-			gzip_begin(s);
+		if (!s->begun) {
+			r = gzip_begin(s);
+			if (r < 0)
+				return r;
+		}
 		r = gzip_step(s);
 		if (r != ISAL_DECOMP_OK)
 			return gzip_fail(s, r);
-		n = OUT_BYTES - z->avail_out;
+		r = gzip_boundary(s);
+		if (r < 0)
+			return r;
 		if (z->block_state == ISAL_BLOCK_FINISH)
 			s->begun = false;
-		else if (s->in_end && n == 0)
-			return stream_fail(s, -EUCLEAN, gzip_cut_text(s));
-		if (n)
-			return (ssize_t)n;
+		else if (s->in_end && s->out_len == had)
+			return had ? (ssize_t)had : stream_fail(s, -EUCLEAN, gzip_cut_text(s));
+		if (s->out_len && (!boundary_due(s) || s->out_len == OUT_BYTES))
+			return (ssize_t)s->out_len;
 	}
 }
 
@@ -282,13 +426,25 @@ static int zstd_fail(struct lcm_stream *s, size_t r)
 	return stream_fail(s, -EUCLEAN, ZSTD_getErrorName(r));
 }
 
+/* All that could be made of the bytes so far has been returned. */
+static int zstd_boundary(struct lcm_stream *s)
+{
+	if (!boundary_due(s) || s->out_len || (s->begun && !s->flushed) || (s->in_end && !s->begun))
+		return 0;
+	return boundary_at(s, blob_now(s), s->begun ? LCM_TOC_START_CONTINUES : LCM_TOC_START_FRAME,
+			   0);
+}
+
 static ssize_t zstd_read(struct lcm_stream *s)
 {
 	for (;;) {
-		ZSTD_outBuffer out = { .dst = s->out, .size = OUT_BYTES };
+		ZSTD_outBuffer out = { .dst = s->out, .size = out_room(s) };
 		ZSTD_inBuffer in = { 0 };
 		size_t left;
-		int r = stream_fill(s);
+		int r = zstd_boundary(s);
+
+		if (r == 0)
+			r = stream_fill(s);
 
 		if (r < 0)
 			return r;
@@ -296,13 +452,15 @@ static ssize_t zstd_read(struct lcm_stream *s)
 			return s->blob ? 0
 				       : stream_fail(s, -EUCLEAN, "empty, not even a zstd frame");
 		in.src = s->in;
-		in.size = s->in_len;
+		in.size = boundary_due(s) ? LCM_MIN(s->in_len, ZSTD_STEP) : s->in_len;
 		left = ZSTD_decompressStream(s->zstd, &out, &in);
 		if (ZSTD_isError(left))
 			return zstd_fail(s, left);
 		s->in += in.pos;
 		s->in_len -= in.pos;
 		s->begun = left != 0;
+		s->flushed = out.pos < out.size;
+		s->out_len = out.pos;
 		if (out.pos)
 			return (ssize_t)out.pos;
 		if (s->begun && s->in_end)
@@ -317,7 +475,16 @@ static ssize_t plain_read(struct lcm_stream *s)
 
 	if (r < 0)
 		return r;
+	if (s->in_len && boundary_due(s)) {
+		r = boundary_at(s, blob_now(s), LCM_TOC_START_PLAIN, 0);
+		if (r < 0)
+			return r;
+	}
 	n = LCM_MIN(s->in_len, (size_t)SSIZE_MAX);
+	if (s->every)
+		n = LCM_MIN(
+		    n, (size_t)LCM_MIN(s->bound_plain + s->every - s->plain, (uint64_t)SSIZE_MAX));
+	s->in += n;
 	s->in_len -= n;
 	return (ssize_t)n;
 }
@@ -348,13 +515,17 @@ ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret)
 		return s->status;
 	if (s->done)
 		return 0;
+	window_keep(s);
+	s->out_len = 0;
 	if (s->comp == LCM_COMP_NONE) {
 		n = plain_read(s);
-		at = s->in;
+		at = n > 0 ? s->in - n : s->in;
 	} else {
 		n = s->comp == LCM_COMP_GZIP ? gzip_read(s) : zstd_read(s);
 		at = s->out;
 	}
+	s->out_len = 0;
+	s->last_len = n > 0 ? (size_t)n : 0;
 	if (n < 0)
 		return n;
 	if (n == 0) {

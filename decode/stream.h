@@ -26,6 +26,8 @@ struct lcm_stream;
 LCM_MUST_USE int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg,
 				uint64_t max_plain, struct lcm_stream **ret);
 void lcm_stream_free(struct lcm_stream *s);
+/** lcm_stream_no_digest - before the first read: somebody else hashes the blob. */
+void lcm_stream_no_digest(struct lcm_stream *s);
 LCM_DEFINE_AUTO(lcm_stream)
 /** lcm_stream_read - next plain bytes, borrowed until the next call. Return: bytes > 0, 0 at the
  * end (trailing garbage after a gzip member: -EUCLEAN), -errno; text by lcm_stream_err(). */
@@ -35,15 +37,26 @@ LCM_MUST_USE ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret);
 void lcm_stream_blob_digest(struct lcm_stream *s, struct lcm_digest *ret, uint64_t *ret_len);
 /** lcm_stream_is_plain - are the plain bytes the blob itself, so that its digest is theirs too? */
 bool lcm_stream_is_plain(const struct lcm_stream *s);
-const struct lcm_err *lcm_stream_err(const struct lcm_stream *s);
 
+/* A place at which decoding can begin: as in struct lcm_toc_span. */
+struct lcm_boundary {
+	uint64_t blob_off, plain_off; /* bytes */
+	enum lcm_toc_start start;
+	unsigned int bits;
+	const uint8_t
+	    *window; /* LCM_TOC_WINDOW bytes, borrowed during the call; NULL: none needed */
+};
+typedef int (*lcm_boundary_fn)(void *arg, const struct lcm_boundary *b);
 /**
- * lcm_decode_chunk - decompress one chunk whole and check its SHA-256
- * @out: @out_len bytes, exactly what the chunk must give
- * Return: 0; -EBADMSG (digest or length); -EUCLEAN (not a valid frame); -ENOMEM. Thread: any
- * (thread-local decompressor).
+ * lcm_stream_boundaries - before the first read: tell @fn where the blob may be entered
+ * @every: plain bytes, >= 1, from one place to the next, or more where there is none
+ *
+ * The first is at 0, 0. They ascend in both offsets. @fn is called during lcm_stream_read(), before
+ * bytes behind the place are returned; a negative result is sticky, as an error of the source.
  */
-LCM_MUST_USE int lcm_decode_chunk(enum lcm_compression comp, const void *in, size_t in_len,
-				  void *out, size_t out_len, const struct lcm_digest *want);
+LCM_MUST_USE int lcm_stream_boundaries(struct lcm_stream *s, uint64_t every, lcm_boundary_fn fn,
+				       void *arg);
+
+const struct lcm_err *lcm_stream_err(const struct lcm_stream *s);
 
 #endif

@@ -37,6 +37,15 @@
 #define LCM_XATTRS_BYTES_MAX 65536
 /* zstd window: what `zstd --ultra -22` needs without --long; more is refused. */
 #define LCM_ZSTD_WINDOW_LOG_MAX 27
+/* Address space of an isolated function: a TOC of LCM_TOC_ENTRIES_MAX entries, or the largest zstd
+ * window and a layer's rings. */
+#define LCM_FN_AS_MAX (3ULL << 30)
+/* Processes: each has a uid of its own from a range of this size. */
+#define LCM_FN_MAX 256U
+/* A function that makes no progress for so long, or that is slower in all than LCM_FN_RATE_MIN
+ * bytes per second after as long again, is hung. */
+#define LCM_FN_HANG_NS 20000000000ULL
+#define LCM_FN_RATE_MIN (256ULL << 10)
 /* Depth of JSON we accept anywhere (jansson's own limit is 2048). */
 #define LCM_JSON_DEPTH_MAX 64
 /* A control request is a few options. */

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "decode/unit.h"
 #include "src/base/log.h"
 #include "src/daemon/layer.h"
 
@@ -173,12 +174,21 @@ static int write_chunk(struct span *s, const struct lcm_toc_entry *e, const stru
 		       uint8_t *out, int fd)
 {
 	const struct lcm_digest *want = lcm_digest_is_zero(&c->digest) ? &e->digest : &c->digest;
+	struct lcm_digest is;
 	int r;
 
 	if (c->flags & LCM_TOC_CHUNK_ZEROS)
 		return 0;
-	r = lcm_decode_chunk(s->layer->comp, s->buf + (c->blob_off - s->off), c->blob_len, out,
-			     c->file_len, want);
+	r = lcm_unit_decode(&(struct lcm_unit){ .comp = s->layer->comp,
+						.in = s->buf + (c->blob_off - s->off),
+						.in_len = c->blob_len,
+						.skip = c->skip,
+						.len = c->file_len },
+			    out);
+	if (r == 0)
+		r = lcm_digest_of(out, c->file_len, &is);
+	if (r == 0 && !lcm_digest_equal(&is, want))
+		r = -EBADMSG;
 	if (r < 0)
 		return r;
 	return lcm_sys_pwrite_full(fd, out, c->file_len, c->file_off);

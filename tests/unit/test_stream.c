@@ -291,47 +291,6 @@ static void tar_may_begin_like_gzip(void **state)
 	assert_int_equal(try_bytes(LCM_COMP_NONE, block, sizeof(block), 512, 0, text), 512);
 }
 
-static void chunks(void **state)
-{
-	lcm_autofree uint8_t *out = malloc(PLAIN_LEN + 1);
-	struct lcm_digest want, wrong, empty;
-
-	(void)state;
-	assert_int_equal(lcm_digest_of(plain, PLAIN_LEN, &want), 0);
-	assert_int_equal(lcm_digest_of("", 0, &empty), 0);
-	wrong = want;
-	wrong.b[31] ^= 1;
-	for (int i = LCM_COMP_NONE; i <= LCM_COMP_ZSTD; i++) {
-		enum lcm_compression c = (enum lcm_compression)i;
-		struct lcm_buf b = LCM_BUF(4 << 20);
-
-		make(c, &b);
-		memset(out, 0, PLAIN_LEN + 1);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN, &want), 0);
-		assert_memory_equal(out, plain, PLAIN_LEN);
-		assert_int_equal(out[PLAIN_LEN], 0);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN, &wrong),
-				 -EBADMSG);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN + 1, &want),
-				 -EBADMSG);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, PLAIN_LEN - 1, &want),
-				 -EBADMSG);
-		assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, 0, &empty), -EBADMSG);
-		if (c != LCM_COMP_NONE) {
-			assert_int_equal(
-			    lcm_decode_chunk(c, b.data, b.len / 2, out, PLAIN_LEN, &want),
-			    -EUCLEAN);
-			assert_int_equal(lcm_decode_chunk(c, "not compressed", 14, out, 14, &want),
-					 -EUCLEAN);
-			b.len = 0;
-			c == LCM_COMP_GZIP ? add_gzip(&b, "", 0) : add_zstd(&b, "", 0, 0);
-			assert_int_equal(lcm_decode_chunk(c, b.data, b.len, out, 0, &empty), 0);
-		}
-		lcm_buf_fini(&b);
-	}
-	assert_int_equal(lcm_decode_chunk((enum lcm_compression)7, "", 0, out, 0, &empty), -EINVAL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,7 +300,6 @@ int main(void)
 		cmocka_unit_test(zstd_window_is_limited),
 		cmocka_unit_test(source_errors_pass),
 		cmocka_unit_test(tar_may_begin_like_gzip),
-		cmocka_unit_test(chunks),
 	};
 
 	fill_plain();

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fn.h - isolated functions: the processes in which untrusted bytes are decoded and parsed.
+ *
+ * Layer: decode. A function is one locum-decode process of the pool. It is bound to one tenant
+ * (a layer) for its life, sees the memory of that tenant's jobs and its socket, and nothing else:
+ * no file system, no network, no more memory than LCM_FN_AS_MAX, a user id of its own, a handful
+ * of system calls (decode/fn_box.c). It may crash, hang or lie: its job fails with a text that
+ * says so, it is killed, the next job gets another.
+ *
+ *   pool --take--> bound to a tenant --job, job, ...--> put: idle for the same tenant
+ *                     | failed, or the tenant ends: killed, its memory unmapped, never used again
+ *
+ * The memory of a job is new and zero for every job. What a function writes is copied before
+ * it is verified where it is handed out before the whole layer is proven.
+ *
+ * Errors of all jobs: -ENOTRECOVERABLE (crashed, hung, or broke the protocol; the function is gone)
+ * besides what the decoder says. Threads: the pool: any; one function, one memory: one at a time.
+ */
+#ifndef LCM_FN_H
+#define LCM_FN_H
+
+#include "decode/tar.h"
+
+struct lcm_fn_pool;
+struct lcm_fn;
+struct lcm_fn_mem;
+
+struct lcm_fn_config {
+	const char *path;   /* of locum-decode; borrowed during the call */
+	unsigned int spare; /* processes kept ready */
+	unsigned int max;   /* processes at once, 1 .. LCM_FN_MAX */
+	uint32_t first_uid; /* process n runs as first_uid + n, when started by root */
+	uint64_t hang_ns;   /* without progress for so long it is hung; 0: LCM_FN_HANG_NS */
+};
+
+/**
+ * lcm_fn_pool_new - start the spare functions
+ * Return: 0; -ENOENT, -EACCES (no such program; text names it); -ENOTRECOVERABLE (it cannot confine
+ * itself on this host; the text says what is missing); -errno.
+ */
+LCM_MUST_USE int lcm_fn_pool_new(const struct lcm_fn_config *cfg, struct lcm_fn_pool **ret,
+				 struct lcm_err *err);
+/** lcm_fn_pool_free - kill all functions; none may be in use. */
+void lcm_fn_pool_free(struct lcm_fn_pool *p);
+LCM_DEFINE_AUTO(lcm_fn_pool)
+
+struct lcm_fn_stats {
+	uint64_t started, failed; /* processes since the pool was made */
+	unsigned int alive;
+};
+void lcm_fn_pool_stats(struct lcm_fn_pool *p, struct lcm_fn_stats *ret);
+
+/**
+ * lcm_fn_take - a function for a job of @tenant (> 0); waits while all are in use
+ * @nice: priority of the process, 0 .. 19
+ * Return: 0, -ENOTRECOVERABLE, -errno (no process can be started).
+ */
+LCM_MUST_USE int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn **ret,
+			     struct lcm_err *err);
+/** lcm_fn_put - done with it. One that failed, or was stopped in the middle of a job, is killed. */
+void lcm_fn_put(struct lcm_fn_pool *p, struct lcm_fn *fn);
+/** lcm_fn_tenant_end - kill the idle functions of @tenant; those in use go when they are put. */
+void lcm_fn_tenant_end(struct lcm_fn_pool *p, uint64_t tenant);
+/** lcm_fn_pid - for tests and status. */
+pid_t lcm_fn_pid(const struct lcm_fn *fn);
+
+/* ---- memory ---- */
+
+/** lcm_fn_mem_new - @in: bytes that the daemon gives; @out: bytes that the function makes. */
+LCM_MUST_USE int lcm_fn_mem_new(uint64_t in, uint64_t out, struct lcm_fn_mem **ret);
+void lcm_fn_mem_free(struct lcm_fn_mem *m);
+LCM_DEFINE_AUTO(lcm_fn_mem)
+/** lcm_fn_mem_in - where the daemon's bytes go; borrowed while @m lives. */
+uint8_t *lcm_fn_mem_in(struct lcm_fn_mem *m);
+
+/** lcm_fn_bind - make @m the memory of the jobs to come. @m is borrowed until the next bind or put.
+ */
+LCM_MUST_USE int lcm_fn_bind(struct lcm_fn *fn, struct lcm_fn_mem *m, struct lcm_err *err);
+
+/* ---- one unit: chunks and spans ---- */
+
+struct lcm_fn_unit {
+	enum lcm_compression comp;
+	enum lcm_toc_start start; /* 0: no span */
+	unsigned int bits;
+	const uint8_t *window;   /* LCM_TOC_WINDOW bytes or NULL; copied */
+	uint64_t in_off, in_len; /* in lcm_fn_mem_in(); the window goes behind them */
+	uint64_t skip, len;      /* plain bytes to drop, then to give, at most the memory's @out */
+};
+/** lcm_fn_unit - decode; *@out (u->len bytes) gets a private copy. Return: as lcm_unit_decode();
+ * -ENOTRECOVERABLE. The memory's in needs LCM_TOC_WINDOW bytes behind the unit when it has a
+ * window. */
+LCM_MUST_USE int lcm_fn_unit(struct lcm_fn *fn, const struct lcm_fn_unit *u, void *out,
+			     struct lcm_err *err);
+
+/* ---- a whole layer ---- */
+
+struct lcm_fn_stream_opt {
+	enum lcm_compression comp;
+	uint64_t blob_size;
+	bool copy; /* pieces of files are handed out before the layer is proven: copy them first */
+	/* Spans whose digest is checked before a byte of them is decoded; borrowed; NULL: none. */
+	const struct lcm_toc *toc;
+	/* Gets the spans at which the layer may be entered later; borrowed; NULL: none wanted. */
+	struct lcm_toc_builder *index;
+	/**
+	 * fill - the blob is in the ring up to *@ret_upto
+	 * @done: bytes that the ring need not hold any more: it has room up to @done + its length.
+	 * Does not wait. Return: 0, or what ends the stream.
+	 */
+	int (*fill)(void *arg, uint64_t done, uint64_t *ret_upto);
+	void *arg;
+	int wake_fd; /* eventfd: fill() may have more; borrowed */
+};
+
+/** lcm_fn_stream_mem - memory for one stream. @toc: as in the options. */
+LCM_MUST_USE int lcm_fn_stream_mem(const struct lcm_toc *toc, struct lcm_fn_mem **ret);
+/** lcm_fn_mem_ring - bytes of its ring: byte n of the blob goes to lcm_fn_mem_in()[n % ring]. */
+uint64_t lcm_fn_mem_ring(const struct lcm_fn_mem *m);
+/**
+ * lcm_fn_stream - decode a layer and parse its tar in @fn, as an archive to read
+ * @fn, @m, @opt: borrowed until lcm_tar_close()
+ *
+ * Both digests are made here, over the bytes that the daemon has. lcm_tar_next() and the others
+ * fail as a local tar does, and with -ENOTRECOVERABLE; -EBADMSG: a span's digest (text names it).
+ */
+LCM_MUST_USE int lcm_fn_stream(struct lcm_fn *fn, struct lcm_fn_mem *m,
+			       const struct lcm_fn_stream_opt *opt, struct lcm_tar **ret,
+			       struct lcm_err *err);
+/** lcm_fn_stream_blob_digest - after lcm_tar_finish(). */
+void lcm_fn_stream_blob_digest(struct lcm_tar *t, struct lcm_digest *ret, uint64_t *ret_len);
+/** lcm_fn_stream_indexed - after lcm_tar_finish(): has opt->index got all spans? */
+bool lcm_fn_stream_indexed(struct lcm_tar *t);
+
+/* ---- the function's half ---- */
+
+/** lcm_fn_confine - give up everything. @uid: 0 keeps it. Return: 0 or -errno, with what failed. */
+LCM_MUST_USE int lcm_fn_confine(uint32_t uid, const char **ret_what);
+/** lcm_fn_serve - do jobs from socket FN_SOCK until it ends. */
+void lcm_fn_serve(void);
+
+#endif
