@@ -21,6 +21,7 @@
 #define LCM_FN_H
 
 #include "decode/tar.h"
+#include "image/toc_chunked.h"
 
 struct lcm_fn_pool;
 struct lcm_fn;
@@ -85,12 +86,11 @@ struct lcm_fn_unit {
 	enum lcm_toc_start start; /* 0: no span */
 	unsigned int bits;
 	const uint8_t *window;   /* LCM_TOC_WINDOW bytes or NULL; copied */
-	uint64_t in_off, in_len; /* in lcm_fn_mem_in(); the window goes behind them */
+	uint64_t in_off, in_len; /* in lcm_fn_mem_in() */
 	uint64_t skip, len;      /* plain bytes to drop, then to give, at most the memory's @out */
 };
 /** lcm_fn_unit - decode; *@out (u->len bytes) gets a private copy. Return: as lcm_unit_decode();
- * -ENOTRECOVERABLE. The memory's in needs LCM_TOC_WINDOW bytes behind the unit when it has a
- * window. */
+ * -ENOTRECOVERABLE. With a window, the last LCM_TOC_WINDOW bytes of the memory's in are its. */
 LCM_MUST_USE int lcm_fn_unit(struct lcm_fn *fn, const struct lcm_fn_unit *u, void *out,
 			     struct lcm_err *err);
 
@@ -132,6 +132,31 @@ LCM_MUST_USE int lcm_fn_stream(struct lcm_fn *fn, struct lcm_fn_mem *m,
 void lcm_fn_stream_blob_digest(struct lcm_tar *t, struct lcm_digest *ret, uint64_t *ret_len);
 /** lcm_fn_stream_indexed - after lcm_tar_finish(): has opt->index got all spans? */
 bool lcm_fn_stream_indexed(struct lcm_tar *t);
+
+/* ---- a table of contents ---- */
+
+enum lcm_fn_toc_kind {
+	LCM_FN_TOC_CHUNKED = 1, /* zstd:chunked, either dialect */
+	LCM_FN_TOC_KIND_MAX,
+};
+
+struct lcm_fn_toc {
+	enum lcm_fn_toc_kind kind;
+	uint64_t len; /* of the source, in lcm_fn_mem_in() */
+	struct lcm_chunked_ref chunked;
+	struct lcm_toc_id id;
+};
+
+#define LCM_FN_TOC_OUT ((uint64_t)1 << 20) /* what the memory of such a job has as @out */
+
+/**
+ * lcm_fn_toc - parse a table of contents and write it as a TOC file, atomically
+ *
+ * The file is not validated: lcm_toc_open() does that. Return: as lcm_chunked_parse(),
+ * lcm_toc_builder_finish(); -ENOTRECOVERABLE; -errno of writing.
+ */
+LCM_MUST_USE int lcm_fn_toc(struct lcm_fn *fn, const struct lcm_fn_toc *t, int dirfd,
+			    const char *name, struct lcm_err *err);
 
 /* ---- the function's half ---- */
 

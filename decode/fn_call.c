@@ -137,6 +137,8 @@ static int spawn_at(const char *path, uint32_t uid, int sock, pid_t *ret)
 	char *const argv[] = { (char *)(uintptr_t) "locum-decode", arg, NULL };
 	char *none[] = { NULL };
 	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t no_signals;
 	int r;
 
 	(void)snprintf(arg, sizeof(arg), "%u", uid);
@@ -146,8 +148,14 @@ static int spawn_at(const char *path, uint32_t uid, int sock, pid_t *ret)
 	r = -posix_spawn_file_actions_adddup2(&fa, sock, FN_SOCK);
 	for (int fd = 0; r == 0 && fd < FN_SOCK; fd++)
 		r = -posix_spawn_file_actions_addopen(&fa, fd, "/dev/null", O_RDWR, 0);
+	/* A session of its own: a terminal's signals are for the daemon. */
+	(void)sigemptyset(&no_signals);
+	(void)posix_spawnattr_init(&attr);
+	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+	(void)posix_spawnattr_setsigmask(&attr, &no_signals);
 	if (r == 0)
-		r = -posix_spawn(ret, path, &fa, NULL, argv, none);
+		r = -posix_spawn(ret, path, &fa, &attr, argv, none);
+	(void)posix_spawnattr_destroy(&attr);
 	(void)posix_spawn_file_actions_destroy(&fa);
 	return r;
 }
@@ -316,13 +324,13 @@ int lcm_fn_unit(struct lcm_fn *fn, const struct lcm_fn_unit *u, void *out, struc
 			  .skip = u->skip,
 			  .len = u->len },
 	};
-	uint64_t end = u->in_off + u->in_len + (u->window ? LCM_TOC_WINDOW : 0);
+	uint64_t room = m->in_size - FN_PAGE - (u->window ? LCM_TOC_WINDOW : 0);
 	int r;
 
-	if (end > m->in_size - FN_PAGE || u->len > m->out_size - FN_PAGE)
+	if (u->in_off + u->in_len > room || u->len > m->out_size - FN_PAGE)
 		return -EFBIG;
 	if (u->window)
-		memcpy(lcm_fn_mem_in(m) + u->in_off + u->in_len, u->window, LCM_TOC_WINDOW);
+		memcpy(lcm_fn_mem_in(m) + room, u->window, LCM_TOC_WINDOW);
 	r = call(fn, &q, NULL, err);
 	if (r == 0)
 		memcpy(out, (const uint8_t *)m->out + FN_PAGE, u->len);

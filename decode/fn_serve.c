@@ -72,7 +72,7 @@ static int bind_memory(struct lcm_fn_side *f, const struct fn_bind *b, const int
 
 static int unit(struct lcm_fn_side *f, const struct fn_unit *q)
 {
-	uint64_t room = f->in_size - FN_PAGE, need;
+	uint64_t room = f->in_size - FN_PAGE;
 	const uint8_t *in = lcm_fn_side_in(f);
 	struct lcm_unit u = {
 		.comp = (enum lcm_compression)q->comp,
@@ -86,12 +86,11 @@ static int unit(struct lcm_fn_side *f, const struct fn_unit *q)
 	if (!f->out || q->in_off > room || q->in_len > room - q->in_off ||
 	    q->len > f->out_size - FN_PAGE)
 		return -EINVAL;
-	need = q->in_off + q->in_len;
 	u.in = in + q->in_off;
 	if (q->has_window) {
-		if (LCM_TOC_WINDOW > room - need)
+		if (room < LCM_TOC_WINDOW)
 			return -EINVAL;
-		u.window = in + need;
+		u.window = in + room - LCM_TOC_WINDOW;
 	}
 	return lcm_unit_decode(&u, lcm_fn_side_out(f));
 }
@@ -110,6 +109,10 @@ static void serve_one(struct lcm_fn_side *f, const struct fn_request *q, const i
 	case FN_STREAM:
 		if (f->out)
 			lcm_fn_side_stream(f, &q->stream, &r);
+		break;
+	case FN_TOC:
+		if (f->out)
+			lcm_fn_side_toc(f, &q->toc, &r);
 		break;
 	default:
 		break;

@@ -34,5 +34,6 @@ void lcm_fn_side_wait(struct lcm_fn_side *f, bool (*ready)(void *arg), void *arg
 
 /* The jobs: fill @ret but for its op. */
 void lcm_fn_side_stream(struct lcm_fn_side *f, const struct fn_stream *q, struct fn_reply *ret);
+void lcm_fn_side_toc(struct lcm_fn_side *f, const struct fn_toc *q, struct fn_reply *ret);
 
 #endif

@@ -115,7 +115,7 @@ int lcm_fn_spans_boundary(struct lcm_fn_spans *s, const struct fn_boundary *b, u
 	uint64_t blob_end = b->blob_off + (b->bits ? 1 : 0);
 	int r = 0;
 
-	if (b->blob_off >= end || blob_end > end || b->bits > 7 || b->start < LCM_TOC_START_PLAIN ||
+	if (blob_end > end || b->bits > 7 || b->start < LCM_TOC_START_PLAIN ||
 	    b->start >= LCM_TOC_START_MAX)
 		return -EPROTO;
 	if (s->open ? b->blob_off <= s->span.blob_off || b->plain_off <= s->span.plain_off ||
@@ -155,9 +155,11 @@ int lcm_fn_spans_end(struct lcm_fn_spans *s, uint64_t blob, uint64_t plain)
 {
 	if (!s->index || !s->open)
 		return 0;
-	if (blob <= s->span.blob_off || plain < s->span.plain_off || blob < s->made)
+	if (blob < s->span.blob_off || plain < s->span.plain_off || blob < s->made)
 		return -EPROTO;
 	if (plain == s->span.plain_off) /* what is left of the blob gives nothing */
 		return 0;
+	if (blob == s->span.blob_off)
+		return -EPROTO;
 	return span_add(s, blob, plain);
 }

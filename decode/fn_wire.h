@@ -20,7 +20,7 @@
 
 #include <stdatomic.h>
 
-#include "image/toc_format.h"
+#include "decode/fn.h"
 
 #define FN_SOCK 3
 #define FN_PAGE 4096U
@@ -38,8 +38,9 @@ struct fn_bind {
 };
 
 struct fn_unit {
-	uint32_t comp, start, bits, has_window; /* the window lies behind the unit's in_len bytes */
-	uint64_t in_off, in_len, skip, len;     /* len plain bytes go to the begin of out's data */
+	uint32_t comp, start, bits;
+	uint32_t has_window;                /* in's last LCM_TOC_WINDOW bytes are the window */
+	uint64_t in_off, in_len, skip, len; /* len plain bytes go to the begin of out's data */
 };
 
 struct fn_stream {
@@ -51,12 +52,8 @@ struct fn_stream {
 };
 
 struct fn_toc {
-	uint32_t kind; /* enum lcm_fn_toc_kind */
-	uint32_t reserved;
-	uint64_t in_len, out_cap;
-	struct lcm_toc_id id;
-	uint64_t arg[4]; /* of the kind */
-	struct lcm_digest digest;
+	uint64_t out_cap; /* of the ring of plain bytes */
+	struct lcm_fn_toc t;
 };
 
 struct fn_request {
@@ -73,8 +70,8 @@ struct fn_request {
 struct fn_reply {
 	int32_t status; /* 0 or -errno */
 	uint32_t op;
-	uint64_t total;           /* STREAM: bytes of the tar; TOC: bytes of the file */
-	struct toc_header header; /* TOC: what stands at its begin */
+	uint64_t total;                   /* STREAM: bytes of the tar; TOC: bytes of the file */
+	uint8_t head[LCM_TOC_HEADER_LEN]; /* TOC: what stands at its begin */
 	char msg[LCM_ERR_MSG_MAX];
 };
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "decode/fn_remote.h"
+#include "image/toc_format.h"
 #include "src/base/sys.h"
 
 #define PIECE_MAX ((uint64_t)512 << 10) /* of a file, at once */

@@ -286,4 +286,25 @@ LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct 
 					int dirfd, const char *path, bool durable,
 					struct lcm_err *err);
 
+/* Where the bytes of a TOC file go: what follows its header, in order, and at last the header. */
+struct lcm_toc_sink {
+	int (*add)(void *arg, const void *p, size_t len);
+	int (*head)(void *arg, const void *p, size_t len);
+	void *arg; /* borrowed */
+};
+#define LCM_TOC_HEADER_LEN 176U
+/** lcm_toc_builder_write - lcm_toc_builder_finish() without a file. */
+LCM_MUST_USE int lcm_toc_builder_write(struct lcm_toc_builder *b, const struct lcm_toc_id *id,
+				       const struct lcm_toc_sink *sink, struct lcm_err *err);
+
+#define LCM_TOC_TMP_MAX 4096
+/** lcm_toc_file_begin - a temporary file beside @path, and the sink that writes it. *fd: owned by
+ * the caller, and the sink's; lcm_toc_file_end() closes it. */
+LCM_MUST_USE int lcm_toc_file_begin(int dirfd, const char *path, char ret_tmp[LCM_TOC_TMP_MAX],
+				    struct lcm_toc_sink *ret, int *fd);
+/** lcm_toc_file_end - rename it to @path, or remove it when @status is negative. Return: @status or
+ * -errno. */
+LCM_MUST_USE int lcm_toc_file_end(int dirfd, const char *path, const char *tmp, int *fd, int status,
+				  bool durable);
+
 #endif

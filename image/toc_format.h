@@ -39,7 +39,7 @@ struct toc_header {
 	uint32_t n_spans, n_windows;
 	uint64_t xattrs_len, strings_len; /* bytes */
 };
-_Static_assert(sizeof(struct toc_header) == 176, "on-disk layout");
+_Static_assert(sizeof(struct toc_header) == LCM_TOC_HEADER_LEN, "on-disk layout");
 
 /* Windows begin on a page: whoever sends them on can do so by reference. */
 #define TOC_WINDOWS_ALIGN 4096U

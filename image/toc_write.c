@@ -18,7 +18,7 @@ struct order {
 
 /* A file being written: a cache-sized buffer, checksummed as it is flushed. */
 struct out {
-	int fd;
+	const struct lcm_toc_sink *sink;
 	char *buf; /* owned, OUT_CAP bytes */
 	size_t len;
 	uint64_t crc;
@@ -177,7 +177,7 @@ static int out_flush(struct out *o)
 
 	o->len = 0;
 	o->crc = toc_checksum(o->crc, o->buf, len);
-	return lcm_sys_write_full(o->fd, o->buf, len);
+	return len ? o->sink->add(o->sink->arg, o->buf, len) : 0;
 }
 
 static int out_add(struct out *o, const void *p, size_t len)
@@ -270,11 +270,30 @@ static uint32_t count_chunks(const struct order *o)
 	return n;
 }
 
-static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd,
-		      struct lcm_err *err)
+static int write_sections(const struct order *o, const struct lcm_toc_id *id,
+			  const struct toc_header *h, struct out *out, struct lcm_err *err)
+{
+	int r = write_entries(o, out, err);
+
+	if (r == 0)
+		r = write_chunks(o, id->blob_size, out, err);
+	if (r == 0)
+		r = out_add(out, o->b->spans, o->b->n_spans * sizeof(*o->b->spans));
+	if (r == 0)
+		r = out_add(out, o->b->xattrs.data, o->b->xattrs.len);
+	if (r == 0)
+		r = out_add(out, o->b->strings.data, o->b->strings.len);
+	if (r == 0)
+		r = write_windows(o->b, toc_body_len(h), out);
+	return r < 0 ? r : out_flush(out);
+}
+
+/* The checksum is known last, and stands first. */
+static int write_all(const struct order *o, const struct lcm_toc_id *id,
+		     const struct lcm_toc_sink *sink, struct lcm_err *err)
 {
 	lcm_autofree char *buf = malloc(OUT_CAP);
-	struct out out = { .fd = fd, .buf = buf };
+	struct out out = { .sink = sink, .buf = buf };
 	struct toc_header h = { .version = LCM_TOC_VERSION, .id = *id, .n_entries = o->n };
 	int r;
 
@@ -287,53 +306,11 @@ static int write_file(const struct order *o, const struct lcm_toc_id *id, int fd
 	h.xattrs_len = o->b->xattrs.len;
 	h.strings_len = o->b->strings.len;
 	h.file_len = toc_file_len(&h);
-	r = lcm_sys_write_full(fd, &h, sizeof(h));
-	if (r == 0)
-		r = write_entries(o, &out, err);
-	if (r == 0)
-		r = write_chunks(o, id->blob_size, &out, err);
-	if (r == 0)
-		r = out_add(&out, o->b->spans, o->b->n_spans * sizeof(*o->b->spans));
-	if (r == 0)
-		r = out_add(&out, o->b->xattrs.data, o->b->xattrs.len);
-	if (r == 0)
-		r = out_add(&out, o->b->strings.data, o->b->strings.len);
-	if (r == 0)
-		r = write_windows(o->b, toc_body_len(&h), &out);
-	if (r == 0)
-		r = out_flush(&out);
+	r = write_sections(o, id, &h, &out, err);
 	if (r < 0)
 		return r;
 	h.checksum = toc_checksum(out.crc, &h, sizeof(h));
-	return lcm_sys_pwrite_full(fd, &h, sizeof(h), 0);
-}
-
-/* Writes under a name of its own and renames. */
-static int write_atomic(const struct order *o, const struct lcm_toc_id *id, int dirfd,
-			const char *path, bool durable, struct lcm_err *err)
-{
-	static _Atomic unsigned int serial;
-	lcm_autoclose int fd = -EBADF;
-	char tmp[4096];
-	int r;
-
-	r = snprintf(tmp, sizeof(tmp), "%s.%d.%u.tmp", path, (int)getpid(),
-		     atomic_fetch_add(&serial, 1));
-	if (r >= (int)sizeof(tmp))
-		return -ENAMETOOLONG;
-	fd = lcm_sys_openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL, 0600);
-	if (fd < 0)
-		return fd;
-	r = write_file(o, id, fd, err);
-	if (r == 0 && durable)
-		r = lcm_sys_fsync(fd);
-	if (r == 0)
-		r = lcm_sys_renameat(dirfd, tmp, dirfd, path);
-	if (r < 0) {
-		lcm_ignore(lcm_sys_unlinkat(dirfd, tmp, 0));
-		return r;
-	}
-	return durable ? lcm_fsync_parent_at(dirfd, path) : 0;
+	return sink->head(sink->arg, &h, sizeof(h));
 }
 
 static int spans_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, struct lcm_err *err)
@@ -354,25 +331,83 @@ static int spans_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, 
 	return r;
 }
 
-int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd,
-			   const char *path, bool durable, struct lcm_err *err)
+int lcm_toc_builder_write(struct lcm_toc_builder *b, const struct lcm_toc_id *id,
+			  const struct lcm_toc_sink *sink, struct lcm_err *err)
 {
-	struct lcm_err why = { 0 };
 	struct order o = { .b = b };
 	int r;
 
 	if (id->compression > LCM_COMP_ZSTD || id->reserved || id->blob_size > INT64_MAX)
-		return lcm_err_set(err, -EINVAL, "TOC '%s': bad identity", path);
-	r = spans_finish(b, id, &why);
+		return lcm_err_set(err, -EINVAL, "TOC: bad identity");
+	r = spans_finish(b, id, err);
 	if (r == 0)
-		r = links_resolve(b, &why);
+		r = links_resolve(b, err);
 	if (r == 0)
 		r = order_make(b, &o);
 	if (r == 0 && b->replaced)
 		links_promote(b, &o);
 	if (r == 0)
-		r = write_atomic(&o, id, dirfd, path, durable, &why);
+		r = write_all(&o, id, sink, err);
 	order_fini(&o);
+	return r;
+}
+
+/* ---- files ---- */
+
+static int file_add(void *arg, const void *p, size_t len)
+{
+	return lcm_sys_write_full(*(int *)arg, p, len);
+}
+
+static int file_head(void *arg, const void *p, size_t len)
+{
+	return lcm_sys_pwrite_full(*(int *)arg, p, len, 0);
+}
+
+int lcm_toc_file_begin(int dirfd, const char *path, char ret_tmp[LCM_TOC_TMP_MAX],
+		       struct lcm_toc_sink *ret, int *fd)
+{
+	static const struct toc_header none;
+	static _Atomic unsigned int serial;
+	int r = snprintf(ret_tmp, LCM_TOC_TMP_MAX, "%s.%d.%u.tmp", path, (int)getpid(),
+			 atomic_fetch_add(&serial, 1));
+
+	if (r >= LCM_TOC_TMP_MAX)
+		return -ENAMETOOLONG;
+	*fd = lcm_sys_openat(dirfd, ret_tmp, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	if (*fd < 0)
+		return *fd;
+	*ret = (struct lcm_toc_sink){ file_add, file_head, fd };
+	return lcm_sys_write_full(*fd, &none, sizeof(none));
+}
+
+int lcm_toc_file_end(int dirfd, const char *path, const char *tmp, int *fd, int status,
+		     bool durable)
+{
+	bool made = *fd >= 0;
+	int r = status;
+
+	if (r == 0 && durable)
+		r = lcm_sys_fsync(*fd);
+	lcm_closep(fd);
+	if (r == 0)
+		r = lcm_sys_renameat(dirfd, tmp, dirfd, path);
+	if (r < 0 && made)
+		lcm_ignore(lcm_sys_unlinkat(dirfd, tmp, 0));
+	return r == 0 && durable ? lcm_fsync_parent_at(dirfd, path) : r;
+}
+
+int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, int dirfd,
+			   const char *path, bool durable, struct lcm_err *err)
+{
+	struct lcm_err why = { 0 };
+	struct lcm_toc_sink sink;
+	char tmp[LCM_TOC_TMP_MAX];
+	int fd = -EBADF, r = lcm_toc_file_begin(dirfd, path, tmp, &sink, &fd);
+
+	if (r == 0)
+		r = lcm_toc_builder_write(b, id, &sink, &why);
+	r = lcm_toc_file_end(dirfd, path, tmp, &fd, r, durable);
 	if (r < 0)
 		return lcm_err_set(err, r, "TOC '%s' cannot be written: %s", path,
 				   lcm_err_text(&why, r));

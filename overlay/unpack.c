@@ -104,6 +104,98 @@ int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name,
 	return lcm_layer_attr_set_at(dirfd, name, symlink, &a, e->path, u->err);
 }
 
+/* ---- the index ---- */
+
+static int chunk_add(struct lcm_unpack_run *u, const struct lcm_toc_item_chunk *c)
+{
+	if (u->n_chunks == u->cap_chunks) {
+		size_t cap = LCM_MAX(u->cap_chunks * 2, (size_t)16);
+		void *p = realloc(u->chunks, cap * sizeof(*u->chunks));
+
+		if (!p)
+			return -ENOMEM;
+		u->chunks = p;
+		u->cap_chunks = cap;
+	}
+	u->chunks[u->n_chunks++] = *c;
+	return 0;
+}
+
+static int hole_note(struct lcm_unpack_run *u, uint64_t from, uint64_t to)
+{
+	const struct lcm_toc_item_chunk c = { .file_off = from,
+					      .file_len = to - from,
+					      .flags = LCM_TOC_CHUNK_ZEROS };
+
+	return to > from ? chunk_add(u, &c) : 0;
+}
+
+/* Where a piece of the file lies in the tar; what continues the one before is one with it. */
+static int chunk_note(struct lcm_unpack_run *u, const struct lcm_tar_piece *d)
+{
+	struct lcm_toc_item_chunk *last = u->n_chunks ? &u->chunks[u->n_chunks - 1] : NULL;
+	struct lcm_toc_item_chunk c = {
+		.blob_off = d->tar_off,
+		.blob_len = d->len,
+		.file_off = d->off,
+		.file_len = d->len,
+		.flags = LCM_TOC_CHUNK_TAR,
+	};
+	uint64_t end = last ? last->file_off + last->file_len : 0;
+	int r;
+
+	if (last && end == d->off && last->blob_off + last->blob_len == d->tar_off) {
+		last->blob_len += d->len;
+		last->file_len += d->len;
+		return 0;
+	}
+	r = hole_note(u, end, d->off);
+	return r < 0 ? r : chunk_add(u, &c);
+}
+
+int lcm_unpack_index(struct lcm_unpack_run *u, const struct lcm_tar_entry *e)
+{
+	const struct lcm_toc_item_chunk *last;
+	struct lcm_toc_item it = {
+		.path = e->path,
+		.path_len = e->path_len,
+		.type = e->type,
+		.mode = e->mode,
+		.uid = e->uid,
+		.gid = e->gid,
+		.mtime = e->mtime,
+		.mtime_nsec = e->mtime_nsec,
+		.size = e->size,
+		.link = e->link,
+		.link_len = e->link_len,
+		.rdev_major = e->rdev_major,
+		.rdev_minor = e->rdev_minor,
+		.xattrs = e->xattrs,
+		.n_xattrs = e->n_xattrs,
+	};
+	int r = 0;
+
+	if (!u->index)
+		return 0;
+	if (e->type == LCM_TOC_REG) {
+		last = u->n_chunks ? &u->chunks[u->n_chunks - 1] : NULL;
+		r = hole_note(u, last ? last->file_off + last->file_len : 0, e->size);
+		it.chunks = u->chunks;
+		it.n_chunks = u->n_chunks;
+	}
+	u->n_chunks = 0;
+	if (r == 0)
+		r = lcm_toc_builder_add(u->index, &it, NULL);
+	/* A layer that can be unpacked and not indexed stays a plain one. */
+	if (r == -EUCLEAN || r == -EFBIG) {
+		u->index = NULL;
+		r = 0;
+	}
+	return r;
+}
+
+/* ---- data ---- */
+
 int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int fd,
 		    int (*fn)(void *arg, const void *p, uint64_t len), void *arg)
 {
@@ -116,6 +208,9 @@ int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int
 			return lcm_err_set(u->err, -EUCLEAN,
 					   "layer entry '%.250s': data outside of the file",
 					   e->path);
+		r = u->index ? chunk_note(u, &d) : 0;
+		if (r < 0)
+			return r;
 		r = d.off > at && fn ? fn(arg, NULL, d.off - at) : 0;
 		if (r == 0 && fd >= 0)
 			r = lcm_sys_pwrite_full(fd, d.p, d.len, d.off);
@@ -176,8 +271,11 @@ int lcm_unpack(struct lcm_layer_dir *d, struct lcm_tar *tar, const struct lcm_to
 	u->ops = ops ? ops : &none;
 	u->parent = -EBADF;
 	u->err = err;
+	u->index = u->ops->index;
 	r = toc ? lcm_unpack_with_toc(u) : lcm_unpack_plain(u);
 	lcm_closep(&u->parent);
+	free(u->chunks);
+	u->result.indexed = u->index != NULL;
 	if (r == 0)
 		*ret = u->result;
 	return r;

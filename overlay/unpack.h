@@ -57,12 +57,16 @@ struct lcm_unpack_ops {
 	/** checkpoint - called between entries and every few MiB: non-zero ends the unpack with
 	 * that status (cancel). NULL allowed. */
 	int (*checkpoint)(void *arg);
+	/** index - gets every entry of a plain layer, its files' data as chunks of the tar;
+	 * borrowed; NULL: none is wanted. */
+	struct lcm_toc_builder *index;
 	void *arg;
 };
 
 struct lcm_unpack_result {
 	uint64_t entries, files, bytes; /* in the tar */
 	struct lcm_digest diffid;       /* SHA-256 of the whole tar, trailing zeros included */
+	bool indexed;                   /* ops->index took all of them */
 };
 
 /**

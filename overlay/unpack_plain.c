@@ -332,6 +332,8 @@ static int plain_run(struct plain *p)
 					   LCM_TOC_ENTRIES_MAX);
 		r = entry_put(p, &e);
 		if (r == 0)
+			r = lcm_unpack_index(u, &e);
+		if (r == 0)
 			r = lcm_unpack_checkpoint(u, 0);
 		if (r != 0)
 			return r;

@@ -20,7 +20,10 @@ struct lcm_unpack_run {
 	int parent;         /* owned; O_PATH of the directory @parent_path, -EBADF: none */
 	size_t parent_len;
 	char parent_path[LCM_PATH_MAX];
-	struct lcm_err *err; /* borrowed; may be NULL */
+	struct lcm_err *err;               /* borrowed; may be NULL */
+	struct lcm_toc_builder *index;     /* borrowed; NULL: none, or it gave up */
+	struct lcm_toc_item_chunk *chunks; /* owned; of the file being read, for the index */
+	size_t n_chunks, cap_chunks;
 };
 
 /* What an entry's name says beyond its type (OCI layer.md "Whiteouts"). */
@@ -55,6 +58,9 @@ LCM_MUST_USE int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char
  */
 LCM_MUST_USE int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int fd,
 				 int (*fn)(void *arg, const void *p, uint64_t len), void *arg);
+/** lcm_unpack_index - note an entry, after its data was read, in the index when there is one.
+ * Return: 0, -ENOMEM. */
+LCM_MUST_USE int lcm_unpack_index(struct lcm_unpack_run *u, const struct lcm_tar_entry *e);
 /** lcm_unpack_attr - the attributes of a tar entry; xattrs borrowed from it. */
 struct lcm_layer_attr lcm_unpack_attr(const struct lcm_tar_entry *e);
 /** lcm_unpack_link - another name for @target. Return: 0, -EEXIST, -ENOENT (no text for both),

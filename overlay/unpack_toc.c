@@ -12,6 +12,8 @@
 #include "overlay/unpack_run.h"
 #include "src/base/sys.h"
 
+#define COMPARE_BYTES 65536
+
 enum seen {
 	SEEN_NOT, /* the tar has not listed it so far */
 	SEEN_DIFFERS,
@@ -23,6 +25,8 @@ struct checked {
 	uint8_t *seen;            /* owned; enum seen of each TOC entry */
 	uint8_t *opaque;          /* owned; the tar has marked the directory */
 	uint32_t differs;         /* the entry @why is about */
+	bool proven; /* every byte of the blob is in a span with a digest, checked before
+			it was decoded: files need no digest of their own */
 	struct lcm_err why;
 	struct lcm_hash *hash; /* owned */
 };
@@ -160,6 +164,55 @@ static int digest_piece(void *arg, const void *p, uint64_t len)
 	return r;
 }
 
+/*
+ * A file that demand has placed by an index without digests of files: what the index says of where
+ * it lies, and of how to begin there, is compared now with what the layer really has.
+ */
+struct comparer {
+	struct checked *c; /* borrowed */
+	int fd;            /* owned; of the file as it was placed */
+	uint64_t at;
+	bool bad;
+};
+
+static int compare_piece(void *arg, const void *p, uint64_t len)
+{
+	static const uint8_t zeros[COMPARE_BYTES];
+	struct comparer *k = arg;
+	const uint8_t *want = p;
+	uint8_t have[COMPARE_BYTES];
+	int r = 0;
+
+	while (len && r == 0) {
+		size_t n = (size_t)LCM_MIN(len, sizeof(have));
+
+		r = lcm_sys_pread_full(k->fd, have, n, k->at);
+		k->bad = k->bad || r < 0 || memcmp(have, want ? want : zeros, n) != 0;
+		want = want ? want + n : NULL;
+		k->at += n;
+		len -= n;
+	}
+	return r;
+}
+
+static int file_compare(struct checked *c, int dirfd, uint32_t entry, const struct lcm_tar_entry *e)
+{
+	struct comparer k = { .c = c };
+	int r;
+
+	k.fd = lcm_sys_openat(dirfd, e->path + e->name_off, O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);
+	if (k.fd < 0)
+		return lcm_layer_fail(c->u->err, k.fd, e->path, "cannot open what is in its place");
+	r = lcm_unpack_data(c->u, e, -1, compare_piece, &k);
+	lcm_closep(&k.fd);
+	if (r == 0 && k.bad)
+		return differ(c, entry, e, -EUCLEAN,
+			      "what its table of contents gave is not in the layer");
+	if (r == 0)
+		c->seen[entry] = SEEN_SAME;
+	return r;
+}
+
 /* Is there a digest for all bytes of the file? */
 static bool digester_init(struct digester *g, struct checked *c, const struct lcm_toc_entry *t)
 {
@@ -208,17 +261,20 @@ static int file_data(struct checked *c, int dirfd, uint32_t entry, const struct 
 	char tmp[LCM_LAYER_NAME_MAX] = "";
 	lcm_autoclose int fd = -EBADF;
 	struct digester g;
+	bool digest = digester_init(&g, c, lcm_toc_entry(u->toc, entry));
 	int r;
 
-	if (!digester_init(&g, c, lcm_toc_entry(u->toc, entry)))
+	if (!digest && !c->proven)
 		return differ(c, entry, e, -EUCLEAN, "the TOC has no digest to check it with");
+	if (!digest && have)
+		return file_compare(c, dirfd, entry, e);
 	if (!have) {
 		fd = lcm_layer_tmp_mode(u->d, dirfd, e->mode & 0777, tmp);
 		if (fd < 0)
 			return lcm_layer_fail(u->err, fd, e->path, "cannot make a temporary file");
 	}
-	r = lcm_unpack_data(u, e, fd, digest_piece, &g);
-	if (r == 0 && !digester_ok(&g)) {
+	r = lcm_unpack_data(u, e, fd, digest ? digest_piece : NULL, &g);
+	if (r == 0 && digest && !digester_ok(&g)) {
 		lcm_layer_tmp_drop(u->d, tmp);
 		return differ(c, entry, e, -EBADMSG, "content has another digest");
 	}
@@ -484,6 +540,17 @@ static int checked_run(struct checked *c)
 	return r < 0 ? r : finish(c);
 }
 
+/* Spans follow one another in the tar from its first byte, so all of them are all of it. */
+static bool spans_prove(const struct lcm_toc *toc)
+{
+	uint32_t n = lcm_toc_span_count(toc);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (lcm_digest_is_zero(&lcm_toc_span(toc, i)->digest))
+			return false;
+	return n > 0;
+}
+
 int lcm_unpack_with_toc(struct lcm_unpack_run *u)
 {
 	lcm_autofree struct checked *c = calloc(1, sizeof(*c));
@@ -493,6 +560,7 @@ int lcm_unpack_with_toc(struct lcm_unpack_run *u)
 		return -ENOMEM;
 	c->u = u;
 	c->differs = LCM_TOC_NONE;
+	c->proven = spans_prove(u->toc);
 	c->seen = calloc(lcm_toc_count(u->toc), 1);
 	c->opaque = calloc(lcm_toc_count(u->toc), 1);
 	c->hash = lcm_hash_new();

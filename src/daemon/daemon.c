@@ -16,6 +16,11 @@
 
 #define GATE_THREADS 2
 #define MOUNTS_SETTLE_NS 50000000ULL
+/* Decoders: ready for the next layer, and idle with layers that may want more. */
+#define FN_SPARE 2U
+#define FN_IDLE 16U
+/* Above what systemd-nspawn takes for containers, below 2^31. */
+#define FN_FIRST_UID 1900000000U
 
 struct daemon {
 	const struct lcm_daemon_config *cfg;
@@ -150,6 +155,37 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 	return r;
 }
 
+/* Beside this program in a build tree, else where it is installed. */
+static void decoder_path(char *out, size_t cap)
+{
+	static const char name[] = "/locum-decode";
+	ssize_t n = readlink("/proc/self/exe", out, cap - sizeof(name));
+	char *slash;
+
+	if (n > 0) {
+		out[n] = '\0';
+		slash = strrchr(out, '/');
+		memcpy(slash ? slash : out, name, sizeof(name));
+		if (access(out, X_OK) == 0)
+			return;
+	}
+	(void)snprintf(out, cap, "%s%s", LCM_LIBEXECDIR, name);
+}
+
+static int start_functions(struct daemon *d, unsigned int threads, struct lcm_err *err)
+{
+	char path[4096];
+	const struct lcm_fn_config cfg = {
+		.path = path,
+		.spare = FN_SPARE,
+		.max = threads * 2 + FN_SPARE + FN_IDLE,
+		.first_uid = FN_FIRST_UID,
+	};
+
+	decoder_path(path, sizeof(path));
+	return lcm_fn_pool_new(&cfg, &d->e.fns, err);
+}
+
 static int start(struct daemon *d, struct lcm_err *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -161,6 +197,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 		r = lcm_pool_new(n, "locum-pool", &d->e.pool);
 	if (r == 0)
 		r = lcm_pool_new(n, "locum-stream", &d->e.streams);
+	if (r == 0)
+		r = start_functions(d, n, err);
 	if (r == 0)
 		r = lcm_gate_threads_new(GATE_THREADS, &d->h.gates);
 	if (r == 0)
@@ -204,6 +242,7 @@ static void stop(struct daemon *d)
 	lcm_pool_free(d->e.pool);
 	if (d->e.loop)
 		lcm_loop_drain(d->e.loop);
+	lcm_fn_pool_free(d->e.fns);
 	lcm_gate_threads_free(d->h.gates);
 	lcm_loop_del_fd(d->signals);
 	lcm_loop_del_fd(d->mountinfo);

@@ -9,7 +9,6 @@
  */
 #include <string.h>
 
-#include "decode/unit.h"
 #include "src/base/log.h"
 #include "src/daemon/layer.h"
 
@@ -23,7 +22,6 @@
 		   the pull to fill */
 #define RUNS_MAX 32 /* present/missing runs told apart in one span */
 #define HOLD_AFTER_FAILURE_NS 1000000000ULL
-#define CHUNK_PLAIN_MAX (64ULL << 20) /* larger single chunks come with the pull only */
 
 struct lcm_want {
 	struct lcm_want *next;
@@ -45,7 +43,9 @@ struct span {
 	struct lcm_layer *layer; /* referenced */
 	struct lcm_want *wants;  /* owned */
 	uint64_t off, len;
-	uint8_t *buf; /* owned, len bytes */
+	struct lcm_fn_mem *mem; /* owned; len bytes of the blob, room for the largest chunk */
+	uint8_t *buf;           /* borrowed from mem */
+	struct lcm_fn *fn;      /* owned by the job, once a chunk needs it */
 	struct run runs[RUNS_MAX];
 	uint32_t n_runs, pending;
 	int status;
@@ -96,7 +96,9 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 	for (uint32_t i = 0; i < n; i++) {
 		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
 
-		if (!(c->flags & LCM_TOC_CHUNK_ZEROS) && c->file_len > CHUNK_PLAIN_MAX)
+		if (!(c->flags & LCM_TOC_CHUNK_ZEROS) &&
+		    (c->skip > LCM_TOC_UNIT_PLAIN_MAX ||
+		     c->file_len > LCM_TOC_UNIT_PLAIN_MAX - c->skip))
 			return -ENODATA;
 	}
 	w = calloc(1, sizeof(*w));
@@ -170,28 +172,94 @@ void lcm_demand_cancel_all(struct lcm_layer *l, int status)
 
 /* ---- the pool's half ---- */
 
+/* The compressed bytes of a chunk in spans that have digests. Return: 1 they are good, 0 there is
+ * nothing to tell by, -EBADMSG. */
+static int spans_verified(struct span *s, const struct lcm_toc_chunk *c)
+{
+	const struct lcm_toc *toc = s->layer->toc;
+	uint32_t n = c->span == LCM_TOC_NONE ? 0 : lcm_toc_chunk_spans(toc, c);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lcm_toc_span *p = lcm_toc_span(toc, c->span + i);
+		struct lcm_digest is;
+		int r;
+
+		if (lcm_digest_is_zero(&p->digest))
+			return 0;
+		r = lcm_digest_of(s->buf + (p->blob_off - s->off), p->blob_len, &is);
+		if (r < 0)
+			return r;
+		if (!lcm_digest_equal(&is, &p->digest))
+			return -EBADMSG;
+	}
+	return n > 0;
+}
+
+static int function_get(struct span *s)
+{
+	struct lcm_layer *l = s->layer;
+	int r;
+
+	if (s->fn)
+		return 0;
+	r = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, 0, &s->fn, &s->err);
+	return r < 0 ? r : lcm_fn_bind(s->fn, s->mem, &s->err);
+}
+
+static int decode_chunk(struct span *s, const struct lcm_toc_chunk *c, uint8_t *out)
+{
+	const struct lcm_toc *toc = s->layer->toc;
+	struct lcm_fn_unit u = {
+		.comp = s->layer->comp,
+		.in_off = c->blob_off - s->off,
+		.in_len = c->blob_len,
+		.skip = c->skip,
+		.len = c->file_len,
+	};
+	int r;
+
+	if (u.comp == LCM_COMP_NONE) { /* there is nothing to decode */
+		if (u.skip > u.in_len || u.len > u.in_len - u.skip)
+			return -EBADMSG;
+		memcpy(out, s->buf + u.in_off + u.skip, u.len);
+		return 0;
+	}
+	if (c->span != LCM_TOC_NONE) {
+		const struct lcm_toc_span *p = lcm_toc_span(toc, c->span);
+
+		u.start = (enum lcm_toc_start)p->start;
+		u.bits = p->bits;
+		u.window = lcm_toc_window(toc, p);
+	}
+	r = function_get(s);
+	return r < 0 ? r : lcm_fn_unit(s->fn, &u, out, &s->err);
+}
+
 static int write_chunk(struct span *s, const struct lcm_toc_entry *e, const struct lcm_toc_chunk *c,
 		       uint8_t *out, int fd)
 {
-	const struct lcm_digest *want = lcm_digest_is_zero(&c->digest) ? &e->digest : &c->digest;
+	const struct lcm_digest *want = lcm_digest_is_zero(&c->digest) && e->n_chunks == 1
+					    ? &e->digest
+					    : &c->digest;
 	struct lcm_digest is;
-	int r;
+	int r, good;
 
 	if (c->flags & LCM_TOC_CHUNK_ZEROS)
 		return 0;
-	r = lcm_unit_decode(&(struct lcm_unit){ .comp = s->layer->comp,
-						.in = s->buf + (c->blob_off - s->off),
-						.in_len = c->blob_len,
-						.skip = c->skip,
-						.len = c->file_len },
-			    out);
-	if (r == 0)
-		r = lcm_digest_of(out, c->file_len, &is);
-	if (r == 0 && !lcm_digest_equal(&is, want))
-		r = -EBADMSG;
+	good = spans_verified(s, c);
+	if (good < 0)
+		return good;
+	r = decode_chunk(s, c, out);
 	if (r < 0)
 		return r;
-	return lcm_sys_pwrite_full(fd, out, c->file_len, c->file_off);
+	if (!lcm_digest_is_zero(want)) {
+		r = lcm_digest_of(out, c->file_len, &is);
+		if (r == 0 && !lcm_digest_equal(&is, want))
+			r = -EBADMSG;
+	} else if (!good) {
+		r = -EBADMSG;
+	}
+	return r < 0 ? r : lcm_sys_pwrite_full(fd, out, c->file_len, c->file_off);
 }
 
 static int write_chunks(struct span *s, const struct lcm_want *w, int fd)
@@ -259,6 +327,7 @@ static void span_job(void *arg)
 		w->status = s->status    ? s->status
 			    : w->fd >= 0 ? write_chunks(s, w, w->fd)
 					 : place_file(s, w);
+	lcm_fn_put(s->layer->e->fns, s->fn);
 	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
 		if (!s->runs[i].present)
 			lcm_ignore(lcm_blob_write(s->layer->blob, s->runs[i].off,
@@ -303,6 +372,20 @@ static bool still_wanted(const struct lcm_layer *l, const struct lcm_want *w)
 	return w->fd >= 0 || (atomic_load(&l->entries[w->entry]) & LCM_ENTRY_WANTED);
 }
 
+/* What the layer's bytes do to one decoder they do to the next. */
+static void broken_function(struct span *s)
+{
+	struct lcm_layer *l = s->layer;
+	char digest[LCM_DIGEST_STR];
+	struct lcm_err err;
+
+	if (s->err.code != -ENOTRECOVERABLE || l->phase != LCM_LAYER_READY)
+		return;
+	lcm_err_set(&err, -ENOTRECOVERABLE, "layer %s: %s; the layer is destroyed",
+		    lcm_digest_str(&l->row.key.blob, digest), s->err.msg);
+	lcm_layer_condemn(l, &err);
+}
+
 static void span_done(void *arg)
 {
 	struct span *s = arg;
@@ -311,6 +394,7 @@ static void span_done(void *arg)
 	uint64_t bytes = s->len;
 	bool held = false;
 
+	broken_function(s);
 	while (s->wants) {
 		struct lcm_want *w = s->wants;
 
@@ -324,7 +408,7 @@ static void span_done(void *arg)
 		}
 		want_end(l, w, w->status);
 	}
-	free(s->buf);
+	lcm_fn_mem_free(s->mem);
 	free(s);
 	if (held)
 		l->hold_until_ns = lcm_now_ns() + HOLD_AFTER_FAILURE_NS;
@@ -471,6 +555,21 @@ static uint64_t read_ahead(struct lcm_layer *l, uint64_t off, uint64_t end)
 	return end + LCM_MIN(len, READ_AHEAD - (end - off));
 }
 
+/* The largest chunk of the span's wants. */
+static uint64_t plain_max(const struct span *s)
+{
+	uint64_t max = 1;
+
+	for (const struct lcm_want *w = s->wants; w; w = w->next)
+		for (uint32_t i = 0; i < w->n; i++) {
+			const struct lcm_toc_chunk *c = lcm_toc_chunk(s->layer->toc, w->first + i);
+
+			if (!(c->flags & LCM_TOC_CHUNK_ZEROS))
+				max = LCM_MAX(max, c->file_len);
+		}
+	return max;
+}
+
 static void start_one(struct lcm_layer *l)
 {
 	struct span *s = calloc(1, sizeof(*s));
@@ -487,13 +586,13 @@ static void start_one(struct lcm_layer *l)
 	s->off = off;
 	s->len = end - off;
 	lcm_engine_demand_begin(l->e, s->len);
-	s->buf = malloc(s->len ? s->len : 1);
-	if (s->buf) {
-		span_start(s);
+	s->status = lcm_fn_mem_new(s->len + LCM_TOC_WINDOW, plain_max(s), &s->mem);
+	if (s->status < 0) {
+		submit(s);
 		return;
 	}
-	s->status = -ENOMEM;
-	submit(s);
+	s->buf = lcm_fn_mem_in(s->mem);
+	span_start(s);
 }
 
 void lcm_demand_pump(struct lcm_engine *e)

@@ -6,7 +6,7 @@
  * is marked. The two streams of a layer:
  *
  *   gate -- want --> [queue] -> span (one GET, many wants) -> pool: verify, place --> gate answers
- *   pull -- window --> GET -> [items] -> stream thread: hash, inflate, unpack, compare
+ *   pull -- window --> GET -> [ring] -> function: inflate, parse -> stream thread: hash, unpack
  *
  * Background windows start only while no demand is in flight (lcm_engine_yield()), unless the
  * way to the registry is long and has room: there demand mostly waits for round trips, and
@@ -15,6 +15,7 @@
 #ifndef LCM_ENGINE_H
 #define LCM_ENGINE_H
 
+#include "decode/fn.h"
 #include "registry/registry.h"
 #include "src/base/loop.h"
 #include "src/base/pool.h"
@@ -33,6 +34,7 @@ struct lcm_engine {
 	struct lcm_loop *loop;    /* borrowed */
 	struct lcm_pool *pool;    /* borrowed; verify, place, mount */
 	struct lcm_pool *streams; /* borrowed; one thread per layer being unpacked */
+	struct lcm_fn_pool *fns;  /* borrowed; who decodes and parses for them */
 	struct lcm_store *store;  /* borrowed */
 	struct lcm_registry *reg; /* borrowed */
 	struct lcm_engine_config cfg;

@@ -49,6 +49,7 @@ static void layer_free(struct lcm_layer *l)
 		break;
 	}
 	lcm_bigfile_free_all(l);
+	lcm_fn_tenant_end(l->e->fns, (uint64_t)l->row.id);
 	lcm_timer_free(l->retry);
 	lcm_layer_dir_close(l->dir);
 	lcm_blob_close(l->blob);
@@ -495,6 +496,7 @@ void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)
 			lcm_layer_file_done(l, i, 0);
 	}
 	lcm_bigfile_local_all(l);
+	lcm_fn_tenant_end(l->e->fns, (uint64_t)l->row.id);
 	l->phase = LCM_LAYER_LOCAL;
 	lcm_demand_cancel_all(l, -ECANCELED); /* who waited has been answered */
 	l->error = (struct lcm_err){ 0 };

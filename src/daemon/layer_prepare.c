@@ -8,7 +8,7 @@
 
 struct prepare {
 	struct lcm_layer *layer; /* referenced until on_prepared() */
-	uint8_t *buf;            /* owned; the TOC as it is in the blob */
+	struct lcm_fn_mem *mem;  /* owned; the TOC as it is in the blob */
 	struct lcm_task task;
 	int status;
 	struct lcm_err err;
@@ -105,39 +105,58 @@ static void on_prepared(void *arg)
 	if (l->phase == LCM_LAYER_READY && l->toc && !kept &&
 	    lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
 		l->row.has_toc = true;
-	free(p->buf);
+	lcm_fn_mem_free(p->mem);
 	free(p);
 	lcm_layer_put(l);
 }
 
-static int build_toc(struct prepare *p)
+/* What binds the TOC to the manifest is checked here where that is possible before anything of it
+ * is parsed: stargz' digest is over the plain JSON, which only the function has. */
+static int check_digest(struct prepare *p)
+{
+	const struct lcm_chunked_ref *c = &p->layer->cref;
+	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
+	struct lcm_digest is;
+	int r = lcm_digest_of(lcm_fn_mem_in(p->mem), c->len, &is);
+
+	if (r < 0 || c->digest_of_plain || lcm_digest_equal(&is, &c->digest))
+		return r;
+	return lcm_err_set(&p->err, -EBADMSG, "digest is %s, the manifest says %s",
+			   lcm_digest_str(&is, got), lcm_digest_str(&c->digest, want));
+}
+
+static int build_toc(struct prepare *p, struct lcm_fn *fn)
 {
 	struct lcm_layer *l = p->layer;
-	struct lcm_toc_id id = {
-		.blob = l->row.key.blob,
-		.diffid = l->row.key.diffid,
-		.source = l->row.key.source,
-		.blob_size = l->row.blob_size,
-		.compression = l->comp,
+	const struct lcm_fn_toc job = {
+		.kind = LCM_FN_TOC_CHUNKED,
+		.len = l->cref.len,
+		.chunked = l->cref,
+		.id = { .blob = l->row.key.blob,
+			.diffid = l->row.key.diffid,
+			.source = l->row.key.source,
+			.blob_size = l->row.blob_size,
+			.compression = l->comp },
 	};
-	lcm_auto(lcm_toc_builder) b = NULL;
-	int toc_fd = lcm_store_toc_fd(l->e->store), r;
+	int toc_fd = lcm_store_toc_fd(l->e->store), r = lcm_fn_bind(fn, p->mem, &p->err);
 
-	r = lcm_toc_builder_new(&b);
 	if (r == 0)
-		r = lcm_chunked_parse(&l->cref, p->buf, l->cref.len, l->row.blob_size, b, &p->err);
-	if (r == 0)
-		r = lcm_toc_builder_finish(b, &id, toc_fd, l->name, false, &p->err);
-	if (r == 0)
-		r = lcm_toc_open(toc_fd, l->name, &p->toc, &p->err);
-	return r;
+		r = lcm_fn_toc(fn, &job, toc_fd, l->name, &p->err);
+	return r < 0 ? r : lcm_toc_open(toc_fd, l->name, &p->toc, &p->err);
 }
 
 static void prepare_job(void *arg)
 {
 	struct prepare *p = arg;
+	struct lcm_engine *e = p->layer->e;
+	struct lcm_fn *fn = NULL;
 
-	p->status = build_toc(p);
+	p->status = check_digest(p);
+	if (p->status == 0)
+		p->status = lcm_fn_take(e->fns, (uint64_t)p->layer->row.id, 0, &fn, &p->err);
+	if (p->status == 0)
+		p->status = build_toc(p, fn);
+	lcm_fn_put(e->fns, fn);
 	if (p->status < 0)
 		lcm_err_prefix(&p->err, p->status, "table of contents of layer %s", p->layer->name);
 	p->task.fn = on_prepared;
@@ -151,7 +170,7 @@ static int on_toc_bytes(void *arg, uint64_t off, const void *data, size_t len)
 
 	if (off < c->off || off - c->off > c->len || len > c->len - (off - c->off))
 		return -EPROTO;
-	memcpy(p->buf + (off - c->off), data, len);
+	memcpy(lcm_fn_mem_in(p->mem) + (off - c->off), data, len);
 	return 0;
 }
 
@@ -190,11 +209,12 @@ static int fetch_toc(struct lcm_layer *l)
 	if (!p)
 		return -ENOMEM;
 	p->layer = l;
-	p->buf = malloc(l->cref.len);
 	req.arg = p;
-	r = p->buf ? lcm_fetch_start(l->e->reg, &req, &id) : -ENOMEM;
+	r = lcm_fn_mem_new(l->cref.len, LCM_FN_TOC_OUT, &p->mem);
+	if (r == 0)
+		r = lcm_fetch_start(l->e->reg, &req, &id);
 	if (r < 0) {
-		free(p->buf);
+		lcm_fn_mem_free(p->mem);
 		free(p);
 		return r;
 	}

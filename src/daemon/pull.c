@@ -1,46 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pull.c - a layer's blob in order, from the network and from the blob file, through
- * inflate, hash and unpack into REAL.
+ * pull.c - a layer's blob in order, from the network and from the blob file, through an
+ * isolated function (inflate, parse) and the hashes into REAL.
  *
  * The loop plans windows of the blob: runs that demand has already fetched come from the
- * blob file, the others are GETs whose bytes are queued for the stream thread. The thread
- * blocks on that queue only. Both digests are compared at the end; until then nothing of
- * a plain layer is taken for whole.
+ * blob file, the others are GETs whose bytes go into the function's ring. The stream thread
+ * waits for the function and for the loop only. Both digests are compared at the end; until
+ * then nothing of a plain layer is taken for whole.
+ *
+ * A plain layer gets a table of contents on the way: from then on it is lazy here.
  *
  * Threads: struct lcm_pull's fields are the loop's, except those below "shared".
  */
-#include <pthread.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
+#include <sys/eventfd.h>
 
 #include "src/base/log.h"
 #include "src/daemon/layer.h"
+#include "src/daemon/pull_ring.h"
 
-#define QUEUE_MAX (8ULL << 20) /* bytes that wait for the stream thread */
-#define QUEUE_LOW (2ULL << 20) /* below this the network goes on */
 /* One background GET: short while demand may come, so that its bytes are not asked for twice;
  * doubled by each that met none. */
 #define WINDOW_MIN (4ULL << 20)
 #define WINDOW_MAX (256ULL << 20)
 #define OVERLAP_MAX                                                                                \
 	(128ULL << 10) /* present bytes that are fetched again rather than asked around */
-#define DISK_RUN_MAX (1ULL << 20)
 #define RETRY_NS 1000000000ULL
 #define RETRY_MAX_NS 30000000000ULL
-
-struct item {
-	struct item *next;
-	uint64_t off, len;
-	bool disk; /* read [off, off + len) from the blob file */
-	uint8_t data[];
-};
 
 struct lcm_pull {
 	struct lcm_layer *layer; /* referenced until on_ended() */
 	uint64_t next_off;       /* blob offset that has not been planned yet */
-	int nice;                /* of the stream thread; set before it starts */
+	int nice;                /* of the function; set before the thread starts */
 	uint64_t window;         /* length of the next lazy GET */
 	uint64_t fetch;          /* id of the GET in flight; 0: none */
 	bool paused;             /* that GET is paused for demand */
@@ -48,85 +39,26 @@ struct lcm_pull {
 	uint32_t failures;
 	struct lcm_task job, refill, ended;
 	int status; /* of the unpack; ended */
+	bool has_index;
 	struct lcm_err err;
 	struct lcm_unpack_result result;
-	struct lcm_digest blob_digest;
-	uint64_t blob_len;
-	/* shared, guarded by mu */
-	pthread_mutex_t mu;
-	pthread_cond_t cond;
-	struct item *head, *tail;
-	uint64_t queued;          /* bytes in the queue */
-	bool refill_posted, full; /* full: the sink refused bytes and waits for room */
-	int stop;                 /* 0, or -errno for the stream thread */
-	struct lcm_err stop_err;
-	/* the stream thread's */
-	struct item *current; /* owned */
-	uint64_t at, current_at;
-	uint8_t *disk_buf; /* owned, DISK_RUN_MAX */
+	struct lcm_fn_mem *mem;    /* owned */
+	struct lcm_pull_ring ring; /* shared */
 };
 
 static void kick(struct lcm_pull *p);
 
 /* ---- the stream thread's half ---- */
 
-static struct item *next_item(struct lcm_pull *p, int *ret_status)
-{
-	struct item *it;
-
-	(void)pthread_mutex_lock(&p->mu);
-	while (!p->head && !p->stop)
-		(void)pthread_cond_wait(&p->cond, &p->mu);
-	it = p->stop ? NULL : p->head;
-	*ret_status = p->stop;
-	if (it) {
-		p->head = it->next;
-		if (!p->head)
-			p->tail = NULL;
-		p->queued -= it->disk ? 0 : it->len;
-		if (p->queued < QUEUE_LOW && !p->refill_posted) {
-			p->refill_posted = true;
-			lcm_loop_post_task(p->layer->e->loop, &p->refill);
-		}
-	}
-	(void)pthread_mutex_unlock(&p->mu);
-	return it;
-}
-
-static ssize_t read_disk(struct lcm_pull *p, const void **ret)
-{
-	struct item *it = p->current;
-	size_t n = LCM_MIN(it->len - p->current_at, DISK_RUN_MAX);
-	int r = lcm_blob_read(p->layer->blob, it->off + p->current_at, p->disk_buf, n);
-
-	if (r < 0)
-		return r;
-	p->current_at += n;
-	p->at += n;
-	*ret = p->disk_buf;
-	return (ssize_t)n;
-}
-
-static ssize_t source(void *arg, const void **ret)
+static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
 {
 	struct lcm_pull *p = arg;
-	int status;
+	bool refill = false;
+	int r = lcm_pull_ring_fill(&p->ring, p->layer->blob, done, ret_upto, &refill);
 
-	if (p->current && p->current->disk && p->current_at < p->current->len)
-		return read_disk(p, ret);
-	free(p->current);
-	p->current = NULL;
-	if (p->at == p->layer->row.blob_size)
-		return 0;
-	p->current = next_item(p, &status);
-	if (!p->current)
-		return status;
-	p->current_at = 0;
-	if (p->current->disk)
-		return read_disk(p, ret);
-	p->at += p->current->len;
-	*ret = p->current->data;
-	return (ssize_t)p->current->len;
+	if (refill)
+		lcm_loop_post_task(p->layer->e->loop, &p->refill);
+	return r;
 }
 
 static void on_file_placed(void *arg, uint32_t entry)
@@ -141,17 +73,81 @@ static void on_file_placed(void *arg, uint32_t entry)
 static int checkpoint(void *arg)
 {
 	struct lcm_pull *p = arg;
-	int r;
 
-	(void)pthread_mutex_lock(&p->mu);
-	r = p->stop;
-	(void)pthread_mutex_unlock(&p->mu);
-	return r;
+	return lcm_pull_ring_stopped(&p->ring);
 }
 
-static void set_nice(int nice)
+static int check_digests(struct lcm_pull *p, struct lcm_tar *tar)
 {
-	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+	const struct lcm_layer_row *row = &p->layer->row;
+	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
+	struct lcm_digest blob;
+	uint64_t len;
+
+	lcm_fn_stream_blob_digest(tar, &blob, &len);
+	if (len != row->blob_size || !lcm_digest_equal(&blob, &row->key.blob))
+		return lcm_err_set(&p->err, -EBADMSG,
+				   "layer blob digest mismatch: the manifest says %s, the registry "
+				   "sent %s; the layer is destroyed",
+				   lcm_digest_str(&row->key.blob, want),
+				   lcm_digest_str(&blob, got));
+	if (!lcm_digest_equal(&p->result.diffid, &row->key.diffid))
+		return lcm_err_set(&p->err, -EBADMSG,
+				   "layer diffID mismatch: the config says %s, the unpacked tar is "
+				   "%s; the layer is destroyed",
+				   lcm_digest_str(&row->key.diffid, want),
+				   lcm_digest_str(&p->result.diffid, got));
+	return 0;
+}
+
+/* What is proven now is worth an index. Without one the layer is as good as before. */
+static void keep_index(struct lcm_pull *p, struct lcm_toc_builder *b)
+{
+	struct lcm_layer *l = p->layer;
+	const struct lcm_toc_id id = {
+		.blob = l->row.key.blob,
+		.diffid = l->row.key.diffid,
+		.blob_size = l->row.blob_size,
+		.compression = l->comp,
+	};
+	struct lcm_err err = { 0 };
+	int r = lcm_toc_builder_finish(b, &id, lcm_store_toc_fd(l->e->store), l->name, false, &err);
+
+	if (r < 0)
+		lcm_log(LCM_LOG_NOTICE, "layer=%s has no index: %s", l->name,
+			lcm_err_text(&err, r));
+	p->has_index = r == 0;
+}
+
+static int unpack(struct lcm_pull *p, struct lcm_fn *fn, struct lcm_toc_builder *index)
+{
+	struct lcm_layer *l = p->layer;
+	const struct lcm_unpack_ops ops = {
+		.placed = l->toc ? on_file_placed : NULL,
+		.checkpoint = checkpoint,
+		.index = index,
+		.arg = p,
+	};
+	const struct lcm_fn_stream_opt opt = {
+		.comp = l->comp,
+		.blob_size = l->row.blob_size,
+		.copy = l->toc != NULL,
+		.toc = l->toc,
+		.index = index,
+		.fill = fill,
+		.arg = p,
+		.wake_fd = p->ring.wake,
+	};
+	lcm_auto(lcm_tar) tar = NULL;
+	int r = lcm_fn_stream(fn, p->mem, &opt, &tar, &p->err);
+
+	if (r == 0)
+		r = lcm_unpack(l->dir, tar, l->toc, &ops, &p->result, &p->err);
+	if (r == 0)
+		r = check_digests(p, tar);
+	if (r == 0 && index && p->result.indexed && lcm_fn_stream_indexed(tar))
+		keep_index(p, index);
+	return r;
 }
 
 static void on_ended(void *arg);
@@ -160,86 +156,41 @@ static void stream_job(void *arg)
 {
 	struct lcm_pull *p = arg;
 	struct lcm_layer *l = p->layer;
-	const struct lcm_unpack_ops ops = {
-		.placed = l->toc ? on_file_placed : NULL,
-		.checkpoint = checkpoint,
-		.arg = p,
-	};
-	struct lcm_stream *s = NULL;
+	lcm_auto(lcm_toc_builder) index = NULL;
+	struct lcm_fn *fn = NULL;
 
-	set_nice(p->nice);
-	p->disk_buf = malloc(DISK_RUN_MAX);
-	p->status = p->disk_buf ? lcm_stream_new(l->comp, source, p, 0, &s) : -ENOMEM;
+	if (!l->toc)
+		lcm_ignore(lcm_toc_builder_new(&index)); /* without memory, no index */
+	p->status = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, p->nice, &fn, &p->err);
 	if (p->status == 0)
-		p->status = lcm_unpack_stream(l->dir, s, l->toc, &ops, &p->result, &p->err);
-	if (p->status == 0)
-		lcm_stream_blob_digest(s, &p->blob_digest, &p->blob_len);
-	lcm_stream_free(s);
-	free(p->disk_buf);
-	free(p->current);
-	p->current = NULL;
+		p->status = unpack(p, fn, index);
+	lcm_fn_put(l->e->fns, fn);
 	p->ended = (struct lcm_task){ .fn = on_ended, .arg = p };
 	lcm_loop_post_task(l->e->loop, &p->ended);
 }
 
 /* ---- the loop's half ---- */
 
-static void push(struct lcm_pull *p, struct item *it)
-{
-	(void)pthread_mutex_lock(&p->mu);
-	if (p->tail)
-		p->tail->next = it;
-	else
-		p->head = it;
-	p->tail = it;
-	p->queued += it->disk ? 0 : it->len;
-	(void)pthread_cond_signal(&p->cond);
-	(void)pthread_mutex_unlock(&p->mu);
-}
-
-static bool has_room(struct lcm_pull *p, bool *ret_mark_full)
-{
-	bool room;
-
-	(void)pthread_mutex_lock(&p->mu);
-	room = p->queued < QUEUE_MAX;
-	if (!room && ret_mark_full)
-		p->full = *ret_mark_full = true;
-	(void)pthread_mutex_unlock(&p->mu);
-	return room;
-}
-
 static void stop_stream(struct lcm_pull *p, int status, const struct lcm_err *err)
 {
-	(void)pthread_mutex_lock(&p->mu);
-	if (!p->stop) {
-		p->stop = status;
-		if (err)
-			p->stop_err = *err;
-	}
-	(void)pthread_cond_signal(&p->cond);
-	(void)pthread_mutex_unlock(&p->mu);
+	lcm_pull_ring_stop(&p->ring, status, err);
 }
 
 static int on_bytes(void *arg, uint64_t off, const void *data, size_t len)
 {
 	struct lcm_pull *p = arg;
-	bool full = false;
-	struct item *it;
+	int r;
 
 	if (off != p->next_off)
 		return -EPROTO;
-	if (!has_room(p, &full))
+	r = lcm_pull_ring_put(&p->ring, off, data, len);
+	if (r < 0)
+		return r;
+	if (r == 0)
 		return LCM_FETCH_PAUSE;
-	it = malloc(sizeof(*it) + len);
-	if (!it)
-		return -ENOMEM;
-	*it = (struct item){ .off = off, .len = len };
-	memcpy(it->data, data, len);
 	p->next_off += len;
 	p->layer->pulled_bytes += len;
 	p->layer->e->background_bytes += len;
-	push(p, it);
 	return 0;
 }
 
@@ -276,18 +227,14 @@ static void plan_disk_runs(struct lcm_pull *p)
 
 	while (p->next_off < l->row.blob_size) {
 		uint64_t len;
-		struct item *it;
 
 		if (!lcm_blob_next(l->blob, p->next_off, &len))
 			return;
-		it = calloc(1, sizeof(*it));
-		if (!it) {
+		if (lcm_pull_ring_disk(&p->ring, p->next_off, len) < 0) {
 			stop_stream(p, -ENOMEM, NULL);
 			return;
 		}
-		*it = (struct item){ .off = p->next_off, .len = len, .disk = true };
 		p->next_off += len;
-		push(p, it);
 	}
 }
 
@@ -324,10 +271,10 @@ static void kick(struct lcm_pull *p)
 	};
 	int r;
 
-	if (p->fetch || p->stop || lcm_timer_armed(p->retry))
+	if (p->fetch || lcm_pull_ring_stopped(&p->ring) || lcm_timer_armed(p->retry))
 		return;
 	plan_disk_runs(p);
-	if (p->next_off >= l->row.blob_size || !has_room(p, NULL))
+	if (p->next_off >= l->row.blob_size || !lcm_pull_ring_has_room(&p->ring))
 		return;
 	if (!l->pull_urgent && lcm_engine_yield(l->e)) {
 		p->window = WINDOW_MIN;
@@ -344,13 +291,8 @@ static void kick(struct lcm_pull *p)
 static void on_refill(void *arg)
 {
 	struct lcm_pull *p = arg;
-	bool full;
+	bool full = lcm_pull_ring_refilled(&p->ring);
 
-	(void)pthread_mutex_lock(&p->mu);
-	p->refill_posted = false;
-	full = p->full;
-	p->full = false;
-	(void)pthread_mutex_unlock(&p->mu);
 	if (p->fetch && full && !p->paused)
 		lcm_fetch_resume(p->layer->e->reg, p->fetch);
 	kick(p);
@@ -363,42 +305,16 @@ static void on_retry(void *arg)
 
 static void pull_free(struct lcm_pull *p)
 {
-	while (p->head) {
-		struct item *it = p->head;
-
-		p->head = it->next;
-		free(it);
-	}
 	lcm_timer_free(p->retry);
-	(void)pthread_cond_destroy(&p->cond);
-	(void)pthread_mutex_destroy(&p->mu);
+	lcm_pull_ring_fini(&p->ring);
+	lcm_fn_mem_free(p->mem);
 	free(p);
-}
-
-static int check_digests(struct lcm_pull *p, struct lcm_err *err)
-{
-	const struct lcm_layer_row *row = &p->layer->row;
-	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
-
-	if (p->blob_len != row->blob_size || !lcm_digest_equal(&p->blob_digest, &row->key.blob))
-		return lcm_err_set(err, -EBADMSG,
-				   "layer blob digest mismatch: the manifest says %s, the registry "
-				   "sent %s; the layer is destroyed",
-				   lcm_digest_str(&row->key.blob, want),
-				   lcm_digest_str(&p->blob_digest, got));
-	if (!lcm_digest_equal(&p->result.diffid, &row->key.diffid))
-		return lcm_err_set(err, -EBADMSG,
-				   "layer diffID mismatch: the config says %s, the unpacked tar is "
-				   "%s; the layer is destroyed",
-				   lcm_digest_str(&row->key.diffid, want),
-				   lcm_digest_str(&p->result.diffid, got));
-	return 0;
 }
 
 static bool proven_wrong(int status)
 {
 	return status == -EBADMSG || status == -EUCLEAN || status == -EFBIG ||
-	       status == -ENAMETOOLONG;
+	       status == -ENAMETOOLONG || status == -ENOTRECOVERABLE;
 }
 
 /* The decoder and the unpacker know what is wrong, not with which layer. */
@@ -421,21 +337,19 @@ static void on_ended(void *arg)
 	struct lcm_err err = { 0 };
 	int status = p->status;
 
-	if (p->refill_posted || p->fetch) {
+	if (lcm_pull_ring_refill_posted(&p->ring) || p->fetch) {
 		if (p->fetch)
 			lcm_fetch_cancel(l->e->reg, p->fetch);
 		lcm_loop_post_task(l->e->loop, &p->ended);
 		return;
 	}
-	if (status == 0)
-		status = check_digests(p, &err);
-	else if (p->stop && p->stop_err.code)
-		err = p->stop_err;
-	else
+	if (status < 0 && !lcm_pull_ring_why(&p->ring, &err))
 		err = name_damage(p, status);
 	if (status < 0 && !err.code)
 		lcm_err_set(&err, status, "%s", strerror(-status));
 	l->pull = NULL;
+	if (status == 0 && p->has_index && lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
+		l->row.has_toc = true;
 	if (status == 0)
 		lcm_layer_pulled(l, p->result.bytes);
 	else if (proven_wrong(status))
@@ -446,17 +360,38 @@ static void on_ended(void *arg)
 	lcm_layer_put(l);
 }
 
-void lcm_pull_start(struct lcm_layer *l)
+static int pull_new(struct lcm_layer *l, struct lcm_pull **ret)
 {
 	struct lcm_pull *p = calloc(1, sizeof(*p));
+	int r;
 
-	if (!p || lcm_timer_new(l->e->loop, on_retry, p, &p->retry) < 0) {
+	if (!p)
+		return -ENOMEM;
+	p->ring.wake = -EBADF;
+	r = lcm_timer_new(l->e->loop, on_retry, p, &p->retry);
+	if (r == 0)
+		r = lcm_fn_stream_mem(l->toc, &p->mem);
+	if (r == 0)
+		r = lcm_pull_ring_init(&p->ring, lcm_fn_mem_in(p->mem), lcm_fn_mem_ring(p->mem));
+	if (r < 0) {
+		lcm_timer_free(p->retry);
+		lcm_fn_mem_free(p->mem);
 		free(p);
-		lcm_layer_pull_broke(l, -ENOMEM, NULL);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
+void lcm_pull_start(struct lcm_layer *l)
+{
+	struct lcm_pull *p;
+	int r = pull_new(l, &p);
+
+	if (r < 0) {
+		lcm_layer_pull_broke(l, r, NULL);
 		return;
 	}
-	(void)pthread_mutex_init(&p->mu, NULL);
-	(void)pthread_cond_init(&p->cond, NULL);
 	p->layer = l;
 	p->window = WINDOW_MIN;
 	p->nice = l->pull_urgent ? 0 : 10;

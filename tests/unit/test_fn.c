@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "decode/fn_remote.h"
+#include "decode/unit.h"
 #include "tests/unit/test.h"
 
 #define PROGRAM "./locum-decode"
@@ -17,6 +18,7 @@ struct fixture {
 	struct lcm_fn *fn;
 	struct lcm_fn_mem *m;
 	struct lcm_tar *tar;
+	struct lcm_toc_builder *index;
 	struct lcm_err err;
 	char *dir;
 	/* what is fed */
@@ -90,6 +92,7 @@ static int stream_open(struct fixture *f, enum lcm_compression comp, bool copy)
 		.comp = comp,
 		.blob_size = f->len,
 		.copy = copy,
+		.index = f->index,
 		.fill = fill,
 		.arg = f,
 		.wake_fd = f->wake,
@@ -234,6 +237,143 @@ static void streams(void **state)
 		for (size_t k = 0; k < LCM_ARRAY_SIZE(steps); k++) {
 			f->step = steps[k];
 			reads_as_a_local_tar(f, rows[i].comp, k % 2);
+		}
+		free(f->bytes);
+		f->bytes = NULL;
+	}
+}
+
+/* ---- the index ---- */
+
+/* One file through the index: its chunks, decoded from the blob, as lcm_unpack() would list them.
+ */
+static void index_add(struct lcm_toc_builder *b, const struct lcm_tar_entry *e,
+		      const struct lcm_toc_item_chunk *c, size_t n)
+{
+	struct lcm_toc_item it = { .path = e->path,
+				   .path_len = e->path_len,
+				   .type = e->type,
+				   .size = e->size,
+				   .link = e->link,
+				   .link_len = e->link_len,
+				   .chunks = c,
+				   .n_chunks = n };
+	struct lcm_err err = { 0 };
+
+	if (lcm_toc_builder_add(b, &it, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void decode_file(const struct fixture *f, const struct lcm_toc *toc, uint32_t entry,
+			struct lcm_digest *ret)
+{
+	const struct lcm_toc_entry *e = lcm_toc_entry(toc, entry);
+	lcm_autofree uint8_t *out = malloc(e->size + 1);
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < e->n_chunks; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(toc, e->first_chunk + i);
+		const struct lcm_toc_span *s = lcm_toc_span(toc, c->span);
+		struct lcm_unit u = { .comp = (enum lcm_compression)lcm_toc_id(toc)->compression,
+				      .start = (enum lcm_toc_start)s->start,
+				      .bits = s->bits,
+				      .window = lcm_toc_window(toc, s),
+				      .in = f->bytes + c->blob_off,
+				      .in_len = c->blob_len,
+				      .skip = c->skip,
+				      .len = c->file_len };
+		struct lcm_digest is;
+
+		assert_int_equal(lcm_unit_decode(&u, out + at), 0);
+		at += c->file_len;
+		assert_int_equal(lcm_digest_of(f->bytes + s->blob_off, s->blob_len, &is), 0);
+		assert_memory_equal(&is, &s->digest, sizeof(is));
+	}
+	assert_int_equal(at, e->size);
+	assert_int_equal(lcm_digest_of(out, e->size, ret), 0);
+}
+
+struct seen {
+	char path[300];
+	struct lcm_digest digest;
+};
+
+static size_t read_and_index(struct fixture *f, struct lcm_toc_builder *b, struct seen *seen)
+{
+	struct lcm_tar_entry e;
+	size_t n = 0;
+	int r;
+
+	while ((r = lcm_tar_next(f->tar, &e, &f->err)) > 0) {
+		struct lcm_toc_item_chunk c = { .flags = LCM_TOC_CHUNK_TAR };
+		struct lcm_hash *h = lcm_hash_new();
+		struct lcm_tar_piece d;
+
+		while (e.type == LCM_TOC_REG && (r = lcm_tar_data(f->tar, &d, &f->err)) > 0) {
+			c.blob_off = c.file_len ? c.blob_off : d.tar_off;
+			assert_int_equal(c.blob_off + c.file_len, d.tar_off);
+			c.blob_len = c.file_len += d.len;
+			lcm_hash_update(h, d.p, d.len);
+		}
+		index_add(b, &e, &c, c.file_len > 0);
+		if (c.file_len && n < 2000) {
+			(void)snprintf(seen[n].path, sizeof(seen[n].path), "%s", e.path);
+			lcm_hash_final(h, &seen[n++].digest);
+		}
+		lcm_hash_free(h);
+	}
+	if (r < 0)
+		fail_msg("%s", f->err.msg);
+	return n;
+}
+
+static void indexes(struct fixture *f, enum lcm_compression comp)
+{
+	struct seen *seen = calloc(2000, sizeof(*seen));
+	const struct lcm_toc_id id = { .blob_size = f->len, .compression = comp };
+	struct lcm_toc *toc = NULL;
+	struct lcm_digest is;
+	char path[300];
+	size_t n;
+
+	assert_int_equal(lcm_toc_builder_new(&f->index), 0);
+	assert_int_equal(stream_open(f, comp, false), 0);
+	n = read_and_index(f, f->index, seen);
+	assert_int_equal(lcm_tar_finish(f->tar, &is, &f->err), 0);
+	assert_true(lcm_fn_stream_indexed(f->tar));
+	(void)snprintf(path, sizeof(path), "%s/toc", f->dir);
+	if (lcm_toc_builder_finish(f->index, &id, AT_FDCWD, path, false, &f->err) < 0 ||
+	    lcm_toc_open(AT_FDCWD, path, &toc, &f->err) < 0)
+		fail_msg("%s", f->err.msg);
+	assert_true(lcm_toc_span_count(toc) >= 4);
+	for (size_t i = 0; i < n; i++) {
+		decode_file(f, toc, lcm_toc_walk(toc, seen[i].path, strlen(seen[i].path)), &is);
+		assert_memory_equal(&is, &seen[i].digest, sizeof(is));
+	}
+	assert_true(n > 20);
+	lcm_toc_close(toc);
+	lcm_toc_builder_free(f->index);
+	f->index = NULL;
+	stream_close(f);
+	free(seen);
+}
+
+static void indexes_lead_to_every_file(void **state)
+{
+	static const struct {
+		enum lcm_compression comp;
+		const char *program, *suffix;
+	} rows[] = { { LCM_COMP_NONE, NULL, "" },
+		     { LCM_COMP_GZIP, "gzip", ".gz" },
+		     { LCM_COMP_ZSTD, "zstd", ".zst" } };
+	static const size_t steps[] = { 30000, SIZE_MAX / 2 };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		load(f, rows[i].program, rows[i].suffix);
+		for (size_t k = 0; k < LCM_ARRAY_SIZE(steps); k++) {
+			f->step = steps[k];
+			indexes(f, rows[i].comp);
 		}
 		free(f->bytes);
 		f->bytes = NULL;
@@ -565,6 +705,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(streams),
+		T(indexes_lead_to_every_file),
 		T(dead_and_hung_ones_are_replaced),
 		T(damage_is_named),
 		T(lies_are_found),
