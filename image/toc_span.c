@@ -238,11 +238,15 @@ static int cut_chunk(const struct lcm_toc_builder *b, const struct lcm_toc_chunk
 /* More would have to be decoded than demand ever does: the file comes with the pull. */
 static bool is_too_far(const struct lcm_toc_builder *b, const struct lcm_toc_chunk *c)
 {
-	return c->span != LCM_TOC_NONE &&
-	       (c->skip > LCM_TOC_UNIT_PLAIN_MAX ||
-		c->file_len > LCM_TOC_UNIT_PLAIN_MAX - c->skip ||
-		lcm_toc_spans_last(b->spans, (uint32_t)b->n_spans, c) - c->span >=
-		    LCM_TOC_UNIT_SPANS_MAX);
+	uint64_t max = LCM_TOC_UNIT_PLAIN_MAX;
+	uint32_t more;
+
+	if (c->span == LCM_TOC_NONE)
+		return false;
+	more = lcm_toc_spans_last(b->spans, (uint32_t)b->n_spans, c) - c->span;
+	if (more)
+		max = LCM_TOC_CHAIN_PLAIN_MAX;
+	return more >= LCM_TOC_UNIT_SPANS_MAX || c->skip > max || c->file_len > max - c->skip;
 }
 
 static const char *cut_rule(const struct lcm_toc_builder *b, const struct toc_node *n,

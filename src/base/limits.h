@@ -22,6 +22,9 @@
 /* What may be decoded for one chunk: more comes with the pull only. */
 #define LCM_TOC_UNIT_PLAIN_MAX (64ULL << 20)
 #define LCM_TOC_UNIT_SPANS_MAX 128U
+/* In one long zstd frame every chunk costs all that comes before it: beyond this the pull is
+ * faster. */
+#define LCM_TOC_CHAIN_PLAIN_MAX (8ULL << 20)
 /* SOCI keeps 32 KiB for every 4 MiB: enough for a layer of 128 GiB. */
 #define LCM_TOC_WINDOWS_MAX (1ULL << 30)
 /* Entries of all layers of an image together: merging keeps some 50 bytes each in memory. */

@@ -14,13 +14,14 @@ same()
 	tap_ok "$1" tap_limit 60 "$TREECMP" "$IT_TREE" "$M"
 }
 
-# NAME: what a start before the image is there shows
+# NAME: what a start before the image is there shows. A layer in one zstd frame cannot be entered far from its begin:
+# reading all of it has it pulled, so it need not stay lazy.
 lazy()
 {
 	tap_ok "$1: mount" "$LOCUM" mount --deadline 300 "$IT_REF" "$M"
 	tap_is "$1: lazy" "$(daemon_field "$M" phase)" lazy
 	same "$1: while lazy, as umoci unpacks it"
-	tap_is "$1: still lazy" "$(daemon_field "$M" phase)" lazy
+	[ "${1##* }" = zstd ] || tap_is "$1: still lazy" "$(daemon_field "$M" phase)" lazy
 	tap_ok "$1: the rest is pulled" it_rest 60
 	tap_ok "$1: native" it_wait "$M" native 30
 	same "$1: after native, as umoci unpacks it"
@@ -36,6 +37,13 @@ plain()
 	tap_ok "$1: umount" "$LOCUM" umount "$M"
 }
 
+# The pull has made an index: without the layers the same image is lazy now.
+again()
+{
+	tap_ok "$1: drop-cache" "$LOCUM" drop-cache "$IT_REF"
+	lazy "$1"
+}
+
 one()
 {
 	it_image "$1" "$2" || exit 1
@@ -43,6 +51,7 @@ one()
 	daemon_start --no-background || exit 1
 	[ "$2" != zstd:chunked ] || lazy "$1 $2"
 	plain "$1 $2"
+	[ "$2" = zstd:chunked ] || again "$1 $2"
 	it_end
 	rm -rf "$LOCUM_ROOT" "$LOCUM_RUN"
 }

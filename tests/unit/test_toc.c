@@ -288,7 +288,7 @@ static void data_outside_of_all_spans_is_refused(void **state)
  */
 static void spans_that_continue(void **state)
 {
-	const uint64_t step = 16U << 20;
+	const uint64_t step = 3U << 20;
 	struct lcm_toc_id id = { .blob_size = BLOB_SIZE, .compression = LCM_COMP_ZSTD };
 	struct fixture *f = *state;
 
