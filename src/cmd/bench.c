@@ -18,6 +18,7 @@
 
 static const char usage[] =
     "Usage: locum bench [OPTION]... IMAGE [-- COMMAND [ARGUMENT]...]\n"
+    "       locum bench [OPTION]... pull IMAGE\n"
     "Measure the start of a container that prints something, and the mount it ends on.\n"
     "All variants run in one process, in turns, on state directories of their own.\n"
     "\n"
@@ -25,7 +26,10 @@ static const char usage[] =
     "podman\n"
     "      --fs                the native mount against a plain overlay of the same tree\n"
     "      --memory            the daemon's memory with 1 and with 50 mounts\n"
-    "                          (default: all three)\n"
+    "                          (default: these three)\n"
+    "      --pull              the full pull against what this machine allows, podman and "
+    "containerd\n"
+    "                          (as the word pull before IMAGE)\n"
     "      --rounds N          how often, 1 to 100 (5)\n"
     "      --warm              do not drop the page cache before each start\n"
     "      --no-podman         leave podman out (it is also when it is not installed)\n"
@@ -40,6 +44,7 @@ enum {
 	OPT_START = 256,
 	OPT_FS,
 	OPT_MEMORY,
+	OPT_PULL,
 	OPT_ROUNDS,
 	OPT_WARM,
 	OPT_NO_PODMAN,
@@ -69,6 +74,9 @@ static int take(struct bench *b, int c)
 		return 0;
 	case OPT_MEMORY:
 		b->memory = true;
+		return 0;
+	case OPT_PULL:
+		b->pull = true;
 		return 0;
 	case OPT_ROUNDS:
 		if (cmd_number(optarg, false, &b->rounds) < 0 || b->rounds < 1 ||
@@ -102,6 +110,7 @@ static int parse(int argc, char **argv, struct bench *b, const char **dir, bool 
 		{ "start", no_argument, NULL, OPT_START },
 		{ "fs", no_argument, NULL, OPT_FS },
 		{ "memory", no_argument, NULL, OPT_MEMORY },
+		{ "pull", no_argument, NULL, OPT_PULL },
 		{ "rounds", required_argument, NULL, OPT_ROUNDS },
 		{ "warm", no_argument, NULL, OPT_WARM },
 		{ "no-podman", no_argument, NULL, OPT_NO_PODMAN },
@@ -123,6 +132,10 @@ static int parse(int argc, char **argv, struct bench *b, const char **dir, bool 
 	}
 	if (r || *help)
 		return r;
+	if (argc - optind > 1 && strcmp(argv[optind], "pull") == 0) {
+		b->pull = true;
+		optind++;
+	}
 	if (optind == argc)
 		return cmd_usage("bench", "an image is needed");
 	b->image = argv[optind++];
@@ -131,7 +144,7 @@ static int parse(int argc, char **argv, struct bench *b, const char **dir, bool 
 	if (argc - optind > BENCH_ARGS_MAX)
 		return cmd_usage("bench", "the command has more than %d words", BENCH_ARGS_MAX);
 	b->command = optind < argc ? argv + optind : NULL;
-	if (!b->start && !b->fs && !b->memory)
+	if (!b->start && !b->fs && !b->memory && !b->pull)
 		b->start = b->fs = b->memory = true;
 	return 0;
 }
@@ -157,6 +170,8 @@ static int work(struct bench *b, struct lcm_err *err)
 		r = bench_fs(b, err);
 	if (r == 0 && b->memory)
 		r = bench_memory(b, err);
+	if (r == 0 && b->pull)
+		r = bench_pull(b, err);
 	bench_say(b, "%s", "");
 	if (r == 0 || (b->n_series &&
 		       !b->json)) /* what was measured before something failed is as good as ever */

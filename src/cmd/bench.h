@@ -21,6 +21,7 @@
 #define BENCH_ROUNDS_MAX 100
 #define BENCH_SERIES_MAX 64
 #define BENCH_ARGS_MAX 64
+#define BENCH_NOTES_MAX 8
 #define BENCH_CPU_NS 1000000000.0
 
 enum bench_unit {
@@ -43,13 +44,19 @@ struct bench_series {
 
 struct bench_traffic;
 
+/* What is said in words beside the figures. */
+struct bench_note {
+	const char *key; /* static */
+	char text[200];
+};
+
 struct bench {
 	const char *image, *podman; /* @podman NULL: not measured */
 	char *const *command;       /* NULL: the image's */
 	const char *daemon_options[BENCH_ARGS_MAX + 1];
 	size_t n_daemon_options;
 	uint64_t rounds;
-	bool start, fs, memory, warm, json, no_podman;
+	bool start, fs, memory, pull, warm, json, no_podman;
 	char dir[256];            /* ours alone; removed by the supervisor */
 	char root[300], run[300]; /* of the daemon that runs now */
 	pid_t daemon;
@@ -58,6 +65,8 @@ struct bench {
 	struct bench_traffic *traffic; /* NULL: this kernel does not let us count */
 	struct bench_series series[BENCH_SERIES_MAX];
 	size_t n_series;
+	struct bench_note notes[BENCH_NOTES_MAX];
+	size_t n_notes;
 };
 
 /* ---- bench_report.c ---- */
@@ -66,6 +75,8 @@ struct bench {
  * good. */
 void bench_add(struct bench *b, const char *part, const char *name, const char *base,
 	       enum bench_unit unit, double value);
+/** bench_note - the text of @key; the last one stays. @key is borrowed for good. */
+void bench_note(struct bench *b, const char *key, const char *fmt, ...) LCM_PRINTF(3, 4);
 /** bench_median - of @n > 0 values; sorts @v. Pure. */
 double bench_median(double *v, size_t n);
 /** bench_ratio - median over the rounds of @s / @base, where both have the round. Return: 0,
@@ -127,5 +138,6 @@ void bench_traffic_remove(const char *dir, uint32_t id);
 LCM_MUST_USE int bench_start(struct bench *b, struct lcm_err *err);
 LCM_MUST_USE int bench_fs(struct bench *b, struct lcm_err *err);
 LCM_MUST_USE int bench_memory(struct bench *b, struct lcm_err *err);
+LCM_MUST_USE int bench_pull(struct bench *b, struct lcm_err *err);
 
 #endif

@@ -40,6 +40,24 @@ void bench_add(struct bench *b, const char *part, const char *name, const char *
 		s->v[s->n++] = value;
 }
 
+void bench_note(struct bench *b, const char *key, const char *fmt, ...)
+{
+	struct bench_note *n = NULL;
+	va_list ap;
+
+	for (size_t i = 0; i < b->n_notes; i++)
+		if (strcmp(b->notes[i].key, key) == 0)
+			n = &b->notes[i];
+	if (!n && b->n_notes < BENCH_NOTES_MAX)
+		n = &b->notes[b->n_notes++];
+	if (!n)
+		return;
+	n->key = key;
+	va_start(ap, fmt);
+	(void)vsnprintf(n->text, sizeof(n->text), fmt, ap);
+	va_end(ap);
+}
+
 static int compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -132,13 +150,15 @@ static json_t *line_json(const struct bench *b, const struct bench_series *s)
 
 static int print_json(const struct bench *b)
 {
-	json_t *lines = json_array(), *o;
+	json_t *lines = json_array(), *notes = json_object(), *o;
 	int r;
 
 	for (size_t i = 0; i < b->n_series; i++)
 		(void)json_array_append_new(lines, line_json(b, &b->series[i]));
-	o = json_pack("{s:s s:I s:b s:o}", "image", b->image, "rounds", (json_int_t)b->rounds,
-		      "cold", !b->warm, "results", lines);
+	for (size_t i = 0; i < b->n_notes; i++)
+		(void)json_object_set_new(notes, b->notes[i].key, json_string(b->notes[i].text));
+	o = json_pack("{s:s s:I s:b s:o s:o}", "image", b->image, "rounds", (json_int_t)b->rounds,
+		      "cold", !b->warm, "results", lines, "notes", notes);
 	if (!o)
 		return -ENOMEM;
 	r = json_dumpf(o, stdout, JSON_INDENT(2));
@@ -162,6 +182,8 @@ int bench_print(const struct bench *b)
 		part = b->series[i].part;
 		print_line(b, &b->series[i]);
 	}
+	for (size_t i = 0; i < b->n_notes; i++)
+		(void)printf("%s: %s\n", b->notes[i].key, b->notes[i].text);
 	return fflush(stdout) ? -EIO : 0;
 }
 
