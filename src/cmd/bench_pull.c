@@ -79,18 +79,32 @@ static bool plain_http(const struct floor_ctx *f)
 	return false;
 }
 
-/* The others are compared with, not needed: what is wrong with them is said and not the end. */
-static int excuse(struct bench *b, const char *who, int r, const struct lcm_err *why)
+/* The others are compared with, not needed: what is wrong with them is said and not the end. They
+ * are left out from then on, so that the rounds of all series stay the same. */
+static int other(struct floor_ctx *f, enum what w, struct pulled *t)
 {
-	if (r < 0)
-		bench_note(b, who, "failed: %s", lcm_err_text(why, r));
+	struct bench *b = f->b;
+	struct lcm_err why = { 0 };
+	bool podman = w == W_PODMAN;
+	int r;
+
+	if (podman ? !b->podman : !f->containerd)
+		return 0;
+	r = podman ? others_podman(b, t, &why)
+		   : others_containerd(b, &f->ref, plain_http(f), t, &why);
+	if (r == 0)
+		return 0;
+	*t = (struct pulled){ 0 };
+	if (podman)
+		b->podman = NULL;
+	else
+		f->containerd = false;
+	bench_note(b, podman ? "podman" : "containerd", "failed: %s", lcm_err_text(&why, r));
 	return 0;
 }
 
 static int measure(struct floor_ctx *f, enum what w, struct pull_round *p, struct lcm_err *err)
 {
-	struct bench *b = f->b;
-	struct lcm_err why = { 0 };
 	struct pulled *t = &p->t[w];
 
 	switch (w) {
@@ -101,14 +115,9 @@ static int measure(struct floor_ctx *f, enum what w, struct pull_round *p, struc
 	case W_WRITE:
 		return floor_write(f, &t->synced, err);
 	case W_LOCUM:
-		return pull_locum(b, p, err);
-	case W_PODMAN:
-		return b->podman ? excuse(b, "podman", others_podman(b, t, &why), &why) : 0;
+		return pull_locum(f->b, p, err);
 	default:
-		return others_has_containerd()
-			   ? excuse(b, "containerd",
-				    others_containerd(b, &f->ref, plain_http(f), t, &why), &why)
-			   : 0;
+		return other(f, w, t);
 	}
 }
 
@@ -173,6 +182,7 @@ int bench_pull(struct bench *b, struct lcm_err *err)
 	if (!others_has_containerd())
 		bench_note(b, "containerd", "not installed");
 	r = floor_open(f, b, err);
+	f->containerd = others_has_containerd();
 	if (r == 0)
 		r = rounds(f, wins, err);
 	if (r == 0)

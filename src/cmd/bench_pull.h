@@ -20,8 +20,9 @@ struct floor_ctx {
 	struct lcm_registry *reg;
 	struct lcm_reference ref;
 	struct lcm_manifest *m;
-	char mem[300]; /* a tmpfs: BLOBS as N, the tars as N.tar */
-	size_t left;   /* fetches in flight */
+	char mem[300];   /* a tmpfs: BLOBS as N, the tars as N.tar */
+	bool containerd; /* is measured */
+	size_t left;     /* fetches in flight */
 	int status;
 	struct lcm_err *err; /* borrowed */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/cmd/bench.h"
+#include "src/cmd/bench_pull.h"
 #include "src/cmd/cmd.h"
 #include "tests/unit/test.h"
 
@@ -80,10 +81,64 @@ static void series(void **state)
 	free(b);
 }
 
+static void notes(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	(void)state;
+	assert_non_null(b);
+	bench_note(b, "a", "first %d", 1);
+	bench_note(b, "b", "other");
+	bench_note(b, "a", "last %d", 2);
+	assert_int_equal(b->n_notes, 2);
+	assert_string_equal(b->notes[0].text, "last 2");
+	assert_string_equal(b->notes[1].text, "other");
+	free(b);
+}
+
+static void header(unsigned char *h, char type, const char *size)
+{
+	memset(h, 0, 512);
+	h[0] = 'n';
+	h[156] = (unsigned char)type;
+	memcpy(h + 124, size, strlen(size));
+}
+
+/* A directory, a pax header with a body, a file of 600 bytes, an empty one, the end. */
+static void tar_files(void **state)
+{
+	unsigned char *tar = calloc(16, 512);
+	const unsigned char *data = NULL;
+	size_t off = 0, len = 0;
+
+	(void)state;
+	assert_non_null(tar);
+	header(tar, '5', "00000000000");
+	header(tar + 512, 'x', "00000000012");
+	header(tar + 3 * 512, '0', "00000001130");
+	header(tar + 6 * 512, '\0', "00000000000");
+	assert_int_equal(floor_tar_next(tar, 16 * 512, &off, &data, &len), 1);
+	assert_ptr_equal(data, tar + 4 * 512);
+	assert_int_equal(len, 600);
+	assert_int_equal(floor_tar_next(tar, 16 * 512, &off, &data, &len), 1);
+	assert_int_equal(len, 0);
+	assert_int_equal(off, 7 * 512);
+	assert_int_equal(floor_tar_next(tar, 16 * 512, &off, &data, &len), 0);
+	off = 3 * 512; /* cut off in the file */
+	assert_int_equal(floor_tar_next(tar, 4 * 512 + 599, &off, &data, &len), -EUCLEAN);
+	header(tar, '0', "0000000x000");
+	off = 0;
+	assert_int_equal(floor_tar_next(tar, 16 * 512, &off, &data, &len), -EUCLEAN);
+	header(tar, '0', "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff");
+	assert_int_equal(floor_tar_next(tar, 16 * 512, &off, &data, &len), -EUCLEAN);
+	free(tar);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(medians), cmocka_unit_test(ratios),
-					    cmocka_unit_test(series) };
+					    cmocka_unit_test(series), cmocka_unit_test(notes),
+					    cmocka_unit_test(tar_files) };
 
 	return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
 }
