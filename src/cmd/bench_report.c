@@ -163,7 +163,7 @@ static int print_json(const struct bench *b)
 		return -ENOMEM;
 	r = json_dumpf(o, stdout, JSON_INDENT(2));
 	json_decref(o);
-	return r < 0 || printf("\n") < 0 ? -EIO : 0;
+	return r < 0 || printf("\n") < 0 || fflush(stdout) ? -EIO : 0;
 }
 
 int bench_print(const struct bench *b)
