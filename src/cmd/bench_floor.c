@@ -259,6 +259,7 @@ static int write_layer(const struct floor_ctx *f, size_t layer)
 	char tar[340], dir[340];
 	const unsigned char *p, *data = NULL;
 	lcm_autoclose int fd = -EBADF;
+	lcm_autoclose int dirfd = lcm_sys_openat(AT_FDCWD, f->b->dir, O_RDONLY | O_DIRECTORY, 0);
 	size_t off = 0, n = 0, len = 0;
 	struct stat st;
 	int r;
@@ -266,7 +267,7 @@ static int write_layer(const struct floor_ctx *f, size_t layer)
 	(void)snprintf(tar, sizeof(tar), "%s/%zu.tar", f->mem, layer);
 	(void)snprintf(dir, sizeof(dir), "%s/written/%zu", f->b->dir, layer);
 	fd = lcm_sys_openat(AT_FDCWD, tar, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0 || lcm_sys_fstat(fd, &st) < 0 || lcm_mkdir_p(dir, 0755) < 0)
+	if (dirfd < 0 || fd < 0 || lcm_sys_fstat(fd, &st) < 0 || lcm_mkdir_p(dir, 0755) < 0)
 		return -EIO;
 	if (st.st_size == 0)
 		return 0;
@@ -278,7 +279,7 @@ static int write_layer(const struct floor_ctx *f, size_t layer)
 		if (r < 0)
 			return r;
 	}
-	return r;
+	return r < 0 ? r : lcm_sys_syncfs(dirfd);
 }
 
 static int start_write(struct floor_ctx *f, size_t layer, pid_t *ret, struct lcm_err *err)
