@@ -2,18 +2,21 @@
 /*
  * locum-bench-unpack FILE [RUNS] - how fast a layer is unpacked, and what could not be faster.
  *
- * FILE is a tar, plain or gzip or zstd. In each run, after one another: lcm_unpack_stream(), `tar
- * -x` of the same file (with the decompressor it takes itself), and the floors: the stream alone
- * (decompressing, with the digest of the blob), SHA-256 of the blob and
- * the tar alone, and writing the same bytes in 1 MiB pieces into one file. Medians and ratios are
- * printed. Works in a directory below the current one, so that the file system is the caller's
- * choice.
+ * FILE is a tar, plain or gzip or zstd. In each run, after one another: decoding in this process,
+ * in an isolated function (as the daemon does; locum-decode lies beside this program), the same
+ * with an index made on the way, `tar -x` of the same file (with the decompressor it takes itself),
+ * and the floors: the stream alone (decompressing, with the digest of the blob), SHA-256 of the
+ * blob and the tar alone, and writing the same bytes in 1 MiB pieces into one file. Medians and
+ * ratios are printed. Works in a directory below the current one, so that the file system is the
+ * caller's choice.
  */
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 
+#include "decode/fn.h"
 #include "overlay/unpack.h"
 #include "src/base/sys.h"
 
@@ -22,9 +25,9 @@
 
 extern char **environ;
 
-enum what { UNPACK, TAR, INFLATE, HASH, WRITE, WHAT_MAX };
-static const char *const names[] = { "lcm_unpack", "tar -x", "stream alone", "sha256 alone",
-				     "write alone" };
+enum what { UNPACK, ISOLATED, INDEXED, TAR, INFLATE, HASH, WRITE, WHAT_MAX };
+static const char *const names[] = { "in this process", "isolated",     "isolated, index", "tar -x",
+				     "stream alone",    "sha256 alone", "write alone" };
 
 struct bench {
 	const char *file;
@@ -33,6 +36,10 @@ struct bench {
 	int fd;      /* owned; the file */
 	char *block; /* owned; BLOCK */
 	uint64_t blob, plain, files;
+	struct lcm_fn_pool *fns; /* owned */
+	struct lcm_fn_mem *mem;  /* owned; of the run */
+	uint64_t given;          /* bytes of the file that its ring has had */
+	int wake;                /* owned */
 	double seconds[WHAT_MAX][RUNS_MAX];
 };
 
@@ -102,6 +109,76 @@ static void run_unpack(struct bench *b)
 	lcm_layer_dir_close(d);
 }
 
+static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
+{
+	struct bench *b = arg;
+	const uint64_t ring = lcm_fn_mem_ring(b->mem), at = b->given % ring, one = 1;
+	uint64_t n = LCM_MIN(LCM_MIN(done + ring - b->given, ring - at), b->blob - b->given);
+	int r = 0;
+
+	n = LCM_MIN(n, (uint64_t)BLOCK);
+	if (n)
+		r = lcm_sys_pread_full(b->fd, lcm_fn_mem_in(b->mem) + at, n, b->given);
+	b->given += n;
+	*ret_upto = b->given;
+	if (n)
+		lcm_ignore(lcm_sys_write_full(b->wake, &one, sizeof(one)));
+	return r;
+}
+
+static void run_isolated(struct bench *b, bool index)
+{
+	struct lcm_fn_stream_opt opt = {
+		.comp = b->comp, .blob_size = b->blob, .fill = fill, .arg = b, .wake_fd = b->wake
+	};
+	lcm_auto(lcm_toc_builder) builder = NULL;
+	struct lcm_unpack_ops ops = { 0 };
+	struct lcm_layer_dir *d = NULL;
+	struct lcm_unpack_result res = { 0 };
+	struct lcm_err err = { 0 };
+	struct lcm_tar *t = NULL;
+	struct lcm_fn *fn = NULL;
+	int r = lcm_layer_dir_open(b->dir, "unpacked", b->tmp, &d, &err);
+
+	rewind_file(b);
+	b->given = 0;
+	if (r == 0 && index)
+		r = lcm_toc_builder_new(&builder);
+	opt.index = ops.index = builder;
+	if (r == 0)
+		r = lcm_fn_stream_mem(NULL, &b->mem);
+	if (r == 0)
+		r = lcm_fn_take(b->fns, 1, 0, &fn, &err);
+	if (r == 0)
+		r = lcm_fn_stream(fn, b->mem, &opt, &t, &err);
+	if (r == 0)
+		r = lcm_unpack(d, t, NULL, &ops, &res, &err);
+	if (r < 0)
+		die(lcm_err_text(&err, r), r);
+	lcm_tar_close(t);
+	lcm_fn_put(b->fns, fn);
+	lcm_fn_mem_free(b->mem);
+	lcm_layer_dir_close(d);
+}
+
+static void start_functions(struct bench *b)
+{
+	char path[4096];
+	struct lcm_fn_config cfg = { .path = path, .spare = 1, .max = 4 };
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 20);
+	struct lcm_err err = { 0 };
+	char *slash;
+	int r;
+
+	path[n > 0 ? n : 0] = '\0';
+	slash = strrchr(path, '/');
+	(void)snprintf(slash ? slash : path, 20, "/locum-decode");
+	b->wake = (int)lcm_errno(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	r = lcm_fn_pool_new(&cfg, &b->fns, &err);
+	if (r < 0)
+		die(lcm_err_text(&err, r), r);
+}
+
 static void run_tar(struct bench *b)
 {
 	const char *const argv[] = {
@@ -164,7 +241,7 @@ static void run(struct bench *b, enum what what, unsigned int i)
 {
 	uint64_t begin;
 
-	if (what == UNPACK)
+	if (what <= INDEXED)
 		fresh_dir(b, "unpacked");
 	if (what == TAR)
 		fresh_dir(b, "untarred");
@@ -174,6 +251,10 @@ static void run(struct bench *b, enum what what, unsigned int i)
 	switch (what) {
 	case UNPACK:
 		run_unpack(b);
+		break;
+	case ISOLATED:
+	case INDEXED:
+		run_isolated(b, what == INDEXED);
 		break;
 	case TAR:
 		run_tar(b);
@@ -207,7 +288,7 @@ static void print(struct bench *b, unsigned int runs)
 	printf("%s: %llu entries, %.1f MB, unpacked %.1f MB; medians of %u\n", b->file,
 	       (unsigned long long)b->files, (double)b->blob / 1e6, (double)b->plain / 1e6, runs);
 	for (int w = 0; w < WHAT_MAX; w++)
-		printf("%-17s %8.3f s  %8.0f MB/s  %5.2f x lcm_unpack\n", names[w],
+		printf("%-17s %8.3f s  %8.0f MB/s  %5.2f x in this process\n", names[w],
 		       b->seconds[w][runs / 2], (double)b->plain / 1e6 / b->seconds[w][runs / 2],
 		       b->seconds[w][runs / 2] / base);
 }
@@ -246,11 +327,14 @@ int main(int argc, char **argv)
 	b.dir = lcm_sys_openat(AT_FDCWD, ".", O_RDONLY | O_DIRECTORY, 0);
 	b.tmp = lcm_sys_openat(AT_FDCWD, "tmp", O_RDONLY | O_DIRECTORY, 0);
 	b.comp = comp_of(&b);
+	start_functions(&b);
 	run_stream(&b, NULL, -1); /* into the page cache */
 	for (unsigned int i = 0; i < runs; i++)
 		for (int w = 0; w < WHAT_MAX; w++)
 			run(&b, (enum what)w, i);
 	print(&b, runs);
+	lcm_fn_pool_free(b.fns);
+	lcm_closep(&b.wake);
 	lcm_closep(&b.dir);
 	lcm_closep(&b.tmp);
 	lcm_closep(&b.fd);
