@@ -170,9 +170,13 @@ static void start_functions(struct bench *b)
 	char *slash;
 	int r;
 
-	path[n > 0 ? n : 0] = '\0';
-	slash = strrchr(path, '/');
-	(void)snprintf(slash ? slash : path, 20, "/locum-decode");
+	/* Built in bench/, one directory below it. */
+	for (int up = 0; up < 2; up++) {
+		path[n > 0 ? n : 0] = '\0';
+		slash = strrchr(path, '/');
+		n = slash ? slash - path : 0;
+	}
+	(void)snprintf(path + n, 20, "/locum-decode");
 	b->wake = (int)lcm_errno(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	r = lcm_fn_pool_new(&cfg, &b->fns, &err);
 	if (r < 0)

@@ -132,7 +132,7 @@ int lcm_fn_pool_new(const struct lcm_fn_config *cfg, struct lcm_fn_pool **ret, s
 {
 	struct lcm_fn_pool *p = calloc(1, sizeof(*p));
 	struct lcm_fn *first;
-	unsigned int slot;
+	unsigned int slot = 0;
 	int r;
 
 	if (!p)
