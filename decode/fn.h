@@ -22,6 +22,7 @@
 
 #include "decode/tar.h"
 #include "image/toc_chunked.h"
+#include "image/toc_estargz.h"
 
 struct lcm_fn_pool;
 struct lcm_fn;
@@ -137,6 +138,7 @@ bool lcm_fn_stream_indexed(struct lcm_tar *t);
 
 enum lcm_fn_toc_kind {
 	LCM_FN_TOC_CHUNKED = 1, /* zstd:chunked, either dialect */
+	LCM_FN_TOC_ESTARGZ,
 	LCM_FN_TOC_KIND_MAX,
 };
 
@@ -144,6 +146,7 @@ struct lcm_fn_toc {
 	enum lcm_fn_toc_kind kind;
 	uint64_t len; /* of the source, in lcm_fn_mem_in() */
 	struct lcm_chunked_ref chunked;
+	struct lcm_estargz_ref estargz;
 	struct lcm_toc_id id;
 };
 

@@ -63,6 +63,8 @@ static int parse(const struct lcm_fn_side *f, const struct lcm_fn_toc *t, struct
 	case LCM_FN_TOC_CHUNKED:
 		return lcm_chunked_parse(&t->chunked, lcm_fn_side_in(f), t->len, t->id.blob_size, b,
 					 err);
+	case LCM_FN_TOC_ESTARGZ:
+		return lcm_estargz_parse(&t->estargz, lcm_fn_side_in(f), t->len, b, err);
 	default:
 		return -EINVAL;
 	}

@@ -196,6 +196,10 @@ LCM_MUST_USE int lcm_toc_path(const struct lcm_toc *toc, uint32_t i, char *out, 
 bool lcm_toc_xattr_next(const struct lcm_toc *toc, const struct lcm_toc_entry *e, uint32_t *pos,
 			struct lcm_xattr *ret);
 
+/* What eStargz adds to a tar for its own use: never in a TOC, and not unpacked beside one. */
+#define LCM_STARGZ_LANDMARKS ".prefetch.landmark", ".no.prefetch.landmark"
+#define LCM_STARGZ_INDEX "stargz.index.json"
+
 /* ---- building ---- */
 
 /* One chunk as its source lists it: as struct lcm_toc_chunk. */

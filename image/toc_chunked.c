@@ -22,9 +22,6 @@ static const struct dialect {
 	  "io.containers.zstd-chunked.manifest-checksum", true },
 };
 
-/* Gets the plain JSON piece by piece. */
-typedef int (*plain_fn)(void *arg, const void *p, size_t len, struct lcm_err *err);
-
 /* ---- annotations ---- */
 
 /* "offset:length:uncompressedLength:type" */
@@ -124,8 +121,8 @@ static int length_differs(const struct lcm_chunked_ref *ref, struct lcm_err *err
 }
 
 /* Inflates @toc and hands every piece to @fn. */
-static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t len, plain_fn fn,
-		      void *arg, struct lcm_err *err)
+static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t len,
+		      lcm_toc_plain_fn fn, void *arg, struct lcm_err *err)
 {
 	LCM_CLEANUP(dctx_freep) ZSTD_DCtx *d = ZSTD_createDCtx();
 	const size_t cap = ZSTD_DStreamOutSize();
@@ -162,95 +159,63 @@ static int plain_each(const struct lcm_chunked_ref *ref, const void *toc, size_t
 
 /* ---- parsing ---- */
 
-static int plain_hash(void *arg, const void *p, size_t len, struct lcm_err *err)
-{
-	(void)err;
-	lcm_hash_update(arg, p, len);
-	return 0;
-}
-
-static int plain_feed(void *arg, const void *p, size_t len, struct lcm_err *err)
-{
-	return lcm_toc_json_feed(arg, p, len, err);
-}
-
-static int digest_check(const struct lcm_chunked_ref *ref, const void *toc, size_t len,
-			struct lcm_err *err)
-{
-	lcm_auto(lcm_hash) h = lcm_hash_new();
-	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
-	struct lcm_digest d;
-	int r = 0;
-
-	if (!h)
-		return -ENOMEM;
-	if (ref->digest_of_plain)
-		r = plain_each(ref, toc, len, plain_hash, h, err);
-	else
-		lcm_hash_update(h, toc, len);
-	if (r < 0)
-		return r;
-	lcm_hash_final(h, &d);
-	if (!lcm_digest_equal(&d, &ref->digest))
-		return lcm_err_set(err, -EBADMSG,
-				   "table of contents: digest is %s, the manifest says %s",
-				   lcm_digest_str(&d, got), lcm_digest_str(&ref->digest, want));
-	return 0;
-}
-
-/* Where the JSON comes from: zstd, or memory in steps. */
+/* The TOC's JSON: in zstd, or plain in steps. */
 struct source {
+	struct lcm_toc_json_source base;
 	const struct lcm_chunked_ref *ref;
 	const void *p;
 	size_t len;
 	size_t step; /* 0: zstd */
 };
 
-static int source_parse(const struct source *s, const struct lcm_toc_json_opt *opt,
-			struct lcm_err *err)
+static int source_each(const struct lcm_toc_json_source *base, lcm_toc_plain_fn fn, void *arg,
+		       struct lcm_err *err)
 {
-	lcm_auto(lcm_toc_json) j = NULL;
-	int r = lcm_toc_json_new(opt, &j);
+	const struct source *s = lcm_container_of(base, const struct source, base);
+	int r = 0;
 
-	if (r == 0 && s->step == 0)
-		r = plain_each(s->ref, s->p, s->len, plain_feed, j, err);
-	for (size_t at = 0; r == 0 && s->step && at < s->len; at += LCM_MIN(s->step, s->len - at))
-		r = lcm_toc_json_feed(j, (const char *)s->p + at, LCM_MIN(s->step, s->len - at),
-				      err);
-	return r < 0 ? r : lcm_toc_json_finish(j, err);
+	if (s->step == 0)
+		return plain_each(s->ref, s->p, s->len, fn, arg, err);
+	for (size_t at = 0; r == 0 && at < s->len; at += LCM_MIN(s->step, s->len - at))
+		r = fn(arg, (const char *)s->p + at, LCM_MIN(s->step, s->len - at), err);
+	return r;
+}
+
+static int digest_check(const struct source *s, struct lcm_err *err)
+{
+	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
+	struct lcm_digest d;
+	int r;
+
+	if (s->ref->digest_of_plain)
+		return lcm_toc_json_digest(&s->base, &s->ref->digest, err);
+	r = lcm_digest_of(s->p, s->len, &d);
+	if (r < 0 || lcm_digest_equal(&d, &s->ref->digest))
+		return r;
+	return lcm_err_set(err, -EBADMSG, "table of contents: digest is %s, the manifest says %s",
+			   lcm_digest_str(&d, got), lcm_digest_str(&s->ref->digest, want));
 }
 
 static int source_build(const struct source *s, uint64_t blob_size, struct lcm_toc_builder *b,
 			struct lcm_err *err)
 {
 	const uint64_t frame_header = 8; /* of the skippable frame around the TOC */
-	struct lcm_toc_offsets offsets = { 0 };
-	struct lcm_toc_json_opt opt = { .data_end = LCM_MIN(blob_size, s->ref->off) };
-	int r = 0;
+	uint64_t data_end = LCM_MIN(blob_size, s->ref->off);
 
-	opt.data_end -= LCM_MIN(opt.data_end, frame_header);
-	if (s->ref->digest_of_plain) {
-		opt.offsets = &offsets;
-		r = source_parse(s, &opt, err);
-		lcm_toc_offsets_sort(&offsets);
-	}
-	opt.b = b;
-	if (r == 0)
-		r = source_parse(s, &opt, err);
-	free(offsets.v);
-	return r;
+	data_end -= LCM_MIN(data_end, frame_header);
+	return lcm_toc_json_build(&s->base, s->ref->digest_of_plain, data_end, b, err);
 }
 
 int lcm_chunked_parse(const struct lcm_chunked_ref *ref, const void *toc, size_t len,
 		      uint64_t blob_size, struct lcm_toc_builder *b, struct lcm_err *err)
 {
-	struct source s = { .ref = ref, .p = toc, .len = len };
+	const struct source s = { .base = { source_each }, .ref = ref, .p = toc, .len = len };
 	int r;
 
 	if (len != ref->len)
 		return lcm_err_set(err, -EUCLEAN, "table of contents: %zu bytes instead of %llu",
 				   len, (unsigned long long)ref->len);
-	r = digest_check(ref, toc, len, err);
+	r = digest_check(&s, err);
 	return r < 0 ? r : source_build(&s, blob_size, b, err);
 }
 
@@ -258,7 +223,11 @@ int lcm_chunked_parse_json(const struct lcm_chunked_ref *ref, const void *json, 
 			   size_t step, uint64_t blob_size, struct lcm_toc_builder *b,
 			   struct lcm_err *err)
 {
-	struct source s = { .ref = ref, .p = json, .len = len, .step = LCM_MAX(step, (size_t)1) };
+	const struct source s = { .base = { source_each },
+				  .ref = ref,
+				  .p = json,
+				  .len = len,
+				  .step = LCM_MAX(step, (size_t)1) };
 
 	return source_build(&s, blob_size, b, err);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * toc_json.h - the JSON of zstd:chunked TOCs, as a stream, into a TOC builder.
+ * toc_json.h - the JSON of zstd:chunked and eStargz TOCs, as a stream, into a TOC builder.
  *
- * Layer: image; private to toc_chunked.c. One struct lcm_toc_json reads one
+ * Layer: image; private to toc_chunked.c and toc_estargz.c. One struct lcm_toc_json reads one
  * document. Threads: one owner.
  */
 #ifndef LCM_TOC_JSON_H
@@ -20,6 +20,7 @@ struct lcm_toc_json_opt {
 	struct lcm_toc_builder *b;       /* borrowed; NULL: only collect offsets */
 	struct lcm_toc_offsets *offsets; /* borrowed; NULL: every file must have an endOffset */
 	uint64_t data_end;               /* no chunk goes beyond; bytes in the blob */
+	bool stargz;                     /* its landmarks are not files of the image */
 };
 
 struct lcm_toc_json;
@@ -32,6 +33,21 @@ LCM_MUST_USE int lcm_toc_json_feed(struct lcm_toc_json *j, const void *p, size_t
 				   struct lcm_err *err);
 /** lcm_toc_json_finish - no more bytes come. Return: as lcm_toc_json_feed(). */
 LCM_MUST_USE int lcm_toc_json_finish(struct lcm_toc_json *j, struct lcm_err *err);
+
+/* Where plain JSON comes from, as often as it is asked for. */
+typedef int (*lcm_toc_plain_fn)(void *arg, const void *p, size_t len, struct lcm_err *err);
+struct lcm_toc_json_source {
+	int (*each)(const struct lcm_toc_json_source *s, lcm_toc_plain_fn fn, void *arg,
+		    struct lcm_err *err);
+};
+/** lcm_toc_json_digest - SHA-256 of the JSON, compared with @want. Return: 0, -EBADMSG, as each().
+ */
+LCM_MUST_USE int lcm_toc_json_digest(const struct lcm_toc_json_source *s,
+				     const struct lcm_digest *want, struct lcm_err *err);
+/** lcm_toc_json_build - parse it into @b. @stargz: that dialect, in which chunks have no end. */
+LCM_MUST_USE int lcm_toc_json_build(const struct lcm_toc_json_source *s, bool stargz,
+				    uint64_t data_end, struct lcm_toc_builder *b,
+				    struct lcm_err *err);
 void lcm_toc_offsets_sort(struct lcm_toc_offsets *o);
 /** lcm_toc_offsets_next - the smallest one above @off, or @end. Complexity: O(log n). */
 uint64_t lcm_toc_offsets_next(const struct lcm_toc_offsets *o, uint64_t off, uint64_t end);

@@ -65,6 +65,7 @@ static const char *chunk_convert(struct lcm_toc_json *j, size_t i)
 		.blob_len = end - c->off,
 		.file_off = c->file_off,
 		.file_len = len,
+		.skip = c->zeros ? 0 : c->inner,
 		.flags = c->zeros ? LCM_TOC_CHUNK_ZEROS : 0,
 		.digest = sole && lcm_digest_is_zero(&c->digest) ? f->digest : c->digest,
 	};
@@ -75,8 +76,7 @@ static const char *chunk_convert(struct lcm_toc_json *j, size_t i)
 	return NULL;
 }
 
-/* The ranges of the held file; none when several chunks share a frame, which a TOC cannot express.
- */
+/* The ranges of the held file. */
 static int chunks_convert(struct lcm_toc_json *j, size_t *ret_n)
 {
 	*ret_n = 0;
@@ -84,9 +84,6 @@ static int chunks_convert(struct lcm_toc_json *j, size_t *ret_n)
 		return lcm_toc_json_bad(j, j->file, "chunks of an empty file");
 	if (j->file->num[K_SIZE] == 0)
 		return 0;
-	for (size_t i = 0; i < j->n_chunks; i++)
-		if (j->chunks[i].inner)
-			return 0;
 	for (size_t i = 0; i < j->n_chunks; i++) {
 		const char *rule = chunk_convert(j, i);
 
@@ -160,6 +157,18 @@ int lcm_toc_json_file_flush(struct lcm_toc_json *j)
 	return r < 0 ? r : entry_emit(j, j->file, n);
 }
 
+/* stargz' own files in the root: they say how much to prefetch. */
+static bool is_landmark(const struct lcm_toc_json *j, const struct entry *e)
+{
+	static const char *const names[] = { LCM_STARGZ_LANDMARKS };
+	const char *s = entry_text(e, e->name);
+
+	for (size_t i = 0; j->opt.stargz && i < LCM_ARRAY_SIZE(names); i++)
+		if (e->name.len == strlen(names[i]) && memcmp(s, names[i], e->name.len) == 0)
+			return true;
+	return false;
+}
+
 static int chunk_end_entry(struct lcm_toc_json *j)
 {
 	const struct entry *e = j->e;
@@ -224,6 +233,8 @@ int lcm_toc_json_entry_end(struct lcm_toc_json *j)
 	r = lcm_toc_json_file_flush(j);
 	if (r < 0)
 		return r;
+	if (is_landmark(j, e))
+		return 0;
 	if (e->type != LCM_TOC_REG)
 		return entry_emit(j, e, 0);
 	j->e = j->file;

@@ -368,6 +368,16 @@ static int listed_put(struct checked *c, int dirfd, uint32_t entry, const struct
 	return node_put(c, dirfd, e);
 }
 
+static bool is_stargz_own(const struct lcm_tar_entry *e)
+{
+	static const char *const names[] = { LCM_STARGZ_INDEX, LCM_STARGZ_LANDMARKS };
+
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(names); i++)
+		if (strcmp(e->path, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static int entry_put(struct checked *c, const struct lcm_tar_entry *e)
 {
 	size_t dir_len = e->name_off ? e->name_off - 1 : 0;
@@ -380,6 +390,8 @@ static int entry_put(struct checked *c, const struct lcm_tar_entry *e)
 	if (is == LCM_UNPACK_DROPPED)
 		return 0;
 	entry = lcm_toc_walk(c->u->toc, e->path, is == LCM_UNPACK_ORDINARY ? e->path_len : dir_len);
+	if (entry == LCM_TOC_NONE && is_stargz_own(e))
+		return 0;
 	if (entry == LCM_TOC_NONE)
 		return lcm_err_set(c->u->err, -EUCLEAN,
 				   "TOC and layer disagree: %.250s: not in the TOC", e->path);

@@ -159,25 +159,39 @@ static int compression_of(const struct lcm_descriptor *desc, enum lcm_compressio
 	    desc->media_type ? desc->media_type : "");
 }
 
+/* The table of contents that the descriptor offers, and the digest that binds it. */
+static int lazy_of(const struct lcm_descriptor *desc, struct lcm_layer *l,
+		   struct lcm_digest *ret_source, struct lcm_err *err)
+{
+	int r = 0;
+
+	if (l->comp == LCM_COMP_ZSTD) {
+		r = lcm_chunked_find(desc, &l->chunked, err);
+		l->lazy = r > 0 ? LCM_FN_TOC_CHUNKED : 0;
+		*ret_source = l->chunked.digest;
+	} else if (l->comp == LCM_COMP_GZIP) {
+		r = lcm_estargz_find(desc, &l->estargz, err);
+		l->lazy = r > 0 ? LCM_FN_TOC_ESTARGZ : 0;
+		*ret_source = l->estargz.digest;
+	}
+	return LCM_MIN(r, 0);
+}
+
 int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 		  const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
 		  struct lcm_layer **ret, struct lcm_err *err)
 {
 	struct lcm_layer_key key = { .diffid = *diffid, .blob = desc->digest };
-	struct lcm_chunked_ref cref = { 0 };
+	struct lcm_layer found = { 0 };
 	struct lcm_layer_row row;
-	enum lcm_compression comp = LCM_COMP_NONE;
 	struct lcm_layer *l;
-	int chunked, r;
+	int r;
 
-	r = compression_of(desc, &comp, err);
+	r = compression_of(desc, &found.comp, err);
+	if (r == 0)
+		r = lazy_of(desc, &found, &key.source, err);
 	if (r < 0)
 		return r;
-	chunked = comp == LCM_COMP_ZSTD ? lcm_chunked_find(desc, &cref, err) : 0;
-	if (chunked < 0)
-		return chunked;
-	if (chunked)
-		key.source = cref.digest;
 	r = find_or_add_row(e, &key, desc->size, &row, err);
 	if (r < 0)
 		return r;
@@ -188,9 +202,10 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 	if (r < 0)
 		return r;
 	l->ref = *ref;
-	l->comp = comp;
-	l->chunked = chunked > 0;
-	l->cref = cref;
+	l->comp = found.comp;
+	l->lazy = found.lazy;
+	l->chunked = found.chunked;
+	l->estargz = found.estargz;
 	*ret = l;
 	return 0;
 }

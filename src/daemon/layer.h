@@ -61,8 +61,9 @@ struct lcm_layer {
 	char name[24];            /* row.id as text: the directory below REAL */
 	struct lcm_reference ref; /* where its blob is fetched from */
 	enum lcm_compression comp;
-	bool chunked; /* cref is valid */
-	struct lcm_chunked_ref cref;
+	enum lcm_fn_toc_kind lazy; /* what its descriptor offers; 0: nothing */
+	struct lcm_chunked_ref chunked;
+	struct lcm_estargz_ref estargz; /* its range is known once the footer is here */
 	struct lcm_err error;      /* why FAILED, or the last transient trouble; code 0: none */
 	struct lcm_toc *toc;       /* owned; NULL: plain layer */
 	struct lcm_layer_dir *dir; /* owned once READY */

@@ -6,9 +6,13 @@
 #include "src/base/log.h"
 #include "src/daemon/layer.h"
 
+/* With the footer the TOC of most layers comes along. */
+#define ESTARGZ_TAIL (256ULL << 10)
+
 struct prepare {
 	struct lcm_layer *layer; /* referenced until on_prepared() */
-	struct lcm_fn_mem *mem;  /* owned; the TOC as it is in the blob */
+	struct lcm_fn_mem *mem;  /* owned; a range of the blob, at last the TOC */
+	uint64_t off, len;       /* the range */
 	struct lcm_task task;
 	int status;
 	struct lcm_err err;
@@ -114,12 +118,16 @@ static void on_prepared(void *arg)
  * is parsed: stargz' digest is over the plain JSON, which only the function has. */
 static int check_digest(struct prepare *p)
 {
-	const struct lcm_chunked_ref *c = &p->layer->cref;
+	const struct lcm_layer *l = p->layer;
+	const struct lcm_chunked_ref *c = &l->chunked;
 	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
 	struct lcm_digest is;
-	int r = lcm_digest_of(lcm_fn_mem_in(p->mem), c->len, &is);
+	int r;
 
-	if (r < 0 || c->digest_of_plain || lcm_digest_equal(&is, &c->digest))
+	if (l->lazy != LCM_FN_TOC_CHUNKED || c->digest_of_plain)
+		return 0;
+	r = lcm_digest_of(lcm_fn_mem_in(p->mem), c->len, &is);
+	if (r < 0 || lcm_digest_equal(&is, &c->digest))
 		return r;
 	return lcm_err_set(&p->err, -EBADMSG, "digest is %s, the manifest says %s",
 			   lcm_digest_str(&is, got), lcm_digest_str(&c->digest, want));
@@ -129,9 +137,10 @@ static int build_toc(struct prepare *p, struct lcm_fn *fn)
 {
 	struct lcm_layer *l = p->layer;
 	const struct lcm_fn_toc job = {
-		.kind = LCM_FN_TOC_CHUNKED,
-		.len = l->cref.len,
-		.chunked = l->cref,
+		.kind = l->lazy,
+		.len = p->len,
+		.chunked = l->chunked,
+		.estargz = l->estargz,
 		.id = { .blob = l->row.key.blob,
 			.diffid = l->row.key.diffid,
 			.source = l->row.key.source,
@@ -163,15 +172,51 @@ static void prepare_job(void *arg)
 	lcm_loop_post_task(p->layer->e->loop, &p->task);
 }
 
-static int on_toc_bytes(void *arg, uint64_t off, const void *data, size_t len)
+/* ---- fetching ---- */
+
+static int on_range_bytes(void *arg, uint64_t off, const void *data, size_t len)
 {
 	struct prepare *p = arg;
-	const struct lcm_chunked_ref *c = &p->layer->cref;
 
-	if (off < c->off || off - c->off > c->len || len > c->len - (off - c->off))
+	if (off < p->off || off - p->off > p->len || len > p->len - (off - p->off))
 		return -EPROTO;
-	memcpy(lcm_fn_mem_in(p->mem) + (off - c->off), data, len);
+	memcpy(lcm_fn_mem_in(p->mem) + (off - p->off), data, len);
 	return 0;
+}
+
+/* Brings [@off, @off + @len) of the blob into new memory, then calls @done. */
+static int fetch_range(struct prepare *p, uint64_t off, uint64_t len, lcm_fetch_done_fn done)
+{
+	struct lcm_layer *l = p->layer;
+	struct lcm_fetch_req req = {
+		.kind = LCM_FETCH_BLOB,
+		.prio = LCM_PRIO_DEMAND,
+		.ref = &l->ref,
+		.digest = l->row.key.blob,
+		.size = l->row.blob_size,
+		.off = off,
+		.len = len,
+		.sink = on_range_bytes,
+		.done = done,
+		.arg = p,
+	};
+	uint64_t id;
+	int r;
+
+	lcm_fn_mem_free(p->mem);
+	p->mem = NULL;
+	p->off = off;
+	p->len = len;
+	r = lcm_fn_mem_new(len, LCM_FN_TOC_OUT, &p->mem);
+	return r < 0 ? r : lcm_fetch_start(l->e->reg, &req, &id);
+}
+
+static void prepare_failed(struct prepare *p, int status, const struct lcm_err *err)
+{
+	p->status = status;
+	if (err)
+		p->err = *err;
+	on_prepared(p);
 }
 
 static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
@@ -179,40 +224,55 @@ static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
 	struct prepare *p = arg;
 
 	p->task = (struct lcm_task){ .fn = prepare_job, .arg = p };
-	if (res->status == 0) {
-		p->layer->demand_bytes += res->bytes;
-		lcm_pool_submit(p->layer->e->pool, LCM_POOL_DEMAND, &p->task);
+	if (res->status < 0) {
+		prepare_failed(p, res->status, &res->err);
 		return;
 	}
-	p->status = res->status;
+	p->layer->demand_bytes += res->bytes;
+	lcm_pool_submit(p->layer->e->pool, LCM_POOL_DEMAND, &p->task);
+}
+
+/* The footer says where the TOC is: often in the bytes that came with it. */
+static void on_tail_fetched(void *arg, const struct lcm_fetch_result *res)
+{
+	struct prepare *p = arg;
+	struct lcm_layer *l = p->layer;
+	int r = res->status;
+
 	p->err = res->err;
-	on_prepared(p);
+	if (r == 0)
+		r = lcm_estargz_footer(lcm_fn_mem_in(p->mem), p->len, l->row.blob_size, &l->estargz,
+				       &p->err);
+	if (r == -ENODATA)
+		r = lcm_err_set(
+		    &p->err, -EILSEQ,
+		    "has the annotation of eStargz and no footer of it: it is pulled whole");
+	if (r == 0 && l->estargz.off >= p->off) {
+		memmove(lcm_fn_mem_in(p->mem), lcm_fn_mem_in(p->mem) + (l->estargz.off - p->off),
+			l->estargz.len);
+		p->len = l->estargz.len;
+		on_toc_fetched(p, res);
+		return;
+	}
+	if (r == 0)
+		r = fetch_range(p, l->estargz.off, l->estargz.len, on_toc_fetched);
+	if (r < 0)
+		prepare_failed(p, r, NULL);
 }
 
 static int fetch_toc(struct lcm_layer *l)
 {
-	struct lcm_fetch_req req = {
-		.kind = LCM_FETCH_BLOB,
-		.prio = LCM_PRIO_DEMAND,
-		.ref = &l->ref,
-		.digest = l->row.key.blob,
-		.size = l->row.blob_size,
-		.off = l->cref.off,
-		.len = l->cref.len,
-		.sink = on_toc_bytes,
-		.done = on_toc_fetched,
-	};
 	struct prepare *p = calloc(1, sizeof(*p));
-	uint64_t id;
+	uint64_t tail = LCM_MIN(l->row.blob_size, ESTARGZ_TAIL);
 	int r;
 
 	if (!p)
 		return -ENOMEM;
 	p->layer = l;
-	req.arg = p;
-	r = lcm_fn_mem_new(l->cref.len, LCM_FN_TOC_OUT, &p->mem);
-	if (r == 0)
-		r = lcm_fetch_start(l->e->reg, &req, &id);
+	if (l->lazy == LCM_FN_TOC_ESTARGZ)
+		r = fetch_range(p, l->row.blob_size - tail, tail, on_tail_fetched);
+	else
+		r = fetch_range(p, l->chunked.off, l->chunked.len, on_toc_fetched);
 	if (r < 0) {
 		lcm_fn_mem_free(p->mem);
 		free(p);
@@ -248,7 +308,7 @@ void lcm_layer_prepare(struct lcm_layer *l)
 		if (!l->toc)
 			l->row.has_toc = false; /* fetch or make it again */
 	}
-	if (l->toc || !l->chunked) {
+	if (l->toc || !l->lazy) {
 		ready(l, 0, NULL);
 		return;
 	}

@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# eStargz images are lazy, and right; what their tables of contents get wrong is found by name.
+# Usage: estargz.sh BUILDDIR
+set -u
+# shellcheck source=tests/lib/itest.sh
+. "${0%/*}/../lib/itest.sh"
+it_begin estargz 200 "${1:-}"
+
+# KIND [PATH]: IT_OCI is the image in that kind of eStargz
+convert()
+{
+	rm -rf "$TAP_DIR/oci"
+	python "$LCM_LIB/estargz.py" "$plain" "$TAP_DIR/oci" "$@" || exit 1
+	IT_OCI=$TAP_DIR/oci
+}
+
+same()
+{
+	tap_ok "$1" tap_limit 60 "$TREECMP" "$IT_TREE" "$M"
+}
+
+begin()
+{
+	it_serve && daemon_start --no-background || exit 1
+}
+
+end()
+{
+	it_end
+	rm -rf "$LOCUM_ROOT" "$LOCUM_RUN"
+}
+
+# NAME
+lazy()
+{
+	begin
+	tap_ok "$1: mount" "$LOCUM" mount --deadline 300 "$IT_REF" "$M"
+	tap_is "$1: lazy" "$(daemon_field "$M" phase)" lazy
+	same "$1: while lazy, as umoci unpacks the original"
+	tap_is "$1: still lazy" "$(daemon_field "$M" phase)" lazy
+	tap_ok "$1: the rest is pulled" it_rest 60
+	tap_ok "$1: native" it_wait "$M" native 30
+	same "$1: after native"
+	tap_is "$1: no error" "$(daemon_field "$M" error)" ''
+	tap_ok "$1: umount" "$LOCUM" umount "$M"
+	tap_ok "$1: drop-cache" "$LOCUM" drop-cache "$IT_REF"
+	tap_ok "$1: mount by the kept table of contents" "$LOCUM" mount --deadline 300 "$IT_REF" "$M"
+	same "$1: as before"
+	tap_ok "$1: umount" "$LOCUM" umount "$M"
+	end
+}
+
+# NAME REASON: lazy first, then the pull finds out
+liar()
+{
+	begin
+	tap_ok "$1: mount" "$LOCUM" mount "$IT_REF" "$M"
+	says "$1: the pull finds it" 1 "$2" "$LOCUM" pull "$IT_REF"
+	tap_is "$1: the mount has failed" "$(daemon_field "$M" phase)" failed
+	tap_like "$1: and says why" "$(daemon_field "$M" error)" "$2"
+	tap_ok "$1: umount" "$LOCUM" umount "$M"
+	end
+}
+
+for image in nasty python; do
+	it_image $image uncompressed && it_reference || exit 1
+	plain=$IT_OCI
+	convert good
+	lazy "$image"
+done
+convert legacy
+lazy 'python, the footer of stargz'
+
+convert no-footer
+begin
+tap_ok 'without a footer: mount, as any gzip layer' tap_limit 100 "$LOCUM" mount "$IT_REF" "$M"
+tap_is 'without a footer: native at once' "$(daemon_field "$M" phase)" native
+tap_ok 'without a footer: its own index is a file' test -f "$M/stargz.index.json"
+tap_ok 'without a footer: umount' "$LOCUM" umount "$M"
+end
+
+convert digest
+begin
+says 'another digest: refused' 1 'table of contents: digest is sha256:[0-9a-f]{64}, the manifest says' "$LOCUM" mount "$IT_REF" "$M"
+end
+convert outside
+begin
+says 'a footer that points outside: refused' 1 'eStargz footer: .* not within' "$LOCUM" mount "$IT_REF" "$M"
+end
+convert mode etc/passwd
+liar 'another mode' 'TOC and layer disagree: etc/passwd: mode'
+tap_end
