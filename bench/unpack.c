@@ -109,7 +109,7 @@ static void run_unpack(struct bench *b)
 	lcm_layer_dir_close(d);
 }
 
-static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
+static int fill(void *arg, uint64_t done, uint64_t *ret_until)
 {
 	struct bench *b = arg;
 	const uint64_t ring = lcm_fn_mem_ring(b->mem), at = b->given % ring, one = 1;
@@ -120,7 +120,7 @@ static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
 	if (n)
 		r = lcm_sys_pread_full(b->fd, lcm_fn_mem_in(b->mem) + at, n, b->given);
 	b->given += n;
-	*ret_upto = b->given;
+	*ret_until = b->given;
 	if (n)
 		lcm_ignore(lcm_sys_write_full(b->wake, &one, sizeof(one)));
 	return r;

@@ -106,11 +106,11 @@ struct lcm_fn_stream_opt {
 	/* Gets the spans at which the layer may be entered later; borrowed; NULL: none wanted. */
 	struct lcm_toc_builder *index;
 	/**
-	 * fill - the blob is in the ring up to *@ret_upto
+	 * fill - the blob is in the ring up to *@ret_until
 	 * @done: bytes that the ring need not hold any more: it has room up to @done + its length.
 	 * Does not wait. Return: 0, or what ends the stream.
 	 */
-	int (*fill)(void *arg, uint64_t done, uint64_t *ret_upto);
+	int (*fill)(void *arg, uint64_t done, uint64_t *ret_until);
 	void *arg;
 	int wake_fd; /* eventfd: fill() may have more; borrowed */
 };

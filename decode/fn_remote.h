@@ -66,10 +66,10 @@ static inline const uint8_t *lcm_fn_remote_plain(const struct lcm_fn_remote *r)
 LCM_MUST_USE int lcm_fn_remote_peek(struct lcm_fn_remote *r, struct lcm_err *err);
 /** lcm_fn_remote_take - copy the record that was peeked at into @out, at most @max bytes of it. */
 void lcm_fn_remote_take(struct lcm_fn_remote *r, void *out, size_t max);
-/** lcm_fn_remote_hash - hash plain bytes up to @upto; the last of them may still be in work. */
-void lcm_fn_remote_hash(struct lcm_fn_remote *r, uint64_t upto);
-/** lcm_fn_remote_release - hashed plain bytes before @upto may be overwritten. */
-void lcm_fn_remote_release(struct lcm_fn_remote *r, uint64_t upto);
+/** lcm_fn_remote_hash - hash plain bytes up to @until; the last of them may still be in work. */
+void lcm_fn_remote_hash(struct lcm_fn_remote *r, uint64_t until);
+/** lcm_fn_remote_release - hashed plain bytes before @until may be overwritten. */
+void lcm_fn_remote_release(struct lcm_fn_remote *r, uint64_t until);
 /** lcm_fn_remote_nonsense - what it said cannot be. Return: -ENOTRECOVERABLE. */
 int lcm_fn_remote_nonsense(struct lcm_fn_remote *r, struct lcm_err *err);
 /** lcm_fn_index_step - plain bytes between the boundaries of an index of a blob of @size. */

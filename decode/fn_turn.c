@@ -55,12 +55,12 @@ static void show(struct lcm_fn_remote *r)
 static int feed(struct lcm_fn_remote *r, struct lcm_err *err)
 {
 	const uint64_t ring = lcm_fn_mem_ring(r->m);
-	uint64_t upto = r->given;
-	int st = r->opt.fill(r->opt.arg, r->in_done, &upto);
+	uint64_t until = r->given;
+	int st = r->opt.fill(r->opt.arg, r->in_done, &until);
 
 	if (st < 0)
 		return st;
-	r->given = upto;
+	r->given = until;
 	while (r->published < r->given) {
 		uint64_t at = r->published % ring;
 		uint64_t n = LCM_MIN(LCM_MIN(r->given - r->published, HASH_MAX), ring - at);
@@ -89,21 +89,21 @@ static void in_free(struct lcm_fn_remote *r, uint64_t tail)
 
 /* ---- the tar's side ---- */
 
-void lcm_fn_remote_release(struct lcm_fn_remote *r, uint64_t upto)
+void lcm_fn_remote_release(struct lcm_fn_remote *r, uint64_t until)
 {
-	if (upto <= r->released)
+	if (until <= r->released)
 		return;
 	lcm_hasher_wait(r->tar);
-	r->released = upto;
-	atomic_store(&r->m->in->plain_tail, upto);
+	r->released = until;
+	atomic_store(&r->m->in->plain_tail, until);
 	lcm_fn_kick(r->fn);
 }
 
-void lcm_fn_remote_hash(struct lcm_fn_remote *r, uint64_t upto)
+void lcm_fn_remote_hash(struct lcm_fn_remote *r, uint64_t until)
 {
-	while (r->hashed < upto) {
+	while (r->hashed < until) {
 		uint64_t at = r->hashed % FN_PLAIN_RING;
-		uint64_t n = LCM_MIN(upto - r->hashed, FN_PLAIN_RING - at);
+		uint64_t n = LCM_MIN(until - r->hashed, FN_PLAIN_RING - at);
 
 		lcm_hasher_add(r->tar, lcm_fn_remote_plain(r) + at, (size_t)n);
 		r->hashed += n;

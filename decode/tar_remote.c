@@ -158,12 +158,12 @@ static int data_next(struct lcm_fn_remote *r, struct lcm_err *err)
 	return 1;
 }
 
-/* The reader has had, or does not want, plain bytes up to @upto. */
-static void pass(struct lcm_fn_remote *r, uint64_t upto)
+/* The reader has had, or does not want, plain bytes up to @until. */
+static void pass(struct lcm_fn_remote *r, uint64_t until)
 {
-	r->piece_end = upto;
-	lcm_fn_remote_hash(r, upto);
-	lcm_fn_remote_release(r, upto);
+	r->piece_end = until;
+	lcm_fn_remote_hash(r, until);
+	lcm_fn_remote_release(r, until);
 }
 
 static int data_skip(struct lcm_fn_remote *r, struct lcm_err *err)

@@ -17,6 +17,7 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "status", "show mounts and what is still missing", cmd_status_main },
 	{ "pull", "fetch a whole image now", cmd_pull_main },
 	{ "images", "list the images in the store", cmd_images_main },
+	{ "index", "make or show the tables of contents by which images are lazy", cmd_index_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },
 	{ "serve", "serve an OCI layout directory as a registry", cmd_serve_main },
 	{ "doctor", "say what this host allows", cmd_doctor_main },

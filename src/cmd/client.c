@@ -163,6 +163,16 @@ char *client_path(const char *name, const char *suffix)
 	return path;
 }
 
+char *client_path_query(const char *path, const char *key, const char *value)
+{
+	char *escaped = curl_easy_escape(NULL, value, 0), *url = NULL;
+
+	if (escaped && asprintf(&url, "%s?%s=%s", path, key, escaped) < 0)
+		url = NULL;
+	curl_free(escaped);
+	return url;
+}
+
 const char *client_name(const char *arg, char *real)
 {
 	if (strchr(arg, '/') || strcmp(arg, ".") == 0)

@@ -22,6 +22,8 @@ LCM_MUST_USE int client_call(const char *method, const char *path, json_t *body,
 			     json_t **ret, struct lcm_err *err);
 /** client_path - "/v1/mounts/NAME" + @suffix, escaped; free(3) it. NULL: out of memory. */
 char *client_path(const char *name, const char *suffix);
+/** client_path_query - @path + "?KEY=VALUE", escaped; free(3) it. NULL: out of memory. */
+char *client_path_query(const char *path, const char *key, const char *value);
 
 /** client_name - an id as it is; a path (has '/' or is "."), made absolute into @real (PATH_MAX).
  */

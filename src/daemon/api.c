@@ -12,6 +12,7 @@
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}
+ *   GET    /v1/index               ?image=REF: the tables of contents of its layers
  */
 #include "config.h"
 
@@ -21,6 +22,7 @@
 #include <string.h>
 
 #include "src/base/log.h"
+#include "src/daemon/index.h"
 
 #define WAIT_MS_MAX 600000
 
@@ -396,6 +398,11 @@ static void daemon_get(struct lcm_api_call *c)
 	c->status = c->reply ? 200 : 500;
 }
 
+static void route_index(struct lcm_api_call *c, json_t *args)
+{
+	lcm_index_show(c, str_arg(args, "image"));
+}
+
 static void route_images(struct lcm_api_call *c, json_t *args)
 {
 	(void)args;
@@ -423,7 +430,7 @@ static const struct {
 	{ "GET", "/v1/daemon", route_daemon }, { "POST", "/v1/daemon/stop", route_stop },
 	{ "GET", "/v1/mounts", mounts_get },   { "POST", "/v1/mounts", mounts_post },
 	{ "GET", "/v1/images", route_images }, { "POST", "/v1/drop-cache", drop_cache },
-	{ "GET", "/v1/changes", changes_get },
+	{ "GET", "/v1/changes", changes_get }, { "GET", "/v1/index", route_index },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
@@ -445,6 +452,8 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 void lcm_api_end(struct lcm_api_call *c)
 {
 	stop_waiting(c);
+	lcm_index_forget(c->index);
+	c->index = NULL;
 	lcm_timer_free(c->timeout);
 	c->timeout = NULL;
 	json_decref(c->reply);

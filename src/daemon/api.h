@@ -21,6 +21,7 @@ struct lcm_api_call {
 	struct lcm_timer *timeout; /* owned */
 	enum lcm_phase want;
 	bool waiting;
+	struct lcm_index_job *index; /* borrowed while its answer is awaited */
 };
 
 /** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */

@@ -210,6 +210,19 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 	return 0;
 }
 
+int lcm_layer_row_of(struct lcm_store *s, const struct lcm_descriptor *desc,
+		     const struct lcm_digest *diffid, struct lcm_layer_row *ret,
+		     struct lcm_err *err)
+{
+	struct lcm_layer_key key = { .diffid = *diffid, .blob = desc->digest };
+	struct lcm_layer found = { 0 };
+	int r = compression_of(desc, &found.comp, err);
+
+	if (r == 0)
+		r = lazy_of(desc, &found, &key.source, err);
+	return r < 0 ? r : lcm_store_layer_find(s, &key, ret);
+}
+
 int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id,
 		    struct lcm_layer **ret, struct lcm_err *err)
 {

@@ -94,6 +94,11 @@ struct lcm_layer {
 LCM_MUST_USE int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 			       const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
 			       struct lcm_layer **ret, struct lcm_err *err);
+/** lcm_layer_row_of - what the store has of this layer. Return: 0; -ENOENT; -ENOTSUP, -EUCLEAN (as
+ * lcm_layer_get()); -errno. */
+LCM_MUST_USE int lcm_layer_row_of(struct lcm_store *s, const struct lcm_descriptor *desc,
+				  const struct lcm_digest *diffid, struct lcm_layer_row *ret,
+				  struct lcm_err *err);
 /** lcm_layer_adopt - a layer known by its row (after a restart); takes a reference. Its TOC must
  * have been kept, unless it is complete. */
 LCM_MUST_USE int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id,

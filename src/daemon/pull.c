@@ -50,11 +50,11 @@ static void kick(struct lcm_pull *p);
 
 /* ---- the stream thread's half ---- */
 
-static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
+static int fill(void *arg, uint64_t done, uint64_t *ret_until)
 {
 	struct lcm_pull *p = arg;
 	bool refill = false;
-	int r = lcm_pull_ring_fill(&p->ring, p->layer->blob, done, ret_upto, &refill);
+	int r = lcm_pull_ring_fill(&p->ring, p->layer->blob, done, ret_until, &refill);
 
 	if (refill)
 		lcm_loop_post_task(p->layer->e->loop, &p->refill);

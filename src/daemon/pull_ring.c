@@ -197,13 +197,13 @@ bool lcm_pull_ring_why(struct lcm_pull_ring *r, struct lcm_err *ret)
 /* What the next item has for now; *ret_disk bytes of it lie on the disk. With mu held. */
 static void item_next(struct lcm_pull_ring *r, uint64_t *ret_disk)
 {
-	uint64_t room = room_at(r, r->upto);
+	uint64_t room = room_at(r, r->until);
 
 	*ret_disk = 0;
 	while (r->head && !r->head->disk) {
-		r->upto = r->head->off + r->head->len;
+		r->until = r->head->off + r->head->len;
 		pop(r);
-		room = room_at(r, r->upto);
+		room = room_at(r, r->until);
 	}
 	if (r->head)
 		*ret_disk = LCM_MIN(LCM_MIN(r->head->len, room), DISK_READ_MAX);
@@ -222,7 +222,7 @@ static int disk_read(struct lcm_pull_ring *r, struct lcm_blob *blob, uint64_t of
 static void disk_had(struct lcm_pull_ring *r, uint64_t len)
 {
 	(void)pthread_mutex_lock(&r->mu);
-	r->upto += len;
+	r->until += len;
 	r->head->off += len;
 	r->head->len -= len;
 	if (!r->head->len)
@@ -231,7 +231,7 @@ static void disk_had(struct lcm_pull_ring *r, uint64_t len)
 }
 
 int lcm_pull_ring_fill(struct lcm_pull_ring *r, struct lcm_blob *blob, uint64_t done,
-		       uint64_t *ret_upto, bool *ret_refill)
+		       uint64_t *ret_until, bool *ret_refill)
 {
 	uint64_t disk = 0;
 	int st;
@@ -244,15 +244,15 @@ int lcm_pull_ring_fill(struct lcm_pull_ring *r, struct lcm_blob *blob, uint64_t 
 	r->done = done;
 	*ret_refill = !r->refill_posted && (*ret_refill || r->full) && is_low(r);
 	r->refill_posted |= *ret_refill;
-	*ret_upto = r->upto;
+	*ret_until = r->until;
 	(void)pthread_mutex_unlock(&r->mu);
 	if (st < 0 || !disk)
 		return st;
-	st = disk_read(r, blob, r->upto, disk);
+	st = disk_read(r, blob, r->until, disk);
 	if (st < 0)
 		return st;
 	disk_had(r, disk);
-	*ret_upto += disk;
+	*ret_until += disk;
 	wake(r); /* there may be more */
 	return 0;
 }

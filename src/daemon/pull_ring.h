@@ -21,7 +21,7 @@ struct lcm_pull_ring {
 	pthread_mutex_t mu;
 	struct lcm_pull_item *head, *tail; /* owned; what comes next, in order */
 	uint64_t planned;                  /* end of the last item */
-	uint64_t upto;                     /* bytes that the ring has had in order */
+	uint64_t until;                    /* bytes that the ring has had in order */
 	uint64_t done;                     /* that it need not hold any more */
 	bool full;                         /* the loop has been refused, and waits for room */
 	bool refill_posted;
@@ -51,6 +51,6 @@ bool lcm_pull_ring_why(struct lcm_pull_ring *r, struct lcm_err *ret);
 
 /** lcm_pull_ring_fill - as lcm_fn_stream_opt.fill. *ret_refill: post the loop's refill task. */
 LCM_MUST_USE int lcm_pull_ring_fill(struct lcm_pull_ring *r, struct lcm_blob *blob, uint64_t done,
-				    uint64_t *ret_upto, bool *ret_refill);
+				    uint64_t *ret_until, bool *ret_refill);
 
 #endif

@@ -69,7 +69,7 @@ static int teardown(void **state)
 }
 
 /* Gives at most one step at a time, as a network does. */
-static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
+static int fill(void *arg, uint64_t done, uint64_t *ret_until)
 {
 	struct fixture *f = arg;
 	uint64_t ring = lcm_fn_mem_ring(f->m), n;
@@ -77,7 +77,7 @@ static int fill(void *arg, uint64_t done, uint64_t *ret_upto)
 	n = LCM_MIN(LCM_MIN((uint64_t)f->step, f->len - f->given), done + ring - f->given);
 	for (uint64_t i = 0; i < n && !f->hold; i++, f->given++)
 		lcm_fn_mem_in(f->m)[f->given % ring] = (uint8_t)f->bytes[f->given];
-	*ret_upto = f->given;
+	*ret_until = f->given;
 	if (f->given < f->len && !f->hold) {
 		const uint64_t one = 1;
 

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <string.h>
+
+#include "src/cmd/client.h"
+#include "src/cmd/cmd.h"
+
+static const char usage[] =
+    "Usage: locum index create [OPTION]... IMAGE\n"
+    "       locum index show [OPTION]... IMAGE\n"
+    "Make, or show, the tables of contents by which an image is lazy.\n"
+    "create pulls the image without mounting it; from then on its layers are lazy here, also "
+    "after\n"
+    "drop-cache.\n"
+    "\n"
+    "      --platform OS/ARCH  create: another platform than this machine's\n"
+    "      --json              as JSON\n"
+    "  -h, --help              this text\n";
+
+static long long field(json_t *o, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(o, key));
+}
+
+static void print_layer(json_t *layer)
+{
+	json_t *x = json_object_get(layer, "index");
+	const char *error = json_string_value(json_object_get(x, "error"));
+	char size[24], kept[24];
+
+	(void)printf("%.19s %10s  ", json_string_value(json_object_get(layer, "digest")),
+		     cmd_bytes(json_number_value(json_object_get(layer, "size")), size));
+	if (error)
+		(void)printf("damaged: %s\n", error);
+	else if (!json_is_object(x))
+		(void)printf("none\n");
+	else
+		(void)printf("%lld entries, %lld chunks, %lld spans, %s of windows%s\n",
+			     field(x, "entries"), field(x, "chunks"), field(x, "spans"),
+			     cmd_bytes(json_number_value(json_object_get(x, "window_bytes")), kept),
+			     json_is_true(json_object_get(x, "own")) ? "" : ", from the image");
+}
+
+/* Return: exit status; 1 when @all is wanted and a layer has none. */
+static int show(const char *image, bool json, bool all)
+{
+	json_t *reply = NULL, *layer;
+	struct lcm_err err = { 0 };
+	lcm_autofree char *url = client_path_query("/v1/index", "image", image);
+	bool missing = false;
+	size_t i;
+	int r;
+
+	r = url ? client_call("GET", url, NULL, true, &reply, &err) : -ENOMEM;
+	if (r < 0)
+		return cmd_error("index", &err, r);
+	if (json)
+		(void)(json_dumpf(reply, stdout, JSON_INDENT(2)) + printf("\n"));
+	json_array_foreach (json_object_get(reply, "layers"), i, layer) {
+		missing |= !json_is_object(json_object_get(layer, "index"));
+		if (!json)
+			print_layer(layer);
+	}
+	json_decref(reply);
+	if (!all || !missing)
+		return 0;
+	lcm_err_set(
+	    &err, -ENODATA,
+	    "a layer has no index: it was here before without one (locum drop-cache %s, then "
+	    "again), or it cannot have one (the daemon's log says why)",
+	    image);
+	return cmd_error("index", &err, -ENODATA);
+}
+
+static int create(const char *image, const char *platform, bool json)
+{
+	struct lcm_err err = { 0 };
+	lcm_autofree char *path = NULL;
+	json_t *st = NULL;
+	int r = client_session(
+	    json_pack("{s:s s:b s:s}", "image", image, "pull_only", 1, "platform", platform),
+	    "native", &st, &err);
+
+	path = st ? client_path(json_string_value(json_object_get(st, "id")), "") : NULL;
+	json_decref(st);
+	if (r < 0)
+		return cmd_error("index", &err, r);
+	if (path)
+		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
+	return show(image, json, true);
+}
+
+int cmd_index_main(int argc, char **argv)
+{
+	static const struct option longs[] = { { "platform", required_argument, NULL, 'p' },
+					       { "json", no_argument, NULL, 'j' },
+					       { "help", no_argument, NULL, 'h' },
+					       { 0 } };
+	const char *platform = "", *what;
+	bool json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return fputs(usage, stdout) < 0;
+		if (c == 'p')
+			platform = optarg;
+		else if (c == 'j')
+			json = true;
+		else
+			return CMD_USAGE;
+	}
+	if (argc - optind != 2)
+		return cmd_usage("index", "create or show, and one image, are needed");
+	what = argv[optind];
+	if (strcmp(what, "show") == 0)
+		return show(argv[optind + 1], json, false);
+	if (strcmp(what, "create") == 0)
+		return create(argv[optind + 1], platform, json);
+	return cmd_usage("index", "\"%s\" is not create or show", what);
+}
