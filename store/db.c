@@ -68,9 +68,9 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_ROLLBACK] = "ROLLBACK TO lcm",
 	[LCM_STMT_PROP_GET] = "SELECT value FROM props WHERE name = ?1",
 	[LCM_STMT_PROP_PUT] = "INSERT OR REPLACE INTO props(name, value) VALUES(?1, ?2)",
-	[LCM_STMT_LAYER_BY_DIFFID] =
+	[LCM_STMT_LAYER_BY_BLOB] =
 	    ("SELECT " LAYER_COLUMNS
-	     " FROM layers WHERE diffid = ?1 AND state > 0 ORDER BY id LIMIT 1"),
+	     " FROM layers WHERE diffid = ?1 AND blob = ?2 AND state > 0 ORDER BY id LIMIT 1"),
 	[LCM_STMT_LAYER_BY_KEY] = ("SELECT " LAYER_COLUMNS
 				   " FROM layers WHERE diffid = ?1 AND blob = ?2 AND source = ?3"),
 	[LCM_STMT_LAYER_GET] = ("SELECT " LAYER_COLUMNS " FROM layers WHERE id = ?1"),
@@ -92,7 +92,7 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	    "INSERT INTO tocs(id, diffid, blob, source, proven) SELECT id, diffid, blob, source, "
 	    "state > 0 FROM layers WHERE id = ?1",
 	[LCM_STMT_TOC_FIND] =
-	    "SELECT id FROM tocs WHERE diffid = ?1 AND (proven = 1 OR (blob = ?2 AND source = ?3)) "
+	    "SELECT id FROM tocs WHERE diffid = ?1 AND blob = ?2 AND (proven = 1 OR source = ?3) "
 	    "ORDER BY proven DESC, id DESC LIMIT 1",
 	[LCM_STMT_TOC_GET] = "SELECT id FROM tocs WHERE id = ?1",
 	[LCM_STMT_TOC_DROP] = "DELETE FROM tocs WHERE id = ?1",

@@ -75,11 +75,12 @@ static int row_change(struct lcm_store *s, sqlite3_stmt *q)
 int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key,
 			 struct lcm_layer_row *ret)
 {
-	lcm_autostmt sqlite3_stmt *whole = lcm_stmt(s, LCM_STMT_LAYER_BY_DIFFID),
+	lcm_autostmt sqlite3_stmt *whole = lcm_stmt(s, LCM_STMT_LAYER_BY_BLOB),
 				  *part = lcm_stmt(s, LCM_STMT_LAYER_BY_KEY);
 	int r;
 
 	lcm_bind_digest(whole, 1, &key->diffid);
+	lcm_bind_digest(whole, 2, &key->blob);
 	r = row_one(s, whole, ret);
 	if (r != -ENOENT)
 		return r;

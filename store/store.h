@@ -89,9 +89,10 @@ enum lcm_layer_state {
 };
 
 /*
- * A layer in progress is known by (diffid, blob, source): what an image claims of a
- * diffID is not proven until the layer is complete, so only complete layers are
- * shared by diffID alone.
+ * A layer in progress is known by (diffid, blob, source): what an image claims of a diffID is not
+ * proven until the layer is complete, so only complete layers are shared whatever the source. Never
+ * by diffID alone: who made the tree from the blob was a process that the blob may have taken over,
+ * and that must cost no image that names another blob.
  */
 struct lcm_layer_key {
 	struct lcm_digest diffid, blob,
@@ -108,8 +109,8 @@ struct lcm_layer_row {
 	uint64_t last_used_ns; /* CLOCK_REALTIME */
 };
 
-/** lcm_store_layer_find - a complete layer of this diffID, else a partial one with the whole key.
- * Return: 0, -ENOENT, -errno. */
+/** lcm_store_layer_find - a complete layer of this diffID and blob, else a partial one with the
+ * whole key. Return: 0, -ENOENT, -errno. */
 LCM_MUST_USE int lcm_store_layer_find(struct lcm_store *s, const struct lcm_layer_key *key,
 				      struct lcm_layer_row *ret);
 LCM_MUST_USE int lcm_store_layer_get(struct lcm_store *s, int64_t id, struct lcm_layer_row *ret);
@@ -145,8 +146,8 @@ LCM_MUST_USE int lcm_store_layer_drop(struct lcm_store *s, int64_t id, bool keep
  * lcm_store_toc_find - a TOC kept from a dropped layer
  * @ret_id: the file's name below lcm_store_toc_fd(); link or copy it to the new layer's name
  *
- * A kept TOC of a layer that was complete counts for its diffID (it was proven), any other for the
- * whole key only. Return: 0, -ENOENT, -errno.
+ * A kept TOC of a layer that was complete counts whatever the key's source (it was proven), any
+ * other for the whole key only. Return: 0, -ENOENT, -errno.
  */
 LCM_MUST_USE int lcm_store_toc_find(struct lcm_store *s, const struct lcm_layer_key *key,
 				    int64_t *ret_id);

@@ -43,7 +43,10 @@ static void layer_life(void **state)
 	assert_false(test_exists(lcm_store_blobs_fd(s), "1"));
 	assert_false(test_exists(lcm_store_blobs_fd(s), "1.map"));
 	assert_true(test_exists(lcm_store_toc_fd(s), "1"));
-	/* Proven now: found by diffID alone. */
+	/* Proven now: found whatever the source, but not for another blob. */
+	other.blob.b[9] ^= 1;
+	assert_int_equal(lcm_store_layer_find(s, &other, &again), -ENOENT);
+	other.blob.b[9] ^= 1;
 	assert_int_equal(lcm_store_layer_find(s, &other, &again), 0);
 	assert_int_equal(again.id, row.id);
 	assert_int_equal(again.state, LCM_LAYER_COMPLETE);
@@ -61,7 +64,7 @@ static void layer_drop_and_kept_toc(void **state)
 {
 	char *root = test_mkdir();
 	struct lcm_store *s = opened(root);
-	struct lcm_layer_key key = test_key(1), other = test_key(1);
+	struct lcm_layer_key key = test_key(1), other = test_key(1), claim = test_key(1);
 	struct lcm_err err = { 0 };
 	struct lcm_layer_row row;
 	int64_t kept = 0;
@@ -78,7 +81,10 @@ static void layer_drop_and_kept_toc(void **state)
 		assert_int_equal(lcm_store_layer_drop(s, row.id, true, &err), -ENOENT);
 		assert_int_equal(lcm_store_toc_find(s, &key, &kept), 0);
 		assert_int_equal(kept, row.id);
-		assert_int_equal(lcm_store_toc_find(s, &other, &kept), proven ? 0 : -ENOENT);
+		assert_int_equal(lcm_store_toc_find(s, &other, &kept), -ENOENT);
+		claim.source.b[5] ^= 1;
+		assert_int_equal(lcm_store_toc_find(s, &claim, &kept), proven ? 0 : -ENOENT);
+		claim.source.b[5] ^= 1;
 		lcm_store_close(s);
 		test_invariants(root); /* the kept TOC is no garbage */
 		s = opened(root);
@@ -410,7 +416,7 @@ static void proven_layers_last_until_reboot(void **state)
 	struct lcm_layer_row row;
 
 	(void)state;
-	memset(same.blob.b, 9, sizeof(same.blob.b));
+	memset(same.source.b, 9, sizeof(same.source.b));
 	assert_int_equal(lcm_store_layer_prove(s, 1, 4), -ENOENT);
 	assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &row, NULL), 0);
 	test_layer_fill(s, row.id);
