@@ -26,6 +26,12 @@ static const struct {
 	{ "application/vnd.docker.image.rootfs.diff.tar.gzip", LCM_MEDIA_LAYER_GZIP },
 	{ "application/vnd.oci.image.layer.v1.tar+zstd", LCM_MEDIA_LAYER_ZSTD },
 	{ "application/vnd.docker.image.rootfs.diff.tar.zstd", LCM_MEDIA_LAYER_ZSTD },
+	/* Not every registry has these; where it does they are layers like any other. */
+	{ "application/vnd.oci.image.layer.nondistributable.v1.tar", LCM_MEDIA_LAYER_TAR },
+	{ "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", LCM_MEDIA_LAYER_GZIP },
+	{ "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", LCM_MEDIA_LAYER_ZSTD },
+	{ "application/vnd.docker.image.rootfs.foreign.diff.tar", LCM_MEDIA_LAYER_TAR },
+	{ "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", LCM_MEDIA_LAYER_GZIP },
 };
 
 /* What a static file server or a careless proxy puts there: says nothing about the document. */

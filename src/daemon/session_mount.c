@@ -275,15 +275,28 @@ static int open_implied(struct mount_job *j, const int *lowers, size_t n)
 	return r < 0 ? r : open_dir(meta, name);
 }
 
+/* An image may have a layer more than once, overlayfs may not: whatever it brings at the bottom it
+ * brings again, and hides there, at the top. */
+static bool comes_again(const struct lcm_session *s, uint32_t slot)
+{
+	for (uint32_t i = slot + 1; i < s->n_slots; i++)
+		if (s->slots[i].layer == s->slots[slot].layer)
+			return true;
+	return false;
+}
+
 static int open_layers(struct mount_job *j, int *fds, size_t *n)
 {
 	struct lcm_session *s = j->s;
 	int real = lcm_store_real_fd(s->host->e->store);
 
-	for (; *n < s->n_slots; (*n)++) {
-		fds[*n] = open_dir(real, s->slots[s->n_slots - 1 - *n].layer->name);
+	for (uint32_t i = s->n_slots; i > 0; i--) {
+		if (comes_again(s, i - 1))
+			continue;
+		fds[*n] = open_dir(real, s->slots[i - 1].layer->name);
 		if (fds[*n] < 0)
 			return fds[*n];
+		(*n)++;
 	}
 	if (*n)
 		return 0;
