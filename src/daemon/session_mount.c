@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "overlay/implied.h"
 #include "src/base/log.h"
@@ -285,6 +286,15 @@ static bool comes_again(const struct lcm_session *s, uint32_t slot)
 	return false;
 }
 
+/* overlayfs merges the roots of all layers, also of one that is opaque there (".wh..wh..opq" in the
+ * root): nothing below it may be in the stack. */
+static bool hides_all(int fd)
+{
+	char v;
+
+	return lcm_errno(fgetxattr(fd, "trusted.overlay.opaque", &v, 1)) == 1 && v == 'y';
+}
+
 static int open_layers(struct mount_job *j, int *fds, size_t *n)
 {
 	struct lcm_session *s = j->s;
@@ -296,7 +306,8 @@ static int open_layers(struct mount_job *j, int *fds, size_t *n)
 		fds[*n] = open_dir(real, s->slots[i - 1].layer->name);
 		if (fds[*n] < 0)
 			return fds[*n];
-		(*n)++;
+		if (hides_all(fds[(*n)++]))
+			break;
 	}
 	if (*n)
 		return 0;

@@ -1,0 +1,551 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that mean harm, or that readers differ about. One function per case, below.
+
+evil.py make OCI           makes an OCI layout, a tag per case; prints "NAME tree" or "NAME refused TEXT" (an ERE)
+evil.py check NAME DIR     is the mounted image at DIR what the case says?
+evil.py table              the table of doc/evil.md"""
+import gzip
+import hashlib
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+PLAIN = "application/vnd.oci.image.layer.v1.tar"
+ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+CASES = {}
+BIG = 10 ** 9
+
+
+def case(what, why, refused=None, tree=None):
+    """tree: {path: content, or a type letter and what belongs to it}; "-" is: not there."""
+    def add(fn):
+        name = fn.__name__.replace("_", "-")
+        CASES[name] = {"make": fn, "what": what, "why": why, "refused": refused, "tree": tree}
+        return fn
+    return add
+
+
+# ---- bytes of a tar ----
+
+def octal(n, width):
+    return b"%0*o\0" % (width - 1, n)
+
+
+def header(name, size=0, kind=b"0", link=b"", mode=0o644, uid=0, mtime=b"", major=0, minor=0, raw_size=None):
+    h = bytearray(512)
+    h[0:len(name[:100])] = name[:100]
+    h[100:108] = octal(mode & 0o7777777, 8)
+    h[108:116] = octal(uid, 8) if isinstance(uid, int) else uid
+    h[116:124] = octal(0, 8)
+    h[124:136] = raw_size if raw_size is not None else octal(size, 12)
+    h[136:148] = mtime or octal(1600000000, 12)
+    h[156:157] = kind
+    h[157:157 + len(link[:100])] = link[:100]
+    h[257:265] = b"ustar\x0000"
+    h[329:337] = octal(major, 8)
+    h[337:345] = octal(minor, 8)
+    h[148:156] = b" " * 8
+    h[148:156] = b"%06o\0 " % sum(h)
+    return bytes(h)
+
+
+def pad(data):
+    return data + bytes(-len(data) % 512)
+
+
+def entry(name, data=b"", **kw):
+    return header(name, len(data), **kw) + pad(data)
+
+
+def directory(name, **kw):
+    return header(name, kind=b"5", **dict({"mode": 0o755}, **kw))
+
+
+def pax(**records):
+    body = b""
+    for key, value in records.items():
+        key = key.replace("__", ".").encode()
+        value = value if isinstance(value, bytes) else str(value).encode()
+        n = len(key) + len(value) + 3
+        while len(b"%d %s=%s\n" % (n, key, value)) != n:
+            n = len(b"%d %s=%s\n" % (n, key, value))
+        body += b"%d %s=%s\n" % (n, key, value)
+    return header(b"pax", len(body), kind=b"x") + pad(body)
+
+
+def longname(name):
+    return header(b"././@LongLink", len(name) + 1, kind=b"L") + pad(name + b"\0")
+
+
+END = bytes(1024)
+TXT = b"text\n"
+
+
+def zstd(data, *options):
+    return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+# ---- names and links ----
+
+@case("a name with `..`", "OCI layer.md; nothing may leave the root", refused="'\\.\\.' in a path")
+def dotdot():
+    return entry(b"../outside", TXT) + END
+
+
+@case("`..` in the middle of a name", "as above, also when it would stay inside", refused="'\\.\\.' in a path")
+def dotdot_inside():
+    return directory(b"a/") + entry(b"a/../b", TXT) + END
+
+
+@case("an absolute name", "tar(1): the leading `/` goes", tree={"etc/x": TXT})
+def absolute():
+    return entry(b"/etc/x", TXT) + END
+
+
+@case("a file below a symbolic link to `/`", "nothing is written through a link", refused="not a directory but a symbolic link")
+def below_symlink():
+    return entry(b"l", kind=b"2", link=b"/") + entry(b"l/tmp/locum-evil", TXT) + END
+
+
+@case("a symbolic link to anywhere", "links are data", tree={"l": "l/../../../etc/shadow"})
+def symlink_out():
+    return entry(b"l", kind=b"2", link=b"/../../../etc/shadow") + END
+
+
+@case("a hardlink to `../../etc/shadow`", "nothing may leave the root", refused="'\\.\\.' in a path")
+def hardlink_out():
+    return entry(b"h", kind=b"1", link=b"../../etc/shadow") + END
+
+
+@case("a hardlink to `/etc/passwd`, which the layer has not", "POSIX: a link in the archive's own tree",
+      refused="hardlink to 'etc/passwd', which this layer does not have")
+def hardlink_absolute():
+    return entry(b"h", kind=b"1", link=b"/etc/passwd") + END
+
+
+@case("a hardlink to itself", "it has no content", refused="hardlink to itself")
+def hardlink_self():
+    return entry(b"h", kind=b"1", link=b"h") + END
+
+
+@case("hardlinks in a circle", "none has content", refused="which this layer does not have")
+def hardlink_circle():
+    return entry(b"a", kind=b"1", link=b"b") + entry(b"b", kind=b"1", link=b"a") + END
+
+
+@case("a hardlink to an entry that comes later", "the entries are one tree", tree={"h": TXT, "later": TXT})
+def hardlink_later():
+    return entry(b"h", kind=b"1", link=b"later") + entry(b"later", TXT) + END
+
+
+@case("a hardlink to a directory", "no file system has that", refused="hardlink to 'd', which is a directory")
+def hardlink_directory():
+    return directory(b"d/") + entry(b"h", kind=b"1", link=b"d") + END
+
+
+@case("a name of 70,000 characters", "PATH_MAX", refused="longer than|too long|bad tar")
+def name_70000():
+    return pax(path=b"n" * 70000) + entry(b"x", TXT) + END
+
+
+@case("a component of 255 bytes", "NAME_MAX", tree={"n" * 255: TXT})
+def name_255():
+    return pax(path=b"n" * 255) + entry(b"x", TXT) + END
+
+
+@case("a component of 256 bytes", "NAME_MAX", refused="name longer than 255 bytes")
+def name_256():
+    return pax(path=b"n" * 256) + entry(b"x", TXT) + END
+
+
+@case("a path over 4,000 bytes", "PATH_MAX, less what locum puts in front", refused="path longer than 4000 bytes")
+def path_5000():
+    return longname(b"/".join([b"d" * 99] * 50)) + entry(b"x", TXT) + END
+
+
+@case("names that are not UTF-8, with newline and control characters", "POSIX: any byte but `/` and NUL",
+      tree={os.fsdecode(b"\xff\xfe"): TXT, "a\nb": TXT, "\x01\x1b[31m": TXT})
+def bytes_in_names():
+    return entry(b"\xff\xfe", TXT) + entry(b"a\nb", TXT) + entry(b"\x01\x1b[31m", TXT) + END
+
+
+@case("a NUL inside a pax name", "as in every tar reader, it ends the name", tree={"a": TXT, "b": "-"})
+def nul_in_name():
+    return pax(path=b"a\0b") + entry(b"x", TXT) + END
+
+
+@case("`./`, `.` and doubled slashes", "one normal form", tree={"a/b": TXT})
+def dots():
+    return directory(b"./") + directory(b"./a//") + entry(b".//a/./b", TXT) + END
+
+
+@case("directories that nobody lists", "0755 root, as every reader makes them", tree={"a/b/c": TXT, "a": "d755", "a/b": "d755"})
+def implied():
+    return entry(b"a/b/c", TXT) + END
+
+
+# ---- entries over entries ----
+
+@case("a file twice", "tar: the later wins", tree={"f": b"second"})
+def twice():
+    return entry(b"f", TXT) + entry(b"f", b"second") + END
+
+
+@case("a directory over a file", "the later wins", tree={"x": "d755"})
+def directory_over_file():
+    return entry(b"x", TXT) + directory(b"x/") + END
+
+
+@case("a file over a directory with files in it", "the later wins, as in containerd and umoci", tree={"x": TXT})
+def file_over_directory():
+    return directory(b"x/") + entry(b"x/f", TXT) + entry(b"x", TXT) + END
+
+
+@case("a file below a file", "no tree has that", refused="below 'f', which is not a directory")
+def below_file():
+    return entry(b"f", TXT) + entry(b"f/g", TXT) + END
+
+
+@case("an opaque whiteout in the root", "OCI layer.md: hides all of lower layers", tree={"new": TXT, "old": "-", "d": "-"})
+def whiteout_all():
+    return [entry(b"old", TXT) + directory(b"d/") + END, entry(b".wh..wh..opq") + entry(b"new", TXT) + END]
+
+
+@case("a whiteout with content", "OCI layer.md: the name counts", tree={"old": "-", ".wh.old": "-"})
+def whiteout_content():
+    return [entry(b"old", TXT) + END, entry(b".wh.old", b"x" * 5000) + END]
+
+
+@case("a whiteout that is a directory", "the name counts", tree={"old": "-", ".wh.old": "-"})
+def whiteout_directory():
+    return [entry(b"old", TXT) + END, directory(b".wh.old/") + END]
+
+
+@case("a whiteout of `d`, then a new `d/`", "OCI layer.md: hides everything older", tree={"d/new": TXT, "d/old": "-"})
+def whiteout_then_new():
+    return [directory(b"d/") + entry(b"d/old", TXT) + END,
+            entry(b".wh.d") + directory(b"d/") + entry(b"d/new", TXT) + END]
+
+
+@case("a new `d/`, then the whiteout of `d`", "as above: order does not matter", tree={"d/new": TXT, "d/old": "-"})
+def new_then_whiteout():
+    return [directory(b"d/") + entry(b"d/old", TXT) + END,
+            directory(b"d/") + entry(b"d/new", TXT) + entry(b".wh.d") + END]
+
+
+@case("a whiteout of no name", "it means nothing", refused="whiteout of no name")
+def whiteout_nothing():
+    return entry(b".wh.", TXT) + END
+
+
+@case("a whiteout of `..`", "it means nothing", refused="whiteout of no name")
+def whiteout_dotdot():
+    return entry(b".wh...", TXT) + END
+
+
+@case("a file below a whiteout", "a whiteout is no directory", refused="below a whiteout")
+def below_whiteout():
+    return entry(b".wh.d/f", TXT) + END
+
+
+@case("a hardlink to a file whited out in the same layer", "the whiteout is for lower layers", tree={"f": TXT, "h": TXT})
+def hardlink_whited_out():
+    return [entry(b"f", b"old") + END, entry(b"f", TXT) + entry(b".wh.f") + entry(b"h", kind=b"1", link=b"f") + END]
+
+
+@case("a character device 0:0", "on the disk it is overlayfs' whiteout: it hides", tree={"old": "-"})
+def device_0_0():
+    return [entry(b"old", TXT) + END, header(b"old", kind=b"3") + END]
+
+
+@case("devices and a FIFO", "OCI layer.md", tree={"c": "c1,3", "b": "b8,1", "p": "p"})
+def devices():
+    return (header(b"c", kind=b"3", major=1, minor=3) + header(b"b", kind=b"4", major=8, minor=1) +
+            header(b"p", kind=b"6") + END)
+
+
+@case("a type nobody knows", "POSIX: a regular file", tree={"f": TXT})
+def unknown_type():
+    return entry(b"f", TXT, kind=b"Z") + END
+
+
+# ---- numbers ----
+
+@case("a pax size that is not the header's", "POSIX: the pax record counts", tree={"f": TXT, "g": TXT})
+def pax_size():
+    return pax(size=5) + header(b"f", 77) + pad(TXT) + entry(b"g", TXT) + END
+
+
+@case("a pax name beside a GNU long name", "as in Go's reader and libarchive, the GNU name counts", tree={"gnu": TXT, "pax": "-"})
+def pax_and_gnu():
+    return longname(b"gnu") + pax(path="pax") + entry(b"x", TXT) + END
+
+
+@case("a size beyond the archive", "POSIX", refused="[Tt]runcated")
+def size_beyond():
+    return header(b"f", 10 ** 9) + TXT + END
+
+
+@case("a negative size", "nothing has that", refused="negative|bad tar|damaged")
+def size_negative():
+    return header(b"f", raw_size=b"\xff" * 12) + END
+
+
+@case("a negative size in pax", "nothing has that", refused="bad tar|negative|damaged")
+def pax_size_negative():
+    return pax(size=-5) + header(b"f") + END
+
+
+@case("a size of 2^63", "nothing has that", refused="bad tar|damaged|[Tt]runcated")
+def size_huge():
+    return header(b"f", raw_size=b"\x80" + b"\0" * 3 + b"\x80" + b"\0" * 7) + END
+
+
+@case("an owner over 32 bits", "chown(2)", refused="owner out of range")
+def owner_huge():
+    return pax(uid=2 ** 33) + entry(b"f", TXT) + END
+
+
+@case("a device number out of range", "the kernel's dev_t has 12 and 20 bits", refused="[Dd]evice number|Invalid argument|cannot be made")
+def device_huge():
+    return pax(SCHILY__devmajor=2 ** 31) + header(b"c", kind=b"3") + END
+
+
+@case("mtime to the nanosecond, and before 1970", "POSIX pax", tree={"f": "t1.000000001", "g": "t-2.750000000"})
+def times():
+    return (pax(mtime="1.000000001") + entry(b"f", TXT) + pax(mtime="-1.25") + entry(b"g", TXT) + END)
+
+
+@case("setuid, sticky and bits that no mode has", "07777 count", tree={"f": "m6755"})
+def modes():
+    return entry(b"f", TXT, mode=0o176755) + END
+
+
+# ---- sparse files, xattrs ----
+
+@case("a PAX 1.0 sparse file", "GNU tar manual, \"Sparse Formats\"", tree={"s": bytes(4096) + TXT + bytes(4096 - 5)})
+def sparse_1_0():
+    data = pad(b"1\n4096\n5\n") + TXT
+    return (pax(GNU__sparse__major=1, GNU__sparse__minor=0, GNU__sparse__name="s", GNU__sparse__realsize=8192) +
+            header(b"GNUSparseFile.0/s", len(data)) + pad(data) + END)
+
+
+@case("a PAX 0.1 sparse file", "as above", tree={"s": bytes(4096) + TXT + bytes(4096 - 5)})
+def sparse_0_1():
+    return (pax(GNU__sparse__size=8192, GNU__sparse__numblocks=1, GNU__sparse__map="4096,5", GNU__sparse__name="s") +
+            entry(b"GNUSparseFile.0/s", TXT) + END)
+
+
+@case("a sparse map beyond the file", "data outside of the file is nowhere", refused="bad tar|outside of the file|damaged")
+def sparse_outside():
+    return (pax(GNU__sparse__size=100, GNU__sparse__numblocks=1, GNU__sparse__map="4096,5", GNU__sparse__name="s") +
+            entry(b"GNUSparseFile.0/s", TXT) + END)
+
+
+@case("xattrs that steer overlayfs", "dropped: they are this host's, not the image's", tree={"d/f": TXT, "d": "x:user.ok"})
+def xattr_overlay():
+    return [directory(b"d/") + entry(b"d/f", TXT) + END,
+            pax(**{"SCHILY__xattr__trusted__overlay__opaque": "y", "SCHILY__xattr__user__overlay__opaque": "y",
+                   "SCHILY__xattr__user__ok": "1"}) + directory(b"d/") + END]
+
+
+@case("100 MB of xattrs on one file", "XATTR_SIZE_MAX", refused="xattr|extended header|bad tar|too large|[Rr]idiculous|oversized")
+def xattrs_100mb():
+    return pax(SCHILY__xattr__user__big=b"x" * 100_000_000) + entry(b"f", TXT) + END
+
+
+# ---- compression ----
+
+@case("gzip cut short", "RFC 1952", refused="middle of a gzip member")
+def gzip_cut():
+    data = gzip.compress(entry(b"f", os.urandom(9000)) + END, mtime=0)
+    return GZIP, data[:len(data) // 2], b""
+
+
+@case("gzip with a wrong CRC", "RFC 1952", refused="CRC or length")
+def gzip_crc():
+    data = bytearray(gzip.compress(entry(b"f", TXT) + END, mtime=0))
+    data[-6] ^= 1
+    return GZIP, bytes(data), b""
+
+
+@case("garbage behind the gzip member", "RFC 1952: members only", refused="garbage after the last gzip member")
+def gzip_garbage():
+    return GZIP, gzip.compress(entry(b"f", TXT) + END, mtime=0) + b"garbage" * 9, b""
+
+
+@case("several gzip members", "RFC 1952: one stream", tree={"f": TXT, "g": TXT})
+def gzip_members():
+    plain = entry(b"f", TXT) + entry(b"g", TXT) + END
+    return GZIP, b"".join(gzip.compress(plain[i:i + 100], mtime=0) for i in range(0, len(plain), 100)), plain
+
+
+@case("a gzip bomb: 2 GB of zeros in one file", "what deflate can do is taken; nothing of it is in memory",
+      tree={"zeros": "s2000000000"})
+def gzip_bomb():
+    plain_head = header(b"zeros", 2 * BIG)
+    pipe = subprocess.run("{ cat; head -c 2000002560 /dev/zero; } | gzip -1n", shell=True, input=plain_head,
+                          stdout=subprocess.PIPE, check=True).stdout
+    h = hashlib.sha256(plain_head)
+    for _ in range(2000):
+        h.update(bytes(1000000))
+    h.update(bytes(2560))
+    return GZIP, pipe, "sha256:" + h.hexdigest()
+
+
+@case("a zstd bomb: 40 GB of zeros", "more than 1,100 times its bytes and 1 GiB", refused="unpacks to more than")
+def zstd_bomb():
+    block = zstd(bytes(4 << 20), "-19")
+    return ZSTD, block * 10000, b""
+
+
+@case("zstd with a window of 2 GiB", "RFC 8878: readers may refuse over 8 MiB; locum takes 128 MiB",
+      refused="[Ff]rame requires too much memory|window")
+def zstd_window():
+    return ZSTD, zstd(entry(b"f", os.urandom(1000)) + END, "--ultra", "--long=31", "--no-content-size"), b""
+
+
+@case("zstd cut short", "RFC 8878", refused="middle of a zstd frame")
+def zstd_cut():
+    data = zstd(entry(b"f", os.urandom(9000)) + END)
+    return ZSTD, data[:len(data) // 2], b""
+
+
+@case("skippable zstd frames", "RFC 8878", tree={"f": TXT})
+def zstd_skippable():
+    plain = entry(b"f", TXT) + END
+    skip = b"\x50\x2a\x4d\x18\x05\0\0\0abcde"
+    return ZSTD, skip + zstd(plain) + skip, plain
+
+
+@case("gzip that is said to be zstd", "the media type counts", refused="said to be zstd, but its first bytes .* are gzip")
+def wrong_media():
+    return ZSTD, gzip.compress(entry(b"f", TXT) + END, mtime=0), b""
+
+
+@case("a layer that is no archive", "POSIX", refused="bad tar|damaged")
+def no_archive():
+    return PLAIN, b"this is not an archive " * 100, b""
+
+
+@case("an archive cut off in a header", "POSIX", refused="[Tt]runcated|bad tar")
+def tar_cut():
+    return PLAIN, entry(b"f", TXT) + header(b"g", 5)[:300], b""
+
+
+@case("garbage behind the end of the archive", "POSIX: what follows two zero blocks is nothing; the diffID has it",
+      tree={"f": TXT, "g": "-"})
+def tar_garbage():
+    return entry(b"f", TXT) + END + entry(b"g", TXT)
+
+
+@case("another diffID than the config's", "OCI config.md", refused="layer diffID mismatch")
+def diffid():
+    return PLAIN, entry(b"f", TXT) + END, b"something else"
+
+
+# ---- images ----
+
+def layer_of(lay, made):
+    if isinstance(made, bytes):
+        made = (GZIP, gzip.compress(made, 1, mtime=0), made)
+    media, blob, plain = made
+    return lay.put(blob, media), plain if isinstance(plain, str) else sha(plain)
+
+
+def sha(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Layout:
+    def __init__(self, oci):
+        self.oci = oci
+        os.makedirs(oci + "/blobs/sha256")
+        self.manifests = []
+
+    def put(self, data, media):
+        with open("%s/blobs/%s" % (self.oci, sha(data).replace(":", "/")), "wb") as f:
+            f.write(data)
+        return {"mediaType": media, "digest": sha(data), "size": len(data)}
+
+    def image(self, name, made):
+        layers, diffids = zip(*[layer_of(self, m) for m in (made if isinstance(made, list) else [made])])
+        arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+        config = self.put(json.dumps({"os": "linux", "architecture": arch, "rootfs": {
+            "type": "layers", "diff_ids": diffids}}).encode(), "application/vnd.oci.image.config.v1+json")
+        m = self.put(json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                                 "config": config, "layers": layers}).encode(), "application/vnd.oci.image.manifest.v1+json")
+        self.manifests.append(dict(m, annotations={"org.opencontainers.image.ref.name": name}))
+
+    def end(self):
+        with open(self.oci + "/oci-layout", "w") as f:
+            json.dump({"imageLayoutVersion": "1.0.0"}, f)
+        with open(self.oci + "/index.json", "w") as f:
+            json.dump({"schemaVersion": 2, "manifests": self.manifests}, f)
+
+
+def is_so(path, want):
+    try:
+        st = os.lstat(path)
+    except FileNotFoundError:
+        return want == "-"
+    if isinstance(want, bytes):
+        return stat.S_ISREG(st.st_mode) and open(path, "rb").read() == want
+    kind, rest = want[0], want[1:]
+    if kind == "d":
+        return stat.S_ISDIR(st.st_mode) and st.st_mode & 0o7777 == int(rest, 8) and st.st_uid == 0
+    if kind == "l":
+        return os.readlink(path) == rest
+    if kind in "cb":
+        ok = stat.S_ISCHR(st.st_mode) if kind == "c" else stat.S_ISBLK(st.st_mode)
+        return ok and "%d,%d" % (os.major(st.st_rdev), os.minor(st.st_rdev)) == rest
+    if kind == "p":
+        return stat.S_ISFIFO(st.st_mode)
+    if kind == "m":
+        return st.st_mode & 0o7777 == int(rest, 8)
+    if kind == "s":
+        return st.st_size == int(rest)
+    if kind == "t":
+        sec, nsec = rest.split(".")
+        want_ns = int(sec) * 10**9 + int(nsec)
+        return st.st_mtime_ns == want_ns
+    if kind == "x":
+        return os.listxattr(path) == [rest[1:]]
+    return False
+
+
+def check(name, where):
+    bad = 0
+    for path, want in CASES[name]["tree"].items():
+        if not is_so(os.path.join(where, path), want):
+            print("%s: %r is not %r" % (name, path, want if len(want) < 60 else want[:60]))
+            bad = 1
+    return bad
+
+
+def table():
+    for name, c in CASES.items():
+        result = "refused" if c["refused"] else "taken"
+        print("| `%s` | %s | %s | %s |" % (name, c["what"], result, c["why"]))
+
+
+def main():
+    if sys.argv[1] == "check":
+        sys.exit(check(sys.argv[2], sys.argv[3]))
+    if sys.argv[1] == "table":
+        table()
+        return
+    lay = Layout(sys.argv[2])
+    for name, c in CASES.items():
+        lay.image(name, c["make"]())
+        print(name, "refused " + c["refused"] if c["refused"] else "tree")
+    lay.end()
+
+
+main()
