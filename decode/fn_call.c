@@ -28,8 +28,10 @@ static int died(struct lcm_fn *fn, struct lcm_err *err)
 	siginfo_t i = { 0 };
 	char text[80] = "ended";
 
-	(void)kill(fn->pid, SIGKILL);
-	if (waitid(P_PID, (id_t)fn->pid, &i, WEXITED | WNOWAIT) == 0 && i.si_code != CLD_EXITED)
+	if (fn->pid > 0)
+		(void)kill(fn->pid, SIGKILL);
+	if (fn->pid > 0 && waitid(P_PID, (id_t)fn->pid, &i, WEXITED | WNOWAIT) == 0 &&
+	    i.si_code != CLD_EXITED)
 		(void)snprintf(text, sizeof(text), "died of signal %d", i.si_status);
 	return lcm_fn_broke(fn, err, text);
 }
