@@ -27,6 +27,8 @@
 #define LCM_TOC_CHAIN_PLAIN_MAX (8ULL << 20)
 /* SOCI keeps 32 KiB for every 4 MiB: enough for a layer of 128 GiB. */
 #define LCM_TOC_WINDOWS_MAX (1ULL << 30)
+/* SOCI's tables of contents: 32 KiB of window for every 4 MiB are enough for a layer of 32 GiB. */
+#define LCM_ZTOC_MAX (256ULL << 20)
 /* Entries of all layers of an image together: merging keeps some 50 bytes each in memory. */
 #define LCM_META_ENTRIES_MAX (16U << 20)
 /* overlayfs: OVL_MAX_STACK is 500; registries rarely allow more than 127. */
