@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "image/json.h"
+#include "image/descriptor.h"
 
 #define MEDIA_TYPE_LEN_MAX 255 /* RFC 6838 s. 4.2: 127 + "/" + 127 */
 #define WHAT_MAX 48
@@ -63,7 +63,7 @@ const char *lcm_descriptor_annotation(const struct lcm_descriptor *d, const char
 	return NULL;
 }
 
-static void descriptor_fini(struct lcm_descriptor *d)
+void lcm_descriptor_fini(struct lcm_descriptor *d)
 {
 	for (size_t i = 0; i < d->n_annotations; i++) {
 		free(d->annotations[i].key);
@@ -78,9 +78,9 @@ void lcm_manifest_free(struct lcm_manifest *m)
 	if (!m)
 		return;
 	for (size_t i = 0; i < m->n_layers; i++)
-		descriptor_fini(&m->layers[i]);
+		lcm_descriptor_fini(&m->layers[i]);
 	free(m->layers);
-	descriptor_fini(&m->config);
+	lcm_descriptor_fini(&m->config);
 	free(m);
 }
 
@@ -197,9 +197,8 @@ static int parse_media_type(const json_t *obj, const char *what, struct lcm_desc
 	return d->media_type ? 0 : -ENOMEM;
 }
 
-/* @d is zeroed; on failure it may be half filled, descriptor_fini() copes. */
-static int parse_descriptor(const json_t *obj, const char *what, struct lcm_descriptor *d,
-			    struct lcm_err *err)
+int lcm_descriptor_parse(const json_t *obj, const char *what, struct lcm_descriptor *d,
+			 struct lcm_err *err)
 {
 	int r;
 
@@ -218,8 +217,8 @@ static int parse_descriptor(const json_t *obj, const char *what, struct lcm_desc
 static int parse_config_descriptor(const json_t *root, struct lcm_manifest *m, struct lcm_err *err)
 {
 	const char *artifact;
-	int r = parse_descriptor(lcm_json_member(root, "config"), "manifest: config", &m->config,
-				 err);
+	int r = lcm_descriptor_parse(lcm_json_member(root, "config"), "manifest: config",
+				     &m->config, err);
 
 	if (r < 0)
 		return r;
@@ -291,7 +290,7 @@ static int parse_array(const json_t *root, const char *key, struct lcm_manifest 
 		struct lcm_descriptor *d = &m->layers[m->n_layers++];
 
 		snprintf(what, sizeof(what), "manifest: %s[%zu]", key, i);
-		r = parse_descriptor(obj, what, d, err);
+		r = lcm_descriptor_parse(obj, what, d, err);
 		if (r == 0 && m->media == LCM_MEDIA_INDEX)
 			r = parse_platform(obj, what, &d->platform, err);
 		if (r == 0 && m->media == LCM_MEDIA_MANIFEST)
