@@ -139,6 +139,7 @@ bool lcm_fn_stream_indexed(struct lcm_tar *t);
 enum lcm_fn_toc_kind {
 	LCM_FN_TOC_CHUNKED = 1, /* zstd:chunked, either dialect */
 	LCM_FN_TOC_ESTARGZ,
+	LCM_FN_TOC_ZTOC, /* SOCI's */
 	LCM_FN_TOC_KIND_MAX,
 };
 

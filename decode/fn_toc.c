@@ -6,6 +6,7 @@
 
 #include "decode/fn_host.h"
 #include "decode/fn_serve.h"
+#include "image/ztoc.h"
 #include "src/base/sys.h"
 
 /* ---- the function ---- */
@@ -65,6 +66,8 @@ static int parse(const struct lcm_fn_side *f, const struct lcm_fn_toc *t, struct
 					 err);
 	case LCM_FN_TOC_ESTARGZ:
 		return lcm_estargz_parse(&t->estargz, lcm_fn_side_in(f), t->len, b, err);
+	case LCM_FN_TOC_ZTOC:
+		return lcm_ztoc_parse(lcm_fn_side_in(f), t->len, &t->id, b, err);
 	default:
 		return -EINVAL;
 	}

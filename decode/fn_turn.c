@@ -8,6 +8,7 @@
 
 #define HASH_MAX ((uint64_t)512 << 10) /* of the blob, at once */
 #define RING_MIN (8ULL << 20)
+#define RING_SPARE (1ULL << 20) /* beside two spans: what is held back, or read at once */
 #define IN_SLACK 64U /* a decoder holds some bits of bytes that it says it has done with */
 #define SLICE_MS 500 /* the deadline is looked at so often */
 /* As in stream.c: what a layer may unpack to. */
@@ -34,7 +35,7 @@ int lcm_fn_stream_mem(const struct lcm_toc *toc, struct lcm_fn_mem **ret)
 	uint64_t ring = RING_MIN;
 
 	for (uint32_t i = 0; toc && i < lcm_toc_span_count(toc); i++)
-		ring = LCM_MAX(ring, lcm_toc_span(toc, i)->blob_len * 2);
+		ring = LCM_MAX(ring, lcm_toc_span(toc, i)->blob_len * 2 + RING_SPARE);
 	return lcm_fn_mem_new(ring, FN_REC_RING + FN_PLAIN_RING, ret);
 }
 

@@ -22,6 +22,7 @@
  * boundary shows when the input ends inside the header of the block, which is some 60 bytes long.
  */
 #define STEP 64U
+#define MAGIC_LEN 4                 /* bytes that tell gzip and zstd */
 #define ZSTD_STEP ((size_t)4 << 10) /* the same: less than most blocks */
 /*
  * The default limit: deflate cannot exceed 1032:1, so this never stops a gzip layer,
@@ -41,8 +42,9 @@ struct lcm_stream {
 	size_t in_len;             /* of @in, not consumed yet */
 	bool in_end;               /* the source has nothing more */
 	bool begun;                /* inside a member or frame */
-	uint8_t head[4];           /* first bytes of the blob */
+	uint8_t head[262];         /* first bytes of the blob */
 	size_t head_len;
+	bool head_done;                 /* they have been judged */
 	struct inflate_state *inflate;  /* owned; gzip */
 	struct isal_gzip_header header; /* of the member being read */
 	bool in_header;
@@ -172,20 +174,28 @@ static bool is_ustar(const uint8_t *p, size_t len)
 	return len >= 262 && memcmp(p + 257, "ustar", 5) == 0;
 }
 
+/*
+ * Whatever the sizes of the source's pieces: a tar that begins like something compressed is told by
+ * what stands further on in its first header.
+ */
 static int head_check(struct lcm_stream *s)
 {
 	enum lcm_compression is;
 	size_t n = LCM_MIN(sizeof(s->head) - s->head_len, s->in_len);
 
-	if (s->head_len == sizeof(s->head))
+	if (s->head_done)
 		return 0;
-	memcpy(s->head + s->head_len, s->in, n);
+	if (n)
+		memcpy(s->head + s->head_len, s->in, n);
 	s->head_len += n;
-	if (s->head_len < sizeof(s->head))
+	if (s->head_len < MAGIC_LEN)
 		return 0;
 	is = magic_of(s->head);
-	if (is == s->comp ||
-	    (s->comp == LCM_COMP_NONE && n == sizeof(s->head) && is_ustar(s->in, s->in_len)))
+	if (is != s->comp && s->comp == LCM_COMP_NONE && s->head_len < sizeof(s->head) &&
+	    !s->in_end)
+		return 0;
+	s->head_done = true;
+	if (is == s->comp || (s->comp == LCM_COMP_NONE && is_ustar(s->head, s->head_len)))
 		return 0;
 	s->status =
 	    lcm_err_set(&s->err, -EUCLEAN,
@@ -209,7 +219,7 @@ static int stream_fill(struct lcm_stream *s)
 		return stream_fail(s, (int)n, strerror((int)-n));
 	if (n == 0) {
 		s->in_end = true;
-		return 0;
+		return head_check(s);
 	}
 	s->in = p;
 	s->in_len = (size_t)n;
@@ -348,6 +358,8 @@ static int gzip_step(struct lcm_stream *s)
 	} else {
 		r = isal_inflate(z);
 	}
+	if (r != ISAL_DECOMP_OK && r != ISAL_END_INPUT)
+		return r; /* what it has left of its input is no number then */
 	s->in += given - z->avail_in;
 	s->in_len -= given - z->avail_in;
 	s->out_len += room - z->avail_out;
@@ -475,7 +487,9 @@ static ssize_t plain_read(struct lcm_stream *s)
 
 	if (r < 0)
 		return r;
-	if (s->in_len && boundary_due(s)) {
+	if (!s->in_len)
+		return 0;
+	if (boundary_due(s)) {
 		r = boundary_at(s, blob_now(s), LCM_TOC_START_PLAIN, 0);
 		if (r < 0)
 			return r;

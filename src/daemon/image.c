@@ -4,14 +4,16 @@
  *
  *   store row? --yes--> parse -> layers -> done
  *       | no
- *   GET manifest -> index? -> GET platform manifest -> GET config -> check -> store row -> layers
- * -> done
+ *   GET manifest -> index? -> GET platform manifest -> GET config -> check
+ *     -> SOCI index? -> GET it -> store row -> layers -> done
  */
 #include "src/daemon/image.h"
 
 #include <string.h>
 
+#include "image/soci_index.h"
 #include "src/base/buf.h"
+#include "src/base/log.h"
 
 struct lcm_image {
 	struct lcm_engine *e; /* borrowed */
@@ -21,6 +23,8 @@ struct lcm_image {
 	void *arg;
 	uint64_t fetch; /* id in flight */
 	bool abandoned, index_seen;
+	bool store, soci_asked;       /* once complete: write the row; its SOCI index was asked for */
+	struct lcm_soci_index *soci;  /* owned; NULL: none */
 	struct lcm_buf body;               /* of the fetch in flight */
 	struct lcm_digest digest;          /* of the platform manifest */
 	struct lcm_manifest *manifest;     /* owned */
@@ -39,6 +43,7 @@ static void image_destroy(struct lcm_image *img)
 		lcm_layer_put(img->layers[i]);
 	free(img->layers);
 	lcm_manifest_free(img->manifest);
+	lcm_soci_index_free(img->soci);
 	free(img->manifest_json);
 	free(img->config_json);
 	lcm_buf_fini(&img->body);
@@ -74,7 +79,9 @@ static int get_layers(struct lcm_image *img, const struct lcm_image_config *cfg)
 	if (!img->layers)
 		return -ENOMEM;
 	for (size_t i = 0; i < m->n_layers; i++) {
-		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i],
+		const struct lcm_soci_layer *soci =
+		    img->soci ? lcm_soci_index_layer(img->soci, &m->layers[i].digest) : NULL;
+		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i], soci,
 				      &img->layers[i], &img->err);
 
 		if (r < 0)
@@ -110,12 +117,46 @@ static int check(struct lcm_image *img, struct lcm_image_config **ret)
 	return 0;
 }
 
+/* Does some layer need what a SOCI index has: not here, and without a table of contents? */
+static bool needs_index(struct lcm_image *img, const struct lcm_image_config *cfg)
+{
+	for (size_t i = 0; i < img->manifest->n_layers; i++) {
+		struct lcm_layer_row row;
+
+		if (lcm_layer_row_of(img->e->store, &img->manifest->layers[i], &cfg->diffids[i],
+				     &row, NULL) < 0 ||
+		    (row.state == LCM_LAYER_PARTIAL && !row.has_toc))
+			return true;
+	}
+	return false;
+}
+
+static void on_soci(void *arg, const struct lcm_fetch_result *res);
+static void start_fetch(struct lcm_image *img, struct lcm_fetch_req *req, size_t max);
+
+/* Return: true when the index is on its way: complete() is called again then. */
+static bool ask_for_index(struct lcm_image *img, const struct lcm_image_config *cfg)
+{
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_soci };
+
+	if (img->soci_asked ||
+	    lcm_soci_find(img->manifest_json, img->manifest_len, &req.digest, NULL) <= 0 ||
+	    !needs_index(img, cfg))
+		return false;
+	img->soci_asked = true;
+	start_fetch(img, &req, LCM_MANIFEST_MAX);
+	return true;
+}
+
 static void complete(struct lcm_image *img, bool store)
 {
 	lcm_auto(lcm_image_config) cfg = NULL;
 	char ref[LCM_REFERENCE_STR_MAX];
 	int r = check(img, &cfg);
 
+	img->store = store;
+	if (r == 0 && ask_for_index(img, cfg))
+		return;
 	if (r == 0)
 		r = lcm_store_begin(img->e->store); /* one commit for all rows: one fsync */
 	if (r < 0) {
@@ -151,6 +192,26 @@ static void fetch_ended(struct lcm_image *img)
 	img->fetch = 0;
 	if (img->abandoned)
 		image_destroy(img);
+}
+
+/* Without its index the image is right, too, if not lazy. */
+static void on_soci(void *arg, const struct lcm_fetch_result *res)
+{
+	struct lcm_image *img = arg;
+	struct lcm_err err = res->err;
+	int r = res->status;
+
+	if (img->abandoned) {
+		fetch_ended(img);
+		return;
+	}
+	img->fetch = 0;
+	if (r == 0)
+		r = lcm_soci_index_parse(img->body.data, img->body.len, &img->soci, &err);
+	if (r < 0)
+		lcm_log(LCM_LOG_NOTICE, "SOCI index of the image is not used: %s",
+			lcm_err_text(&err, r));
+	complete(img, img->store);
 }
 
 static void on_config(void *arg, const struct lcm_fetch_result *res)

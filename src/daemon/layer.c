@@ -179,7 +179,7 @@ static int lazy_of(const struct lcm_descriptor *desc, struct lcm_layer *l,
 
 int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 		  const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
-		  struct lcm_layer **ret, struct lcm_err *err)
+		  const struct lcm_soci_layer *soci, struct lcm_layer **ret, struct lcm_err *err)
 {
 	struct lcm_layer_key key = { .diffid = *diffid, .blob = desc->digest };
 	struct lcm_layer found = { 0 };
@@ -192,6 +192,11 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 		r = lazy_of(desc, &found, &key.source, err);
 	if (r < 0)
 		return r;
+	if (!found.lazy && soci && soci->ztoc_size <= LCM_ZTOC_MAX) {
+		found.lazy = LCM_FN_TOC_ZTOC;
+		found.soci = *soci;
+		key.source = soci->ztoc;
+	}
 	r = find_or_add_row(e, &key, desc->size, &row, err);
 	if (r < 0)
 		return r;
@@ -206,6 +211,7 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 	l->lazy = found.lazy;
 	l->chunked = found.chunked;
 	l->estargz = found.estargz;
+	l->soci = found.soci;
 	*ret = l;
 	return 0;
 }

@@ -91,6 +91,14 @@ static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
 		lcm_layer_pull(l, l->pull_urgent);
 }
 
+/* An index beside the layer is an offer: when it is gone, or cannot be read, the layer is pulled
+ * whole. One that is not what its digest says is somebody's doing. */
+static bool can_do_without(const struct lcm_layer *l, int status)
+{
+	return l->lazy == LCM_FN_TOC_ZTOC && (status == -ENOENT || status == -ENOTSUP ||
+					      status == -EUCLEAN || status == -EFBIG);
+}
+
 static void on_prepared(void *arg)
 {
 	struct prepare *p = arg;
@@ -99,7 +107,7 @@ static void on_prepared(void *arg)
 
 	l->prepare = NULL;
 	l->toc = p->toc;
-	if (p->status == -EILSEQ) {
+	if (p->status == -EILSEQ || (p->status < 0 && can_do_without(l, p->status))) {
 		/* This TOC cannot be used, the layer can: it is pulled whole. */
 		lcm_log(LCM_LOG_NOTICE, "layer=%s %s", l->name, p->err.msg);
 		p->status = 0;
@@ -119,18 +127,22 @@ static void on_prepared(void *arg)
 static int check_digest(struct prepare *p)
 {
 	const struct lcm_layer *l = p->layer;
-	const struct lcm_chunked_ref *c = &l->chunked;
+	const struct lcm_digest *d = NULL;
 	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
 	struct lcm_digest is;
 	int r;
 
-	if (l->lazy != LCM_FN_TOC_CHUNKED || c->digest_of_plain)
+	if (l->lazy == LCM_FN_TOC_CHUNKED && !l->chunked.digest_of_plain)
+		d = &l->chunked.digest;
+	else if (l->lazy == LCM_FN_TOC_ZTOC)
+		d = &l->soci.ztoc;
+	if (!d)
 		return 0;
-	r = lcm_digest_of(lcm_fn_mem_in(p->mem), c->len, &is);
-	if (r < 0 || lcm_digest_equal(&is, &c->digest))
+	r = lcm_digest_of(lcm_fn_mem_in(p->mem), p->len, &is);
+	if (r < 0 || lcm_digest_equal(&is, d))
 		return r;
 	return lcm_err_set(&p->err, -EBADMSG, "digest is %s, the manifest says %s",
-			   lcm_digest_str(&is, got), lcm_digest_str(&c->digest, want));
+			   lcm_digest_str(&is, got), lcm_digest_str(d, want));
 }
 
 static int build_toc(struct prepare *p, struct lcm_fn *fn)
@@ -184,16 +196,18 @@ static int on_range_bytes(void *arg, uint64_t off, const void *data, size_t len)
 	return 0;
 }
 
-/* Brings [@off, @off + @len) of the blob into new memory, then calls @done. */
+/* Brings [@off, @off + @len) of the blob, or of the zTOC beside it, into new memory, then calls
+ * @done. */
 static int fetch_range(struct prepare *p, uint64_t off, uint64_t len, lcm_fetch_done_fn done)
 {
 	struct lcm_layer *l = p->layer;
+	bool beside = l->lazy == LCM_FN_TOC_ZTOC;
 	struct lcm_fetch_req req = {
 		.kind = LCM_FETCH_BLOB,
 		.prio = LCM_PRIO_DEMAND,
 		.ref = &l->ref,
-		.digest = l->row.key.blob,
-		.size = l->row.blob_size,
+		.digest = beside ? l->soci.ztoc : l->row.key.blob,
+		.size = beside ? l->soci.ztoc_size : l->row.blob_size,
 		.off = off,
 		.len = len,
 		.sink = on_range_bytes,
@@ -271,6 +285,8 @@ static int fetch_toc(struct lcm_layer *l)
 	p->layer = l;
 	if (l->lazy == LCM_FN_TOC_ESTARGZ)
 		r = fetch_range(p, l->row.blob_size - tail, tail, on_tail_fetched);
+	else if (l->lazy == LCM_FN_TOC_ZTOC)
+		r = fetch_range(p, 0, l->soci.ztoc_size, on_toc_fetched);
 	else
 		r = fetch_range(p, l->chunked.off, l->chunked.len, on_toc_fetched);
 	if (r < 0) {

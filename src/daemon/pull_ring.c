@@ -6,7 +6,9 @@
 
 #include "src/base/sys.h"
 
-#define LOW_SHARE 4U /* with less than a quarter left to decode the network goes on */
+/* With less than half of the ring left to decode the network goes on: so much, a whole span, may
+ * have to wait for its last byte before any of it may be decoded (see lcm_fn_stream_mem()). */
+#define LOW_SHARE 2U
 #define DISK_READ_MAX (1ULL << 20)
 
 struct lcm_pull_item {
@@ -132,7 +134,7 @@ bool lcm_pull_ring_has_room(struct lcm_pull_ring *r)
 	bool room;
 
 	(void)pthread_mutex_lock(&r->mu);
-	room = room_at(r, r->planned) > r->len / 2;
+	room = is_low(r);
 	(void)pthread_mutex_unlock(&r->mu);
 	return room;
 }

@@ -103,16 +103,31 @@ void session_pull_layers(struct lcm_session *s, bool urgent)
 			lcm_layer_pull(s->slots[i].layer, urgent);
 }
 
-/* It can be no lazy mount: from here on trouble with a layer is trouble with the session. */
-static void pull_whole(struct lcm_session *s)
+/*
+ * It can be no lazy mount yet: from here on trouble with a layer is trouble with the session. Where
+ * some layers have a table of contents only the others are pulled: that makes theirs.
+ */
+static void pull_missing(struct lcm_session *s, bool partly)
 {
+	bool begun = s->whole;
+
 	s->whole = true;
+	for (uint32_t i = 0; partly && !begun && i < s->n_slots; i++) {
+		struct lcm_layer *l = s->slots[i].layer;
+
+		if (l->phase == LCM_LAYER_READY && !l->toc)
+			lcm_layer_pull(l, true);
+	}
+	if (partly || s->all_pulled)
+		return;
+	s->all_pulled = true;
 	session_pull_layers(s, true);
 }
 
 static void advance_preparing(struct lcm_session *s)
 {
 	uint32_t local, lazy, plain;
+	bool may_be_lazy = !s->pull && !s->full && s->host->lazy;
 
 	if (s->job || !count_layers(s, &local, &lazy, &plain))
 		return;
@@ -120,10 +135,10 @@ static void advance_preparing(struct lcm_session *s)
 		session_set_phase(s, LCM_NATIVE);
 	else if (local == s->n_slots)
 		session_mount_start(s, false);
-	else if (!s->pull && !s->full && s->host->lazy && all_tocs(s) && lazy)
+	else if (may_be_lazy && all_tocs(s) && lazy)
 		session_mount_start(s, true);
-	else if (!s->whole)
-		pull_whole(s);
+	else
+		pull_missing(s, may_be_lazy && lazy && plain);
 }
 
 void session_advance(struct lcm_session *s)

@@ -23,7 +23,8 @@ struct lcm_session {
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, read_only, full, keep, own_target, adopted;
-	bool whole; /* still preparing, it waits for whole layers */
+	bool whole;      /* still preparing, it waits for whole layers */
+	bool all_pulled; /* of all of them the pull was begun */
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	enum lcm_phase phase;

@@ -71,6 +71,8 @@ for image in nasty python; do
 done
 convert legacy
 lazy 'python, the footer of stargz'
+convert mixed
+lazy 'python, of which only the last layer has a table of contents'
 
 convert no-footer
 begin

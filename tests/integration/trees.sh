@@ -5,7 +5,7 @@
 set -u
 # shellcheck source=tests/lib/itest.sh
 . "${0%/*}/../lib/itest.sh"
-it_begin trees 300 "${1:-}"
+it_begin trees 400 "${1:-}"
 shift
 [ $# -gt 0 ] || set -- zstd:chunked gzip zstd uncompressed
 
@@ -51,7 +51,10 @@ one()
 	daemon_start --no-background || exit 1
 	[ "$2" != zstd:chunked ] || lazy "$1 $2"
 	plain "$1 $2"
-	[ "$2" = zstd:chunked ] || again "$1 $2"
+	case "$1 $2" in
+	*zstd:chunked | "python zstd" | "python uncompressed") ;;
+	*) again "$1 $2" ;;
+	esac
 	it_end
 	rm -rf "$LOCUM_ROOT" "$LOCUM_RUN"
 }

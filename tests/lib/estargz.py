@@ -4,6 +4,7 @@
 
 KIND: good (default)
       legacy       the 47-byte footer of stargz
+      mixed        the last layer only; the others are plain gzip
       no-footer    the annotation, but no footer: to be pulled whole
       digest       the annotation is of another TOC
       outside      the footer points behind the blob
@@ -171,6 +172,9 @@ def main():
         if plain[:2] == b"\x1f\x8b":
             plain = gzip.decompress(plain)
         os.unlink("%s/blobs/%s" % (dest, layer["digest"].replace(":", "/")))
+        if kind == "mixed" and i + 1 < len(manifest["layers"]):
+            layer.update(put(gzip.compress(plain, 6, mtime=0)), mediaType="application/vnd.oci.image.layer.v1.tar+gzip")
+            continue
         blob, diffid, toc = convert(plain, kind, path)
         layer.update(put(blob), mediaType="application/vnd.oci.image.layer.v1.tar+gzip",
                      annotations={"containerd.io/snapshot/stargz/toc.digest": toc})
