@@ -16,6 +16,8 @@
 	(1ULL                                                                                      \
 	 << 20) /* compressed bytes per want, so that early readers do not wait for late ones */
 
+#define COMPARE_BYTES ((size_t)64 << 10)
+
 enum chunk_state { CHUNK_MISSING, CHUNK_WANTED, CHUNK_PRESENT };
 
 struct read {
@@ -35,8 +37,9 @@ struct lcm_bigfile {
 	uint32_t n_chunks, n_present;
 	struct read *reads;
 	uint64_t ra_next,
-	    ra_len; /* where a sequential reader goes on, and how far ahead to fetch */
-	bool placing, placed;
+	    ra_len;           /* where a sequential reader goes on, and how far ahead to fetch */
+	bool placing, placed; /* placing: a job has it */
+	bool compared;        /* with what the pull has brought */
 	struct lcm_task task;
 	int place_status;
 };
@@ -65,6 +68,18 @@ static bool is_busy(const struct lcm_bigfile *b)
 	return b->reads || b->placing || memchr(b->chunks, CHUNK_WANTED, b->n_chunks);
 }
 
+/* Nothing but its spans vouches for what demand made of this file: where in them it lies is only
+ * said by the table of contents. */
+static bool is_unproven(const struct lcm_bigfile *b)
+{
+	const struct lcm_toc_entry *e = lcm_toc_entry(b->layer->toc, b->entry);
+
+	return !b->placed && !b->compared && b->n_present && lcm_digest_is_zero(&e->digest) &&
+	       lcm_digest_is_zero(&lcm_toc_chunk(b->layer->toc, e->first_chunk)->digest);
+}
+
+static void compare_start(struct lcm_bigfile *b);
+
 /* Of a file that is in REAL the partial one is not needed any more: its descriptor, and its bytes
  * on the disk. */
 static void reap(struct lcm_layer *l)
@@ -76,9 +91,82 @@ static void reap(struct lcm_layer *l)
 			p = &b->next;
 			continue;
 		}
+		if (is_unproven(b) && !l->e->closing) {
+			compare_start(b);
+			p = &b->next;
+			continue;
+		}
 		*p = b->next;
 		bigfile_free(b);
 	}
+}
+
+/* ---- what was read from the partial file, and what the pull has brought ---- */
+
+static int same_range(int a, int b, uint64_t off, uint64_t len)
+{
+	uint8_t x[COMPARE_BYTES], y[COMPARE_BYTES];
+	int r = 0;
+
+	while (len && r == 0) {
+		size_t n = (size_t)LCM_MIN(len, (uint64_t)COMPARE_BYTES);
+
+		r = lcm_sys_pread_full(a, x, n, off);
+		if (r == 0)
+			r = lcm_sys_pread_full(b, y, n, off);
+		if (r == 0 && memcmp(x, y, n) != 0)
+			r = -EUCLEAN;
+		off += n;
+		len -= n;
+	}
+	return r;
+}
+
+static void on_compared(void *arg)
+{
+	struct lcm_bigfile *b = arg;
+	struct lcm_layer *l = b->layer;
+	char path[LCM_PATH_MAX + 1] = "";
+	struct lcm_err err;
+
+	b->placing = false;
+	b->compared = true;
+	if (b->place_status == -EUCLEAN) {
+		lcm_ignore(lcm_toc_path(l->toc, b->entry, path, sizeof(path)));
+		lcm_err_set(&err, -EUCLEAN,
+			    "layer %s: TOC and layer disagree: %.200s: what its table of contents "
+			    "gave is not in the layer; the layer is destroyed",
+			    l->name, path);
+		lcm_layer_condemn(l, &err);
+	}
+	reap(l);
+	lcm_layer_put(l);
+}
+
+static void compare_job(void *arg)
+{
+	struct lcm_bigfile *b = arg;
+	const struct lcm_toc *toc = b->layer->toc;
+	uint32_t first = lcm_toc_entry(toc, b->entry)->first_chunk;
+	lcm_autoclose int fd = lcm_layer_open_file(b->layer->dir, toc, b->entry);
+
+	b->place_status = LCM_MIN(fd, 0);
+	for (uint32_t i = 0; b->place_status == 0 && i < b->n_chunks; i++) {
+		const struct lcm_toc_chunk *c = lcm_toc_chunk(toc, first + i);
+
+		if (b->chunks[i] == CHUNK_PRESENT)
+			b->place_status = same_range(b->fd, fd, c->file_off, c->file_len);
+	}
+	b->task.fn = on_compared;
+	lcm_loop_post_task(b->layer->e->loop, &b->task);
+}
+
+static void compare_start(struct lcm_bigfile *b)
+{
+	b->placing = true;
+	b->layer->refs++;
+	b->task = (struct lcm_task){ .fn = compare_job, .arg = b };
+	lcm_pool_submit(b->layer->e->pool, LCM_POOL_BACKGROUND, &b->task);
 }
 
 static int bigfile_new(struct lcm_layer *l, uint32_t entry, struct lcm_bigfile **ret)

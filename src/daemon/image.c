@@ -23,8 +23,8 @@ struct lcm_image {
 	void *arg;
 	uint64_t fetch; /* id in flight */
 	bool abandoned, index_seen;
-	bool store, soci_asked;       /* once complete: write the row; its SOCI index was asked for */
-	struct lcm_soci_index *soci;  /* owned; NULL: none */
+	bool store, soci_asked; /* once complete: write the row; its SOCI index was asked for */
+	struct lcm_soci_index *soci;       /* owned; NULL: none */
 	struct lcm_buf body;               /* of the fetch in flight */
 	struct lcm_digest digest;          /* of the platform manifest */
 	struct lcm_manifest *manifest;     /* owned */

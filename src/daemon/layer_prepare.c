@@ -95,8 +95,8 @@ static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
  * whole. One that is not what its digest says is somebody's doing. */
 static bool can_do_without(const struct lcm_layer *l, int status)
 {
-	return l->lazy == LCM_FN_TOC_ZTOC && (status == -ENOENT || status == -ENOTSUP ||
-					      status == -EUCLEAN || status == -EFBIG);
+	return l->lazy == LCM_FN_TOC_ZTOC &&
+	       (status == -ENOENT || status == -ENOTSUP || status == -EUCLEAN || status == -EFBIG);
 }
 
 static void on_prepared(void *arg)

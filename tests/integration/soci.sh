@@ -96,6 +96,35 @@ index python gzip --lie "$twin"
 liar "another file's bytes" 'TOC and layer disagree: .*'
 twin=
 
+# A part of a big file is read, then the pull brings all of it: what was read is compared. Here nothing lies, so the test
+# changes a byte in the daemon's partial file.
+partial()
+{
+	for fd in "/proc/$DAEMON_PID/fd"/*; do
+		[ "$(stat -Lc '%F %s' "$fd" 2>/dev/null)" = "regular file $(stat -c %s "$IT_TREE/$big")" ] && echo "$fd"
+	done
+}
+
+for change in no yes; do
+	index nasty gzip
+	big=$(find "$IT_TREE" -xdev -type f -size +20M -printf '%s %P\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+	begin
+	tap_ok 'a big file: mount' "$LOCUM" mount "$IT_REF" "$M"
+	head -c 100000 "$M/$big" >"$TAP_DIR/read"
+	tap_ok 'a big file: the bytes read are right' cmp -n 100000 "$TAP_DIR/read" "$IT_TREE/$big"
+	[ $change = no ] || printf X | dd of="$(partial)" bs=1 seek=1000 conv=notrunc 2>"$TAP_DIR/dd"
+	"$LOCUM" pull "$IT_REF" >"$TAP_DIR/pull" 2>&1
+	if [ $change = yes ]; then
+		tap_ok 'a changed part: the mount fails' tap_until 20 daemon_is "$M" phase failed
+		tap_like 'a changed part: and says why' "$(daemon_field "$M" error)" "TOC and layer disagree: $big: what its table"
+	else
+		tap_ok 'a big file: native' it_wait "$M" native 30
+		tap_is 'a big file: no error' "$(daemon_field "$M" error)" ''
+	fi
+	tap_ok 'a big file: umount' "$LOCUM" umount "$M"
+	end
+done
+
 # The index is gone from the registry: an offer, not a condition.
 digest=$(python - "$IT_OCI" <<'END'
 import json, sys
