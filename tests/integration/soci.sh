@@ -125,6 +125,17 @@ for change in no yes; do
 	end
 done
 
+# The same for a file that demand has placed.
+index python gzip
+begin
+tap_ok 'a changed file: mount' "$LOCUM" mount "$IT_REF" "$M"
+tap_ok 'a changed file: its bytes are right at first' cmp "$M/etc/bash.bashrc" "$IT_TREE/etc/bash.bashrc"
+printf X | dd of="$(ls "$LOCUM_ROOT"/real/*/etc/bash.bashrc)" bs=1 seek=10 conv=notrunc 2>"$TAP_DIR/dd"
+says 'a changed file: the pull finds it' 1 'TOC and layer disagree: etc/bash.bashrc: what its table of contents gave' "$LOCUM" pull "$IT_REF"
+tap_is 'a changed file: the mount has failed' "$(daemon_field "$M" phase)" failed
+tap_ok 'a changed file: umount' "$LOCUM" umount "$M"
+end
+
 # The index is gone from the registry: an offer, not a condition.
 digest=$(python - "$IT_OCI" <<'END'
 import json, sys
