@@ -32,6 +32,7 @@ static const struct {
 	{ "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", LCM_MEDIA_LAYER_ZSTD },
 	{ "application/vnd.docker.image.rootfs.foreign.diff.tar", LCM_MEDIA_LAYER_TAR },
 	{ "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", LCM_MEDIA_LAYER_GZIP },
+	{ "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd", LCM_MEDIA_LAYER_ZSTD },
 };
 
 /* What a static file server or a careless proxy puts there: says nothing about the document. */
@@ -248,9 +249,7 @@ static int check_layer(const struct lcm_descriptor *d, const char *what, uint64_
 	case LCM_MEDIA_LAYER_ZSTD:
 		break;
 	default:
-		if (strstr(d->media_type, "nondistributable") || strstr(d->media_type, "foreign"))
-			kind = "is one that registries need not serve; not supported";
-		else if (strstr(d->media_type, "+encrypted"))
+		if (strstr(d->media_type, "+encrypted"))
 			kind = "is encrypted; not supported";
 		return lcm_err_set(err, -ENOTSUP, "%s: media type %.255s %s", what, d->media_type,
 				   kind);

@@ -3,7 +3,7 @@
 """oddimages.py DIR  makes DIR/oci, an OCI layout of images that are right and unusual, and DIR/trees/TAG, what each is.
 Prints the tags.
 
-  many       200 layers, each with a file of its own, a shared one, and a whiteout of the one before
+  many       499 layers, the most there may be: each with a file of its own, a shared one, and a whiteout of the one before
   twice      the same layer three times, with another between
   docker     Docker schema 2: manifest list, manifest, config, layers
   foreign    layers of media types that registries need not have
@@ -127,8 +127,8 @@ def simple(lay, name, files, **kw):
 
 def main():
     lay = Layout(sys.argv[1])
-    many = [{"f%d" % i: b"%d\n" % i, "shared": b"of %d\n" % i} for i in range(200)]
-    for i in range(1, 200, 2):
+    many = [{"f%d" % i: b"%d\n" % i, "shared": b"of %d\n" % i} for i in range(499)]
+    for i in range(1, 499, 2):
         many[i]["f%d" % (i - 1)] = None
     lay.tag("many", simple(lay, "many", many))
     a, b = {"a": b"a" * 5000, "c": b"from a"}, {"b": b"b", "c": b"from b", "a": None}

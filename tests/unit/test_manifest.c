@@ -84,9 +84,9 @@ static const struct row rows[] = {
 	{ HEAD CONFIG ",\"layers\":[" LAYER("application/vnd.example", "1") "]}", NULL, -ENOTSUP,
 	  "vnd.example" },
 	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.nondistributable.v1.tar+gzip", "1") "]}",
-	  NULL, -ENOTSUP, "layer.nondistributable.v1.tar+gzip is one that" },
+	  NULL, 0, "" },
 	{ HEAD CONFIG ",\"layers\":[" LAYER(DOCKER "image.rootfs.foreign.diff.tar.gzip", "1") "]}",
-	  NULL, -ENOTSUP, "foreign.diff.tar.gzip is one that" },
+	  NULL, 0, "" },
 	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar+gzip+encrypted", "1") "]}", NULL,
 	  -ENOTSUP, "encrypted" },
 	{ HEAD CONFIG ",\"layers\":[" LAYER(OCI "layer.v1.tar", "0") "]}", NULL, -EUCLEAN,
@@ -161,7 +161,7 @@ static void layers_are_counted(void **state)
 	(void)state;
 	assert_int_equal(parse_layers(LCM_LAYERS_MAX, &err), 0);
 	assert_int_equal(parse_layers(LCM_LAYERS_MAX + 1, &err), -EFBIG);
-	assert_non_null(strstr(err.msg, "501 layers"));
+	assert_non_null(strstr(err.msg, "500 layers"));
 }
 
 /* One below, at and above each of the bounds of JSON. */
