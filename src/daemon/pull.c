@@ -88,13 +88,13 @@ static int check_digests(struct lcm_pull *p, struct lcm_tar *tar)
 	if (len != row->blob_size || !lcm_digest_equal(&blob, &row->key.blob))
 		return lcm_err_set(&p->err, -EBADMSG,
 				   "layer blob digest mismatch: the manifest says %s, the registry "
-				   "sent %s; the layer is destroyed",
+				   "sent %s",
 				   lcm_digest_str(&row->key.blob, want),
 				   lcm_digest_str(&blob, got));
 	if (!lcm_digest_equal(&p->result.diffid, &row->key.diffid))
 		return lcm_err_set(&p->err, -EBADMSG,
 				   "layer diffID mismatch: the config says %s, the unpacked tar is "
-				   "%s; the layer is destroyed",
+				   "%s",
 				   lcm_digest_str(&row->key.diffid, want),
 				   lcm_digest_str(&p->result.diffid, got));
 	return 0;

@@ -149,7 +149,7 @@ def hardlink_directory():
     return directory(b"d/") + entry(b"h", kind=b"1", link=b"d") + END
 
 
-@case("a name of 70,000 characters", "PATH_MAX", refused="longer than|too long|bad tar")
+@case("a name of 70,000 characters", "PATH_MAX", refused="path longer than 4000 bytes")
 def name_70000():
     return pax(path=b"n" * 70000) + entry(b"x", TXT) + END
 
@@ -175,7 +175,7 @@ def bytes_in_names():
     return entry(b"\xff\xfe", TXT) + entry(b"a\nb", TXT) + entry(b"\x01\x1b[31m", TXT) + END
 
 
-@case("a NUL inside a pax name", "as in every tar reader, it ends the name", tree={"a": TXT, "b": "-"})
+@case("a NUL inside a pax name", "libarchive: it ends the name; readers in Go refuse it", tree={"a": TXT, "b": "-"})
 def nul_in_name():
     return pax(path=b"a\0b") + entry(b"x", TXT) + END
 
@@ -287,22 +287,22 @@ def pax_and_gnu():
     return longname(b"gnu") + pax(path="pax") + entry(b"x", TXT) + END
 
 
-@case("a size beyond the archive", "POSIX", refused="[Tt]runcated")
+@case("a size beyond the archive", "POSIX", refused="Truncated tar archive")
 def size_beyond():
     return header(b"f", 10 ** 9) + TXT + END
 
 
-@case("a negative size", "nothing has that", refused="negative|bad tar|damaged")
+@case("a negative size", "nothing has that", refused="Tar entry has negative size")
 def size_negative():
     return header(b"f", raw_size=b"\xff" * 12) + END
 
 
-@case("a negative size in pax", "nothing has that", refused="bad tar|negative|damaged")
+@case("a negative size in pax", "nothing has that", refused="Tar size attribute is negative")
 def pax_size_negative():
     return pax(size=-5) + header(b"f") + END
 
 
-@case("a size of 2^63", "nothing has that", refused="bad tar|damaged|[Tt]runcated")
+@case("a size of 2^63", "nothing has that", refused="Tar entry size overflow")
 def size_huge():
     return header(b"f", raw_size=b"\x80" + b"\0" * 3 + b"\x80" + b"\0" * 7) + END
 
@@ -342,7 +342,7 @@ def sparse_0_1():
             entry(b"GNUSparseFile.0/s", TXT) + END)
 
 
-@case("a sparse map beyond the file", "data outside of the file is nowhere", refused="bad tar|outside of the file|damaged")
+@case("a sparse map beyond the file", "data outside of the file is nowhere", refused="data outside of the file")
 def sparse_outside():
     return (pax(GNU__sparse__size=100, GNU__sparse__numblocks=1, GNU__sparse__map="4096,5", GNU__sparse__name="s") +
             entry(b"GNUSparseFile.0/s", TXT) + END)
@@ -355,7 +355,7 @@ def xattr_overlay():
                    "SCHILY__xattr__user__ok": "1"}) + directory(b"d/") + END]
 
 
-@case("100 MB of xattrs on one file", "XATTR_SIZE_MAX", refused="xattr|extended header|bad tar|too large|[Rr]idiculous|oversized")
+@case("an xattr of 100 MB", "libarchive reads extended headers of up to 1 MiB; XATTR_SIZE_MAX is 64 KiB", refused="Special header too large")
 def xattrs_100mb():
     return pax(SCHILY__xattr__user__big=b"x" * 100_000_000) + entry(b"f", TXT) + END
 
@@ -429,12 +429,12 @@ def wrong_media():
     return ZSTD, gzip.compress(entry(b"f", TXT) + END, mtime=0), b""
 
 
-@case("a layer that is no archive", "POSIX", refused="bad tar|damaged")
+@case("a layer that is no archive", "POSIX", refused="Unrecognized archive format")
 def no_archive():
     return PLAIN, b"this is not an archive " * 100, b""
 
 
-@case("an archive cut off in a header", "POSIX", refused="[Tt]runcated|bad tar")
+@case("an archive cut off in a header", "POSIX", refused="Truncated tar archive")
 def tar_cut():
     return PLAIN, entry(b"f", TXT) + header(b"g", 5)[:300], b""
 
@@ -510,7 +510,9 @@ def is_so(path, want):
     if kind == "m":
         return st.st_mode & 0o7777 == int(rest, 8)
     if kind == "s":
-        return st.st_size == int(rest)
+        with open(path, "rb") as f:
+            ends = [f.read(1 << 20), f.seek(-1 << 20, 2) and f.read()]
+        return st.st_size == int(rest) and ends == [bytes(1 << 20)] * 2
     if kind == "t":
         sec, nsec = rest.split(".")
         want_ns = int(sec) * 10**9 + int(nsec)
@@ -522,7 +524,14 @@ def is_so(path, want):
 
 def check(name, where):
     bad = 0
-    for path, want in CASES[name]["tree"].items():
+    tree = CASES[name]["tree"]
+    for at, dirs, files in os.walk(where):
+        for n in dirs + files:
+            path = os.path.relpath(os.path.join(at, n), where)
+            if path not in tree and not any(p.startswith(path + "/") for p in tree):
+                print("%s: %r should not be there" % (name, path))
+                bad = 1
+    for path, want in tree.items():
         if not is_so(os.path.join(where, path), want):
             print("%s: %r is not %r" % (name, path, want if len(want) < 60 else want[:60]))
             bad = 1
