@@ -56,7 +56,8 @@ void lcm_fn_pool_stats(struct lcm_fn_pool *p, struct lcm_fn_stats *ret);
 /**
  * lcm_fn_take - a function for a job of @tenant (> 0); waits while all are in use
  * @nice: priority of the process, 0 .. 19
- * Return: 0, -ENOTRECOVERABLE, -errno (no process can be started).
+ * Return: 0; -EAGAIN (a new one died, hung or cannot confine itself; nobody's bytes are to blame);
+ * -errno (no process can be started).
  */
 LCM_MUST_USE int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn **ret,
 			     struct lcm_err *err);
@@ -76,7 +77,9 @@ LCM_DEFINE_AUTO(lcm_fn_mem)
 /** lcm_fn_mem_in - where the daemon's bytes go; borrowed while @m lives. */
 uint8_t *lcm_fn_mem_in(struct lcm_fn_mem *m);
 
-/** lcm_fn_bind - make @m the memory of the jobs to come. @m is borrowed until the next bind or put.
+/**
+ * lcm_fn_bind - make @m the memory of the jobs to come. @m is borrowed until the next bind or put.
+ * Return: 0; -EAGAIN (it broke before it saw a byte of the job); -errno.
  */
 LCM_MUST_USE int lcm_fn_bind(struct lcm_fn *fn, struct lcm_fn_mem *m, struct lcm_err *err);
 

@@ -21,6 +21,15 @@ int lcm_fn_broke(struct lcm_fn *fn, struct lcm_err *err, const char *what)
 			   (int)fn->pid);
 }
 
+int lcm_fn_blameless(int r, struct lcm_err *err)
+{
+	if (r != -ENOTRECOVERABLE)
+		return r;
+	if (err)
+		err->code = -EAGAIN;
+	return -EAGAIN;
+}
+
 /* Its socket has ended. How it died is known once it is waited for; the zombie stays for the pool.
  */
 static int died(struct lcm_fn *fn, struct lcm_err *err)
@@ -54,6 +63,13 @@ int lcm_fn_status(const struct fn_reply *r, struct lcm_err *err)
 }
 
 /* ---- the socket ---- */
+
+bool lcm_fn_gone(struct lcm_fn *fn)
+{
+	struct pollfd pf = { .fd = fn->sock };
+
+	return poll(&pf, 1, 0) != 0;
+}
 
 int lcm_fn_receive(struct lcm_fn *fn, struct fn_reply *ret, struct lcm_err *err)
 {
@@ -309,7 +325,7 @@ int lcm_fn_bind(struct lcm_fn *fn, struct lcm_fn_mem *m, struct lcm_err *err)
 	r = call(fn, &q, m, err);
 	if (r < 0)
 		fn->broken = true;
-	return r;
+	return lcm_fn_blameless(r, err);
 }
 
 int lcm_fn_unit(struct lcm_fn *fn, const struct lcm_fn_unit *u, void *out, struct lcm_err *err)

@@ -33,6 +33,13 @@ struct lcm_fn {
 
 /** lcm_fn_broke - note why it cannot be used any more. Return: -ENOTRECOVERABLE. */
 int lcm_fn_broke(struct lcm_fn *fn, struct lcm_err *err, const char *what);
+/**
+ * lcm_fn_blameless - @r of a function that has not seen a byte of the job yet
+ * Return: -EAGAIN for -ENOTRECOVERABLE, in *@err (may be NULL) as well; else @r.
+ */
+int lcm_fn_blameless(int r, struct lcm_err *err);
+/** lcm_fn_gone - Return: whether the process of an idle function has ended. */
+bool lcm_fn_gone(struct lcm_fn *fn);
 /** lcm_fn_send - a request, with the descriptors of @m when it is not NULL. */
 LCM_MUST_USE int lcm_fn_send(struct lcm_fn *fn, const struct fn_request *q,
 			     const struct lcm_fn_mem *m, struct lcm_err *err);

@@ -204,6 +204,31 @@ static struct lcm_fn *idle_of(struct lcm_fn_pool *p, uint64_t tenant)
 	return NULL;
 }
 
+static struct lcm_fn *waiting_one(struct lcm_fn_pool *p, uint64_t tenant)
+{
+	struct lcm_fn *fn = idle_of(p, tenant);
+
+	if (!fn && p->ready) {
+		fn = p->ready;
+		p->ready = fn->next;
+		p->n_ready--;
+	}
+	return fn;
+}
+
+/* Nobody reaps while all wait for a slot, so one of them must. */
+static void await_dead(struct lcm_fn_pool *p)
+{
+	struct lcm_fn *fn = p->dead;
+
+	p->dead = fn->next;
+	(void)pthread_mutex_unlock(&p->mu);
+	(void)waitpid(fn->pid, NULL, 0);
+	(void)pthread_mutex_lock(&p->mu);
+	slot_give(p, fn->slot);
+	free(fn);
+}
+
 /* With all slots taken an idle function of somebody else makes room. */
 static bool evict(struct lcm_fn_pool *p)
 {
@@ -228,15 +253,18 @@ static struct lcm_fn *find_or_slot(struct lcm_fn_pool *p, uint64_t tenant, unsig
 	(void)pthread_mutex_lock(&p->mu);
 	for (;;) {
 		reap(p, WNOHANG);
-		fn = idle_of(p, tenant);
-		if (!fn && p->ready) {
-			fn = p->ready;
-			p->ready = fn->next;
-			p->n_ready--;
+		fn = waiting_one(p, tenant);
+		if (fn && lcm_fn_gone(fn)) {
+			bury(p, fn);
+			continue;
 		}
 		if (fn || slot_take(p, slot))
 			break;
-		if (!evict(p))
+		if (evict(p))
+			continue;
+		if (p->dead)
+			await_dead(p);
+		else
 			(void)pthread_cond_wait(&p->freed, &p->mu);
 	}
 	(void)pthread_mutex_unlock(&p->mu);
@@ -251,7 +279,7 @@ int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn 
 	int r = fn ? 0 : start(p, slot, &fn, err);
 
 	if (r < 0)
-		return r;
+		return lcm_fn_blameless(r, err);
 	fn->tenant = tenant;
 	(void)pthread_mutex_lock(&p->mu);
 	fn->next = p->used;
