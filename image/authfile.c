@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/authfile.h"
 
-#include <openssl/evp.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "image/json.h"
+#include "src/base/base64.h"
 
 #define KEY_MAX 640 /* host and repository of a reference, and a slash */
 
@@ -157,41 +158,20 @@ static int damaged(struct lcm_err *err, const char *key, const char *why)
 			   why);
 }
 
-/* Standard alphabet with padding, RFC 4648 s. 4, as Go's base64.StdEncoding. */
-static int decode_base64(const char *s, char **ret, size_t *ret_len)
-{
-	static const char alphabet[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t len = strlen(s), plain = strspn(s, alphabet), pad = len - plain;
-	char *out;
-
-	if (len % 4 != 0 || pad > 2 || len > LCM_AUTH_FILE_MAX || strspn(s + plain, "=") != pad)
-		return -EINVAL;
-	out = malloc(len / 4 * 3 + 1);
-	if (!out)
-		return -ENOMEM;
-	if (EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)s, (int)len) < 0) {
-		free(out);
-		return -EINVAL;
-	}
-	*ret_len = len / 4 * 3 - pad;
-	out[*ret_len] = '\0';
-	*ret = out;
-	return 0;
-}
-
 /* "user:password"; docker of old padded the password with NULs. */
 static int decode_pair(const char *auth, const char *key, struct lcm_credentials *c,
 		       struct lcm_err *err)
 {
-	char *plain, *colon;
-	size_t len;
-	int r = decode_base64(auth, &plain, &len);
+	char *plain = malloc(strlen(auth) + 1), *colon;
+	long n = plain ? lcm_base64(auth, strlen(auth), (uint8_t *)plain) : -ENOMEM;
+	size_t len = n < 0 ? 0 : (size_t)n;
+	int r;
 
-	if (r == -EINVAL)
-		return damaged(err, key, "auth is not base64");
-	if (r < 0)
-		return r;
+	if (n < 0) {
+		wipe(plain, plain ? strlen(auth) : 0);
+		return n == -ENOMEM ? -ENOMEM : damaged(err, key, "auth is not base64");
+	}
+	plain[len] = '\0';
 	while (len && plain[len - 1] == '\0')
 		len--;
 	colon = memchr(plain, ':', len);

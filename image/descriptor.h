@@ -11,7 +11,7 @@
 #include "image/manifest.h"
 
 /**
- * lcm_descriptor_parse - media type, digest, size and annotations
+ * lcm_descriptor_parse - media type, digest, size, annotations and data
  * @obj: may be NULL or anything; @what names it in error texts
  * @d: zeroed; on failure it may be half filled, lcm_descriptor_fini() copes
  * Return: 0; -EUCLEAN; -ENOTSUP (digest algorithm); -ENOMEM.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "image/descriptor.h"
+#include "src/base/base64.h"
 
 #define MEDIA_TYPE_LEN_MAX 255 /* RFC 6838 s. 4.2: 127 + "/" + 127 */
 #define WHAT_MAX 48
@@ -72,6 +73,7 @@ void lcm_descriptor_fini(struct lcm_descriptor *d)
 	}
 	free(d->annotations);
 	free(d->media_type);
+	free(d->data);
 }
 
 void lcm_manifest_free(struct lcm_manifest *m)
@@ -198,6 +200,32 @@ static int parse_media_type(const json_t *obj, const char *what, struct lcm_desc
 	return d->media_type ? 0 : -ENOMEM;
 }
 
+/* descriptor.md: "data": "The decoded data MUST be identical to the referenced content". */
+static int parse_data(const json_t *obj, const char *what, struct lcm_descriptor *d,
+		      struct lcm_err *err)
+{
+	struct lcm_digest got;
+	const char *s;
+	long n;
+	int r = lcm_json_string(obj, "data", what, &s, err);
+
+	if (r < 0 || !*s)
+		return r;
+	d->data = malloc(strlen(s) + 1);
+	if (!d->data)
+		return -ENOMEM;
+	n = lcm_base64(s, strlen(s), d->data);
+	if (n < 0)
+		return lcm_err_set(err, -EUCLEAN, "%s: data is not base64", what);
+	r = lcm_digest_of(d->data, (size_t)n, &got);
+	if (r < 0)
+		return r;
+	if ((uint64_t)n != d->size || !lcm_digest_equal(&got, &d->digest))
+		return lcm_err_set(err, -EUCLEAN, "%s: data is not what its size and digest say",
+				   what);
+	return 0;
+}
+
 int lcm_descriptor_parse(const json_t *obj, const char *what, struct lcm_descriptor *d,
 			 struct lcm_err *err)
 {
@@ -212,6 +240,8 @@ int lcm_descriptor_parse(const json_t *obj, const char *what, struct lcm_descrip
 		r = parse_size(obj, what, &d->size, err);
 	if (r == 0)
 		r = parse_annotations(obj, what, d, err);
+	if (r == 0)
+		r = parse_data(obj, what, d, err);
 	return r;
 }
 

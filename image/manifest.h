@@ -39,6 +39,8 @@ struct lcm_descriptor {
 	struct lcm_annotation *annotations; /* owned */
 	size_t n_annotations;
 	struct lcm_platform platform; /* index entries only; os "" when absent */
+	uint8_t
+	    *data; /* owned; the whole content, embedded and of that digest and size; NULL: none */
 };
 
 /** lcm_descriptor_annotation - value of @key, or NULL. */
@@ -73,6 +75,15 @@ LCM_MUST_USE int lcm_platform_parse(const char *s, struct lcm_platform *ret);
 LCM_MUST_USE int lcm_manifest_select(const struct lcm_manifest *index,
 				     const struct lcm_platform *want,
 				     const struct lcm_descriptor **ret, struct lcm_err *err);
+
+/**
+ * lcm_manifest_nested - the index entries that are indexes themselves, of no platform or one that
+ * @want can use: where lcm_manifest_select() finds nothing, it may find something in them
+ * @at: 0 at first
+ * Return: the next one, borrowed; NULL: no more.
+ */
+const struct lcm_descriptor *lcm_manifest_nested(const struct lcm_manifest *index,
+						 const struct lcm_platform *want, size_t *at);
 
 /* Image config: what a runtime bundle needs, and the diffIDs. */
 struct lcm_image_config {

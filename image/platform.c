@@ -185,6 +185,21 @@ static bool is_image(const struct lcm_descriptor *d)
 	return d->media == LCM_MEDIA_MANIFEST && strcmp(d->platform.os, "unknown") != 0;
 }
 
+const struct lcm_descriptor *lcm_manifest_nested(const struct lcm_manifest *index,
+						 const struct lcm_platform *want, size_t *at)
+{
+	struct lcm_platform w = normalize(want);
+
+	while (*at < index->n_layers) {
+		const struct lcm_descriptor *d = &index->layers[(*at)++];
+		struct lcm_platform have = normalize(&d->platform);
+
+		if (d->media == LCM_MEDIA_INDEX && (!*have.os || distance(&w, &have) >= 0))
+			return d;
+	}
+	return NULL;
+}
+
 static int none_fits(const struct lcm_manifest *index, const struct lcm_platform *want,
 		     struct lcm_err *err)
 {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "image/toc_json_impl.h"
+#include "src/base/base64.h"
 
 /*
  * A token that crosses a feed is scanned again from its beginning by yajl; without a bound a long
@@ -155,7 +156,7 @@ static int value_xattr(struct lcm_toc_json *j, const char *s, size_t len)
 
 	if (r < 0)
 		return r;
-	n = lcm_value_base64(s, len, (uint8_t *)e->text.data + e->text.len);
+	n = lcm_base64(s, len, (uint8_t *)e->text.data + e->text.len);
 	if (n < 0 || n > LCM_XATTR_VALUE_MAX)
 		return lcm_toc_json_bad(j, e, "an xattr that is not base64, or too long");
 	x->value = (struct span){ e->text.len, (size_t)n };

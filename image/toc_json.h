@@ -63,8 +63,5 @@ bool lcm_value_u63(const char *s, size_t len, uint64_t *ret);
  * of it.
  */
 bool lcm_value_time(const char *s, size_t len, int64_t *ret, uint32_t *ret_nsec);
-/** lcm_value_base64 - RFC 4648 section 4 with padding; @out has room for @len / 4 * 3. Return:
- * bytes, -EUCLEAN. */
-LCM_MUST_USE long lcm_value_base64(const char *s, size_t len, uint8_t *out);
 
 #endif

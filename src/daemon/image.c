@@ -6,6 +6,8 @@
  *       | no
  *   GET manifest -> index? -> GET platform manifest -> GET config -> check
  *     -> SOCI index? -> GET it -> store row -> layers -> done
+ *
+ * What a descriptor embeds is not asked for.
  */
 #include "src/daemon/image.h"
 
@@ -15,6 +17,8 @@
 #include "src/base/buf.h"
 #include "src/base/log.h"
 
+#define NESTED_MAX 16 /* indexes of one image that are looked into; nobody has more than two */
+
 struct lcm_image {
 	struct lcm_engine *e; /* borrowed */
 	struct lcm_reference ref;
@@ -22,7 +26,9 @@ struct lcm_image {
 	lcm_image_fn done;
 	void *arg;
 	uint64_t fetch; /* id in flight */
-	bool abandoned, index_seen;
+	bool abandoned;
+	struct lcm_digest nested[NESTED_MAX]; /* indexes inside indexes, to be looked at in turn */
+	uint32_t n_nested, next_nested;
 	bool store, soci_asked; /* once complete: write the row; its SOCI index was asked for */
 	struct lcm_soci_index *soci;       /* owned; NULL: none */
 	struct lcm_buf body;               /* of the fetch in flight */
@@ -258,6 +264,18 @@ static void start_fetch(struct lcm_image *img, struct lcm_fetch_req *req, size_t
 		finish(img, r);
 }
 
+/* Return: a copy of @d->data with a NUL behind it, owned by the caller; NULL: no memory. */
+static char *embedded(const struct lcm_descriptor *d)
+{
+	char *p = malloc(d->size + 1);
+
+	if (!p)
+		return NULL;
+	memcpy(p, d->data, d->size);
+	p[d->size] = '\0';
+	return p;
+}
+
 static void fetch_config(struct lcm_image *img)
 {
 	const struct lcm_descriptor *d = &img->manifest->config;
@@ -273,36 +291,102 @@ static void fetch_config(struct lcm_image *img)
 				   (unsigned long long)d->size, LCM_CONFIG_MAX));
 		return;
 	}
-	start_fetch(img, &req, LCM_CONFIG_MAX);
+	if (!d->data) {
+		start_fetch(img, &req, LCM_CONFIG_MAX);
+		return;
+	}
+	free(img->config_json);
+	img->config_json = embedded(d);
+	img->config_len = d->size;
+	if (img->config_json)
+		complete(img, true);
+	else
+		finish(img, -ENOMEM);
 }
 
 static void on_manifest(void *arg, const struct lcm_fetch_result *res);
+static void take_manifest(struct lcm_image *img, char *json, size_t len, const char *content_type,
+			  const struct lcm_digest *digest);
+
+static void get_manifest(struct lcm_image *img, const struct lcm_digest *digest)
+{
+	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST,
+				     .digest = *digest,
+				     .done = on_manifest };
+
+	start_fetch(img, &req, LCM_MANIFEST_MAX);
+}
+
+/* Nothing fits in this index: there may be something in those inside of it, or of one before. */
+static int next_index(struct lcm_image *img, const struct lcm_manifest *index, int r)
+{
+	const struct lcm_descriptor *d;
+	size_t at = 0;
+
+	while ((d = lcm_manifest_nested(index, &img->platform, &at))) {
+		if (img->n_nested == NESTED_MAX)
+			return lcm_err_set(&img->err, -EFBIG,
+					   "more than %d indexes inside of indexes", NESTED_MAX);
+		img->nested[img->n_nested++] = d->digest;
+	}
+	if (img->next_nested == img->n_nested)
+		return r;
+	img->err = (struct lcm_err){ 0 };
+	get_manifest(img, &img->nested[img->next_nested++]);
+	return 0;
+}
 
 static void choose_platform(struct lcm_image *img, const struct lcm_manifest *index)
 {
-	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_manifest };
 	const struct lcm_descriptor *d;
-	int r;
+	int r = lcm_manifest_select(index, &img->platform, &d, &img->err);
+	char *json;
 
-	if (img->index_seen) {
-		finish(img, lcm_err_set(&img->err, -EUCLEAN,
-					"an index inside an index is not an image"));
-		return;
+	if (r == -ENOEXEC)
+		r = next_index(img, index, r);
+	else if (r == 0 && !d->data)
+		get_manifest(img, &d->digest);
+	else if (r == 0) {
+		json = embedded(d);
+		if (json)
+			take_manifest(img, json, d->size, d->media_type, &d->digest);
+		else
+			r = -ENOMEM;
 	}
-	img->index_seen = true;
-	r = lcm_manifest_select(index, &img->platform, &d, &img->err);
-	if (r < 0) {
+	if (r < 0)
 		finish(img, r);
+}
+
+/* @json: owned. */
+static void take_manifest(struct lcm_image *img, char *json, size_t len, const char *content_type,
+			  const struct lcm_digest *digest)
+{
+	lcm_auto(lcm_manifest) m = NULL;
+	int r = lcm_manifest_parse(json, len, content_type, &m, &img->err);
+	char ref[LCM_REFERENCE_STR_MAX];
+
+	if (r < 0) {
+		free(json);
+		finish(img, lcm_err_prefix(&img->err, r, "%s: manifest",
+					   lcm_reference_str(&img->ref, ref, sizeof(ref))));
 		return;
 	}
-	req.digest = d->digest;
-	start_fetch(img, &req, LCM_MANIFEST_MAX);
+	if (m->media == LCM_MEDIA_INDEX) {
+		free(json);
+		choose_platform(img, m);
+		return;
+	}
+	img->digest = *digest;
+	img->manifest = lcm_steal(&m);
+	free(img->manifest_json); /* the store's, when it could not be parsed */
+	img->manifest_json = json;
+	img->manifest_len = len;
+	fetch_config(img);
 }
 
 static void on_manifest(void *arg, const struct lcm_fetch_result *res)
 {
 	struct lcm_image *img = arg;
-	lcm_auto(lcm_manifest) m = NULL;
 	char *json = NULL;
 	size_t len = 0;
 	int r = res->status;
@@ -315,29 +399,10 @@ static void on_manifest(void *arg, const struct lcm_fetch_result *res)
 	img->err = res->err;
 	if (r == 0 && !take_body(img, &json, &len))
 		r = -ENOMEM;
-	if (r == 0)
-		r = lcm_manifest_parse(json, len, res->content_type, &m, &img->err);
-	if (r < 0) {
-		char ref[LCM_REFERENCE_STR_MAX];
-
-		free(json);
-		finish(img, res->status
-				? r
-				: lcm_err_prefix(&img->err, r, "%s: manifest",
-						 lcm_reference_str(&img->ref, ref, sizeof(ref))));
-		return;
-	}
-	if (m->media == LCM_MEDIA_INDEX) {
-		free(json);
-		choose_platform(img, m);
-		return;
-	}
-	img->digest = res->digest;
-	img->manifest = lcm_steal(&m);
-	free(img->manifest_json); /* the store's, when it could not be parsed */
-	img->manifest_json = json;
-	img->manifest_len = len;
-	fetch_config(img);
+	if (r < 0)
+		finish(img, r);
+	else
+		take_manifest(img, json, len, res->content_type, &res->digest);
 }
 
 static int from_store(struct lcm_image *img)

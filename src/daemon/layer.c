@@ -55,6 +55,7 @@ static void layer_free(struct lcm_layer *l)
 	lcm_blob_close(l->blob);
 	lcm_toc_close(l->toc);
 	free((void *)l->entries);
+	free(l->data);
 	if ((l->phase == LCM_LAYER_FAILED || l->doomed) && !l->e->closing) {
 		drop_from_store(l);
 		lcm_engine_sweep(l->e);
@@ -192,7 +193,9 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 		r = lazy_of(desc, &found, &key.source, err);
 	if (r < 0)
 		return r;
-	if (!found.lazy && soci && soci->ztoc_size <= LCM_ZTOC_MAX) {
+	if (desc->data)
+		found.lazy = 0; /* the whole layer is here already */
+	else if (!found.lazy && soci && soci->ztoc_size <= LCM_ZTOC_MAX) {
 		found.lazy = LCM_FN_TOC_ZTOC;
 		found.soci = *soci;
 		key.source = soci->ztoc;
@@ -203,10 +206,19 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 	r = share(e, row.id, ret, err);
 	if (r)
 		return LCM_MIN(r, 0);
+	if (desc->data) {
+		found.data = malloc(desc->size);
+		if (!found.data)
+			return -ENOMEM;
+		memcpy(found.data, desc->data, desc->size);
+	}
 	r = layer_new(e, &row, &l);
-	if (r < 0)
+	if (r < 0) {
+		free(found.data);
 		return r;
+	}
 	l->ref = *ref;
+	l->data = found.data;
 	l->comp = found.comp;
 	l->lazy = found.lazy;
 	l->chunked = found.chunked;

@@ -66,6 +66,7 @@ struct lcm_layer {
 	struct lcm_chunked_ref chunked;
 	struct lcm_estargz_ref estargz; /* its range is known once the footer is here */
 	struct lcm_soci_layer soci;     /* the zTOC beside it */
+	uint8_t *data; /* owned; the whole blob, embedded in the manifest, until it is in ->blob */
 	struct lcm_err error;      /* why FAILED, or the last transient trouble; code 0: none */
 	struct lcm_toc *toc;       /* owned; NULL: plain layer */
 	struct lcm_layer_dir *dir; /* owned once READY */

@@ -64,6 +64,9 @@ static int open_files(struct lcm_layer *l, struct lcm_err *err)
 	if (r == 0 && l->phase != LCM_LAYER_LOCAL)
 		r = lcm_blob_open(lcm_store_blobs_fd(s), l->row.id, l->row.blob_size, &l->blob,
 				  err);
+	if (r == 0 && l->blob && l->data)
+		r = lcm_blob_write(l->blob, 0, l->data, l->row.blob_size);
+	free(lcm_steal(&l->data));
 	return r;
 }
 

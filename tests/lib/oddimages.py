@@ -10,7 +10,8 @@ Prints the tags.
   history    fewer entries of history than layers
   nohistory  none at all
   empty      a layer without entries, and Docker's empty layer
-  data       descriptors with their content embedded
+  data       an index, a manifest and layers that the registry has not: their descriptors embed them
+  nested     indexes inside of indexes, the first of them with nothing for this machine
   variants   an index with other platforms, variants of this one, and an attestation
   plain      uncompressed, gzip and several gzip members in one image"""
 import base64
@@ -40,7 +41,9 @@ class Layout:
         os.makedirs(self.oci + "/blobs/sha256")
         os.makedirs(self.trees)
 
-    def put(self, data, media):
+    def put(self, data, media, embed=False):
+        if embed:
+            return {"mediaType": media, "digest": sha(data), "size": len(data), "data": base64.b64encode(data).decode()}
         with open("%s/blobs/%s" % (self.oci, sha(data).replace(":", "/")), "wb") as f:
             f.write(data)
         return {"mediaType": media, "digest": sha(data), "size": len(data)}
@@ -87,9 +90,7 @@ def image(lay, layers, history=None, prefix=OCI, kinds=None, foreign=False, embe
         else:
             media = DOCKER + "image.rootfs.%sdiff.tar.gzip" % ("foreign." if foreign else "")
         data = PACK[kind](plain)
-        rows.append(lay.put(data, media))
-        if embed:
-            rows[-1]["data"] = base64.b64encode(data).decode()
+        rows.append(lay.put(data, media, embed))
         if foreign:
             rows[-1]["urls"] = ["https://layers.invalid/" + rows[-1]["digest"]]
     config = {"os": "linux", "architecture": ARCH, "config": {"Cmd": ["/bin/true"]},
@@ -97,11 +98,15 @@ def image(lay, layers, history=None, prefix=OCI, kinds=None, foreign=False, embe
     if history is not None:
         config["history"] = history
     raw = json.dumps(config).encode()
-    cfg = lay.put(raw, OCI + "config.v1+json" if prefix == OCI else DOCKER + "container.image.v1+json")
-    if embed:
-        cfg["data"] = base64.b64encode(raw).decode()
+    cfg = lay.put(raw, OCI + "config.v1+json" if prefix == OCI else DOCKER + "container.image.v1+json", embed)
     media = OCI + "manifest.v1+json" if prefix == OCI else DOCKER + "distribution.manifest.v2+json"
-    return lay.put(json.dumps({"schemaVersion": 2, "mediaType": media, "config": cfg, "layers": rows}).encode(), media)
+    return lay.put(json.dumps({"schemaVersion": 2, "mediaType": media, "config": cfg, "layers": rows}).encode(), media,
+                   embed)
+
+
+def index_of(lay, rows):
+    return lay.put(json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": rows}).encode(),
+                   OCI + "index.v1+json")
 
 
 def tree(lay, name, layers):
@@ -142,7 +147,8 @@ def main():
     lay.tag("nohistory", simple(lay, "nohistory", [a, b], history=[]))
     tree(lay, "empty", [a, {}, {}])
     lay.tag("empty", image(lay, [tar(a), tar({}), bytes(1024)]))
-    lay.tag("data", simple(lay, "data", [a, b], embed=True))
+    m = simple(lay, "data", [a, b], embed=True)
+    lay.tag("data", index_of(lay, [dict(m, platform={"os": "linux", "architecture": ARCH})]))
     this = simple(lay, "variants", [a, {"right": b"yes\n"}])
     other = image(lay, [tar({"wrong": b"no\n"})])
     rows = [dict(other, platform={"os": "windows", "architecture": ARCH}),
@@ -150,8 +156,11 @@ def main():
             dict(other, platform={"os": "unknown", "architecture": "unknown"},
                  annotations={"vnd.docker.reference.type": "attestation-manifest"}),
             dict(this, platform={"os": "linux", "architecture": ARCH, "variant": "v8" if ARCH == "arm64" else ""})]
-    lay.tag("variants", lay.put(json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json",
-                                            "manifests": rows}).encode(), OCI + "index.v1+json"))
+    lay.tag("variants", index_of(lay, rows))
+    this = simple(lay, "nested", [b, {"nested": b"yes\n"}])
+    right = index_of(lay, [dict(this, platform={"os": "linux", "architecture": ARCH})])
+    lay.tag("nested", index_of(lay, [dict(right, platform={"os": "plan9", "architecture": ARCH}),
+                                     index_of(lay, rows[:3]), index_of(lay, [index_of(lay, rows[:2]), right])]))
     lay.tag("plain", simple(lay, "plain", [a, {"p": b"p" * 3000}, {"m": os.urandom(9000)}], kinds=["", "gzip", "members"]))
     lay.end()
 

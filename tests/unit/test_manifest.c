@@ -326,6 +326,61 @@ static void select_says_what_there_is(void **state)
 	assert_int_equal(lcm_manifest_select(m, &want, &d, &err), -EINVAL);
 }
 
+static void embedded_data_is_proven(void **state)
+{
+	static const struct {
+		const char *more;
+		int r;
+		const char *says;
+	} table[] = {
+		{ ",\"data\":\"\"", 0, "" },
+		{ ",\"data\":\"aGVsbG8K\"", 0, "" },
+		{ ",\"data\":\"aGVsbG8=\"", -EUCLEAN, "layers[0]: data is not what" },
+		{ ",\"data\":\"aGVsbG8L\"", -EUCLEAN, "layers[0]: data is not what" },
+		{ ",\"data\":\"aGVsbG8\"", -EUCLEAN, "layers[0]: data is not base64" },
+		{ ",\"data\":7", -EUCLEAN, "layers[0]: data is not a string" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(table); i++) {
+		lcm_auto(lcm_manifest) m = NULL;
+		struct lcm_err err = { 0 };
+		char text[1024];
+		int n = snprintf(text, sizeof(text),
+				 HEAD CONFIG
+				 ",\"layers\":[{\"mediaType\":\"" OCI
+				 "layer.v1.tar\",\"digest\":\"sha256:"
+				 "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846"
+				 "f6be03\",\"size\":6%s}]}",
+				 table[i].more);
+
+		assert_int_equal(lcm_manifest_parse(text, (size_t)n, NULL, &m, &err), table[i].r);
+		if (!strstr(err.msg, table[i].says))
+			fail_msg("row %zu: %s", i, err.msg);
+		if (i == 1)
+			assert_memory_equal(m->layers[0].data, "hello\n", 6);
+	}
+}
+
+/* Indexes inside of an index: those that could have something for us, in their order. */
+static void nested_indexes_are_found(void **state)
+{
+	lcm_auto(lcm_manifest) m = NULL;
+	const struct lcm_platform want = { "linux", "amd64", "" };
+	size_t at = 0;
+
+	(void)state;
+	make_index("linux/arm64 windows/amd64 linux/386 linux/amd64 -", &m);
+	assert_null(lcm_manifest_nested(m, &want, &at));
+	for (size_t i = 0; i < 5; i++)
+		if (i != 3)
+			m->layers[i].media = LCM_MEDIA_INDEX;
+	at = 0;
+	assert_ptr_equal(lcm_manifest_nested(m, &want, &at), &m->layers[2]);
+	assert_ptr_equal(lcm_manifest_nested(m, &want, &at), &m->layers[4]);
+	assert_null(lcm_manifest_nested(m, &want, &at));
+}
+
 #define ROOTFS "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" DIGEST "\"]}"
 
 static void parses_a_config(void **state)
@@ -398,6 +453,8 @@ int main(void)
 		cmocka_unit_test(parses_platforms),
 		cmocka_unit_test(selects_as_containerd),
 		cmocka_unit_test(select_says_what_there_is),
+		cmocka_unit_test(embedded_data_is_proven),
+		cmocka_unit_test(nested_indexes_are_found),
 		cmocka_unit_test(parses_a_config),
 		cmocka_unit_test(judges_configs),
 	};

@@ -3,6 +3,7 @@
 
 #include "image/toc_chunked.h"
 #include "image/toc_json.h"
+#include "src/base/base64.h"
 #include "tests/unit/toc_fixture.h"
 
 #define D1 "sha256:1111111111111111111111111111111111111111111111111111111111111111"
@@ -218,7 +219,7 @@ static void base64(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		assert_int_equal(lcm_value_base64(rows[i].s, strlen(rows[i].s), out), rows[i].r);
+		assert_int_equal(lcm_base64(rows[i].s, strlen(rows[i].s), out), rows[i].r);
 		if (rows[i].r > 0)
 			assert_memory_equal(out, rows[i].want, (size_t)rows[i].r);
 	}
