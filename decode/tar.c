@@ -8,6 +8,7 @@
 
 #include "decode/hasher.h"
 #include "decode/tar_window.h"
+#include "image/toc_format.h"
 #include "src/base/buf.h"
 
 #define XATTRS_MAX 1024 /* more names do not fit into XATTR_LIST_MAX in any useful way */
@@ -173,6 +174,23 @@ static int entry_link(struct tar *t, struct lcm_tar_entry *e, const char *raw, s
 	return 0;
 }
 
+/* libarchive passes on what the header says: up to 64 bits, and negative ones. */
+static int entry_device(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
+{
+	uint64_t major = archive_entry_rdevmajor(t->entry),
+		 minor = archive_entry_rdevminor(t->entry);
+
+	if (major > LCM_TOC_MAJOR_MAX || minor > LCM_TOC_MINOR_MAX)
+		return lcm_err_set(err, -EUCLEAN,
+				   "layer entry '%.150s': device number %lld:%lld is out of range, "
+				   "Linux has 0:0 to %u:%u",
+				   e->path, (long long)major, (long long)minor, LCM_TOC_MAJOR_MAX,
+				   LCM_TOC_MINOR_MAX);
+	e->rdev_major = (uint32_t)major;
+	e->rdev_minor = (uint32_t)minor;
+	return 0;
+}
+
 static int entry_type(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	struct archive_entry *ae = t->entry;
@@ -201,9 +219,7 @@ static int entry_type(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *er
 	case AE_IFCHR:
 	case AE_IFBLK:
 		e->type = archive_entry_filetype(ae) == AE_IFCHR ? LCM_TOC_CHAR : LCM_TOC_BLOCK;
-		e->rdev_major = (uint32_t)archive_entry_rdevmajor(ae);
-		e->rdev_minor = (uint32_t)archive_entry_rdevminor(ae);
-		return 0;
+		return entry_device(t, e, err);
 	default:
 		return entry_fail(t, "type that no layer may have", err);
 	}

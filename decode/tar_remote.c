@@ -99,6 +99,8 @@ static bool numbers_ok(const struct fn_entry *w)
 {
 	if (w->type < LCM_TOC_DIR || w->type >= LCM_TOC_WHITEOUT || w->mode & ~07777U)
 		return false;
+	if (w->rdev_major > LCM_TOC_MAJOR_MAX || w->rdev_minor > LCM_TOC_MINOR_MAX)
+		return false;
 	return w->uid != UINT32_MAX && w->gid != UINT32_MAX && w->mtime_nsec <= 999999999 &&
 	       w->size <= (w->type == LCM_TOC_REG ? (uint64_t)INT64_MAX : 0);
 }

@@ -249,12 +249,21 @@ static const char *item_rule(const struct lcm_toc_item *item)
 							 : NULL;
 	case LCM_TOC_CHAR:
 	case LCM_TOC_BLOCK:
-		if (item->rdev_major > LCM_TOC_MAJOR_MAX || item->rdev_minor > LCM_TOC_MINOR_MAX)
-			return "device number out of range";
-		return NULL;
+		return NULL; /* device_check() */
 	default:
 		return "unknown type";
 	}
+}
+
+static int device_check(const struct lcm_toc_item *item, struct lcm_err *err)
+{
+	if (item->rdev_major <= LCM_TOC_MAJOR_MAX && item->rdev_minor <= LCM_TOC_MINOR_MAX)
+		return 0;
+	return lcm_err_set(err, -EUCLEAN,
+			   "layer entry '%.*s': device number %u:%u is out of range, "
+			   "Linux has 0:0 to %u:%u",
+			   (int)LCM_MIN(item->path_len, (size_t)150), item->path, item->rdev_major,
+			   item->rdev_minor, LCM_TOC_MAJOR_MAX, LCM_TOC_MINOR_MAX);
 }
 
 static int chunks_add(struct lcm_toc_builder *b, const struct lcm_toc_item *item,
@@ -334,7 +343,7 @@ static int entry_body(struct lcm_toc_builder *b, const struct lcm_toc_item *item
 	case LCM_TOC_BLOCK:
 		e->rdev_major = item->rdev_major;
 		e->rdev_minor = item->rdev_minor;
-		return 0;
+		return device_check(item, err);
 	default:
 		return 0;
 	}

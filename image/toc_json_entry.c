@@ -190,7 +190,12 @@ static bool is_lossy(const struct entry *e, struct span s)
 
 static int entry_check(struct lcm_toc_json *j, const struct entry *e)
 {
-	static const enum key u32[] = { K_UID, K_GID, K_MAJOR, K_MINOR };
+	static const struct {
+		enum key key;
+		const char *name;
+	} u32[] = {
+		{ K_UID, "uid" }, { K_GID, "gid" }, { K_MAJOR, "devMajor" }, { K_MINOR, "devMinor" }
+	};
 
 	if (!e->type || !(e->seen & 1U << K_NAME))
 		return lcm_toc_json_bad(j, e, "no name or no type");
@@ -201,8 +206,12 @@ static int entry_check(struct lcm_toc_json *j, const struct entry *e)
 		    "the layer must be pulled whole",
 		    (int)LCM_MIN(e->name.len, 200U), entry_text(e, e->name));
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(u32); i++)
-		if (e->num[u32[i]] >= UINT32_MAX)
-			return lcm_toc_json_bad(j, e, "owner or device number over 32 bits");
+		if (e->num[u32[i].key] >= UINT32_MAX)
+			return lcm_err_set(
+			    j->err, -EUCLEAN,
+			    "table of contents: entry '%.*s': %s %llu is over 32 bits",
+			    (int)LCM_MIN(e->name.len, 150U), entry_text(e, e->name), u32[i].name,
+			    (unsigned long long)e->num[u32[i].key]);
 	return 0;
 }
 

@@ -296,7 +296,10 @@ static int numbers_of(struct ztoc *z, const struct lcm_flat_table *f, struct lcm
 	if (it->type != LCM_TOC_CHAR && it->type != LCM_TOC_BLOCK)
 		return 0;
 	if (major < 0 || minor < 0 || major >= UINT32_MAX || minor >= UINT32_MAX)
-		return bad_file(z, it, "device number over 32 bits");
+		return lcm_err_set(z->err, -EUCLEAN,
+				   "zTOC: entry '%.*s': device number %lld:%lld is out of range",
+				   (int)LCM_MIN(it->path_len, (size_t)150), it->path,
+				   (long long)major, (long long)minor);
 	it->rdev_major = (uint32_t)major;
 	it->rdev_minor = (uint32_t)minor;
 	return 0;

@@ -327,6 +327,7 @@ static void devices_and_metadata(void **state)
 	assert_int_equal(lcm_toc_builder_add(f->b, &it, &f->err), 0);
 	it.rdev_major = 0x1000;
 	assert_int_equal(lcm_toc_builder_add(f->b, &it, &f->err), -EUCLEAN);
+	assert_non_null(strstr(f->err.msg, "'null': device number 4096:1048575"));
 	it.rdev_major = 1;
 	it.mtime_nsec = 1000000000;
 	assert_int_equal(lcm_toc_builder_add(f->b, &it, &f->err), -EUCLEAN);

@@ -323,6 +323,10 @@ static void evil_is_refused(void **state)
 		{ { { .path = ".wh.", .data = "" } }, "whiteout of no name" },
 		{ { { .path = "a/.wh...", .data = "" } }, "whiteout of no name" },
 		{ { { .path = ".wh.x/f", .data = "x" } }, "below a whiteout" },
+		{ { { .path = "c", .type = '3', .major = 4096, .minor = 7 } },
+		  "'c': device number 4096:7 is out of range" },
+		{ { { .path = "d/b", .type = '4', .minor = 1048576 } },
+		  "'d/b': device number 0:1048576 is out of range" },
 	};
 
 	(void)state;
@@ -342,6 +346,36 @@ static void evil_is_refused(void **state)
 		if (!strstr(err.msg, rows[i].text))
 			fail_msg("row %zu: %s", i, err.msg);
 		assert_int_equal(res.entries, 77);
+		layer_teardown(&f);
+		lcm_buf_fini(&b);
+	}
+}
+
+/* What libarchive says in 64 bits is not cut to 32: 2^32 + 1 is no 1. */
+static void device_numbers_are_not_cut(void **state)
+{
+	static const struct {
+		const char *pax[3], *text;
+	} rows[] = {
+		{ { "SCHILY.devmajor=4294967297", "SCHILY.devminor=3" }, "4294967297:3" },
+		{ { "SCHILY.devmajor=1", "SCHILY.devminor=4294967299" }, "1:4294967299" },
+		{ { "SCHILY.devmajor=-1" }, "-1:3" },
+	};
+	const struct tar_item item = { .path = "null", .type = '3', .major = 1, .minor = 3 };
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		struct lcm_buf b = LCM_BUF(1 << 20);
+		struct lcm_err err = { 0 };
+		struct layer_fixture f;
+
+		tar_add_pax(&b, rows[i].pax);
+		tar_add(&b, &item);
+		tar_end(&b);
+		layer_setup(&f);
+		assert_int_equal(unpack_bytes(&f, &b, NULL, &err), -EUCLEAN);
+		if (!strstr(err.msg, rows[i].text) || !strstr(err.msg, "layer entry 'null'"))
+			fail_msg("row %zu: %s", i, err.msg);
 		layer_teardown(&f);
 		lcm_buf_fini(&b);
 	}
@@ -650,7 +684,7 @@ int main(void)
 		cmocka_unit_test(evil_is_refused),   cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(whiteouts),         cmocka_unit_test(order_and_duplicates),
 		cmocka_unit_test(diffid_covers_all), cmocka_unit_test(checkpoint_ends_it),
-		cmocka_unit_test(compressed_layers),
+		cmocka_unit_test(compressed_layers), cmocka_unit_test(device_numbers_are_not_cut),
 	};
 
 	if (geteuid() != 0) {
