@@ -240,6 +240,9 @@ static int entry_numbers(struct tar *t, struct lcm_tar_entry *e, struct lcm_err 
 	e->mode = (uint32_t)archive_entry_perm(ae) & 07777;
 	e->mtime = archive_entry_mtime(ae);
 	e->mtime_nsec = nsec >= 0 && nsec <= 999999999 ? (uint32_t)nsec : 0;
+	/* libarchive's word for a time that 64 bits do not hold. */
+	if (e->mtime == INT64_MAX || e->mtime <= -INT64_MAX)
+		return entry_fail(t, "time out of range", err);
 	if (e->mtime > 0 || e->mtime_nsec == 0)
 		return 0;
 	r = lcm_tar_window_mtime(&t->window, (uint64_t)archive_read_header_position(t->a),

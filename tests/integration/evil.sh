@@ -5,7 +5,7 @@
 set -u
 # shellcheck source=tests/lib/itest.sh
 . "${0%/*}/../lib/itest.sh"
-it_begin evil 400 "${1:-}"
+it_begin evil 600 "${1:-}"
 LIB=$LCM_LIB/evil.py
 doc=${0%/*}/../../doc/evil.md
 

@@ -351,8 +351,9 @@ static void evil_is_refused(void **state)
 	}
 }
 
-/* What libarchive says in 64 bits is not cut to 32: 2^32 + 1 is no 1. */
-static void device_numbers_are_not_cut(void **state)
+/* What libarchive says in 64 bits is not cut to 32: 2^32 + 1 is no 1. What it cuts itself is no
+ * number either. */
+static void numbers_are_not_cut(void **state)
 {
 	static const struct {
 		const char *pax[3], *text;
@@ -360,6 +361,8 @@ static void device_numbers_are_not_cut(void **state)
 		{ { "SCHILY.devmajor=4294967297", "SCHILY.devminor=3" }, "4294967297:3" },
 		{ { "SCHILY.devmajor=1", "SCHILY.devminor=4294967299" }, "1:4294967299" },
 		{ { "SCHILY.devmajor=-1" }, "-1:3" },
+		{ { "mtime=99999999999999999999" }, "time out of range" },
+		{ { "mtime=-99999999999999999999" }, "time out of range" },
 	};
 	const struct tar_item item = { .path = "null", .type = '3', .major = 1, .minor = 3 };
 
@@ -684,7 +687,7 @@ int main(void)
 		cmocka_unit_test(evil_is_refused),   cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(whiteouts),         cmocka_unit_test(order_and_duplicates),
 		cmocka_unit_test(diffid_covers_all), cmocka_unit_test(checkpoint_ends_it),
-		cmocka_unit_test(compressed_layers), cmocka_unit_test(device_numbers_are_not_cut),
+		cmocka_unit_test(compressed_layers), cmocka_unit_test(numbers_are_not_cut),
 	};
 
 	if (geteuid() != 0) {
