@@ -28,6 +28,11 @@ struct tar {
 	bool src_end, opened;
 	struct lcm_buf path, link;
 	struct lcm_xattr *xattrs; /* owned; XATTRS_MAX */
+	/* Of the entry that t->path names: */
+	uint64_t header_off; /* in the tar */
+	uint64_t next_off;   /* where the next header has to be; 0: nothing is known */
+	uint64_t map_len;    /* bytes that its pieces should have */
+	uint64_t data_len;   /* bytes of pieces so far */
 };
 
 static ssize_t tar_read(struct archive *a, void *arg, const void **ret)
@@ -303,6 +308,62 @@ static int entry_xattrs(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *
 	return 0;
 }
 
+/*
+ * Bytes that the sparse map promises. Without a map it is the file, and so it is with one that
+ * covers all of it, which libarchive does not list.
+ */
+static uint64_t map_bytes(struct archive_entry *ae, uint64_t stored)
+{
+	uint64_t sum = 0;
+	la_int64_t off, len;
+
+	if (archive_entry_sparse_reset(ae) == 0)
+		return stored ? (uint64_t)archive_entry_size(ae) : 0;
+	while (archive_entry_sparse_next(ae, &off, &len) == ARCHIVE_OK)
+		sum += (uint64_t)len;
+	return sum;
+}
+
+/*
+ * Of a sparse file libarchive (3.6) skips what its map says, not what the header says, and takes
+ * the rest of its data for headers: other readers see another tree then.
+ */
+static int stored_note(struct tar *t, const struct lcm_tar_entry *e, struct lcm_err *err)
+{
+	struct lcm_tar_stored s;
+	uint64_t end;
+	int r;
+
+	t->header_off = (uint64_t)archive_read_header_position(t->a);
+	t->next_off = t->data_len = 0;
+	if (e->type != LCM_TOC_REG)
+		return 0;
+	r = lcm_tar_window_stored(&t->window, t->header_off, &s);
+	if (r < 0)
+		return r == -EUCLEAN ? entry_fail(t, "extended header too large or malformed", err)
+				     : r;
+	t->map_len = map_bytes(t->entry, s.size);
+	/* The blocks of an old map are not counted. */
+	if (s.type == 'S')
+		s.header_end = (uint64_t)archive_filter_bytes(t->a, 0);
+	if (__builtin_add_overflow(s.header_end, s.size, &end) || end > INT64_MAX)
+		return entry_fail(t, "size over 2^63-1", err);
+	t->next_off = (end + 511) & ~(uint64_t)511;
+	return 0;
+}
+
+/* A header was read, or should have been: is it where the entry before ends? */
+static int stored_check(struct tar *t, struct lcm_err *err)
+{
+	uint64_t at = (uint64_t)archive_read_header_position(t->a);
+
+	if (!t->next_off || at == t->header_off || at == t->next_off)
+		return 0;
+	return lcm_err_set(err, -EUCLEAN,
+			   "layer entry '%.200s': its sparse map has fewer bytes than its header",
+			   t->path.data);
+}
+
 /* In the C locale nothing beyond ASCII can be converted, and what cannot be converted libarchive
  * passes on as it is. */
 static int next_header(struct tar *t)
@@ -332,6 +393,8 @@ static int tar_next(struct lcm_tar *base, struct lcm_tar_entry *ret, struct lcm_
 	struct lcm_tar_entry e = { 0 };
 	int r = next_header(t);
 
+	if (r != ARCHIVE_FATAL && stored_check(t, err) < 0)
+		return -EUCLEAN;
 	/* No byte at all: a layer without changes, as some builders write it. */
 	if (r == ARCHIVE_EOF || (t->src_end && !t->bytes))
 		return 0;
@@ -342,6 +405,8 @@ static int tar_next(struct lcm_tar *base, struct lcm_tar_entry *ret, struct lcm_
 		r = entry_type(t, &e, err);
 	if (r == 0)
 		r = entry_numbers(t, &e, err);
+	if (r == 0)
+		r = stored_note(t, &e, err);
 	if (r == 0)
 		r = entry_xattrs(t, &e, err);
 	if (r < 0)
@@ -362,10 +427,16 @@ static int tar_data(struct lcm_tar *base, struct lcm_tar_piece *ret, struct lcm_
 	do
 		r = archive_read_data_block(t->a, &piece.p, &piece.len, &off);
 	while (r == ARCHIVE_OK && piece.len == 0);
+	if (r == ARCHIVE_EOF && t->data_len != t->map_len)
+		return lcm_err_set(
+		    err, -EUCLEAN,
+		    "layer entry '%.200s': its sparse map has more bytes than the tar",
+		    t->path.data);
 	if (r == ARCHIVE_EOF)
 		return 0;
 	if (r != ARCHIVE_OK)
 		return tar_fail(t, err);
+	t->data_len += piece.len;
 	piece.off = (uint64_t)off;
 	piece.tar_off = (uint64_t)archive_filter_bytes(t->a, 0);
 	*ret = piece;

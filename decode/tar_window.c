@@ -2,9 +2,10 @@
 #include "decode/tar_window.h"
 
 #include <string.h>
+#include <time.h>
 
 #define BLOCK 512
-#define HEADERS_MAX 16 /* extension headers before one entry; real ones have up to 3 */
+#define HEADERS_MAX 32 /* headers of one entry, as in libarchive; real ones have up to 4 */
 
 static void tail_add(struct lcm_tar_window *w, const uint8_t *p, size_t len)
 {
@@ -92,11 +93,34 @@ static bool time_parse(const uint8_t *p, size_t len, int64_t *ret_sec, uint32_t 
 	return true;
 }
 
-/* The records "LENGTH KEY=VALUE\n" of one pax header; a later one wins. Return: 1, 0, -EUCLEAN. */
-static int records_mtime(const uint8_t *p, size_t len, int64_t *ret_sec, uint32_t *ret_nsec)
+/* What the records "LENGTH KEY=VALUE\n" of a pax header may be asked for. */
+struct wanted {
+	const char *key; /* " KEY=" */
+	bool (*parse)(const uint8_t *p, size_t len, void *ret);
+	void *ret;
+};
+
+static bool time_wanted(const uint8_t *p, size_t len, void *ret)
 {
-	static const char key[] = " mtime=";
-	const size_t klen = sizeof(key) - 1;
+	struct timespec *ts = ret;
+	int64_t sec;
+	uint32_t nsec;
+
+	if (!time_parse(p, len, &sec, &nsec))
+		return false;
+	*ts = (struct timespec){ .tv_sec = sec, .tv_nsec = nsec };
+	return true;
+}
+
+static bool size_wanted(const uint8_t *p, size_t len, void *ret)
+{
+	return len && digits(p, len, ret) == len;
+}
+
+/* A later record wins. Return: 1, 0, -EUCLEAN. */
+static int records_find(const uint8_t *p, size_t len, const struct wanted *want)
+{
+	size_t klen = strlen(want->key);
 	int found = 0;
 
 	while (len) {
@@ -105,9 +129,8 @@ static int records_mtime(const uint8_t *p, size_t len, int64_t *ret_sec, uint32_
 
 		if (n == 0 || size <= n + 1 || size > len)
 			return -EUCLEAN;
-		if (size - n > klen && memcmp(p + n, key, klen) == 0) {
-			if (!time_parse(p + n + klen, (size_t)size - n - klen - 1, ret_sec,
-					ret_nsec))
+		if (size - n > klen && memcmp(p + n, want->key, klen) == 0) {
+			if (!want->parse(p + n + klen, (size_t)size - n - klen - 1, want->ret))
 				return -EUCLEAN;
 			found = 1;
 		}
@@ -118,7 +141,7 @@ static int records_mtime(const uint8_t *p, size_t len, int64_t *ret_sec, uint32_
 }
 
 /* The size field: octal, as every writer of extension headers makes it. */
-static bool header_size(const uint8_t *h, uint64_t *ret)
+static uint64_t octal_size(const uint8_t *h)
 {
 	uint64_t v = 0;
 	size_t i = 124;
@@ -127,34 +150,110 @@ static bool header_size(const uint8_t *h, uint64_t *ret)
 		i++;
 	for (; i < 136 && h[i] >= '0' && h[i] <= '7'; i++)
 		v = v * 8 + (uint64_t)(h[i] - '0');
+	return v;
+}
+
+static bool header_size(const uint8_t *h, uint64_t *ret)
+{
+	*ret = octal_size(h);
+	return *ret <= LCM_TAR_TAIL_BYTES;
+}
+
+/* Base 256 as GNU tar writes it, or octal. */
+static bool entry_size(const uint8_t *h, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (!(h[124] & 0x80)) {
+		*ret = octal_size(h);
+		return true;
+	}
+	for (size_t i = 124; i < 136; i++) {
+		if (v >> 55)
+			return false;
+		v = v << 8 | (uint64_t)(i == 124 ? h[i] & 0x7f : h[i]);
+	}
 	*ret = v;
-	return v <= LCM_TAR_TAIL_BYTES;
+	return true;
+}
+
+static int pax_find(const struct lcm_tar_window *w, uint64_t off, uint64_t size,
+		    const struct wanted *want)
+{
+	lcm_autofree uint8_t *body = malloc((size_t)size + 1);
+
+	if (!body)
+		return -ENOMEM;
+	if (!window_copy(w, off, body, (size_t)size))
+		return -EUCLEAN;
+	return records_find(body, (size_t)size, want);
+}
+
+/* One extension header, @h at @off: goes on to the next, and asks the first pax header that has
+ * what is wanted (libarchive applies the first one last). */
+static int header_pass(const struct lcm_tar_window *w, const uint8_t *h, uint64_t *off,
+		       const struct wanted *want, int *found)
+{
+	uint64_t size;
+	int r = 0;
+
+	if (!header_size(h, &size))
+		return -EUCLEAN;
+	if (h[156] == 'V')
+		size = 0; /* libarchive takes a volume's header to have no body */
+	if ((h[156] == 'x' || h[156] == 'X') && !*found)
+		r = pax_find(w, *off + BLOCK, size, want);
+	if (r > 0)
+		*found = r;
+	*off += BLOCK + ((size + BLOCK - 1) & ~(uint64_t)(BLOCK - 1));
+	return LCM_MIN(r, 0);
+}
+
+/* The headers from @off on, up to the entry's own, into @h and @ret_off. Return: 1 when a pax
+ * header had what is @want-ed, 0, -errno. */
+static int headers_pass(const struct lcm_tar_window *w, uint64_t off, const struct wanted *want,
+			uint8_t h[BLOCK], uint64_t *ret_off)
+{
+	int found = 0, r = 0;
+
+	for (int i = 0; r == 0 && i < HEADERS_MAX; i++) {
+		if (!window_copy(w, off, h, BLOCK))
+			return -EUCLEAN;
+		if (h[156] == '\0' || !strchr("AgKLVXx", h[156])) {
+			*ret_off = off;
+			return found;
+		}
+		r = header_pass(w, h, &off, want, &found);
+	}
+	return r < 0 ? r : -EUCLEAN;
 }
 
 int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off, int64_t *ret_sec,
 			 uint32_t *ret_nsec)
 {
+	struct timespec ts = { 0 };
+	const struct wanted want = { " mtime=", time_wanted, &ts };
 	uint8_t h[BLOCK];
+	int r = headers_pass(w, off, &want, h, &off);
 
-	for (int i = 0; i < HEADERS_MAX; i++) {
-		lcm_autofree uint8_t *body = NULL;
-		uint64_t size;
-
-		if (!window_copy(w, off, h, BLOCK))
-			return -EUCLEAN;
-		if (!strchr("xgLKXNV", h[156]) || h[156] == '\0')
-			return 0;
-		if (!header_size(h, &size))
-			return -EUCLEAN;
-		if (h[156] == 'x' || h[156] == 'X') {
-			body = malloc(size + 1);
-			if (!body)
-				return -ENOMEM;
-			if (!window_copy(w, off + BLOCK, body, (size_t)size))
-				return -EUCLEAN;
-			return records_mtime(body, (size_t)size, ret_sec, ret_nsec);
-		}
-		off += BLOCK + ((size + BLOCK - 1) & ~(uint64_t)(BLOCK - 1));
+	if (r > 0) {
+		*ret_sec = ts.tv_sec;
+		*ret_nsec = (uint32_t)ts.tv_nsec;
 	}
-	return -EUCLEAN;
+	return r;
+}
+
+int lcm_tar_window_stored(const struct lcm_tar_window *w, uint64_t off, struct lcm_tar_stored *ret)
+{
+	uint64_t size = 0;
+	const struct wanted want = { " size=", size_wanted, &size };
+	uint8_t h[BLOCK];
+	int r = headers_pass(w, off, &want, h, &off);
+
+	if (r < 0)
+		return r;
+	if (r == 0 && !entry_size(h, &size))
+		return -EUCLEAN;
+	*ret = (struct lcm_tar_stored){ off + BLOCK, size, (char)h[156] };
+	return 0;
 }

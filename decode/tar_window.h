@@ -3,15 +3,16 @@
  * tar_window.h - the last bytes of a tar that passed, to look at a header a second time.
  *
  * Layer: decode. libarchive (3.6) reads the pax time -1.5 as -1 s + 0.5 s and -0.5 as +0.5 s;
- * the header's own text tells. Threads: one owner.
+ * the header's own text tells. And of a sparse file it does not say how many bytes the tar has of
+ * it, which decides where the next header is. Threads: one owner.
  */
 #ifndef LCM_TAR_WINDOW_H
 #define LCM_TAR_WINDOW_H
 
 #include "src/base/base.h"
 
-/* Holds any pax header but those with an xattr of the maximal size before the time. */
-#define LCM_TAR_TAIL_BYTES ((size_t)64 << 10)
+/* Holds the headers of an entry with all xattrs that are allowed, written twice as bsdtar does. */
+#define LCM_TAR_TAIL_BYTES ((size_t)192 << 10)
 
 struct lcm_tar_window {
 	uint8_t tail[2 * LCM_TAR_TAIL_BYTES]; /* what came before @block */
@@ -31,5 +32,17 @@ void lcm_tar_window_set(struct lcm_tar_window *w, const void *p, size_t len);
  */
 LCM_MUST_USE int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off,
 				      int64_t *ret_sec, uint32_t *ret_nsec);
+
+struct lcm_tar_stored {
+	uint64_t header_end; /* byte of the tar behind the entry's last header */
+	uint64_t size;       /* bytes that follow it, as the header or a pax record says */
+	char type;           /* of the header */
+};
+/**
+ * lcm_tar_window_stored - what the entry whose headers begin at @off has in the tar
+ * Return: 0; -EUCLEAN when a header is out of the window or malformed; -ENOMEM.
+ */
+LCM_MUST_USE int lcm_tar_window_stored(const struct lcm_tar_window *w, uint64_t off,
+				       struct lcm_tar_stored *ret);
 
 #endif

@@ -384,6 +384,71 @@ static void numbers_are_not_cut(void **state)
 	}
 }
 
+/* GNU's first sparse format, with the pieces [0, @map) and the end. */
+static void tar_add_sparse(struct lcm_buf *b, size_t stored, unsigned int map, unsigned int size)
+{
+	const struct tar_item item = { .path = "s", .type = 'S' };
+	size_t at = b->len;
+	unsigned int sum = 0;
+	char *h;
+
+	tar_add_header(b, &item, stored);
+	h = b->data + at;
+	memcpy(h + 257, "ustar  ", 8);
+	octal(h + 386 + 12, 12, map);
+	octal(h + 386, 12, 0);
+	octal(h + 483, 12, size);
+	memset(h + 148, ' ', 8);
+	for (size_t k = 0; k < 512; k++)
+		sum += (uint8_t)h[k];
+	octal(h + 148, 7, sum);
+}
+
+/* Data that no piece of a sparse map has may look like an entry: it is none, and nothing that
+ * follows it is lost. */
+static void sparse_maps_are_whole(void **state)
+{
+	static const struct {
+		size_t stored;
+		unsigned int map, size;
+		const char *text;
+	} rows[] = {
+		{ 1024, 1024, 4096, NULL },
+		{ 1024, 0, 0, "'s': its sparse map has fewer bytes than its header" },
+		{ 1024, 512, 4096, "'s': its sparse map has fewer bytes than its header" },
+		{ 1024, 512, 512, "'s': its sparse map has fewer bytes than its header" },
+		{ 1024, 1536, 4096, "'s': its sparse map has more bytes than the tar" },
+		{ 1024, 1536, 1536, "'s': its sparse map has more bytes than the tar" },
+	};
+	const struct tar_item hidden = { .path = "hidden" }, last = { .path = "last" };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * LCM_ARRAY_SIZE(rows); i++) {
+		static const uint8_t zeros[1024];
+		const size_t k = i / 2;
+		struct lcm_buf b = LCM_BUF(1 << 20);
+		struct lcm_err err = { 0 };
+		struct layer_fixture f;
+		int r;
+
+		tar_add_sparse(&b, rows[k].stored, rows[k].map, rows[k].size);
+		if (i % 2)
+			tar_add_body(&b, zeros, rows[k].stored - 512);
+		else
+			tar_add(&b, &hidden);
+		tar_add_body(&b, zeros, 512);
+		tar_add(&b, &last);
+		tar_end(&b);
+		layer_setup(&f);
+		r = unpack_bytes(&f, &b, NULL, &err);
+		if (r != (rows[k].text ? -EUCLEAN : 0) ||
+		    (rows[k].text && !strstr(err.msg, rows[k].text)))
+			fail_msg("row %zu: %d, %s", i, r, err.msg);
+		layer_teardown(&f);
+		lcm_buf_fini(&b);
+	}
+}
+
 static void damage_is_refused(void **state)
 {
 	const struct tar_item item = { .path = "file", .data = "0123456789" };
@@ -683,11 +748,17 @@ static void checkpoint_ends_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(equals_gnu_tar),    cmocka_unit_test(beyond_4_gib),
-		cmocka_unit_test(evil_is_refused),   cmocka_unit_test(damage_is_refused),
-		cmocka_unit_test(whiteouts),         cmocka_unit_test(order_and_duplicates),
-		cmocka_unit_test(diffid_covers_all), cmocka_unit_test(checkpoint_ends_it),
-		cmocka_unit_test(compressed_layers), cmocka_unit_test(numbers_are_not_cut),
+		cmocka_unit_test(equals_gnu_tar),
+		cmocka_unit_test(beyond_4_gib),
+		cmocka_unit_test(evil_is_refused),
+		cmocka_unit_test(damage_is_refused),
+		cmocka_unit_test(whiteouts),
+		cmocka_unit_test(order_and_duplicates),
+		cmocka_unit_test(diffid_covers_all),
+		cmocka_unit_test(checkpoint_ends_it),
+		cmocka_unit_test(compressed_layers),
+		cmocka_unit_test(numbers_are_not_cut),
+		cmocka_unit_test(sparse_maps_are_whole),
 	};
 
 	if (geteuid() != 0) {
