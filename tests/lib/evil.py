@@ -472,18 +472,40 @@ def sparse_old_beyond():
     return old_sparse(b"s", 100, [(4096, 512)], 512) + bytes(512) + END
 
 
-@case("an old GNU sparse file with more data than its map", "as in GNU tar and libarchive, what no piece has is nowhere",
-      tree={"s": TXT + bytes(8192 - 5), "g": TXT})
+@case("an old GNU sparse file with more data than its map: an entry", "libarchive takes the rest for headers, others do not",
+      refused="layer entry 's': its sparse map has fewer bytes than its header")
 def sparse_old_more():
-    return old_sparse(b"s", 8192, [(0, 5)], 1024) + TXT + b"x" * (1024 - 5) + entry(b"g", TXT) + END
+    return old_sparse(b"s", 8192, [(0, 512)], 2048) + bytes(512) + entry(b"hidden", TXT) + bytes(512) + entry(b"g", TXT) + END
 
 
-@case("an old GNU sparse file with less data than its map", "a piece without its bytes", refused="layer entry 's': |bad tar")
+@case("the same with zeros", "as above: they would be the end of the archive",
+      refused="layer entry 's': its sparse map has fewer bytes than its header")
+def sparse_old_more_zeros():
+    return old_sparse(b"s", 8192, [(0, 5)], 2048) + bytes(2048) + entry(b"g", TXT) + END
+
+
+@case("a PAX 0.1 sparse file with more data than its map: an entry", "as above",
+      refused="layer entry 's': its sparse map has fewer bytes than its header")
+def sparse_0_1_more():
+    return (pax(GNU__sparse__size=512, GNU__sparse__numblocks=1, GNU__sparse__map="0,512", GNU__sparse__name="s") +
+            header(b"GNUSparseFile.0/s", 1536) + bytes(512) + entry(b"hidden", TXT) + entry(b"g", TXT) + END)
+
+
+@case("a PAX 1.0 sparse file with more data than its map: an entry", "as above",
+      refused="layer entry 's': its sparse map has fewer bytes than its header")
+def sparse_1_0_more():
+    data = pad(b"1\n0\n512\n") + bytes(512) + entry(b"hidden", TXT)
+    return (pax(GNU__sparse__major=1, GNU__sparse__minor=0, GNU__sparse__name="s", GNU__sparse__realsize=512) +
+            header(b"GNUSparseFile.0/s", len(data)) + data + entry(b"g", TXT) + END)
+
+
+@case("an old GNU sparse file with less data than its map", "a piece without its bytes",
+      refused="layer entry 's': its sparse map has more bytes than the tar")
 def sparse_old_less():
     return old_sparse(b"s", 8192, [(0, 512), (4096, 512)], 512) + bytes(512) + entry(b"g", TXT) + END
 
 
-@case("an old GNU sparse file cut off in its map", "POSIX", refused="bad tar, after byte 512: Truncated tar archive")
+@case("an old GNU sparse file cut off in its map", "POSIX", refused="Truncated tar archive detected while reading sparse file data")
 def sparse_old_cut():
     return PLAIN, old_sparse(b"s", 8192, [(0, 5)], 5, b"", 1), b""
 
