@@ -25,8 +25,9 @@
 TAILQ_HEAD(wait_list, lcm_auth_wait);
 
 struct lcm_auth {
-	struct lcm_auth_env *env;     /* borrowed */
-	char *host, *repo;            /* owned */
+	struct lcm_auth_env *env; /* borrowed */
+	char *host, *repo;        /* owned */
+	bool push;
 	struct lcm_challenge *bearer; /* owned; how to get a token; NULL: not known */
 	char *field;                  /* owned secret; NULL: send without */
 	bool basic;                   /* field has user name and password */
@@ -143,7 +144,8 @@ static int add_common(struct lcm_auth *a, struct lcm_buf *b)
 	char scope[512];
 	int r = add_param(b, "service", a->bearer->service);
 
-	(void)snprintf(scope, sizeof(scope), "repository:%s:pull", a->repo);
+	(void)snprintf(scope, sizeof(scope), "repository:%s:%s", a->repo,
+		       a->push ? "pull,push" : "pull");
 	return r ? r : add_param(b, "scope", a->bearer->scope[0] ? a->bearer->scope : scope);
 }
 
@@ -344,7 +346,8 @@ static void on_done(void *arg, CURLcode code)
 
 static const struct lcm_http_ops auth_ops = { .body = on_body, .done = on_done };
 
-struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const char *repo)
+struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const char *repo,
+			      bool push)
 {
 	lcm_auto(lcm_auth) a = calloc(1, sizeof(*a));
 
@@ -352,6 +355,7 @@ struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const 
 		return NULL;
 	TAILQ_INIT(&a->waiting);
 	a->env = env;
+	a->push = push;
 	a->body = LCM_BUF(LCM_TOKEN_REPLY_MAX);
 	a->host = strdup(host);
 	a->repo = strdup(repo);
@@ -375,9 +379,9 @@ void lcm_auth_free(struct lcm_auth *a)
 	free(a);
 }
 
-bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo)
+bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo, bool push)
 {
-	return strcmp(a->host, host) == 0 && strcmp(a->repo, repo) == 0;
+	return a->push == push && strcmp(a->host, host) == 0 && strcmp(a->repo, repo) == 0;
 }
 
 const char *lcm_auth_field(const struct lcm_auth *a)

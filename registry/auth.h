@@ -2,11 +2,11 @@
 /*
  * auth.h - what to send as Authorization: one entry per registry and repository.
  *
- * Layer: registry. Threads: loop. A pull needs one scope, "repository:<repo>:pull",
- * so an entry is a token cache per host and scope. At most one token request
- * per entry is in flight, however many wait. Secrets are wiped and never logged.
- * Source: distribution "Token Authentication Specification", "OAuth2 Token Authentication"; RFC
- * 7617 (Basic).
+ * Layer: registry. Threads: loop. A pull needs one scope, "repository:<repo>:pull", a push
+ * "repository:<repo>:pull,push", so an entry is a token cache per host and scope. At most one token
+ * request per entry is in flight, however many wait. Secrets are wiped and never logged. Source:
+ * distribution "Token Authentication Specification", "OAuth2 Token Authentication"; RFC 7617
+ * (Basic).
  */
 #ifndef LCM_AUTH_H
 #define LCM_AUTH_H
@@ -35,12 +35,13 @@ struct lcm_auth_wait {
 struct lcm_auth;
 
 /** lcm_auth_new - @host as in the reference, @repo; copied. Return: NULL on out of memory. */
-struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const char *repo);
+struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const char *repo,
+			      bool push);
 /** lcm_auth_free - nobody may wait any more. */
 void lcm_auth_free(struct lcm_auth *a);
 LCM_DEFINE_AUTO(lcm_auth)
 
-bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo);
+bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo, bool push);
 
 /** lcm_auth_ready - Return: 0 send now with lcm_auth_field(); 1 @w was queued for a new token;
  * -ENOMEM. */

@@ -89,7 +89,7 @@ void lcm_fetch_end(struct lcm_fetch *f, int code)
 		res.err = (struct lcm_err){ 0 };
 		res.content_type = lcm_http_field(&f->http, "Content-Type", 0);
 		res.digest = f->digest;
-		if (f->kind == LCM_FETCH_MANIFEST && !f->sink) {
+		if (f->kind != LCM_FETCH_BLOB && !f->sink) {
 			res.body = f->body.data;
 			res.body_len = f->body.len;
 		}
@@ -129,7 +129,7 @@ static int add_fields(struct lcm_fetch *f, const char **fields, size_t n, char *
 	const char *auth = f->away ? NULL : lcm_auth_field(f->auth);
 
 	fields[n++] = "Accept-Encoding: identity";
-	if (f->kind == LCM_FETCH_MANIFEST)
+	if (f->kind != LCM_FETCH_BLOB)
 		fields[n++] = MANIFEST_TYPES;
 	f->ranged = f->kind == LCM_FETCH_BLOB && (f->off + f->pos > 0 || f->len < f->size);
 	if (f->ranged) {
@@ -477,7 +477,8 @@ static void manifest_deliver(struct lcm_fetch *f)
 	struct lcm_digest d;
 	int r = lcm_digest_of(lcm_buf_str(&f->body), f->body.len, &d);
 
-	if (r == 0 && !lcm_digest_is_zero(&f->digest) && !lcm_digest_equal(&d, &f->digest))
+	if (r == 0 && f->kind == LCM_FETCH_MANIFEST && !lcm_digest_is_zero(&f->digest) &&
+	    !lcm_digest_equal(&d, &f->digest))
 		r = lcm_err_set(
 		    &f->err, -EBADMSG,
 		    "the manifest has digest %s, wanted was %s; the registry's copy is damaged",
@@ -499,7 +500,7 @@ static void manifest_deliver(struct lcm_fetch *f)
 
 static void body_ended(struct lcm_fetch *f, CURLcode code)
 {
-	if (f->kind == LCM_FETCH_MANIFEST && code == CURLE_OK)
+	if (f->kind != LCM_FETCH_BLOB && code == CURLE_OK)
 		manifest_deliver(f);
 	else if (f->kind == LCM_FETCH_BLOB && f->complete)
 		lcm_fetch_end(f, 0);
@@ -551,7 +552,7 @@ void lcm_fetch_attend(struct lcm_fetch *f)
 	if (!f->resume || f->hold)
 		return;
 	f->resume = false;
-	if (f->kind == LCM_FETCH_MANIFEST && f->complete)
+	if (f->kind != LCM_FETCH_BLOB && f->complete)
 		manifest_deliver(f);
 	else
 		lcm_http_resume(&f->http);

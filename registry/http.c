@@ -127,6 +127,29 @@ static size_t write_cb(char *p, size_t size, size_t n, void *arg)
 	return r < 0 ? size * n + 1 : size * n;
 }
 
+static size_t read_cb(char *p, size_t size, size_t n, void *arg)
+{
+	struct lcm_http *h = arg;
+
+	n = LCM_MIN(size * n, h->body_len - h->body_at);
+	h->last_ns = lcm_now_ns();
+	if (n)
+		memcpy(p, h->body + h->body_at, n);
+	h->body_at += n;
+	return n;
+}
+
+/* libcurl sends a body anew when the connection it chose turns out to be dead. */
+static int seek_cb(void *arg, curl_off_t off, int origin)
+{
+	struct lcm_http *h = arg;
+
+	if (origin != SEEK_SET || off < 0 || (uint64_t)off > h->body_len)
+		return CURL_SEEKFUNC_FAIL;
+	h->body_at = (size_t)off;
+	return CURL_SEEKFUNC_OK;
+}
+
 static int prereq_cb(void *arg, char *remote, char *local, int remote_port, int local_port)
 {
 	struct lcm_http *h = arg;
@@ -209,6 +232,29 @@ static int set_network(struct lcm_http *h, const struct lcm_http_req *req)
 	return 0;
 }
 
+static void set_method(struct lcm_http *h, const struct lcm_http_req *req)
+{
+	CURL *e = h->easy;
+
+	if (h->form)
+		(void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, h->form);
+	if (!req->method)
+		return;
+	if (strcmp(req->method, "HEAD") == 0) {
+		(void)curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+		return;
+	}
+	h->body = req->body;
+	h->body_len = req->body_len;
+	(void)curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+	(void)curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, req->method);
+	(void)curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)req->body_len);
+	(void)curl_easy_setopt(e, CURLOPT_READFUNCTION, read_cb);
+	(void)curl_easy_setopt(e, CURLOPT_READDATA, h);
+	(void)curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, seek_cb);
+	(void)curl_easy_setopt(e, CURLOPT_SEEKDATA, h);
+}
+
 static int set_request(struct lcm_http *h, const struct lcm_http_req *req)
 {
 	CURL *e = h->easy;
@@ -219,8 +265,7 @@ static int set_request(struct lcm_http *h, const struct lcm_http_req *req)
 		return -ENOMEM;
 	(void)curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	(void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, h->fields);
-	if (h->form)
-		(void)curl_easy_setopt(e, CURLOPT_POSTFIELDS, h->form);
+	set_method(h, req);
 	return 0;
 }
 
@@ -229,7 +274,7 @@ int lcm_http_start(struct lcm_http *h, const struct lcm_http_req *req)
 	int r = copy_request(h, req);
 
 	curl_easy_reset(h->easy);
-	h->head_bytes = 0;
+	h->head_bytes = h->body_at = h->body_len = 0;
 	h->connected = h->paused = h->head_done = h->head_too_big = h->stalled = false;
 	h->error[0] = '\0';
 	h->pool = req->pool;

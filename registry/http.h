@@ -39,6 +39,9 @@ struct lcm_http_req {
 	const char *url;
 	const char *const *fields; /* NULL-terminated "Name: value"; copied, the copies are wiped */
 	const char *form;          /* POST this form; NULL: GET; copied, the copy is wiped */
+	const char *method;        /* HEAD, POST or PUT; NULL: as form says; a literal */
+	const void *body;          /* with POST and PUT; borrowed until the end */
+	size_t body_len;           /* bytes */
 	enum lcm_multi_pool pool;
 	uint32_t buffer; /* bytes, receive buffer */
 	bool direct;     /* loopback: never by a proxy */
@@ -54,6 +57,8 @@ struct lcm_http {
 	struct lcm_timer *stall;   /* owned */
 	struct curl_slist *fields; /* owned */
 	char *form;                /* owned */
+	const uint8_t *body;       /* borrowed; what is left to send */
+	size_t body_at, body_len;
 	enum lcm_multi_pool pool;
 	uint64_t start_ns, last_ns; /* of the exchange, of the last byte */
 	size_t head_bytes;

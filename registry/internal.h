@@ -49,6 +49,7 @@ enum lcm_verdict {
 };
 
 TAILQ_HEAD(lcm_fetch_list, lcm_fetch);
+TAILQ_HEAD(lcm_push_list, lcm_push);
 
 /* A registry that is talked to. */
 struct lcm_host {
@@ -79,6 +80,7 @@ struct lcm_registry {
 	struct lcm_auth_slot *auths;                      /* owned list */
 	struct lcm_fetch_list buckets[LCM_FETCH_BUCKETS]; /* all fetches, by fetch->bucket */
 	struct lcm_fetch_list todo;                       /* by fetch->todo */
+	struct lcm_push_list pushes;                      /* under way */
 	struct lcm_timer *kick;                           /* owned; runs todo and the queues */
 	uint64_t last_id, rnd;
 	bool closing;
@@ -95,7 +97,7 @@ struct lcm_fetch {
 	enum lcm_fetch_kind kind;
 	enum lcm_fetch_prio prio;
 	struct lcm_reference ref;
-	struct lcm_digest digest; /* zero: manifest by tag */
+	struct lcm_digest digest; /* zero: manifest by tag; referrers: of their subject */
 	uint64_t size, off, len;  /* of the request */
 	lcm_fetch_sink_fn sink;
 	lcm_fetch_done_fn done;
@@ -140,6 +142,15 @@ struct lcm_fetch {
 void lcm_fetch_todo(struct lcm_fetch *f);
 /** lcm_fetch_unlink - out of every list; its place at the host is free. */
 void lcm_fetch_unlink(struct lcm_fetch *f);
+
+/** lcm_host_get, lcm_auth_get - the one object for it, new or known; borrowed. */
+LCM_MUST_USE int lcm_host_get(struct lcm_registry *r, const char *name, struct lcm_host **ret);
+struct lcm_auth *lcm_auth_get(struct lcm_registry *r, const char *host, const char *repo,
+			      bool push);
+
+/* push.c */
+/** lcm_push_end_all - the client is closing: each gets -ESHUTDOWN. */
+void lcm_push_end_all(struct lcm_registry *r);
 
 /* fetch.c */
 LCM_MUST_USE int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req,

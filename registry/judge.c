@@ -9,11 +9,14 @@
 
 int lcm_fetch_url(const struct lcm_fetch *f, struct lcm_buf *ret)
 {
+	static const char *const kinds[] = { [LCM_FETCH_MANIFEST] = "manifests",
+					     [LCM_FETCH_BLOB] = "blobs",
+					     [LCM_FETCH_REFERRERS] = "referrers" };
 	char hex[LCM_DIGEST_STR];
 	bool by_digest = !lcm_digest_is_zero(&f->digest);
 
 	return lcm_buf_printf(ret, "%s://%s/v2/%s/%s/%s", f->tls ? "https" : "http", f->host->name,
-			      f->ref.repo, f->kind == LCM_FETCH_BLOB ? "blobs" : "manifests",
+			      f->ref.repo, kinds[f->kind],
 			      by_digest ? lcm_digest_str(&f->digest, hex) : f->ref.tag);
 }
 

@@ -116,7 +116,7 @@ void lcm_fetch_unlink(struct lcm_fetch *f)
 
 /* ---- hosts and credentials ---- */
 
-static int host_get(struct lcm_registry *r, const char *name, struct lcm_host **ret)
+int lcm_host_get(struct lcm_registry *r, const char *name, struct lcm_host **ret)
 {
 	char url[512];
 	struct lcm_origin o;
@@ -151,17 +151,17 @@ static int host_get(struct lcm_registry *r, const char *name, struct lcm_host **
 	return 0;
 }
 
-static struct lcm_auth *auth_get(struct lcm_registry *r, const char *host, const char *repo)
+struct lcm_auth *lcm_auth_get(struct lcm_registry *r, const char *host, const char *repo, bool push)
 {
 	struct lcm_auth_slot *s;
 
 	for (s = r->auths; s; s = s->next)
-		if (lcm_auth_is(s->auth, host, repo))
+		if (lcm_auth_is(s->auth, host, repo, push))
 			return s->auth;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
-	s->auth = lcm_auth_new(&r->auth, host, repo);
+	s->auth = lcm_auth_new(&r->auth, host, repo, push);
 	if (!s->auth) {
 		free(s);
 		return NULL;
@@ -181,6 +181,8 @@ static bool req_valid(const struct lcm_fetch_req *q)
 		return false;
 	if (q->prio != LCM_PRIO_DEMAND && q->prio != LCM_PRIO_BACKGROUND)
 		return false;
+	if (q->kind == LCM_FETCH_REFERRERS)
+		return !lcm_digest_is_zero(&q->digest);
 	if (q->kind == LCM_FETCH_MANIFEST)
 		return !lcm_digest_is_zero(&q->digest) || q->ref->has_digest || q->ref->tag[0];
 	if (q->kind != LCM_FETCH_BLOB || !q->sink || lcm_digest_is_zero(&q->digest))
@@ -199,10 +201,10 @@ int lcm_fetch_start(struct lcm_registry *r, const struct lcm_fetch_req *req, uin
 		return -EINVAL;
 	if (r->closing)
 		return -ESHUTDOWN;
-	rc = host_get(r, lcm_reference_endpoint(req->ref), &host);
+	rc = lcm_host_get(r, lcm_reference_endpoint(req->ref), &host);
 	if (rc < 0)
 		return rc;
-	auth = auth_get(r, req->ref->host, req->ref->repo);
+	auth = lcm_auth_get(r, req->ref->host, req->ref->repo, false);
 	if (!auth)
 		return -ENOMEM;
 	rc = lcm_fetch_new(r, req, &f);
@@ -319,6 +321,7 @@ int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cf
 	r->loop = loop;
 	r->rnd = lcm_now_ns() | 1;
 	TAILQ_INIT(&r->todo);
+	TAILQ_INIT(&r->pushes);
 	for (size_t i = 0; i < LCM_FETCH_BUCKETS; i++)
 		TAILQ_INIT(&r->buckets[i]);
 	rc = copy_config(r, cfg);
@@ -365,6 +368,7 @@ void lcm_registry_free(struct lcm_registry *r)
 			lcm_err_set(&f->err, -ESHUTDOWN, "the registry client is shutting down");
 			lcm_fetch_end(f, -ESHUTDOWN);
 		}
+	lcm_push_end_all(r);
 	hosts_free(r);
 	lcm_multi_free(r->multi);
 	lcm_timer_free(r->kick);

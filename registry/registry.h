@@ -38,8 +38,10 @@ void lcm_registry_free(struct lcm_registry *r);
 LCM_DEFINE_AUTO(lcm_registry)
 
 enum lcm_fetch_kind {
-	LCM_FETCH_MANIFEST, /* by tag or digest; Accept lists every index and manifest type */
-	LCM_FETCH_BLOB,     /* whole or ranged */
+	LCM_FETCH_MANIFEST,  /* by tag or digest; Accept lists every index and manifest type */
+	LCM_FETCH_BLOB,      /* whole or ranged */
+	LCM_FETCH_REFERRERS, /* the index of what has manifest `digest` as its subject; its first
+				page */
 };
 
 enum lcm_fetch_prio {
@@ -78,8 +80,8 @@ struct lcm_fetch_req {
 	enum lcm_fetch_prio prio;
 	const struct lcm_reference
 	    *ref; /* borrowed during the call: host and repo; manifests: tag or digest */
-	struct lcm_digest
-	    digest;    /* blobs; manifests: used when not zero, instead of ref's tag or digest */
+	struct lcm_digest digest; /* blobs; manifests: used when not zero, instead of ref's tag or
+				     digest; referrers: their subject */
 	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the
 			  reply */
 	uint64_t off, len;      /* blobs: the range; off + len <= size, len >= 1 */
@@ -108,6 +110,40 @@ void lcm_fetch_cancel(struct lcm_registry *r, uint64_t id) LCM_ON(loop);
 /** lcm_fetch_pause - stop reading from the network until lcm_fetch_resume(). */
 void lcm_fetch_pause(struct lcm_registry *r, uint64_t id) LCM_ON(loop);
 void lcm_fetch_resume(struct lcm_registry *r, uint64_t id) LCM_ON(loop);
+
+/* ---- pushing ---- */
+
+/* What a finished push was. */
+struct lcm_push_result {
+	int status;         /* 0 or -errno: -EACCES 401/403, -ENOENT 404, -EPROTO other answers,
+			       -ETIMEDOUT/-EHOSTUNREACH/-ECONNREFUSED after retries, -ESHUTDOWN */
+	struct lcm_err err; /* text: names URL (redacted), what happened, and the way out */
+	bool existed;       /* blobs: it was there already */
+	bool subject;       /* manifests: the registry lists it among its subject's referrers */
+};
+typedef void (*lcm_push_done_fn)(void *arg, const struct lcm_push_result *res);
+
+struct lcm_push_req {
+	const struct lcm_reference *ref; /* borrowed during the call: host and repo */
+	struct lcm_digest digest;        /* of @data */
+	const char *media_type;          /* of a manifest; borrowed during the call; NULL: a blob */
+	const char *tag;       /* of a manifest; borrowed during the call; NULL: by its digest */
+	const void *data;      /* borrowed until @done */
+	size_t len;            /* bytes */
+	lcm_push_done_fn done; /* exactly once, not from inside lcm_push_start() */
+	void *arg;
+};
+
+/**
+ * lcm_push_start - upload a blob or a manifest
+ *
+ * A blob that the repository has is not sent. What fails for a passing reason is sent anew from its
+ * begin, as often as fetches are. Credentials are those for the scope "pull,push".
+ * Source: OCI Distribution Spec v1.1 "POST then PUT", "Pushing Manifests", "Pushing Manifests with
+ * Subject". Return: 0; -EINVAL; -ENOMEM; -ESHUTDOWN.
+ */
+LCM_MUST_USE int lcm_push_start(struct lcm_registry *r, const struct lcm_push_req *req)
+    LCM_ON(loop);
 
 struct lcm_registry_stats {
 	uint64_t requests, retries, bytes, tokens;

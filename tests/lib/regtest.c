@@ -122,3 +122,30 @@ void regtest_fill(uint8_t *p, size_t len, uint32_t seed)
 		p[i] = (uint8_t)(seed >> 24);
 	}
 }
+
+struct push {
+	struct regtest *t;
+	struct lcm_push_result res;
+};
+
+static void on_pushed(void *arg, const struct lcm_push_result *res)
+{
+	struct push *p = arg;
+
+	p->res = *res;
+	p->t->pending--;
+	if (!p->t->pending)
+		lcm_loop_stop(p->t->loop);
+}
+
+struct lcm_push_result regtest_push(struct regtest *t, struct lcm_push_req *req)
+{
+	struct push p = { .t = t };
+
+	req->done = on_pushed;
+	req->arg = &p;
+	t->pending++;
+	assert_int_equal(lcm_push_start(t->reg, req), 0);
+	regtest_run(t);
+	return p.res;
+}

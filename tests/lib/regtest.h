@@ -43,6 +43,8 @@ void regtest_start(struct regtest *t, struct regfetch *f, struct lcm_fetch_req *
 /* Start, run, and give the status. */
 int regtest_fetch(struct regtest *t, struct regfetch *f, struct lcm_fetch_req *req);
 void regfetch_fini(struct regfetch *f);
+/* Push to the end. @req: without done and arg. */
+struct lcm_push_result regtest_push(struct regtest *t, struct lcm_push_req *req);
 /* "127.0.0.1:port/repo:tag". */
 struct lcm_reference regtest_ref(unsigned int port, const char *rest);
 /* Repeatable noise. */

@@ -154,12 +154,24 @@ static void wait_listening(unsigned int port)
 	fail_msg("docker-registry does not listen");
 }
 
+/* What other tests have pushed. */
+static void pushed_remove(void)
+{
+	char path[512];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "%s/data/docker/registry/v2/repositories/r/pushed", dir);
+	r = lcm_rmtree_at(AT_FDCWD, path);
+	assert_true(r == 0 || r == -ENOENT);
+}
+
 static struct real real_start(const char *http, const char *auth)
 {
 	char conf[512], text[2048];
 	const char *const argv[] = { REGISTRY, "serve", conf, NULL };
 	struct real r = { .port = free_port() };
 
+	pushed_remove();
 	(void)snprintf(conf, sizeof(conf), "%s/config.yml", dir);
 	(void)snprintf(
 	    text, sizeof(text),
@@ -233,6 +245,52 @@ static void fetch_all(struct regtest *t, unsigned int port)
 	fetch_range(t, &tag, BLOB_SIZE - 1, 1);
 }
 
+static void push_blob(struct regtest *t, const struct lcm_reference *ref, const void *p, size_t len,
+		      bool existed)
+{
+	struct lcm_push_req req = { .ref = ref, .data = p, .len = len };
+	struct lcm_push_result res;
+
+	assert_int_equal(lcm_digest_of(p, len, &req.digest), 0);
+	res = regtest_push(t, &req);
+	if (res.status)
+		fail_msg("%s", res.err.msg);
+	assert_int_equal(res.existed, existed);
+}
+
+/* Into a repository that does not exist yet; what is there already is not sent again. */
+static void push_all(struct regtest *t, unsigned int port)
+{
+	static const char type[] = "application/vnd.oci.image.index.v1+json";
+	struct lcm_reference ref = regtest_ref(port, "r/pushed:v2");
+	struct lcm_push_req req = {
+		.ref = &ref, .media_type = type, .data = manifest, .len = strlen(manifest)
+	};
+	struct lcm_fetch_req back = { .kind = LCM_FETCH_BLOB,
+				      .ref = &ref,
+				      .digest = blob_digest,
+				      .size = BLOB_SIZE,
+				      .len = BLOB_SIZE };
+	struct lcm_push_result res;
+	struct regfetch f = { 0 };
+
+	push_blob(t, &ref, blob, BLOB_SIZE, false);
+	push_blob(t, &ref, blob, BLOB_SIZE, true);
+	push_blob(t, &ref, "{}", 2, false);
+	assert_int_equal(regtest_fetch(t, &f, &back), 0);
+	assert_memory_equal(f.got.data, blob, BLOB_SIZE);
+	regfetch_fini(&f);
+	for (int i = 0; i < 2; i++) {
+		req.digest = manifest_digest;
+		req.tag = i ? "v2" : NULL;
+		res = regtest_push(t, &req);
+		if (res.status)
+			fail_msg("%s", res.err.msg);
+		assert_false(res.subject);
+	}
+	fetch_manifest(t, &ref);
+}
+
 #define MANY 200
 
 /* Demand ranges and whole background bodies at once. */
@@ -270,8 +328,31 @@ static void test_anonymous(void **state)
 	regtest_init(&t, NULL);
 	fetch_all(&t, r.port);
 	fetch_many(&t, r.port);
+	push_all(&t, r.port);
 	regtest_fini(&t);
 	real_stop(&r);
+}
+
+/* Bytes that are not what their digest says do not get in, and nobody being there is said. */
+static void test_push_fails(void **state)
+{
+	struct real r = real_start("", "");
+	struct lcm_reference ref = regtest_ref(r.port, "r/pushed");
+	struct lcm_push_req req = { .ref = &ref, .digest = blob_digest, .data = "x", .len = 1 };
+	struct lcm_push_result res;
+	struct regtest t;
+
+	(void)state;
+	regtest_init(&t, &(struct lcm_registry_config){ .retries = 1, .backoff_ms = 1 });
+	res = regtest_push(&t, &req);
+	assert_int_equal(res.status, -EPROTO);
+	assert_non_null(strstr(res.err.msg, "status 400"));
+	real_stop(&r);
+	res = regtest_push(&t, &req);
+	assert_int_equal(res.status, -ECONNREFUSED);
+	req.done = NULL;
+	assert_int_equal(lcm_push_start(t.reg, &req), -EINVAL);
+	regtest_fini(&t);
 }
 
 static void test_missing(void **state)
@@ -293,6 +374,15 @@ static void test_missing(void **state)
 	regfetch_fini(&g);
 	regtest_fini(&t);
 	real_stop(&r);
+}
+
+static void refused_push(struct regtest *t, const struct lcm_reference *ref)
+{
+	struct lcm_push_req req = { .ref = ref, .digest = blob_digest, .data = "x", .len = 1 };
+	struct lcm_push_result res = regtest_push(t, &req);
+
+	assert_int_equal(res.status, -EACCES);
+	assert_non_null(strstr(res.err.msg, "/v2/r/x/blobs/sha256:"));
 }
 
 /* "user" with "secret", bcrypt as docker-registry wants it. */
@@ -325,7 +415,9 @@ static void test_htpasswd(void **state)
 		ref = regtest_ref(r.port, "r/x:v1");
 		if (i == 0) {
 			fetch_all(&t, r.port);
+			push_all(&t, r.port);
 		} else {
+			refused_push(&t, &ref);
 			req.ref = &ref;
 			assert_int_equal(regtest_fetch(&t, &f, &req), -EACCES);
 			assert_non_null(strstr(f.res.err.msg, file));
@@ -354,6 +446,7 @@ static void test_tls(void **state)
 
 	(void)state;
 	regtest_init(&t, &(struct lcm_registry_config){ .ca_file = ca });
+	push_all(&t, r.port); /* the first to find out that it is TLS */
 	fetch_all(&t, r.port);
 	fetch_many(&t, r.port);
 	regtest_fini(&t);
@@ -481,10 +574,10 @@ static void test_tls_untrusted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_anonymous),      cmocka_unit_test(test_missing),
-		cmocka_unit_test(test_htpasswd),       cmocka_unit_test(test_tls),
-		cmocka_unit_test(test_h2_connections), cmocka_unit_test(test_tls_untrusted),
-		cmocka_unit_test(test_h2_pause),
+		cmocka_unit_test(test_anonymous),     cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_push_fails),    cmocka_unit_test(test_htpasswd),
+		cmocka_unit_test(test_tls),           cmocka_unit_test(test_h2_connections),
+		cmocka_unit_test(test_tls_untrusted), cmocka_unit_test(test_h2_pause),
 	};
 
 	if (access(REGISTRY, X_OK) < 0 || access(OPENSSL, X_OK) < 0) {
