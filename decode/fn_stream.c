@@ -178,8 +178,10 @@ static int entry_send(struct job *j, const struct lcm_tar_entry *e)
 		.path_len = (uint32_t)e->path_len,
 		.link_len = (uint32_t)e->link_len,
 		.n_xattrs = (uint32_t)e->n_xattrs,
+		.prefix = e->prefix,
 		.mtime = e->mtime,
 		.size = e->size,
+		.tar_off = e->tar_off,
 	};
 	at = put((uint8_t *)(w + 1), e->path, e->path_len + 1);
 	at = put(at, e->link ? e->link : "", e->link_len + 1);

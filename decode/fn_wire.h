@@ -117,9 +117,9 @@ struct fn_rec {
 struct fn_entry {
 	struct fn_rec rec;
 	uint32_t type, mode, uid, gid, mtime_nsec, rdev_major, rdev_minor;
-	uint32_t path_len, link_len, n_xattrs;
+	uint32_t path_len, link_len, n_xattrs, prefix;
 	int64_t mtime;
-	uint64_t size;
+	uint64_t size, tar_off;
 };
 
 /* Followed by the name with a NUL, then the value. */

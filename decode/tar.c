@@ -137,6 +137,22 @@ static int entry_fail(const struct tar *t, const char *what, struct lcm_err *err
 	return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': %s", path ? path : "", what);
 }
 
+/* @raw: of the tar; @len: of its normal form. A directory's last '/' is no part of its name. */
+static enum lcm_tar_prefix prefix_of(const char *raw, size_t len)
+{
+	static const char *const prefixes[] = { [LCM_TAR_PREFIX_NONE] = "",
+						[LCM_TAR_PREFIX_DOT] = "./",
+						[LCM_TAR_PREFIX_SLASH] = "/" };
+	size_t raw_len = strlen(raw);
+
+	raw_len -= len && raw[raw_len - 1] == '/';
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(prefixes); i++)
+		if (strlen(prefixes[i]) + len == raw_len &&
+		    strncmp(raw, prefixes[i], strlen(prefixes[i])) == 0)
+			return (enum lcm_tar_prefix)i;
+	return LCM_TAR_PREFIX_OTHER;
+}
+
 static int entry_path(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *err)
 {
 	const char *raw = archive_entry_pathname(t->entry), *why, *slash;
@@ -152,6 +168,8 @@ static int entry_path(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *er
 		return entry_fail(t, why, err);
 	e->path = t->path.data;
 	e->path_len = t->path.len;
+	e->prefix = prefix_of(raw, e->path_len);
+	e->tar_off = (uint64_t)archive_filter_bytes(t->a, 0);
 	slash = strrchr(e->path, '/');
 	e->name_off = slash ? (size_t)(slash - e->path) + 1 : 0;
 	return 0;

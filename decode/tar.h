@@ -22,6 +22,15 @@ struct lcm_tar_piece {
 	uint64_t tar_off; /* in the tar */
 };
 
+/* What normal form has taken off a path. */
+enum lcm_tar_prefix {
+	LCM_TAR_PREFIX_NONE,
+	LCM_TAR_PREFIX_DOT,   /* "./" */
+	LCM_TAR_PREFIX_SLASH, /* "/" */
+	LCM_TAR_PREFIX_OTHER, /* what is not at its begin, or not one of these */
+	LCM_TAR_PREFIX_MAX,
+};
+
 /* One entry; everything is borrowed until the next call of lcm_tar_next(). */
 struct lcm_tar_entry {
 	const char
@@ -34,6 +43,8 @@ struct lcm_tar_entry {
 	uint32_t mtime_nsec;
 	int64_t mtime;
 	uint64_t size;    /* regular files: holes included */
+	uint64_t tar_off; /* where the headers of the entry end in the tar, and its data begin */
+	enum lcm_tar_prefix prefix;
 	const char *link; /* symlink: target; hardlink: path in normal form; NUL-terminated */
 	size_t link_len;
 	uint32_t rdev_major, rdev_minor;

@@ -101,6 +101,8 @@ static bool numbers_ok(const struct fn_entry *w)
 		return false;
 	if (w->rdev_major > LCM_TOC_MAJOR_MAX || w->rdev_minor > LCM_TOC_MINOR_MAX)
 		return false;
+	if (w->prefix >= LCM_TAR_PREFIX_MAX || w->tar_off > INT64_MAX)
+		return false;
 	return w->uid != UINT32_MAX && w->gid != UINT32_MAX && w->mtime_nsec <= 999999999 &&
 	       w->size <= (w->type == LCM_TOC_REG ? (uint64_t)INT64_MAX : 0);
 }
@@ -131,6 +133,8 @@ static bool entry_read(struct lcm_fn_remote *r, struct lcm_tar_entry *ret)
 		.mtime_nsec = w->mtime_nsec,
 		.mtime = w->mtime,
 		.size = w->size,
+		.tar_off = w->tar_off,
+		.prefix = (enum lcm_tar_prefix)w->prefix,
 		.link = w->link_len ? link : NULL,
 		.link_len = w->link_len,
 		.rdev_major = w->rdev_major,

@@ -6,38 +6,12 @@
 
 #include "image/flat.h"
 #include "image/toc_json.h"
+#include "image/ztoc_format.h"
 
-#define VERSION "0.9"
-#define ZINFO_HEAD 12U
-#define ZINFO_RECORD (8U + 8U + 1U + LCM_TOC_WINDOW)
 /* Checkpoints of version 1 leave out the first: it is behind a gzip header without a name. */
 #define ZINFO_V1_FIRST 10
 #define TARZINFO_VERSION 2
 #define PAX_MAX 4096U /* records of a file */
-
-/* Slots, see ztoc.fbs and zinfo.fbs. */
-enum { Z_VERSION, Z_TOOL, Z_COMPRESSED, Z_UNCOMPRESSED, Z_TOC, Z_INFO };
-enum { I_ALGORITHM, I_MAX_SPAN, I_DIGESTS, I_CHECKPOINTS };
-enum { T_METADATA };
-enum {
-	F_NAME,
-	F_TYPE,
-	F_OFFSET,
-	F_SIZE,
-	F_LINK,
-	F_MODE,
-	F_UID,
-	F_GID,
-	F_UNAME,
-	F_GNAME,
-	F_MTIME,
-	F_MAJOR,
-	F_MINOR,
-	F_PAX,
-};
-enum { X_KEY, X_VALUE };
-enum { TZ_VERSION, TZ_SPAN_SIZE, TZ_SIZE };
-enum { ALGORITHM_GZIP = 1, ALGORITHM_PLAIN = 2 };
 
 struct ztoc {
 	struct lcm_flat flat;
@@ -190,7 +164,7 @@ static int algorithm_check(const struct ztoc *z, int64_t algorithm)
 {
 	uint32_t comp = z->id->compression;
 
-	if (algorithm != ALGORITHM_GZIP && algorithm != ALGORITHM_PLAIN)
+	if (algorithm != ZTOC_GZIP && algorithm != ZTOC_PLAIN)
 		return lcm_err_set(z->err, -ENOTSUP,
 				   "zTOC: compression algorithm %lld is not supported: gzip (1) "
 				   "and uncompressed (2) are",
@@ -198,7 +172,7 @@ static int algorithm_check(const struct ztoc *z, int64_t algorithm)
 	if (comp != LCM_COMP_GZIP && comp != LCM_COMP_NONE)
 		return lcm_err_set(z->err, -ENOTSUP,
 				   "zTOC: of a layer that is neither gzip nor a plain tar");
-	if ((algorithm == ALGORITHM_GZIP) != (comp == LCM_COMP_GZIP))
+	if ((algorithm == ZTOC_GZIP) != (comp == LCM_COMP_GZIP))
 		return bad(z, "its compression algorithm is not that of the layer");
 	return 0;
 }
@@ -206,7 +180,7 @@ static int algorithm_check(const struct ztoc *z, int64_t algorithm)
 static int spans(struct ztoc *z, const struct lcm_flat_table *root)
 {
 	struct lcm_flat_table info = lcm_flat_table(root, Z_INFO);
-	int64_t algorithm = lcm_flat_int(&info, I_ALGORITHM, 1, ALGORITHM_GZIP);
+	int64_t algorithm = lcm_flat_int(&info, I_ALGORITHM, 1, ZTOC_GZIP);
 	int64_t max_span = lcm_flat_int(&info, I_MAX_SPAN, 4, 0);
 	struct lcm_flat_vector v = lcm_flat_vector(&info, I_CHECKPOINTS, 1);
 	int r;
@@ -222,20 +196,11 @@ static int spans(struct ztoc *z, const struct lcm_flat_table *root)
 	if (max_span < 0 || (uint64_t)max_span + 1 != z->digests.n)
 		return bad(z, "another number of digests than of spans");
 	z->n_spans = z->digests.n;
-	return algorithm == ALGORITHM_GZIP ? gzip_spans(z, lcm_flat_bytes(&v), v.n)
-					   : plain_spans(z, lcm_flat_bytes(&v), v.n);
+	return algorithm == ZTOC_GZIP ? gzip_spans(z, lcm_flat_bytes(&v), v.n)
+				      : plain_spans(z, lcm_flat_bytes(&v), v.n);
 }
 
 /* ---- files ---- */
-
-static const struct {
-	const char *name;
-	enum lcm_toc_type type;
-} types[] = {
-	{ "reg", LCM_TOC_REG },           { "dir", LCM_TOC_DIR },   { "symlink", LCM_TOC_SYMLINK },
-	{ "hardlink", LCM_TOC_HARDLINK }, { "char", LCM_TOC_CHAR }, { "block", LCM_TOC_BLOCK },
-	{ "fifo", LCM_TOC_FIFO },
-};
 
 static bool is_text(const char *s, size_t len, const char *text)
 {
@@ -258,9 +223,9 @@ static int type_of(struct ztoc *z, const struct lcm_flat_table *f, struct lcm_to
 	size_t len;
 	const char *s = lcm_flat_string(f, F_TYPE, &len);
 
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(types); i++)
-		if (is_text(s, len, types[i].name)) {
-			it->type = types[i].type;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(ztoc_types); i++)
+		if (ztoc_types[i] && is_text(s, len, ztoc_types[i])) {
+			it->type = (enum lcm_toc_type)i;
 			return 0;
 		}
 	return bad_file(z, it, "unknown type");
@@ -309,7 +274,7 @@ static int numbers_of(struct ztoc *z, const struct lcm_flat_table *f, struct lcm
 static int pax_of(struct ztoc *z, const struct lcm_flat_table *f, struct lcm_toc_item *it,
 		  bool *sparse)
 {
-	static const char xattr[] = "SCHILY.xattr.";
+	static const char xattr[] = ZTOC_XATTR;
 	struct lcm_flat_vector v = lcm_flat_vector(f, F_PAX, 4);
 
 	if (v.n > PAX_MAX)
@@ -416,9 +381,9 @@ static int head_check(struct ztoc *z, const struct lcm_flat_table *root)
 
 	if (z->flat.bad)
 		return damaged(z);
-	if (!is_text(version, len, VERSION))
+	if (!is_text(version, len, ZTOC_VERSION))
 		return lcm_err_set(z->err, -ENOTSUP,
-				   "zTOC: version '%.*s' is not supported: " VERSION " is",
+				   "zTOC: version '%.*s' is not supported: " ZTOC_VERSION " is",
 				   (int)LCM_MIN(len, (size_t)40), version);
 	if (blob != z->id->blob_size)
 		return lcm_err_set(z->err, -EUCLEAN,

@@ -162,6 +162,8 @@ static void same_entry(const struct lcm_tar_entry *a, const struct lcm_tar_entry
 	assert_int_equal(a->mtime, b->mtime);
 	assert_int_equal(a->mtime_nsec, b->mtime_nsec);
 	assert_int_equal(a->size, b->size);
+	assert_int_equal(a->tar_off, b->tar_off);
+	assert_int_equal(a->prefix, b->prefix);
 	assert_int_equal(a->link_len, b->link_len);
 	assert_int_equal(a->n_xattrs, b->n_xattrs);
 	if (a->link_len)
