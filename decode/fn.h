@@ -143,6 +143,7 @@ enum lcm_fn_toc_kind {
 	LCM_FN_TOC_CHUNKED = 1, /* zstd:chunked, either dialect */
 	LCM_FN_TOC_ESTARGZ,
 	LCM_FN_TOC_ZTOC, /* SOCI's */
+	LCM_FN_TOC_FILE, /* a TOC file as it is: nothing for a function, lcm_toc_open() judges it */
 	LCM_FN_TOC_KIND_MAX,
 };
 

@@ -7,6 +7,7 @@
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 #include "src/daemon/daemon.h"
+#include "src/daemon/image_index.h"
 
 #define LIST_MAX 32
 
@@ -27,6 +28,8 @@ static const char usage[] =
     "      --no-background        fetch only what is asked for (for measurements)\n"
     "      --hold MS              background waits so long after a demand (50)\n"
     "      --grace MS             and so long after a mount for its first one (150)\n"
+    "      --index WHERE          tables of contents beside images: manifest (what it names), "
+    "referrers, none (manifest)\n"
     "      --retries N            further tries of one transfer, 1 to 100 (5)\n"
     "      --without FEATURE      do as if the kernel lacked data-only or redirect (for tests)\n"
     "      --verbose, --debug     more log lines on stderr\n"
@@ -43,6 +46,7 @@ enum {
 	OPT_NO_BACKGROUND,
 	OPT_HOLD,
 	OPT_GRACE,
+	OPT_INDEX,
 	OPT_RETRIES,
 	OPT_WITHOUT,
 	OPT_VERBOSE,
@@ -99,6 +103,12 @@ static int take(struct options *o, int c)
 		return number("hold", optarg, false, 1000000, &o->cfg.hold_ns);
 	case OPT_GRACE:
 		return number("grace", optarg, false, 1000000, &o->cfg.grace_ns);
+	case OPT_INDEX:
+		if (lcm_index_where_parse(optarg, &o->cfg.index) == 0 && *optarg &&
+		    o->cfg.index.from != LCM_INDEX_FROM_DIGEST)
+			return 0;
+		return cmd_usage("daemon", "--index %s: manifest, referrers or none is expected",
+				 optarg);
 	case OPT_RETRIES:
 		r = number("retries", optarg, false, 1, &n);
 		if (r == 0 && (n < 1 || n > 100))
@@ -132,6 +142,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
 		{ "hold", required_argument, NULL, OPT_HOLD },
 		{ "grace", required_argument, NULL, OPT_GRACE },
+		{ "index", required_argument, NULL, OPT_INDEX },
 		{ "retries", required_argument, NULL, OPT_RETRIES },
 		{ "without", required_argument, NULL, OPT_WITHOUT },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },

@@ -6,14 +6,14 @@
 #include "src/cmd/cmd.h"
 
 static const char usage[] =
-    "Usage: locum index create [OPTION]... IMAGE\n"
-    "       locum index show [OPTION]... IMAGE\n"
-    "Make, or show, the tables of contents by which an image is lazy.\n"
+    "Usage: locum index create|push|show [OPTION]... IMAGE\n"
+    "Make, publish or show the tables of contents by which an image is lazy.\n"
     "create pulls the image without mounting it; from then on its layers are lazy here, also "
     "after\n"
-    "drop-cache.\n"
+    "drop-cache. push does that, too, and puts the tables beside the image into its repository:\n"
+    "they are found by other hosts' locum mount --index=referrers. The image stays as it is.\n"
     "\n"
-    "      --platform OS/ARCH  create: another platform than this machine's\n"
+    "      --platform OS/ARCH  create, push: another platform than this machine's\n"
     "      --json              as JSON\n"
     "  -h, --help              this text\n";
 
@@ -72,22 +72,62 @@ static int show(const char *image, bool json, bool all)
 	return cmd_error("index", &err, -ENODATA);
 }
 
-static int create(const char *image, const char *platform, bool json)
+/* Has the whole image here. */
+static int have(const char *image, const char *platform, struct lcm_err *err)
 {
-	struct lcm_err err = { 0 };
 	lcm_autofree char *path = NULL;
 	json_t *st = NULL;
 	int r = client_session(
 	    json_pack("{s:s s:b s:s}", "image", image, "pull_only", 1, "platform", platform),
-	    "native", &st, &err);
+	    "native", &st, err);
 
 	path = st ? client_path(json_string_value(json_object_get(st, "id")), "") : NULL;
 	json_decref(st);
+	if (r == 0 && path)
+		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
+	return r;
+}
+
+static int create(const char *image, const char *platform, bool json)
+{
+	struct lcm_err err = { 0 };
+	int r = have(image, platform, &err);
+
+	return r < 0 ? cmd_error("index", &err, r) : show(image, json, true);
+}
+
+static void print_pushed(json_t *x)
+{
+	char size[24];
+
+	(void)printf("%s  %s, %lld layers, %s, listed by %s\n",
+		     json_string_value(json_object_get(x, "digest")),
+		     json_string_value(json_object_get(x, "type")), field(x, "layers"),
+		     cmd_bytes(json_number_value(json_object_get(x, "bytes")), size),
+		     json_string_value(json_object_get(x, "listed")));
+}
+
+static int push(const char *image, const char *platform, bool json)
+{
+	struct lcm_err err = { 0 };
+	json_t *reply = NULL, *x;
+	size_t i;
+	int r = have(image, platform, &err);
+
+	if (r == 0)
+		r = client_call("POST", "/v1/index/push", json_pack("{s:s}", "image", image), true,
+				&reply, &err);
 	if (r < 0)
 		return cmd_error("index", &err, r);
-	if (path)
-		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
-	return show(image, json, true);
+	if (json)
+		(void)(json_dumpf(reply, stdout, JSON_INDENT(2)) + printf("\n"));
+	json_array_foreach (json_object_get(reply, "indexes"), i, x)
+		if (!json)
+			print_pushed(x);
+	if (!json && !json_array_size(json_object_get(reply, "indexes")))
+		(void)printf("nothing to push: every layer brings its own table\n");
+	json_decref(reply);
+	return 0;
 }
 
 int cmd_index_main(int argc, char **argv)
@@ -111,11 +151,13 @@ int cmd_index_main(int argc, char **argv)
 			return CMD_USAGE;
 	}
 	if (argc - optind != 2)
-		return cmd_usage("index", "create or show, and one image, are needed");
+		return cmd_usage("index", "create, push or show, and one image, are needed");
 	what = argv[optind];
 	if (strcmp(what, "show") == 0)
 		return show(argv[optind + 1], json, false);
 	if (strcmp(what, "create") == 0)
 		return create(argv[optind + 1], platform, json);
-	return cmd_usage("index", "\"%s\" is not create or show", what);
+	if (strcmp(what, "push") == 0)
+		return push(argv[optind + 1], platform, json);
+	return cmd_usage("index", "\"%s\" is not create, push or show", what);
 }

@@ -30,6 +30,9 @@ int mount_options_take(struct mount_options *o, const char *verb, int c, const c
 	case OPT_PLATFORM:
 		o->platform = value;
 		return 0;
+	case OPT_INDEX:
+		o->index = value;
+		return 0;
 	case OPT_M_DEADLINE:
 		return number(verb, "deadline", value, false, &o->deadline, &o->deadline_ms);
 	case OPT_M_BIG_DATA:
@@ -62,6 +65,7 @@ json_t *mount_options_body(const struct mount_options *o, const char *image, con
 	set(body, "id", o->id);
 	set(body, "pull", o->pull);
 	set(body, "platform", o->platform);
+	set(body, "index", o->index);
 	(void)json_object_set_new(body, "read_only", json_boolean(o->read_only));
 	(void)json_object_set_new(body, "full", json_boolean(o->full));
 	(void)json_object_set_new(body, "keep", json_boolean(o->id != NULL));

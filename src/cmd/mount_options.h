@@ -9,7 +9,7 @@
 #include "src/base/base.h"
 
 struct mount_options {
-	const char *id, *pull, *platform; /* NULL or "": not given */
+	const char *id, *pull, *platform, *index; /* NULL or "": not given */
 	bool read_only, full;
 	const char *deadline, *big_data, *big_exec; /* as written; NULL: the daemon's */
 	uint64_t deadline_ms, big_data_bytes, big_exec_bytes;
@@ -21,6 +21,7 @@ enum {
 	OPT_FULL,
 	OPT_PULL,
 	OPT_PLATFORM,
+	OPT_INDEX,
 	OPT_M_DEADLINE,
 	OPT_M_BIG_DATA,
 	OPT_M_BIG_EXEC
@@ -31,6 +32,7 @@ enum {
 	    { "full", no_argument, NULL, OPT_FULL },                                               \
 	    { "pull", required_argument, NULL, OPT_PULL },                                         \
 	    { "platform", required_argument, NULL, OPT_PLATFORM },                                 \
+	    { "index", required_argument, NULL, OPT_INDEX },                                       \
 	    { "deadline", required_argument, NULL, OPT_M_DEADLINE },                               \
 	    { "big-data", required_argument, NULL, OPT_M_BIG_DATA },                               \
 	{                                                                                          \
@@ -43,6 +45,8 @@ enum {
 	"      --full              wait until everything is local\n"                               \
 	"      --pull WHEN         missing (default), always or never ask the registry\n"          \
 	"      --platform OS/ARCH  another platform than this machine's\n"                         \
+	"      --index WHERE       tables of contents: manifest (default), referrers, none, a "    \
+	"digest\n"                                                                                 \
 	"      --deadline SECONDS  readers of missing files get EIO after so long (0: never)\n"    \
 	"      --big-data SIZE     data files from this size are read by range (0: never)\n"       \
 	"      --big-exec SIZE     the same for executables and libraries\n"

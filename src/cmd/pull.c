@@ -8,6 +8,7 @@ static const char usage[] = "Usage: locum pull [OPTION]... IMAGE\n"
 			    "Fetch the whole image, check every digest, unpack it.\n"
 			    "\n"
 			    "      --platform OS/ARCH  another platform than this machine's\n"
+			    "      --index WHERE       tables of contents: as locum mount's\n"
 			    "      --json              print the result as JSON\n"
 			    "  -h, --help              this text\n";
 
@@ -30,11 +31,12 @@ static void print_result(json_t *st, bool json)
 int cmd_pull_main(int argc, char **argv)
 {
 	static const struct option longs[] = { { "platform", required_argument, NULL, 'p' },
+					       { "index", required_argument, NULL, 'i' },
 					       { "json", no_argument, NULL, 'j' },
 					       { "help", no_argument, NULL, 'h' },
 					       { 0 } };
 	lcm_autofree char *path = NULL;
-	const char *platform = "";
+	const char *platform = "", *index = "";
 	struct lcm_err err = { 0 };
 	json_t *st = NULL;
 	bool json = false;
@@ -45,6 +47,8 @@ int cmd_pull_main(int argc, char **argv)
 			return fputs(usage, stdout) < 0;
 		if (c == 'p')
 			platform = optarg;
+		else if (c == 'i')
+			index = optarg;
 		else if (c == 'j')
 			json = true;
 		else
@@ -52,9 +56,9 @@ int cmd_pull_main(int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return cmd_usage("pull", "one image is needed");
-	r = client_session(
-	    json_pack("{s:s s:b s:s}", "image", argv[optind], "pull_only", 1, "platform", platform),
-	    "native", &st, &err);
+	r = client_session(json_pack("{s:s s:b s:s s:s}", "image", argv[optind], "pull_only", 1,
+				     "platform", platform, "index", index),
+			   "native", &st, &err);
 	if (r < 0) {
 		json_decref(st);
 		return cmd_error("pull", &err, r);

@@ -23,6 +23,7 @@
 
 #include "src/base/log.h"
 #include "src/daemon/index.h"
+#include "src/daemon/index_push.h"
 
 #define WAIT_MS_MAX 600000
 
@@ -137,6 +138,14 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 	if (parse_policy(str_arg(args, "pull"), &o.policy) < 0) {
 		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected",
 			      str_arg(args, "pull"));
+		return;
+	}
+	if (lcm_index_where_parse(str_arg(args, "index"), &o.index) < 0) {
+		lcm_api_error(
+		    c, 400, -EINVAL,
+		    "index \"%s\": manifest, referrers, none or sha256: and 64 hex digits "
+		    "are expected",
+		    str_arg(args, "index"));
 		return;
 	}
 	if (u64_arg(args, "deadline_ms", &ms) < 0 ||
@@ -403,6 +412,11 @@ static void route_index(struct lcm_api_call *c, json_t *args)
 	lcm_index_show(c, str_arg(args, "image"));
 }
 
+static void route_index_push(struct lcm_api_call *c, json_t *args)
+{
+	lcm_index_push(c, str_arg(args, "image"));
+}
+
 static void route_images(struct lcm_api_call *c, json_t *args)
 {
 	(void)args;
@@ -427,10 +441,15 @@ static const struct {
 	const char *method, *url;
 	void (*fn)(struct lcm_api_call *c, json_t *args);
 } routes[] = {
-	{ "GET", "/v1/daemon", route_daemon }, { "POST", "/v1/daemon/stop", route_stop },
-	{ "GET", "/v1/mounts", mounts_get },   { "POST", "/v1/mounts", mounts_post },
-	{ "GET", "/v1/images", route_images }, { "POST", "/v1/drop-cache", drop_cache },
-	{ "GET", "/v1/changes", changes_get }, { "GET", "/v1/index", route_index },
+	{ "GET", "/v1/daemon", route_daemon },
+	{ "POST", "/v1/daemon/stop", route_stop },
+	{ "GET", "/v1/mounts", mounts_get },
+	{ "POST", "/v1/mounts", mounts_post },
+	{ "GET", "/v1/images", route_images },
+	{ "POST", "/v1/drop-cache", drop_cache },
+	{ "GET", "/v1/changes", changes_get },
+	{ "GET", "/v1/index", route_index },
+	{ "POST", "/v1/index/push", route_index_push },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
@@ -454,6 +473,8 @@ void lcm_api_end(struct lcm_api_call *c)
 	stop_waiting(c);
 	lcm_index_forget(c->index);
 	c->index = NULL;
+	lcm_index_push_forget(c->push);
+	c->push = NULL;
 	lcm_timer_free(c->timeout);
 	c->timeout = NULL;
 	json_decref(c->reply);

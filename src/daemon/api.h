@@ -22,6 +22,7 @@ struct lcm_api_call {
 	enum lcm_phase want;
 	bool waiting;
 	struct lcm_index_job *index; /* borrowed while its answer is awaited */
+	struct lcm_index_push *push; /* the same */
 };
 
 /** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */

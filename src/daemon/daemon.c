@@ -41,6 +41,7 @@ void lcm_daemon_defaults(struct lcm_daemon_config *cfg)
 		.deadline_ns = 60000000000ULL,
 		.hold_ns = 50000000ULL,
 		.grace_ns = 150000000ULL,
+		.index = { .from = LCM_INDEX_FROM_MANIFEST },
 		.background = true,
 	};
 }
@@ -213,7 +214,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 	d->h.deadline_ns = d->cfg->deadline_ns;
 	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background,
 					       .hold_ns = d->cfg->hold_ns,
-					       .grace_ns = d->cfg->grace_ns };
+					       .grace_ns = d->cfg->grace_ns,
+					       .index = d->cfg->index };
 	lcm_session_recover(&d->h);
 	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
 	if (r == 0)

@@ -8,7 +8,7 @@
 #define LCM_DAEMON_H
 
 #include "fuse/gate.h"
-#include "registry/registry.h"
+#include "src/daemon/engine.h"
 
 #define LCM_DEFAULT_ROOT "/var/lib/locum"
 #define LCM_DEFAULT_RUN "/run/locum"
@@ -19,8 +19,9 @@ struct lcm_daemon_config {
 	struct lcm_registry_config registry;
 	struct lcm_gate_big big; /* defaults for mounts */
 	uint64_t deadline_ns;
-	uint64_t hold_ns;  /* background waits so long after a demand */
-	uint64_t grace_ns; /* and so long after a mount, until its first one */
+	uint64_t hold_ns;             /* background waits so long after a demand */
+	uint64_t grace_ns;            /* and so long after a mount, until its first one */
+	struct lcm_index_where index; /* of mounts that say nothing */
 	bool background;
 	bool without_data_only; /* as on a kernel before 6.5: nothing is mounted lazily */
 	bool without_redirect;  /* as on a kernel before 6.16: mounted with metacopy=on */

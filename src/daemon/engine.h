@@ -24,10 +24,24 @@
 
 struct lcm_layer;
 
+/* Where indexes of images are looked for. */
+enum lcm_index_from {
+	LCM_INDEX_FROM_DEFAULT,   /* as the daemon was told */
+	LCM_INDEX_FROM_MANIFEST,  /* what the image's manifest names: bound by its digest */
+	LCM_INDEX_FROM_REFERRERS, /* that, else what the registry lists: who may push is trusted */
+	LCM_INDEX_FROM_DIGEST,    /* this one: bound by whoever gave the digest */
+	LCM_INDEX_FROM_NOWHERE,
+};
+struct lcm_index_where {
+	enum lcm_index_from from;
+	struct lcm_digest digest; /* LCM_INDEX_FROM_DIGEST */
+};
+
 struct lcm_engine_config {
-	bool background;   /* pull the rest of the image; off only for measuring */
-	uint64_t hold_ns;  /* quiet time after a demand before background goes on */
-	uint64_t grace_ns; /* and after a mount, until its first demand */
+	bool background;              /* pull the rest of the image; off only for measuring */
+	uint64_t hold_ns;             /* quiet time after a demand before background goes on */
+	uint64_t grace_ns;            /* and after a mount, until its first demand */
+	struct lcm_index_where index; /* of mounts that say nothing; not DEFAULT */
 };
 
 struct lcm_engine {

@@ -5,7 +5,7 @@
  *   store row? --yes--> parse -> layers -> done
  *       | no
  *   GET manifest -> index? -> GET platform manifest -> GET config -> check
- *     -> SOCI index? -> GET it -> store row -> layers -> done
+ *     -> look for indexes beside it (image_index.c) -> store row -> layers -> done
  *
  * What a descriptor embeds is not asked for.
  */
@@ -13,7 +13,6 @@
 
 #include <string.h>
 
-#include "image/soci_index.h"
 #include "src/base/buf.h"
 #include "src/base/log.h"
 
@@ -29,8 +28,9 @@ struct lcm_image {
 	bool abandoned;
 	struct lcm_digest nested[NESTED_MAX]; /* indexes inside indexes, to be looked at in turn */
 	uint32_t n_nested, next_nested;
-	bool store, soci_asked; /* once complete: write the row; its SOCI index was asked for */
-	struct lcm_soci_index *soci;       /* owned; NULL: none */
+	bool store, searched; /* once complete: write the row; its indexes were looked for */
+	struct lcm_index_where where;
+	struct lcm_index_search *search;   /* owned; NULL: none */
 	struct lcm_buf body;               /* of the fetch in flight */
 	struct lcm_digest digest;          /* of the platform manifest */
 	struct lcm_manifest *manifest;     /* owned */
@@ -49,7 +49,7 @@ static void image_destroy(struct lcm_image *img)
 		lcm_layer_put(img->layers[i]);
 	free(img->layers);
 	lcm_manifest_free(img->manifest);
-	lcm_soci_index_free(img->soci);
+	lcm_index_search_free(img->search);
 	free(img->manifest_json);
 	free(img->config_json);
 	lcm_buf_fini(&img->body);
@@ -85,9 +85,9 @@ static int get_layers(struct lcm_image *img, const struct lcm_image_config *cfg)
 	if (!img->layers)
 		return -ENOMEM;
 	for (size_t i = 0; i < m->n_layers; i++) {
-		const struct lcm_soci_layer *soci =
-		    img->soci ? lcm_soci_index_layer(img->soci, &m->layers[i].digest) : NULL;
-		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i], soci,
+		const struct lcm_layer_toc *beside =
+		    img->search ? lcm_index_search_layer(img->search, &m->layers[i].digest) : NULL;
+		int r = lcm_layer_get(img->e, &img->ref, &m->layers[i], &cfg->diffids[i], beside,
 				      &img->layers[i], &img->err);
 
 		if (r < 0)
@@ -123,7 +123,7 @@ static int check(struct lcm_image *img, struct lcm_image_config **ret)
 	return 0;
 }
 
-/* Does some layer need what a SOCI index has: not here, and without a table of contents? */
+/* Does some layer need what an index has: not here, and without a table of contents? */
 static bool needs_index(struct lcm_image *img, const struct lcm_image_config *cfg)
 {
 	for (size_t i = 0; i < img->manifest->n_layers; i++) {
@@ -137,21 +137,27 @@ static bool needs_index(struct lcm_image *img, const struct lcm_image_config *cf
 	return false;
 }
 
-static void on_soci(void *arg, const struct lcm_fetch_result *res);
-static void start_fetch(struct lcm_image *img, struct lcm_fetch_req *req, size_t max);
+static void complete(struct lcm_image *img, bool store);
 
-/* Return: true when the index is on its way: complete() is called again then. */
-static bool ask_for_index(struct lcm_image *img, const struct lcm_image_config *cfg)
+static void on_searched(void *arg, int status, const struct lcm_err *err)
 {
-	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_soci };
+	struct lcm_image *img = arg;
 
-	if (img->soci_asked ||
-	    lcm_soci_find(img->manifest_json, img->manifest_len, &req.digest, NULL) <= 0 ||
-	    !needs_index(img, cfg))
-		return false;
-	img->soci_asked = true;
-	start_fetch(img, &req, LCM_MANIFEST_MAX);
-	return true;
+	img->err = *err;
+	if (status < 0)
+		finish(img, status);
+	else
+		complete(img, img->store);
+}
+
+/* Return: 1 when indexes are on their way: complete() is called again then; 0; -ENOMEM. */
+static int search(struct lcm_image *img, const struct lcm_image_config *cfg)
+{
+	if (img->searched || !needs_index(img, cfg))
+		return 0;
+	img->searched = true;
+	return lcm_index_search(img->e, &img->ref, img->manifest_json, img->manifest_len,
+				&img->digest, &img->where, on_searched, img, &img->search);
 }
 
 static void complete(struct lcm_image *img, bool store)
@@ -161,7 +167,9 @@ static void complete(struct lcm_image *img, bool store)
 	int r = check(img, &cfg);
 
 	img->store = store;
-	if (r == 0 && ask_for_index(img, cfg))
+	if (r == 0)
+		r = search(img, cfg);
+	if (r > 0)
 		return;
 	if (r == 0)
 		r = lcm_store_begin(img->e->store); /* one commit for all rows: one fsync */
@@ -198,26 +206,6 @@ static void fetch_ended(struct lcm_image *img)
 	img->fetch = 0;
 	if (img->abandoned)
 		image_destroy(img);
-}
-
-/* Without its index the image is right, too, if not lazy. */
-static void on_soci(void *arg, const struct lcm_fetch_result *res)
-{
-	struct lcm_image *img = arg;
-	struct lcm_err err = res->err;
-	int r = res->status;
-
-	if (img->abandoned) {
-		fetch_ended(img);
-		return;
-	}
-	img->fetch = 0;
-	if (r == 0)
-		r = lcm_soci_index_parse(img->body.data, img->body.len, &img->soci, &err);
-	if (r < 0)
-		lcm_log(LCM_LOG_NOTICE, "SOCI index of the image is not used: %s",
-			lcm_err_text(&err, r));
-	complete(img, img->store);
 }
 
 static void on_config(void *arg, const struct lcm_fetch_result *res)
@@ -426,7 +414,8 @@ static int from_store(struct lcm_image *img)
 
 int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref,
 		      const struct lcm_platform *platform, enum lcm_image_policy policy,
-		      lcm_image_fn done, void *arg, struct lcm_image **ret, struct lcm_err *err)
+		      const struct lcm_index_where *where, lcm_image_fn done, void *arg,
+		      struct lcm_image **ret, struct lcm_err *err)
 {
 	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .done = on_manifest };
 	struct lcm_image *img = calloc(1, sizeof(*img));
@@ -436,6 +425,7 @@ int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref,
 		return -ENOMEM;
 	img->e = e;
 	img->ref = *ref;
+	img->where = *where;
 	img->done = done;
 	img->arg = arg;
 	if (platform)

@@ -8,6 +8,7 @@
 #define LCM_IMAGE_H
 
 #include "image/manifest.h"
+#include "src/daemon/image_index.h"
 #include "src/daemon/layer.h"
 
 struct lcm_image; /* one resolution; freed by lcm_image_free() */
@@ -30,8 +31,9 @@ typedef void (*lcm_image_fn)(void *arg, struct lcm_image *img, int status,
  */
 LCM_MUST_USE int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref,
 				   const struct lcm_platform *platform,
-				   enum lcm_image_policy policy, lcm_image_fn done, void *arg,
-				   struct lcm_image **ret, struct lcm_err *err);
+				   enum lcm_image_policy policy,
+				   const struct lcm_index_where *where, lcm_image_fn done,
+				   void *arg, struct lcm_image **ret, struct lcm_err *err);
 /** lcm_image_free - drops the layers; an unfinished resolution is abandoned and @done not called.
  */
 void lcm_image_free(struct lcm_image *img);

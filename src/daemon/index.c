@@ -4,22 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/daemon/index_rows.h"
+
 struct lcm_index_job {
 	struct lcm_task task;
-	struct lcm_api_call *call;  /* borrowed; NULL: it is over */
-	struct lcm_loop *loop;      /* borrowed */
-	int toc_fd;                 /* borrowed */
-	char *image;                /* owned */
-	struct lcm_layer_row *rows; /* owned */
-	size_t n_rows;
+	struct lcm_api_call *call; /* borrowed; NULL: it is over */
+	struct lcm_loop *loop;     /* borrowed */
+	int toc_fd;                /* borrowed */
+	struct lcm_index_rows rows;
 	json_t *layers; /* owned; made by the pool */
 };
 
 static void job_free(struct lcm_index_job *j)
 {
 	json_decref(j->layers);
-	free(j->image);
-	free(j->rows);
+	lcm_index_rows_fini(&j->rows);
 	free(j);
 }
 
@@ -58,12 +57,12 @@ static json_t *index_json(int toc_fd, const struct lcm_layer_row *row)
 	r = lcm_toc_open(toc_fd, name, &toc, &err);
 	if (r < 0)
 		return json_pack("{s:s}", "error", lcm_err_text(&err, r));
-	return json_pack(
-	    "{s:I s:I s:I s:I s:I s:I s:b}", "entries", (json_int_t)lcm_toc_count(toc), "chunks",
-	    (json_int_t)lcm_toc_chunk_count(toc), "spans", (json_int_t)lcm_toc_span_count(toc),
-	    "window_bytes", (json_int_t)window_bytes(toc), "file_bytes",
-	    (json_int_t)lcm_toc_file_bytes(toc), "files_by_pull_only", (json_int_t)far_files(toc),
-	    "own", lcm_digest_is_zero(&lcm_toc_id(toc)->source));
+	return json_pack("{s:I s:I s:I s:I s:I s:I s:b}", "entries", (json_int_t)lcm_toc_count(toc),
+			 "chunks", (json_int_t)lcm_toc_chunk_count(toc), "spans",
+			 (json_int_t)lcm_toc_span_count(toc), "window_bytes",
+			 (json_int_t)window_bytes(toc), "file_bytes",
+			 (json_int_t)lcm_toc_file_bytes(toc), "files_by_pull_only",
+			 (json_int_t)far_files(toc), "own", lcm_digest_is_zero(&row->key.source));
 }
 
 static json_t *layer_json(int toc_fd, const struct lcm_layer_row *row)
@@ -86,7 +85,7 @@ static void on_read(void *arg)
 
 	if (c) {
 		c->index = NULL;
-		c->reply = json_pack("{s:s s:O}", "image", j->image, "layers", j->layers);
+		c->reply = json_pack("{s:s s:O}", "image", j->rows.image, "layers", j->layers);
 		c->status = c->reply ? 200 : 500;
 		c->answered(c->arg);
 	}
@@ -98,69 +97,24 @@ static void read_job(void *arg)
 	struct lcm_index_job *j = arg;
 
 	j->layers = json_array();
-	for (size_t i = 0; i < j->n_rows; i++)
-		(void)json_array_append_new(j->layers, layer_json(j->toc_fd, &j->rows[i]));
+	for (size_t i = 0; i < j->rows.n; i++)
+		(void)json_array_append_new(j->layers, layer_json(j->toc_fd, &j->rows.rows[i]));
 	j->task.fn = on_read;
 	lcm_loop_post_task(j->loop, &j->task);
 }
 
-/* The image's rows, bottom first; what the store has not is PARTIAL and without an index. */
-static int rows_fill(struct lcm_store *s, struct lcm_index_job *j, const struct lcm_manifest *m,
-		     const struct lcm_image_config *cfg, struct lcm_err *err)
-{
-	if (cfg->n_diffids != m->n_layers)
-		return lcm_err_set(err, -EUCLEAN, "%s: config and manifest do not belong together",
-				   j->image);
-	j->rows = calloc(m->n_layers ? m->n_layers : 1, sizeof(*j->rows));
-	if (!j->rows)
-		return -ENOMEM;
-	for (size_t i = 0; i < m->n_layers; i++) {
-		struct lcm_layer_row *row = &j->rows[j->n_rows++];
-		int r = lcm_layer_row_of(s, &m->layers[i], &cfg->diffids[i], row, err);
-
-		if (r < 0 && r != -ENOENT)
-			return r;
-		if (r == -ENOENT)
-			*row = (struct lcm_layer_row){ .key = { .diffid = cfg->diffids[i],
-								.blob = m->layers[i].digest },
-						       .blob_size = m->layers[i].size };
-	}
-	return 0;
-}
-
-static int rows_get(struct lcm_store *s, struct lcm_index_job *j, struct lcm_err *err)
-{
-	lcm_auto(lcm_image_config) cfg = NULL;
-	lcm_auto(lcm_manifest) m = NULL;
-	struct lcm_image_row row = { 0 };
-	int r = lcm_store_image_get(s, j->image, &row);
-
-	if (r < 0)
-		return lcm_err_set(err, r, "%s is not in the store (locum pull fetches it)",
-				   j->image);
-	r = lcm_manifest_parse(row.manifest_json, row.manifest_len, NULL, &m, err);
-	if (r == 0)
-		r = lcm_image_config_parse(row.config_json, row.config_len, &cfg, err);
-	lcm_image_row_fini(&row);
-	return r < 0 ? r : rows_fill(s, j, m, cfg, err);
-}
-
-static int start(struct lcm_api_call *c, const char *image, struct lcm_err *err)
+void lcm_index_show(struct lcm_api_call *c, const char *image)
 {
 	struct lcm_engine *e = c->host->e;
 	struct lcm_index_job *j = calloc(1, sizeof(*j));
-	char text[LCM_REFERENCE_STR_MAX];
-	struct lcm_reference ref;
-	int r = j ? lcm_reference_parse(image, &ref, err) : -ENOMEM;
+	struct lcm_err err = { 0 };
+	int r = j ? lcm_index_rows_get(e->store, image, &j->rows, &err) : -ENOMEM;
 
-	if (r == 0) {
-		j->image = strdup(lcm_reference_str(&ref, text, sizeof(text)));
-		r = j->image ? rows_get(e->store, j, err) : -ENOMEM;
-	}
 	if (r < 0) {
 		if (j)
 			job_free(j);
-		return r;
+		lcm_index_rows_error(c, r, &err);
+		return;
 	}
 	j->call = c;
 	j->loop = e->loop;
@@ -168,20 +122,6 @@ static int start(struct lcm_api_call *c, const char *image, struct lcm_err *err)
 	j->task = (struct lcm_task){ .fn = read_job, .arg = j };
 	c->index = j;
 	lcm_pool_submit(e->pool, LCM_POOL_DEMAND, &j->task);
-	return 0;
-}
-
-void lcm_index_show(struct lcm_api_call *c, const char *image)
-{
-	struct lcm_err err = { 0 };
-	int r = start(c, image, &err);
-
-	if (r < 0)
-		lcm_api_error(c,
-			      r == -ENOENT   ? 404
-			      : r == -EINVAL ? 400
-					     : 500,
-			      r, "%s", lcm_err_text(&err, r));
 }
 
 void lcm_index_forget(struct lcm_index_job *j)

@@ -180,7 +180,7 @@ static int lazy_of(const struct lcm_descriptor *desc, struct lcm_layer *l,
 
 int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 		  const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
-		  const struct lcm_soci_layer *soci, struct lcm_layer **ret, struct lcm_err *err)
+		  const struct lcm_layer_toc *beside, struct lcm_layer **ret, struct lcm_err *err)
 {
 	struct lcm_layer_key key = { .diffid = *diffid, .blob = desc->digest };
 	struct lcm_layer found = { 0 };
@@ -195,10 +195,10 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 		return r;
 	if (desc->data)
 		found.lazy = 0; /* the whole layer is here already */
-	else if (!found.lazy && soci && soci->ztoc_size <= LCM_ZTOC_MAX) {
-		found.lazy = LCM_FN_TOC_ZTOC;
-		found.soci = *soci;
-		key.source = soci->ztoc;
+	else if (!found.lazy && beside && beside->size <= LCM_ZTOC_MAX) {
+		found.lazy = beside->kind == LCM_INDEX_TOC ? LCM_FN_TOC_FILE : LCM_FN_TOC_ZTOC;
+		found.beside = *beside;
+		key.source = beside->toc;
 	}
 	r = find_or_add_row(e, &key, desc->size, &row, err);
 	if (r < 0)
@@ -223,7 +223,7 @@ int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 	l->lazy = found.lazy;
 	l->chunked = found.chunked;
 	l->estargz = found.estargz;
-	l->soci = found.soci;
+	l->beside = found.beside;
 	*ret = l;
 	return 0;
 }

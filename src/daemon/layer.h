@@ -18,7 +18,7 @@
 #include <stdatomic.h>
 
 #include "image/manifest.h"
-#include "image/soci_index.h"
+#include "image/layer_index.h"
 #include "image/toc_chunked.h"
 #include "overlay/unpack.h"
 #include "src/daemon/engine.h"
@@ -65,7 +65,7 @@ struct lcm_layer {
 	enum lcm_fn_toc_kind lazy; /* what its descriptor offers; 0: nothing */
 	struct lcm_chunked_ref chunked;
 	struct lcm_estargz_ref estargz; /* its range is known once the footer is here */
-	struct lcm_soci_layer soci;     /* the zTOC beside it */
+	struct lcm_layer_toc beside;    /* the table that an index of the image has for it */
 	uint8_t *data; /* owned; the whole blob, embedded in the manifest, until it is in ->blob */
 	struct lcm_err error;      /* why FAILED, or the last transient trouble; code 0: none */
 	struct lcm_toc *toc;       /* owned; NULL: plain layer */
@@ -92,13 +92,13 @@ struct lcm_layer {
 
 /**
  * lcm_layer_get - the one object for this layer, new or shared; takes a reference
- * @soci: the zTOC that an index of the image has for it, used when the layer offers nothing itself;
+ * @beside: the table that an index of the image has for it, used when the layer offers none itself;
  * NULL: none
  * Return: 0; -ENOTSUP, -EUCLEAN (annotations); -errno of the store.
  */
 LCM_MUST_USE int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference *ref,
 			       const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
-			       const struct lcm_soci_layer *soci, struct lcm_layer **ret,
+			       const struct lcm_layer_toc *beside, struct lcm_layer **ret,
 			       struct lcm_err *err);
 /** lcm_layer_row_of - what the store has of this layer. Return: 0; -ENOENT; -ENOTSUP, -EUCLEAN (as
  * lcm_layer_get()); -errno. */

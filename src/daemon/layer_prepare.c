@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/base/log.h"
+#include "src/base/sys.h"
 #include "src/daemon/layer.h"
 
 /* With the footer the TOC of most layers comes along. */
@@ -94,12 +95,18 @@ static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
 		lcm_layer_pull(l, l->pull_urgent);
 }
 
+/* Is its table a blob of its own? */
+static bool is_beside(const struct lcm_layer *l)
+{
+	return l->lazy == LCM_FN_TOC_ZTOC || l->lazy == LCM_FN_TOC_FILE;
+}
+
 /* An index beside the layer is an offer: when it is gone, or cannot be read, the layer is pulled
  * whole. One that is not what its digest says is somebody's doing. */
 static bool can_do_without(const struct lcm_layer *l, int status)
 {
-	return l->lazy == LCM_FN_TOC_ZTOC &&
-	       (status == -ENOENT || status == -ENOTSUP || status == -EUCLEAN || status == -EFBIG);
+	return is_beside(l) && (status == -ENOENT || status == -ENOTSUP || status == -EUCLEAN ||
+				status == -EFBIG || status == -EPROTONOSUPPORT);
 }
 
 static void on_prepared(void *arg)
@@ -137,8 +144,8 @@ static int check_digest(struct prepare *p)
 
 	if (l->lazy == LCM_FN_TOC_CHUNKED && !l->chunked.digest_of_plain)
 		d = &l->chunked.digest;
-	else if (l->lazy == LCM_FN_TOC_ZTOC)
-		d = &l->soci.ztoc;
+	else if (is_beside(l))
+		d = &l->beside.toc;
 	if (!d)
 		return 0;
 	r = lcm_digest_of(lcm_fn_mem_in(p->mem), p->len, &is);
@@ -169,18 +176,61 @@ static int build_toc(struct prepare *p, struct lcm_fn *fn)
 	return r < 0 ? r : lcm_toc_open(toc_fd, l->name, &p->toc, &p->err);
 }
 
+/* Another layer's table would be found out as a lie at the end: here it costs nothing yet. */
+static bool is_of_layer(const struct lcm_toc *toc, const struct lcm_layer *l)
+{
+	const struct lcm_toc_id *id = lcm_toc_id(toc);
+
+	return lcm_digest_equal(&id->blob, &l->row.key.blob) &&
+	       lcm_digest_equal(&id->diffid, &l->row.key.diffid) &&
+	       id->blob_size == l->row.blob_size && id->compression == (uint32_t)l->comp;
+}
+
+/* A TOC file of another host. */
+static int take_toc(struct prepare *p)
+{
+	struct lcm_layer *l = p->layer;
+	const uint8_t *bytes = lcm_fn_mem_in(p->mem);
+	int toc_fd = lcm_store_toc_fd(l->e->store), fd = -EBADF, r;
+	char tmp[LCM_TOC_TMP_MAX];
+	struct lcm_toc_sink sink;
+
+	if (p->len < LCM_TOC_HEADER_LEN)
+		return lcm_err_set(&p->err, -EUCLEAN, "is shorter than its header");
+	r = lcm_toc_file_begin(toc_fd, l->name, tmp, &sink, &fd);
+	if (r == 0)
+		r = sink.add(sink.arg, bytes + LCM_TOC_HEADER_LEN, p->len - LCM_TOC_HEADER_LEN);
+	if (r == 0)
+		r = sink.head(sink.arg, bytes, LCM_TOC_HEADER_LEN);
+	r = lcm_toc_file_end(toc_fd, l->name, tmp, &fd, r, false);
+	if (r == 0)
+		r = lcm_toc_open(toc_fd, l->name, &p->toc, &p->err);
+	if (r < 0 || is_of_layer(p->toc, l))
+		return r;
+	lcm_toc_close(lcm_steal(&p->toc));
+	lcm_ignore(lcm_sys_unlinkat(toc_fd, l->name, 0));
+	return lcm_err_set(&p->err, -EUCLEAN, "is of another layer");
+}
+
+static int decode_toc(struct prepare *p)
+{
+	struct lcm_fn_pool *fns = p->layer->e->fns;
+	struct lcm_fn *fn = NULL;
+	int r = lcm_fn_take(fns, (uint64_t)p->layer->row.id, 0, &fn, &p->err);
+
+	if (r == 0)
+		r = build_toc(p, fn);
+	lcm_fn_put(fns, fn);
+	return r;
+}
+
 static void prepare_job(void *arg)
 {
 	struct prepare *p = arg;
-	struct lcm_engine *e = p->layer->e;
-	struct lcm_fn *fn = NULL;
 
 	p->status = check_digest(p);
 	if (p->status == 0)
-		p->status = lcm_fn_take(e->fns, (uint64_t)p->layer->row.id, 0, &fn, &p->err);
-	if (p->status == 0)
-		p->status = build_toc(p, fn);
-	lcm_fn_put(e->fns, fn);
+		p->status = p->layer->lazy == LCM_FN_TOC_FILE ? take_toc(p) : decode_toc(p);
 	if (p->status < 0)
 		lcm_err_prefix(&p->err, p->status, "table of contents of layer %s", p->layer->name);
 	p->task.fn = on_prepared;
@@ -199,18 +249,18 @@ static int on_range_bytes(void *arg, uint64_t off, const void *data, size_t len)
 	return 0;
 }
 
-/* Brings [@off, @off + @len) of the blob, or of the zTOC beside it, into new memory, then calls
+/* Brings [@off, @off + @len) of the blob, or of the table beside it, into new memory, then calls
  * @done. */
 static int fetch_range(struct prepare *p, uint64_t off, uint64_t len, lcm_fetch_done_fn done)
 {
 	struct lcm_layer *l = p->layer;
-	bool beside = l->lazy == LCM_FN_TOC_ZTOC;
+	bool beside = is_beside(l);
 	struct lcm_fetch_req req = {
 		.kind = LCM_FETCH_BLOB,
 		.prio = LCM_PRIO_DEMAND,
 		.ref = &l->ref,
-		.digest = beside ? l->soci.ztoc : l->row.key.blob,
-		.size = beside ? l->soci.ztoc_size : l->row.blob_size,
+		.digest = beside ? l->beside.toc : l->row.key.blob,
+		.size = beside ? l->beside.size : l->row.blob_size,
 		.off = off,
 		.len = len,
 		.sink = on_range_bytes,
@@ -288,8 +338,8 @@ static int fetch_toc(struct lcm_layer *l)
 	p->layer = l;
 	if (l->lazy == LCM_FN_TOC_ESTARGZ)
 		r = fetch_range(p, l->row.blob_size - tail, tail, on_tail_fetched);
-	else if (l->lazy == LCM_FN_TOC_ZTOC)
-		r = fetch_range(p, 0, l->soci.ztoc_size, on_toc_fetched);
+	else if (is_beside(l))
+		r = fetch_range(p, 0, l->beside.size, on_toc_fetched);
 	else
 		r = fetch_range(p, l->chunked.off, l->chunked.len, on_toc_fetched);
 	if (r < 0) {

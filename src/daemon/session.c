@@ -417,8 +417,8 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	r = set_names(s, o, err);
 	if (r == 0)
 		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL,
-				      other ? LCM_IMAGE_ALWAYS : o->policy, on_resolved, s,
-				      &s->image, err);
+				      other ? LCM_IMAGE_ALWAYS : o->policy, &o->index, on_resolved,
+				      s, &s->image, err);
 	if (r < 0) {
 		if (s->own_target && s->target)
 			lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->target, AT_REMOVEDIR));

@@ -58,6 +58,7 @@ struct lcm_session_options {
 	const char *target;   /* absolute directory; "": one below run_dir; pulls: NULL */
 	const char *platform; /* "": this machine's */
 	enum lcm_image_policy policy;
+	struct lcm_index_where index;
 	bool pull; /* no mount: only have everything local */
 	bool read_only;
 	bool full;               /* mount only when everything is local */
