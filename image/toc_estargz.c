@@ -7,7 +7,9 @@
 #include "image/toc_json.h"
 
 #define DIGEST_KEY "containerd.io/snapshot/stargz/toc.digest"
+#define LAYER_KEY "containerd.io/snapshot/stargz/layer.digest"
 #define LEGACY_FOOTER 47
+#define EXTERNAL_FOOTER 46
 #define OFFSET_DIGITS 16
 #define BLOCK 512 /* of a tar */
 #define PIECE ((size_t)64 << 10)
@@ -69,12 +71,28 @@ static size_t footer_parse(const uint8_t *tail, size_t len, uint64_t *ret_off)
 	return 0;
 }
 
+static bool footer_is_external(const uint8_t *tail, size_t len)
+{
+	static const char sg[] = "\25\0SG\21\0STARGZEXTERNALTOC";
+	const uint8_t *p;
+
+	if (len < EXTERNAL_FOOTER)
+		return false;
+	p = tail + len - EXTERNAL_FOOTER;
+	return p[0] == 0x1f && p[1] == 0x8b && p[3] == 4 && memcmp(p + 10, sg, sizeof(sg) - 1) == 0;
+}
+
 int lcm_estargz_footer(const uint8_t *tail, size_t len, uint64_t blob_size,
 		       struct lcm_estargz_ref *ret, struct lcm_err *err)
 {
 	uint64_t off = 0;
 	size_t n = footer_parse(tail, len, &off);
 
+	if (!n && blob_size >= EXTERNAL_FOOTER && footer_is_external(tail, len)) {
+		ret->off = blob_size - EXTERNAL_FOOTER;
+		ret->len = 0;
+		return 1;
+	}
 	if (!n)
 		return -ENODATA;
 	if (blob_size < n || off >= blob_size - n || blob_size - n - off > LCM_TOC_JSON_MAX)
@@ -86,6 +104,21 @@ int lcm_estargz_footer(const uint8_t *tail, size_t len, uint64_t blob_size,
 	ret->off = off;
 	ret->len = blob_size - n - off;
 	return 0;
+}
+
+const struct lcm_descriptor *lcm_estargz_external(const struct lcm_manifest *manifest,
+						  const struct lcm_digest *layer)
+{
+	char want[LCM_DIGEST_STR];
+
+	(void)lcm_digest_str(layer, want);
+	for (size_t i = 0; i < manifest->n_layers; i++) {
+		const char *s = lcm_descriptor_annotation(&manifest->layers[i], LAYER_KEY);
+
+		if (s && strcmp(s, want) == 0)
+			return &manifest->layers[i];
+	}
+	return NULL;
 }
 
 /* ---- the member ---- */

@@ -4,8 +4,10 @@
  *
  * Layer: image. Pure: no I/O. A gzip layer whose descriptor has the annotation
  * containerd.io/snapshot/stargz/toc.digest ends in a footer that says where the TOC begins: a
- * gzip member with a tar of one file, stargz.index.json, whose SHA-256 is the annotation's.
- * Source: containerd/stargz-snapshotter docs/estargz.md, estargz/gzip.go, estargz/types.go.
+ * gzip member with a tar of one file, stargz.index.json, whose SHA-256 is the annotation's. Or the
+ * footer says that the member is a layer of another image, its name that of this one and
+ * "-esgztoc". Source: containerd/stargz-snapshotter docs/estargz.md, estargz/gzip.go,
+ * estargz/types.go.
  */
 #ifndef LCM_TOC_ESTARGZ_H
 #define LCM_TOC_ESTARGZ_H
@@ -27,11 +29,17 @@ LCM_MUST_USE int lcm_estargz_find(const struct lcm_descriptor *layer, struct lcm
 /**
  * lcm_estargz_footer - where the TOC is
  * @tail: the last @len bytes of the blob
- * Return: 0 (ret->off and len); -ENODATA: no footer, or one of an external TOC: the layer can be
- * pulled whole; -EUCLEAN (points outside of the blob).
+ * Return: 0 (ret->off and len); 1: the TOC is in another image (ret->off: the end of the data,
+ * ret->len: 0); -ENODATA: no footer: the layer can be pulled whole; -EUCLEAN (points outside of the
+ * blob).
  */
 LCM_MUST_USE int lcm_estargz_footer(const uint8_t *tail, size_t len, uint64_t blob_size,
 				    struct lcm_estargz_ref *ret, struct lcm_err *err);
+#define LCM_ESTARGZ_TOC_SUFFIX "-esgztoc" /* behind the tag */
+/** lcm_estargz_external - the layer of a TOC image that has the TOC of @layer, borrowed from
+ * @manifest; NULL: none. */
+const struct lcm_descriptor *lcm_estargz_external(const struct lcm_manifest *manifest,
+						  const struct lcm_digest *layer);
 /**
  * lcm_estargz_parse - inflate, verify and parse ref->len bytes @toc into @b
  *

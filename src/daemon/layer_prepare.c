@@ -249,18 +249,18 @@ static int on_range_bytes(void *arg, uint64_t off, const void *data, size_t len)
 	return 0;
 }
 
-/* Brings [@off, @off + @len) of the blob, or of the table beside it, into new memory, then calls
+/* Brings [@off, @off + @len) of the blob, or of a table @beside it, into new memory, then calls
  * @done. */
-static int fetch_range(struct prepare *p, uint64_t off, uint64_t len, lcm_fetch_done_fn done)
+static int fetch_range(struct prepare *p, const struct lcm_layer_toc *beside, uint64_t off,
+		       uint64_t len, lcm_fetch_done_fn done)
 {
 	struct lcm_layer *l = p->layer;
-	bool beside = is_beside(l);
 	struct lcm_fetch_req req = {
 		.kind = LCM_FETCH_BLOB,
 		.prio = LCM_PRIO_DEMAND,
 		.ref = &l->ref,
-		.digest = beside ? l->beside.toc : l->row.key.blob,
-		.size = beside ? l->beside.size : l->row.blob_size,
+		.digest = beside ? beside->toc : l->row.key.blob,
+		.size = beside ? beside->size : l->row.blob_size,
 		.off = off,
 		.len = len,
 		.sink = on_range_bytes,
@@ -299,6 +299,60 @@ static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
 	lcm_pool_submit(p->layer->e->pool, LCM_POOL_DEMAND, &p->task);
 }
 
+/* ---- a TOC in another image ---- */
+
+static int no_toc_image(struct prepare *p)
+{
+	return lcm_err_set(&p->err, -EILSEQ,
+			   "of eStargz is in an image %s:%s" LCM_ESTARGZ_TOC_SUFFIX
+			   ", where it is not found: it is pulled whole",
+			   p->layer->ref.repo, p->layer->ref.tag);
+}
+
+static void on_toc_image(void *arg, const struct lcm_fetch_result *res)
+{
+	struct prepare *p = arg;
+	struct lcm_layer *l = p->layer;
+	lcm_auto(lcm_manifest) m = NULL;
+	const struct lcm_descriptor *d = NULL;
+	struct lcm_layer_toc toc;
+	int r = res->status;
+
+	p->err = res->err;
+	if (r == 0)
+		r = lcm_manifest_parse(res->body, res->body_len, res->content_type, &m, &p->err);
+	if (r == 0)
+		d = lcm_estargz_external(m, &l->row.key.blob);
+	if (r == -ENOENT || (r == 0 && (!d || d->size > LCM_TOC_JSON_MAX)))
+		r = no_toc_image(p);
+	if (r == 0) {
+		toc = (struct lcm_layer_toc){ .toc = d->digest, .size = d->size };
+		l->estargz.len = d->size;
+		r = fetch_range(p, &toc, 0, d->size, on_toc_fetched);
+	}
+	if (r < 0)
+		prepare_failed(p, r, NULL);
+}
+
+/* What binds it is the digest of the TOC in the layer's annotation, not its image. */
+static int fetch_toc_image(struct prepare *p)
+{
+	struct lcm_reference ref = p->layer->ref;
+	const struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST,
+					   .prio = LCM_PRIO_DEMAND,
+					   .ref = &ref,
+					   .done = on_toc_image,
+					   .arg = p };
+	size_t len = strlen(ref.tag);
+	uint64_t id;
+
+	ref.has_digest = false;
+	if (!len || len + sizeof(LCM_ESTARGZ_TOC_SUFFIX) > sizeof(ref.tag))
+		return no_toc_image(p);
+	memcpy(ref.tag + len, LCM_ESTARGZ_TOC_SUFFIX, sizeof(LCM_ESTARGZ_TOC_SUFFIX));
+	return lcm_fetch_start(p->layer->e->reg, &req, &id);
+}
+
 /* The footer says where the TOC is: often in the bytes that came with it. */
 static void on_tail_fetched(void *arg, const struct lcm_fetch_result *res)
 {
@@ -322,7 +376,9 @@ static void on_tail_fetched(void *arg, const struct lcm_fetch_result *res)
 		return;
 	}
 	if (r == 0)
-		r = fetch_range(p, l->estargz.off, l->estargz.len, on_toc_fetched);
+		r = fetch_range(p, NULL, l->estargz.off, l->estargz.len, on_toc_fetched);
+	else if (r > 0)
+		r = fetch_toc_image(p);
 	if (r < 0)
 		prepare_failed(p, r, NULL);
 }
@@ -337,11 +393,11 @@ static int fetch_toc(struct lcm_layer *l)
 		return -ENOMEM;
 	p->layer = l;
 	if (l->lazy == LCM_FN_TOC_ESTARGZ)
-		r = fetch_range(p, l->row.blob_size - tail, tail, on_tail_fetched);
+		r = fetch_range(p, NULL, l->row.blob_size - tail, tail, on_tail_fetched);
 	else if (is_beside(l))
-		r = fetch_range(p, 0, l->beside.size, on_toc_fetched);
+		r = fetch_range(p, &l->beside, 0, l->beside.size, on_toc_fetched);
 	else
-		r = fetch_range(p, l->chunked.off, l->chunked.len, on_toc_fetched);
+		r = fetch_range(p, NULL, l->chunked.off, l->chunked.len, on_toc_fetched);
 	if (r < 0) {
 		lcm_fn_mem_free(p->mem);
 		free(p);

@@ -69,10 +69,24 @@ for image in nasty python; do
 	convert good
 	lazy "$image"
 done
+small_image "$TAP_DIR/small" 2>"$TAP_DIR/small.log" || exit 1
+plain=$TAP_DIR/small/uncompressed
+IT_TREE=$TAP_DIR/small/rootfs
 convert legacy
-lazy 'python, the footer of stargz'
+lazy 'the footer of stargz'
+convert external
+lazy 'the tables of contents in an image of their own'
+for kind in external-lost external-other; do
+	convert $kind
+	begin
+	tap_ok "$kind: mount, as any gzip layer" tap_limit 100 "$LOCUM" mount "$IT_REF" "$M"
+	tap_is "$kind: native at once" "$(daemon_field "$M" phase)" native
+	tap_like "$kind: the log says why" "$(cat "$TAP_DIR/daemon.log")" 'x:t-esgztoc, where it is not found: it is pulled whole'
+	tap_ok "$kind: umount" "$LOCUM" umount "$M"
+	end
+done
 convert mixed
-lazy 'python, of which only the last layer has a table of contents'
+lazy 'the last layer has a table of contents'
 
 convert no-footer
 begin
@@ -90,6 +104,6 @@ convert outside
 begin
 says 'a footer that points outside: refused' 1 'eStargz footer: .* not within' "$LOCUM" mount "$IT_REF" "$M"
 end
-convert mode etc/passwd
-liar 'another mode' 'TOC and layer disagree: etc/passwd: mode'
+convert mode many/7
+liar 'another mode' 'TOC and layer disagree: many/7: mode'
 tap_end

@@ -5,6 +5,9 @@
 KIND: good (default)
       legacy       the 47-byte footer of stargz
       mixed        the last layer only; the others are plain gzip
+      external     the tables of contents are layers of an image of their own, tag t-esgztoc
+      external-lost  that image is not there
+      external-other it has the tables of other layers
       no-footer    the annotation, but no footer: to be pulled whole
       digest       the annotation is of another TOC
       outside      the footer points behind the blob
@@ -135,8 +138,14 @@ def convert(plain, kind, path):
     toc = json.dumps({"version": 1, "entries": entries}).encode()
     info = tarfile.TarInfo("stargz.index.json")
     info.size = len(toc)
+    member = info.tobuf(tarfile.USTAR_FORMAT) + toc + bytes(-len(toc) % 512) + bytes(1024)
     offset = w.cut()
-    w.write(info.tobuf(tarfile.USTAR_FORMAT) + toc + bytes(-len(toc) % 512) + bytes(1024))
+    if kind.startswith("external"):
+        w.write(bytes(1024))
+        w.cut()
+        w.blob += b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + b"\x15\0SG\x11\0STARGZEXTERNALTOC" + b"\x01\0\0\xff\xff" + bytes(8)
+        return bytes(w.blob), "sha256:" + w.plain.hexdigest(), sha(toc), gzip.compress(member, 9, mtime=0)
+    w.write(member)
     w.cut()
     if kind == "outside":
         offset += len(w.blob)
@@ -145,7 +154,7 @@ def convert(plain, kind, path):
         w.blob += b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + b"\x16\0" + text + b"\x01\0\0\xff\xff" + bytes(8)
     elif kind != "no-footer":
         w.blob += b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + b"\x1a\0SG\x16\0" + text + b"\x01\0\0\xff\xff" + bytes(8)
-    return bytes(w.blob), "sha256:" + w.plain.hexdigest(), sha(toc if kind != "digest" else b"")
+    return bytes(w.blob), "sha256:" + w.plain.hexdigest(), sha(toc if kind != "digest" else b""), b""
 
 
 def main():
@@ -167,6 +176,7 @@ def main():
         index = json.load(f)
     manifest = json.loads(get(index["manifests"][0]["digest"]))
     config = json.loads(get(manifest["config"]["digest"]))
+    tables = []
     for i, layer in enumerate(manifest["layers"]):
         plain = get(layer["digest"])
         if plain[:2] == b"\x1f\x8b":
@@ -175,12 +185,22 @@ def main():
         if kind == "mixed" and i + 1 < len(manifest["layers"]):
             layer.update(put(gzip.compress(plain, 6, mtime=0)), mediaType="application/vnd.oci.image.layer.v1.tar+gzip")
             continue
-        blob, diffid, toc = convert(plain, kind, path)
+        blob, diffid, toc, member = convert(plain, kind, path)
+        if member:
+            of = sha(blob if kind != "external-other" else b"another")
+            tables.append(dict(put(member), mediaType="application/vnd.oci.image.layer.v1.tar+gzip",
+                               annotations={"containerd.io/snapshot/stargz/layer.digest": of}))
         layer.update(put(blob), mediaType="application/vnd.oci.image.layer.v1.tar+gzip",
                      annotations={"containerd.io/snapshot/stargz/toc.digest": toc})
         config["rootfs"]["diff_ids"][i] = diffid
     manifest["config"].update(put(json.dumps(config).encode()))
     index["manifests"][0].update(put(json.dumps(manifest).encode()))
+    if tables and kind != "external-lost":
+        media = "application/vnd.oci.image.manifest.v1+json"
+        toc = {"schemaVersion": 2, "mediaType": media, "layers": tables,
+               "config": dict(put(b"{}"), mediaType="application/vnd.oci.image.config.v1+json")}
+        index["manifests"].append(dict(put(json.dumps(toc).encode()), mediaType=media,
+                                       annotations={"org.opencontainers.image.ref.name": "t-esgztoc"}))
     with open(dest + "/index.json", "w") as f:
         json.dump(index, f)
 
