@@ -175,23 +175,34 @@ static int entry_path(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *er
 	return 0;
 }
 
+/* What libarchive has lost, see tar_window.h. Return: 1 (t->link), 0, -ENOMEM, -EUCLEAN. */
+static int lost_link(struct tar *t, char *ret_type)
+{
+	int r = lcm_tar_window_link(&t->window, (uint64_t)archive_read_header_position(t->a),
+				    &t->link, ret_type);
+
+	return r > 0 && !t->link.len ? 0 : r;
+}
+
 static int entry_link(struct tar *t, struct lcm_tar_entry *e, const char *raw, struct lcm_err *err)
 {
 	const char *why = NULL;
-	int r;
+	char type;
+	int r = raw && raw[0] ? text_set(&t->link, raw) : lost_link(t, &type);
 
-	if (!raw || !raw[0])
+	if (r == -EFBIG)
+		return entry_fail(t, "link target longer than 4095 bytes", err);
+	if (r == -EUCLEAN || (r == 0 && (!raw || !raw[0])))
 		return entry_fail(t, "link without a target", err);
-	r = text_set(&t->link, raw);
 	if (r < 0)
-		return r == -EFBIG ? entry_fail(t, "link target longer than 4095 bytes", err) : r;
+		return r;
 	if (e->type == LCM_TOC_HARDLINK)
 		why = lcm_tar_path_normal(t->link.data, &t->link.len);
 	if (!why && !t->link.len)
 		why = "hardlink to a directory";
 	if (why)
 		return lcm_err_set(err, -EUCLEAN, "layer entry '%.200s': link to '%.200s': %s",
-				   e->path, raw, why);
+				   e->path, raw ? raw : "", why);
 	e->link = t->link.data;
 	e->link_len = t->link.len;
 	return 0;
@@ -218,6 +229,7 @@ static int entry_type(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *er
 {
 	struct archive_entry *ae = t->entry;
 	const char *hard = archive_entry_hardlink(ae);
+	char type;
 
 	if (hard) {
 		e->type = LCM_TOC_HARDLINK;
@@ -244,6 +256,10 @@ static int entry_type(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *er
 		e->type = archive_entry_filetype(ae) == AE_IFCHR ? LCM_TOC_CHAR : LCM_TOC_BLOCK;
 		return entry_device(t, e, err);
 	default:
+		if (lost_link(t, &type) > 0 && type == '1') {
+			e->type = LCM_TOC_HARDLINK;
+			return entry_link(t, e, NULL, err);
+		}
 		return entry_fail(t, "type that no layer may have", err);
 	}
 }

@@ -117,6 +117,14 @@ static bool size_wanted(const uint8_t *p, size_t len, void *ret)
 	return len && digits(p, len, ret) == len;
 }
 
+static bool link_wanted(const uint8_t *p, size_t len, void *ret)
+{
+	struct lcm_buf *b = ret;
+
+	b->len = 0;
+	return !memchr(p, '\0', len) && lcm_buf_add(b, p, len) == 0;
+}
+
 /* A later record wins. Return: 1, 0, -EUCLEAN. */
 static int records_find(const uint8_t *p, size_t len, const struct wanted *want)
 {
@@ -240,6 +248,17 @@ int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off, int64_t *
 		*ret_sec = ts.tv_sec;
 		*ret_nsec = (uint32_t)ts.tv_nsec;
 	}
+	return r;
+}
+
+int lcm_tar_window_link(const struct lcm_tar_window *w, uint64_t off, struct lcm_buf *ret,
+			char *ret_type)
+{
+	const struct wanted want = { " linkpath=", link_wanted, ret };
+	uint8_t h[BLOCK];
+	int r = headers_pass(w, off, &want, h, &off);
+
+	*ret_type = r < 0 ? '\0' : (char)h[156];
 	return r;
 }
 

@@ -4,12 +4,13 @@
  *
  * Layer: decode. libarchive (3.6) reads the pax time -1.5 as -1 s + 0.5 s and -0.5 as +0.5 s;
  * the header's own text tells. And of a sparse file it does not say how many bytes the tar has of
- * it, which decides where the next header is. Threads: one owner.
+ * it, which decides where the next header is. And it loses the target of a tar's first link when
+ * only the pax header has it, as Go writes names without one ASCII character. Threads: one owner.
  */
 #ifndef LCM_TAR_WINDOW_H
 #define LCM_TAR_WINDOW_H
 
-#include "src/base/base.h"
+#include "src/base/buf.h"
 
 /* Holds the headers of an entry with all xattrs that are allowed, written twice as bsdtar does. */
 #define LCM_TAR_TAIL_BYTES ((size_t)192 << 10)
@@ -32,6 +33,14 @@ void lcm_tar_window_set(struct lcm_tar_window *w, const void *p, size_t len);
  */
 LCM_MUST_USE int lcm_tar_window_mtime(const struct lcm_tar_window *w, uint64_t off,
 				      int64_t *ret_sec, uint32_t *ret_nsec);
+
+/**
+ * lcm_tar_window_link - the target of a link in the pax header of the entry whose headers begin at
+ * @off, into @ret (replaced), and the type of the header: '1' hardlink, '2' symlink, or another
+ * Return: 1; 0 when there is none; -EUCLEAN as lcm_tar_window_mtime(), or longer than @ret may be.
+ */
+LCM_MUST_USE int lcm_tar_window_link(const struct lcm_tar_window *w, uint64_t off,
+				     struct lcm_buf *ret, char *ret_type);
 
 struct lcm_tar_stored {
 	uint64_t header_end; /* byte of the tar behind the entry's last header */

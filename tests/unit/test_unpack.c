@@ -588,6 +588,41 @@ static void whiteouts(void **state)
 	lcm_buf_fini(&b);
 }
 
+static void check_pax_links(struct layer_fixture *f)
+{
+	char target[16] = "";
+
+	assert_int_equal(stat_of(f, "hard").st_ino, stat_of(f, "\xc3\xa9").st_ino);
+	assert_true(S_ISLNK(stat_of(f, "soft").st_mode));
+	assert_int_equal(readlinkat(f->real, "l/soft", target, sizeof(target)), 2);
+	assert_string_equal(target, "\xc3\xa9");
+}
+
+/* Go leaves what is not ASCII out of a header: nothing is left of this name. */
+static void links_that_only_pax_names(void **state)
+{
+	static const char *const records[] = { "linkpath=\xc3\xa9", NULL };
+	static const char *const path[] = { "path=\xc3\xa9", NULL };
+	const struct tar_item file = { .path = "x", .data = "x" };
+	const struct tar_item links[] = { { .path = "hard", .type = '1' },
+					  { .path = "soft", .type = '2', .mode = 0777 } };
+
+	(void)state;
+	for (size_t first = 0; first < 2; first++) {
+		struct lcm_buf b = LCM_BUF(1 << 20);
+
+		tar_add_pax(&b, path);
+		tar_add(&b, &file);
+		for (size_t i = 0; i < 2; i++) {
+			tar_add_pax(&b, records);
+			tar_add(&b, &links[(first + i) % 2]);
+		}
+		tar_end(&b);
+		both_ways(&b, check_pax_links);
+		lcm_buf_fini(&b);
+	}
+}
+
 static void check_order(struct layer_fixture *f)
 {
 	struct stat st;
@@ -754,6 +789,7 @@ int main(void)
 		cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(whiteouts),
 		cmocka_unit_test(order_and_duplicates),
+		cmocka_unit_test(links_that_only_pax_names),
 		cmocka_unit_test(diffid_covers_all),
 		cmocka_unit_test(checkpoint_ends_it),
 		cmocka_unit_test(compressed_layers),
