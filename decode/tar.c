@@ -322,9 +322,7 @@ static int entry_xattrs(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *
 	while (archive_entry_xattr_next(t->entry, &name, &value, &len) == ARCHIVE_OK) {
 		size_t name_len = strlen(name);
 
-		/* POSIX pax: a zero-length value deletes the record. Every Go tool reads it so,
-		 * also those that make TOCs. */
-		if (len == 0 || xattr_is_overlays(name) || xattr_known(e, t->xattrs, name))
+		if (xattr_is_overlays(name) || xattr_known(e, t->xattrs, name))
 			continue;
 		if (name_len < 1 || name_len > LCM_NAME_LEN_MAX || len > LCM_XATTR_VALUE_MAX)
 			return entry_fail(t, "xattr with a bad name or too large", err);

@@ -306,7 +306,7 @@ static int check_header(const struct toc_header *h, size_t len, struct lcm_err *
 		return bad_file(err, "counts out of range");
 	if (toc_file_len(h) != len || h->file_len != len)
 		return bad_file(err, "file length differs from its header");
-	if (h->reserved || h->id.reserved || h->id.compression > LCM_COMP_ZSTD ||
+	if (h->reserved || h->id.flags & ~LCM_TOC_SECONDS || h->id.compression > LCM_COMP_ZSTD ||
 	    h->id.blob_size > INT64_MAX)
 		return bad_file(err, "bad identity");
 	return 0;

@@ -135,8 +135,9 @@ struct lcm_toc_id {
 	struct lcm_digest source; /* digest that bound the source TOC to the manifest; zero: none */
 	uint64_t blob_size;       /* bytes */
 	uint32_t compression;     /* enum lcm_compression */
-	uint32_t reserved;        /* 0 */
+	uint32_t flags;           /* LCM_TOC_SECONDS */
 };
+#define LCM_TOC_SECONDS (1U << 0) /* its source rounds times to seconds */
 
 enum lcm_compression {
 	LCM_COMP_NONE = 0,

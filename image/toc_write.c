@@ -337,7 +337,8 @@ int lcm_toc_builder_write(struct lcm_toc_builder *b, const struct lcm_toc_id *id
 	struct order o = { .b = b };
 	int r;
 
-	if (id->compression > LCM_COMP_ZSTD || id->reserved || id->blob_size > INT64_MAX)
+	if (id->compression > LCM_COMP_ZSTD || id->flags & ~LCM_TOC_SECONDS ||
+	    id->blob_size > INT64_MAX)
 		return lcm_err_set(err, -EINVAL, "TOC: bad identity");
 	r = spans_finish(b, id, err);
 	if (r == 0)

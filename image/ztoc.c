@@ -287,7 +287,7 @@ static int pax_of(struct ztoc *z, const struct lcm_flat_table *f, struct lcm_toc
 
 		if (has_prefix(key, len, "GNU.sparse."))
 			*sparse = true;
-		if (!has_prefix(key, len, xattr) || !value_len)
+		if (!has_prefix(key, len, xattr))
 			continue;
 		len -= sizeof(xattr) - 1;
 		if (len > LCM_NAME_LEN_MAX || value_len > LCM_XATTR_VALUE_MAX)

@@ -104,6 +104,16 @@ int lcm_unpack_node(struct lcm_unpack_run *u, int dirfd, const char *name,
 	return lcm_layer_attr_set_at(dirfd, name, symlink, &a, e->path, u->err);
 }
 
+bool lcm_unpack_is_stargz(const struct lcm_tar_entry *e)
+{
+	static const char *const names[] = { LCM_STARGZ_INDEX, LCM_STARGZ_LANDMARKS };
+
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(names); i++)
+		if (strcmp(e->path, names[i]) == 0)
+			return true;
+	return false;
+}
+
 /* ---- the index ---- */
 
 static int chunk_add(struct lcm_unpack_run *u, const struct lcm_toc_item_chunk *c)

@@ -60,6 +60,7 @@ struct lcm_unpack_ops {
 	/** index - gets every entry of a plain layer, its files' data as chunks of the tar;
 	 * borrowed; NULL: none is wanted. */
 	struct lcm_toc_builder *index;
+	bool stargz; /* leave out what eStargz has in the tar for its own use */
 	void *arg;
 };
 

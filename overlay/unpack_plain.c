@@ -330,6 +330,8 @@ static int plain_run(struct plain *p)
 		if (u->result.entries++ == LCM_TOC_ENTRIES_MAX)
 			return lcm_err_set(u->err, -EFBIG, "layer with more than %u entries",
 					   LCM_TOC_ENTRIES_MAX);
+		if (u->ops->stargz && lcm_unpack_is_stargz(&e))
+			continue;
 		r = entry_put(p, &e);
 		if (r == 0)
 			r = lcm_unpack_index(u, &e);

@@ -37,6 +37,8 @@ enum lcm_unpack_name {
 enum lcm_unpack_name lcm_unpack_name_of(const char *name, size_t len);
 #define LCM_UNPACK_WHITEOUT_LEN 4 /* ".wh." */
 
+/** lcm_unpack_is_stargz - has eStargz put this entry into the tar for its own use? */
+bool lcm_unpack_is_stargz(const struct lcm_tar_entry *e);
 /** lcm_unpack_below - does a directory of @path (@len bytes) have one of those names? As
  * lcm_unpack_name_of(). */
 enum lcm_unpack_name lcm_unpack_below(const char *path, size_t len);

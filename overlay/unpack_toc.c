@@ -45,6 +45,8 @@ static int differ(struct checked *c, uint32_t entry, const struct lcm_tar_entry 
 	return 0;
 }
 
+/* Some writers of TOCs leave out those without a value, as POSIX has it for records of pax headers:
+ * these are not compared when only one side has them. */
 static bool xattr_in(const struct lcm_tar_entry *e, const struct lcm_xattr *x)
 {
 	for (size_t i = 0; i < e->n_xattrs; i++) {
@@ -54,7 +56,7 @@ static bool xattr_in(const struct lcm_tar_entry *e, const struct lcm_xattr *x)
 			return y->value_len == x->value_len &&
 			       (x->value_len == 0 || memcmp(y->value, x->value, x->value_len) == 0);
 	}
-	return false;
+	return !x->value_len;
 }
 
 static bool xattrs_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
@@ -62,14 +64,26 @@ static bool xattrs_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t
 {
 	struct lcm_xattr x;
 	uint32_t pos = 0;
-	size_t n = 0;
+	size_t in_toc = 0, in_tar = 0;
 
 	while (lcm_toc_xattr_next(toc, t, &pos, &x)) {
-		n++;
+		in_toc += x.value_len != 0;
 		if (!xattr_in(e, &x))
 			return false;
 	}
-	return n == e->n_xattrs;
+	for (size_t i = 0; i < e->n_xattrs; i++)
+		in_tar += e->xattrs[i].value_len != 0;
+	return in_toc == in_tar;
+}
+
+/* stargz' writer rounds to the nearest second, halves up, and its tars need not be so. */
+static bool time_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
+		      const struct lcm_tar_entry *e)
+{
+	if (t->mtime == e->mtime && t->mtime_nsec == e->mtime_nsec)
+		return true;
+	return (lcm_toc_id(toc)->flags & LCM_TOC_SECONDS) && !t->mtime_nsec &&
+	       t->mtime == e->mtime + (e->mtime_nsec >= 500000000);
 }
 
 static bool link_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
@@ -91,7 +105,7 @@ static const char *difference(const struct lcm_toc *toc, const struct lcm_toc_en
 		return "mode";
 	if (t->uid != e->uid || t->gid != e->gid)
 		return "owner";
-	if (t->mtime != e->mtime || t->mtime_nsec != e->mtime_nsec)
+	if (!time_same(toc, t, e))
 		return "mtime";
 	if (e->type == LCM_TOC_REG && t->size != e->size)
 		return "size";
@@ -368,16 +382,6 @@ static int listed_put(struct checked *c, int dirfd, uint32_t entry, const struct
 	return node_put(c, dirfd, e);
 }
 
-static bool is_stargz_own(const struct lcm_tar_entry *e)
-{
-	static const char *const names[] = { LCM_STARGZ_INDEX, LCM_STARGZ_LANDMARKS };
-
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(names); i++)
-		if (strcmp(e->path, names[i]) == 0)
-			return true;
-	return false;
-}
-
 static int entry_put(struct checked *c, const struct lcm_tar_entry *e)
 {
 	size_t dir_len = e->name_off ? e->name_off - 1 : 0;
@@ -390,7 +394,7 @@ static int entry_put(struct checked *c, const struct lcm_tar_entry *e)
 	if (is == LCM_UNPACK_DROPPED)
 		return 0;
 	entry = lcm_toc_walk(c->u->toc, e->path, is == LCM_UNPACK_ORDINARY ? e->path_len : dir_len);
-	if (entry == LCM_TOC_NONE && is_stargz_own(e))
+	if (entry == LCM_TOC_NONE && lcm_unpack_is_stargz(e))
 		return 0;
 	if (entry == LCM_TOC_NONE)
 		return lcm_err_set(c->u->err, -EUCLEAN,

@@ -64,9 +64,9 @@ static int check_full(const struct lcm_head *h, const struct lcm_want *w, struct
 	if (r < 0)
 		return r;
 	if (!w->whole && w->off > LCM_SKIP_MAX)
-		return lcm_err_set(err, -EPROTO,
+		return lcm_err_set(err, -ESPIPE,
 				   "the registry does not serve ranges (200 for bytes %" PRIu64
-				   "-%" PRIu64 "); pull the whole image from it",
+				   "-%" PRIu64 ")",
 				   w->off, w->off + w->len - 1);
 	*ret = (struct lcm_plan){ .skip = w->off,
 				  .take = w->len,

@@ -579,6 +579,7 @@ int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struc
 	f->size = req->size;
 	f->off = req->off;
 	f->len = req->len;
+	f->skip = req->skip;
 	f->sink = req->sink;
 	f->done = req->done;
 	f->arg = req->arg;

@@ -99,6 +99,7 @@ struct lcm_fetch {
 	struct lcm_reference ref;
 	struct lcm_digest digest; /* zero: manifest by tag; referrers: of their subject */
 	uint64_t size, off, len;  /* of the request */
+	bool skip;
 	lcm_fetch_sink_fn sink;
 	lcm_fetch_done_fn done;
 	void *arg;

@@ -36,7 +36,7 @@ static void judge_body(struct lcm_fetch *f, long status)
 				 .off = f->off + f->pos,
 				 .len = f->len - f->pos,
 				 .ranged = f->ranged,
-				 .whole = f->off == 0 && f->len == f->size };
+				 .whole = f->skip || (f->off == 0 && f->len == f->size) };
 	int r;
 
 	if (f->kind == LCM_FETCH_BLOB)

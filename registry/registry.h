@@ -54,8 +54,8 @@ enum lcm_fetch_prio {
 struct lcm_fetch_result {
 	int status;         /* 0 or -errno: -EACCES 401/403, -ENOENT 404,
 			       -ETIMEDOUT/-EHOSTUNREACH/-ECONNREFUSED after retries, -EPROTO wrong status,
-			       range or length, -EBADMSG digest (manifests), -EFBIG, -ESHUTDOWN, -ECANCELED,
-			       or what the sink returned */
+			       range or length, -ESPIPE no ranges, -EBADMSG digest (manifests), -EFBIG,
+			       -ESHUTDOWN, -ECANCELED,	 or what the sink returned */
 	struct lcm_err err; /* text: names URL (redacted), what happened, and the way out */
 	uint64_t bytes;     /* body bytes received, all tries */
 	uint32_t tries;
@@ -84,7 +84,8 @@ struct lcm_fetch_req {
 				     digest; referrers: their subject */
 	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the
 			  reply */
-	uint64_t off, len;      /* blobs: the range; off + len <= size, len >= 1 */
+	uint64_t off, len; /* blobs: the range; off + len <= size, len >= 1 */
+	bool skip; /* blobs: the registry is known not to serve ranges: skip whatever it costs */
 	lcm_fetch_sink_fn sink; /* manifests: may be NULL, body is then in the result */
 	lcm_fetch_done_fn done; /* exactly once, after the last sink call */
 	void *arg;
@@ -95,8 +96,8 @@ struct lcm_fetch_req {
  *
  * A retry goes on at the first byte the sink has not taken (a range request from there), so the
  * sink never sees a byte twice. A 200 answer to a range: when off is 0 and len == size it is what
- * was asked; otherwise the bytes before @off are skipped unseen if that costs at most 1 MiB, else
- * -EPROTO "registry does not serve ranges". A whole blob that is gone on with after a broken
+ * was asked; otherwise the bytes before @off are skipped unseen if that costs at most 1 MiB, or
+ * req->skip says so, else -ESPIPE. A whole blob that is gone on with after a broken
  * connection may skip any number of bytes: such a registry leaves no other way. Sinks may call
  * lcm_fetch_start(), _cancel(), _pause() and _resume() for any fetch. Manifests are at most
  * LCM_MANIFEST_MAX, are given to the sink only whole and after the digest was checked. Return: 0

@@ -416,6 +416,8 @@ void lcm_bigfile_chunks_done(struct lcm_layer *l, uint32_t entry, uint32_t first
 		b->chunks[i] = status == 0 ? CHUNK_PRESENT : CHUNK_MISSING;
 		b->n_present += status == 0;
 	}
+	if (status == -ENODATA) /* whoever reads them waits for the pull */
+		return;
 	if (status < 0)
 		chunks_failed(b, base, n, status);
 	else

@@ -82,6 +82,16 @@ static void want_end(struct lcm_layer *l, struct lcm_want *w, int status)
 	free(w);
 }
 
+/* It comes with the pull, which tells whoever waits. */
+static void want_later(struct lcm_layer *l, struct lcm_want *w)
+{
+	if (w->fd >= 0)
+		lcm_bigfile_chunks_done(l, w->entry, w->first, w->n, -ENODATA);
+	else
+		atomic_fetch_and(&l->entries[w->entry], (uint8_t)~LCM_ENTRY_QUEUED);
+	free(w);
+}
+
 static void enqueue(struct lcm_layer *l, struct lcm_want *w)
 {
 	w->next = NULL;
@@ -93,6 +103,8 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 {
 	struct lcm_want *w;
 
+	if (l->no_ranges)
+		return -ENODATA;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
 
@@ -399,6 +411,10 @@ static void span_done(void *arg)
 		struct lcm_want *w = s->wants;
 
 		s->wants = w->next;
+		if (w->status == -ESPIPE) {
+			want_later(l, w);
+			continue;
+		}
 		note_want(s, w);
 		if (transient(w->status) && still_wanted(l, w) && l->phase == LCM_LAYER_READY &&
 		    !e->closing) {
@@ -407,6 +423,10 @@ static void span_done(void *arg)
 			continue;
 		}
 		want_end(l, w, w->status);
+	}
+	if (s->status == -ESPIPE) {
+		l->no_ranges = true;
+		lcm_layer_pull(l, true);
 	}
 	lcm_fn_mem_free(s->mem);
 	free(s);

@@ -76,6 +76,7 @@ struct lcm_layer {
 	uint64_t files_total, bytes_total;         /* regular files with content */
 	struct lcm_layer_watch *watches;
 	struct lcm_want *queue, **queue_tail; /* wants without a span */
+	bool no_ranges;         /* the registry serves none: everything comes with the pull */
 	uint64_t hold_until_ns; /* demand waits after a transient failure; 0: it does not */
 	struct lcm_bigfile *bigfiles;
 	struct lcm_pull *pull; /* owned; the background stream while it runs */
@@ -131,6 +132,13 @@ void lcm_layer_pull(struct lcm_layer *l, bool urgent);
 void lcm_layer_want(struct lcm_layer *l, uint32_t entry);
 /** lcm_layer_unwant - nobody waits for it any more. */
 void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry);
+
+/** lcm_layer_is_stargz - does its descriptor say that stargz' tools have made it? */
+static inline bool lcm_layer_is_stargz(const struct lcm_layer *l)
+{
+	return l->lazy == LCM_FN_TOC_ESTARGZ ||
+	       (l->lazy == LCM_FN_TOC_CHUNKED && l->chunked.digest_of_plain);
+}
 
 static inline bool lcm_layer_is_local(const struct lcm_layer *l, uint32_t entry)
 {

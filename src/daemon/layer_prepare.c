@@ -117,7 +117,9 @@ static void on_prepared(void *arg)
 
 	l->prepare = NULL;
 	l->toc = p->toc;
-	if (p->status == -EILSEQ || (p->status < 0 && can_do_without(l, p->status))) {
+	l->no_ranges = p->status == -ESPIPE;
+	if (p->status == -EILSEQ || l->no_ranges ||
+	    (p->status < 0 && can_do_without(l, p->status))) {
 		/* This TOC cannot be used, the layer can: it is pulled whole. */
 		lcm_log(LCM_LOG_NOTICE, "layer=%s %s", l->name, p->err.msg);
 		p->status = 0;
@@ -167,7 +169,8 @@ static int build_toc(struct prepare *p, struct lcm_fn *fn)
 			.diffid = l->row.key.diffid,
 			.source = l->row.key.source,
 			.blob_size = l->row.blob_size,
-			.compression = l->comp },
+			.compression = l->comp,
+			.flags = lcm_layer_is_stargz(l) ? LCM_TOC_SECONDS : 0 },
 	};
 	int toc_fd = lcm_store_toc_fd(l->e->store), r = lcm_fn_bind(fn, p->mem, &p->err);
 

@@ -126,6 +126,7 @@ static int unpack(struct lcm_pull *p, struct lcm_fn *fn, struct lcm_toc_builder 
 		.placed = l->toc ? on_file_placed : NULL,
 		.checkpoint = checkpoint,
 		.index = index,
+		.stargz = lcm_layer_is_stargz(l),
 		.arg = p,
 	};
 	const struct lcm_fn_stream_opt opt = {
@@ -202,7 +203,8 @@ static void on_window(void *arg, const struct lcm_fetch_result *res)
 
 	p->fetch = 0;
 	p->paused = false;
-	if (res->status == 0) {
+	if (res->status == 0 || res->status == -ESPIPE) {
+		l->no_ranges |= res->status == -ESPIPE; /* asked for anew, and then it skips */
 		p->failures = 0;
 		kick(p);
 		return;
@@ -236,6 +238,14 @@ static void plan_disk_runs(struct lcm_pull *p)
 		}
 		p->next_off += len;
 	}
+}
+
+/* One GET for all that is left: each begins at the blob's first byte. */
+static void all_that_is_left(const struct lcm_pull *p, struct lcm_fetch_req *req)
+{
+	req->off = p->next_off;
+	req->len = p->layer->row.blob_size - p->next_off;
+	req->skip = true;
 }
 
 /* Missing bytes from @off on, and over what demand left in between where asking anew costs less
@@ -273,7 +283,8 @@ static void kick(struct lcm_pull *p)
 
 	if (p->fetch || lcm_pull_ring_stopped(&p->ring) || lcm_timer_armed(p->retry))
 		return;
-	plan_disk_runs(p);
+	if (!l->no_ranges)
+		plan_disk_runs(p);
 	if (p->next_off >= l->row.blob_size || !lcm_pull_ring_has_room(&p->ring))
 		return;
 	if (!l->pull_urgent && lcm_engine_yield(l->e)) {
@@ -283,6 +294,8 @@ static void kick(struct lcm_pull *p)
 	req.off = p->next_off;
 	req.len = missing_run(l, p->next_off, l->pull_urgent ? UINT64_MAX : p->window);
 	p->window = LCM_MIN(p->window * 2, WINDOW_MAX);
+	if (l->no_ranges)
+		all_that_is_left(p, &req);
 	r = lcm_fetch_start(l->e->reg, &req, &p->fetch);
 	if (r < 0)
 		stop_stream(p, r, NULL);

@@ -9,9 +9,12 @@ it_begin trees 400 "${1:-}"
 shift
 [ $# -gt 0 ] || set -- zstd:chunked gzip zstd uncompressed
 
+# The tables that skopeo 1.9 writes leave xattrs without a value out.
 same()
 {
-	tap_ok "$1" tap_limit 60 "$TREECMP" "$IT_TREE" "$M"
+	loose=
+	[ "$kind" != zstd:chunked ] || loose=--no-empty-xattrs
+	tap_ok "$1" tap_limit 60 "$TREECMP" "$IT_TREE" "$M" $loose
 }
 
 # NAME: what a start before the image is there shows. A layer in one zstd frame cannot be entered far from its begin:

@@ -400,7 +400,11 @@ image_copy()
 reference_unpack()
 {
 	images_need umoci || return 1
-	images_step "umoci unpack $1 to $2" umoci unpack --image "$1" "$2"
+	images_step "umoci unpack $1 to $2" umoci unpack --image "$1" "$2" || return 1
+	# umoci takes an xattr without a value for one that is deleted; containerd and podman do not
+	for images_path in "$2"/rootfs/xattrs/empty*; do
+		[ ! -e "$images_path" ] || setfattr -n user.empty "$images_path" || return 1
+	done
 }
 
 registry_start()

@@ -3,7 +3,8 @@
 # itest.sh - real images for the cases of the main job, on top of tap.sh, images.sh and daemon.sh. Source it, then:
 #
 #   it_begin NAME SECONDS BUILDDIR  tap_begin and daemon_begin; FUSE mounts from now on are this case's own
-#   it_image python|nasty KIND      IT_OCI: an OCI layout with that image as tag t (KIND as image_copy's), made once in
+#   it_image NAME KIND              IT_OCI: an OCI layout with image python, nasty or nasty-small (2 MB instead of 70 in its
+#                                   biggest file) as tag t (KIND as image_copy's), made once in
 #                                   $IT_CACHE (default /var/cache/locum-quickstart/itest) and shared read-only
 #   it_serve [OPTION...]            badregistry of $IT_OCI; IT_REF is the image in it
 #   it_reference                    IT_TREE: umoci's unpack of $IT_OCI (gzip or uncompressed), made once
@@ -40,6 +41,7 @@ it_image()
 	it_kind=$(printf %s "$2" | tr : -)
 	case $1 in
 	python) IT_OCI=$it_cache/python-$images_recipe-$(cat "$LCM_LIB"/app/*.py | cksum | cut -d' ' -f1)-$it_kind ;;
+	nasty-small) IT_OCI=$it_cache/nasty-small-$(cksum <"$LCM_LIB/nasty.py" | cut -d' ' -f1)-$it_kind ;;
 	nasty) IT_OCI=$it_cache/nasty-$(cksum <"$LCM_LIB/nasty.py" | cut -d' ' -f1)-$it_kind ;;
 	esac
 	[ ! -d "$IT_OCI" ] || return 0
@@ -54,6 +56,8 @@ it_make()
 {
 	if [ "$1" = python ]; then
 		image_python "${it_cache%/*}" "$it_new/src" t
+	elif [ "$1" = nasty-small ]; then
+		image_nasty "$it_new/src" t --big 2000000
 	else
 		image_nasty "$it_new/src" t --big 70000000
 	fi && IMAGES_CACHE='' image_copy "oci:$it_new/src:t" "$2" "oci:$it_new/oci:t"

@@ -217,6 +217,7 @@ def put_metadata(t):
     t.dir("xattrs", xattrs=[("user.on-dir", b"d"), ("trusted.on-dir", b"\0\1\2")])
     t.reg("xattrs/capability", "\x7fELF", mode=0o755, xattrs=[("security.capability", CAP_NET_RAW)])
     t.reg("xattrs/empty", "e", xattrs=[("user.empty", b"")])
+    t.dir("xattrs/empty-dir", xattrs=[("user.empty", b"")])
     t.reg("xattrs/binary", "b", xattrs=[("user.binary", bytes(range(256))), ("user.newline", b"a\n=b\n")])
     t.reg("xattrs/long", "l", xattrs=[("user." + "n" * 200, pattern(1500, 3)), ("trusted.t", b"t")])
     t.reg("xattrs/many", "m", xattrs=[("user.a%02d" % i, b"%d" % i) for i in range(40)])

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * treecmp A B [--ignore-dir-times] - print every difference between two trees.
+ * treecmp A B [OPTION]... - print every difference between two trees.
+ *
+ *   --ignore-dir-times
+ *   --rounded-times        B's times may be A's rounded to the nearest second, halves up
+ *   --no-empty-xattrs      those without a value are not compared
  *
  * Compared: names, type, mode, owner, size, mtime with nanoseconds, xattrs (not trusted.overlay.*,
  * but for opaque), hardlink groups, device numbers, symlink targets, SHA-256 of contents. Whiteouts
@@ -29,7 +33,7 @@ struct seen_inode {
 
 struct compare {
 	const char *root[2];
-	bool ignore_dir_times;
+	bool ignore_dir_times, rounded_times, no_empty_xattrs;
 	void *inodes[2]; /* tsearch(3) trees of struct seen_inode */
 	unsigned long entries, differences;
 	char *read_buf;
@@ -153,6 +157,8 @@ static void xattrs_one_way(struct compare *c, const char *path, char *const full
 			continue;
 		la = lcm_errno(lgetxattr(full[a], name, va, sizeof(va)));
 		lb = lcm_errno(lgetxattr(full[b], name, vb, sizeof(vb)));
+		if (c->no_empty_xattrs && la == 0)
+			continue;
 		if (la < 0)
 			trouble(name, full[a], la);
 		if (lb == -ENODATA || lb == -ENOTSUP)
@@ -197,6 +203,9 @@ static void attributes(struct compare *c, const char *path, const struct stat st
 		report(c, path, "device %u:%u / %u:%u", major(a->st_rdev), minor(a->st_rdev),
 		       major(b->st_rdev), minor(b->st_rdev));
 	if (S_ISDIR(a->st_mode) && c->ignore_dir_times)
+		return;
+	if (c->rounded_times && !b->st_mtim.tv_nsec &&
+	    b->st_mtim.tv_sec == a->st_mtim.tv_sec + (a->st_mtim.tv_nsec >= 500000000))
 		return;
 	if (a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec)
 		report(c, path, "mtime %lld.%09ld / %lld.%09ld", (long long)a->st_mtim.tv_sec,
@@ -328,13 +337,17 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--ignore-dir-times") == 0)
 			c.ignore_dir_times = true;
+		else if (strcmp(argv[i], "--rounded-times") == 0)
+			c.rounded_times = true;
+		else if (strcmp(argv[i], "--no-empty-xattrs") == 0)
+			c.no_empty_xattrs = true;
 		else if (n < 2 && argv[i][0] != '-')
 			c.root[n++] = argv[i];
 		else
 			n = 3;
 	}
 	if (n != 2) {
-		fprintf(stderr, "usage: treecmp A B [--ignore-dir-times]\n");
+		fprintf(stderr, "usage: treecmp A B [OPTION]...\n");
 		return 2;
 	}
 	c.read_buf = malloc(READ_BYTES);

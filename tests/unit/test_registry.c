@@ -341,7 +341,7 @@ static const struct row {
 	{ "200 for the whole", h_no_ranges, 0, BLOB_SIZE, 0, NULL, 1, 0 },
 	{ "200 for a range near the start", h_no_ranges, MIB, 5000, 0, NULL, 1, 0 },
 	{ "200 for the start", h_no_ranges, 0, 5000, 0, NULL, 1, 0 },
-	{ "200 for a far range", h_no_ranges, MIB + 1, 5000, -EPROTO, "does not serve ranges", 1,
+	{ "200 for a far range", h_no_ranges, MIB + 1, 5000, -ESPIPE, "does not serve ranges", 1,
 	  0 },
 	{ "another range", h_wrong_range, 100, 100, -EPROTO, "another range", 1, 0 },
 	{ "206 unasked", h_206_unranged, 0, BLOB_SIZE, -EPROTO, "206", 1, 0 },

@@ -325,6 +325,9 @@ static void metadata(void **state)
 	assert_true(lcm_toc_xattr_next(f->toc, e, &pos, &x));
 	assert_string_equal(x.name, "security.capability");
 	assert_true(x.value_len == 2 && memcmp(x.value, "\1\2", 2) == 0);
+	assert_true(lcm_toc_xattr_next(f->toc, e, &pos, &x));
+	assert_string_equal(x.name, "user.none");
+	assert_int_equal(x.value_len, 0);
 	assert_false(lcm_toc_xattr_next(f->toc, e, &pos, &x));
 	e = at(f, "d/go");
 	assert_true(e->mode == 06755 && e->mtime == 0);
