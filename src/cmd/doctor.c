@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "src/cmd/cmd.h"
+#include "src/daemon/daemon.h"
 
 static const char usage[] =
     "Usage: locum doctor [OPTION]...\n"
@@ -110,7 +111,7 @@ static int print_json(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 
 int cmd_doctor_main(int argc, char **argv)
 {
-	char socket[4096];
+	char socket[4096], decoder[4096];
 	struct options o = { .root = cmd_globals.root, .socket = socket };
 	struct lcm_doctor d = { 0 };
 	enum lcm_doctor_mode mode;
@@ -121,7 +122,8 @@ int cmd_doctor_main(int argc, char **argv)
 		return 2;
 	if (o.help)
 		return fputs(usage, stdout) < 0;
-	lcm_doctor_examine(&d, o.root, o.socket);
+	lcm_daemon_decoder(decoder, sizeof(decoder));
+	lcm_doctor_examine(&d, o.root, o.socket, decoder);
 	mode = lcm_doctor_verdict(&d);
 	r = o.json ? print_json(&d, mode) : print_text(&d, mode);
 	if (r < 0) {

@@ -33,13 +33,15 @@ enum lcm_doctor_mode {
 struct lcm_doctor {
 	struct lcm_doctor_item items[LCM_DOCTOR_ITEMS_MAX];
 	size_t n;
-	bool root, xattrs; /* what the verdict needs beside @features */
+	bool root, xattrs, decoder; /* what the verdict needs beside @features */
 	struct lcm_mount_features features;
 };
 
 /** lcm_doctor_examine - look at everything; @root is the state directory (need not exist), @socket
- * the daemon's. Takes under a second. */
-void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket);
+ * the daemon's, @decoder the program of the isolated functions, of which one is started. Takes under
+ * a second. */
+void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket,
+			const char *decoder);
 /** lcm_doctor_verdict - pure. */
 enum lcm_doctor_mode lcm_doctor_verdict(const struct lcm_doctor *d);
 /** lcm_doctor_cgroup - the layout below @path (/sys/fs/cgroup): "v2", "hybrid", "v1", "none". */

@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "decode/fn.h"
 #include "src/base/sys.h"
 #include "src/cmd/doctor.h"
 
@@ -345,7 +346,23 @@ static void check_socket(struct lcm_doctor *d, const char *path)
 				      : strerror(-r));
 }
 
-void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket)
+/* One is started, gives up everything as it would for a layer, and ends. */
+static void check_decoder(struct lcm_doctor *d, const char *program)
+{
+	const struct lcm_fn_config cfg = { .path = program, .max = 1, .first_uid = 1900000000 };
+	struct lcm_fn_pool *pool = NULL;
+	struct lcm_err err = { 0 };
+	int r = lcm_fn_pool_new(&cfg, &pool, &err);
+	struct lcm_doctor_item *it = add(d, r == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_NO, "isolation",
+					 lcm_err_text(&err, r));
+
+	d->decoder = r == 0;
+	(void)snprintf(it->value, sizeof(it->value), "%.100s", program);
+	lcm_fn_pool_free(pool);
+}
+
+void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket,
+			const char *decoder)
 {
 	char dir[4096];
 
@@ -355,6 +372,7 @@ void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *sock
 	check_mounts(d, dir);
 	check_fs(d, dir);
 	check_files(d, dir);
+	check_decoder(d, decoder);
 	check_runtimes(d);
 	check_cgroup(d);
 	check_socket(d, socket);
@@ -364,7 +382,7 @@ enum lcm_doctor_mode lcm_doctor_verdict(const struct lcm_doctor *d)
 {
 	const struct lcm_mount_features *f = &d->features;
 
-	if (!d->root || !d->xattrs || !f->overlay)
+	if (!d->root || !d->xattrs || !d->decoder || !f->overlay)
 		return LCM_DOCTOR_NONE;
 	return f->data_only && f->fuse && (f->erofs_file || f->erofs_loop) ? LCM_DOCTOR_LAZY
 									   : LCM_DOCTOR_FULL;

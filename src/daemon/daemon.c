@@ -157,7 +157,7 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 }
 
 /* Beside this program in a build tree, else where it is installed. */
-static void decoder_path(char *out, size_t cap)
+void lcm_daemon_decoder(char *out, size_t cap)
 {
 	static const char name[] = "/locum-decode";
 	ssize_t n = readlink("/proc/self/exe", out, cap - sizeof(name));
@@ -183,7 +183,7 @@ static int start_functions(struct daemon *d, unsigned int threads, struct lcm_er
 		.first_uid = FN_FIRST_UID,
 	};
 
-	decoder_path(path, sizeof(path));
+	lcm_daemon_decoder(path, sizeof(path));
 	return lcm_fn_pool_new(&cfg, &d->e.fns, err);
 }
 

@@ -41,4 +41,7 @@ void lcm_daemon_defaults(struct lcm_daemon_config *cfg);
 LCM_MUST_USE int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg),
 				void *arg, struct lcm_err *err);
 
+/** lcm_daemon_decoder - where the program of the isolated functions is. */
+void lcm_daemon_decoder(char *out, size_t cap);
+
 #endif

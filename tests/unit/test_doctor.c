@@ -10,6 +10,8 @@
 struct cmd_globals cmd_globals = { .root = "/var/lib/locum",
 				   .run_dir = "/run/locum" }; /* main.c's */
 
+#define DECODER "./locum-decode"
+
 static void verdicts(void **state)
 {
 	static const struct {
@@ -18,6 +20,7 @@ static void verdicts(void **state)
 	} rows[] = {
 		{ { .root = true,
 		    .xattrs = true,
+		    .decoder = true,
 		    .features = { .overlay = true,
 				  .data_only = true,
 				  .fuse = true,
@@ -25,6 +28,7 @@ static void verdicts(void **state)
 		  LCM_DOCTOR_LAZY },
 		{ { .root = true,
 		    .xattrs = true,
+		    .decoder = true,
 		    .features = { .overlay = true,
 				  .data_only = true,
 				  .fuse = true,
@@ -32,21 +36,33 @@ static void verdicts(void **state)
 		  LCM_DOCTOR_LAZY },
 		{ { .root = true,
 		    .xattrs = true,
+		    .decoder = true,
 		    .features = { .overlay = true, .data_only = true, .fuse = true } },
 		  LCM_DOCTOR_FULL },
 		{ { .root = true,
 		    .xattrs = true,
+		    .decoder = true,
 		    .features = { .overlay = true, .data_only = true, .erofs_file = true } },
 		  LCM_DOCTOR_FULL },
 		{ { .root = true,
 		    .xattrs = true,
+		    .decoder = true,
 		    .features = { .overlay = true, .fuse = true, .erofs_file = true } },
 		  LCM_DOCTOR_FULL },
 		{ { .root = true,
 		    .xattrs = true,
+		    .decoder = true,
 		    .features = { .data_only = true, .fuse = true, .erofs_file = true } },
 		  LCM_DOCTOR_NONE },
 		{ { .root = true,
+		    .xattrs = true,
+		    .features = { .overlay = true,
+				  .data_only = true,
+				  .fuse = true,
+				  .erofs_file = true } },
+		  LCM_DOCTOR_NONE },
+		{ { .root = true,
+		    .decoder = true,
 		    .features = { .overlay = true,
 				  .data_only = true,
 				  .fuse = true,
@@ -84,9 +100,10 @@ static void examines(void **state)
 	(void)state;
 	(void)snprintf(path, sizeof(path), "%s/sock", dir);
 	(void)snprintf(missing, sizeof(missing), "%s/not/yet", dir);
-	lcm_doctor_examine(&d, missing, path);
+	lcm_doctor_examine(&d, missing, path, DECODER);
 	assert_int_equal(item(&d, "daemon")->state, LCM_DOCTOR_OK);
 	assert_non_null(strstr(item(&d, "state-fs")->value, dir)); /* the nearest one that exists */
+	assert_int_equal(item(&d, "isolation")->state, LCM_DOCTOR_OK);
 	assert_int_equal(item(&d, "root")->state, geteuid() == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_NO);
 	for (size_t i = 0; i < d.n; i++)
 		assert_true(d.items[i].state == LCM_DOCTOR_OK || d.items[i].text[0]);
@@ -94,14 +111,18 @@ static void examines(void **state)
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	d = (struct lcm_doctor){ 0 };
-	lcm_doctor_examine(&d, dir, path);
+	lcm_doctor_examine(&d, dir, path, DECODER);
 	assert_int_equal(item(&d, "daemon")->state, LCM_DOCTOR_WARN);
 	assert_non_null(strstr(item(&d, "daemon")->text, "stale"));
 
 	assert_int_equal(listen(fd, 1), 0);
 	d = (struct lcm_doctor){ 0 };
-	lcm_doctor_examine(&d, dir, path);
+	lcm_doctor_examine(&d, dir, path, DECODER);
 	assert_non_null(strstr(item(&d, "daemon")->value, "reachable"));
+	d = (struct lcm_doctor){ 0 };
+	lcm_doctor_examine(&d, dir, path, "/bin/false");
+	assert_int_equal(item(&d, "isolation")->state, LCM_DOCTOR_NO);
+	assert_false(d.decoder);
 	(void)close(fd);
 	assert_int_equal(lcm_sys_unlinkat(AT_FDCWD, path, 0), 0);
 	assert_int_equal(rmdir(dir), 0); /* nothing was left behind */
