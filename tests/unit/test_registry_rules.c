@@ -42,7 +42,7 @@ static void test_check_blob(void **state)
 		  { LCM_SKIP_MAX, 1, false } },
 		{ { 200, NULL, NULL, -1 },
 		  { 1 << 22, LCM_SKIP_MAX + 1, 1, true, false },
-		  -EPROTO,
+		  -ESPIPE,
 		  { 0 } },
 		{ { 200, NULL, NULL, -1 },
 		  { 1 << 22, (1 << 22) - 1, 1, true, true },
