@@ -119,6 +119,8 @@ LCM_MUST_USE int lcm_garbage_collect(struct lcm_store *s, struct lcm_err *err);
 LCM_MUST_USE int lcm_trash_move(struct lcm_store *s, enum lcm_store_dir dir, const char *name);
 /** lcm_trash_layer - a layer's blob, map and unpacked tree; its TOC too when @toc. */
 LCM_MUST_USE int lcm_trash_layer(struct lcm_store *s, int64_t id, bool real, bool blob, bool toc);
+/** lcm_trash_stacks - what is kept of stacks of layers whose topmost is @id. */
+LCM_MUST_USE int lcm_trash_stacks(struct lcm_store *s, int64_t id);
 
 /* Names below the directories. */
 struct lcm_layer_name {

@@ -89,6 +89,23 @@ int lcm_trash_layer(struct lcm_store *s, int64_t id, bool real, bool blob, bool 
 	return r;
 }
 
+int lcm_trash_stacks(struct lcm_store *s, int64_t id)
+{
+	const char *name;
+	char prefix[sizeof(struct lcm_layer_name) + 1];
+	int r = 0;
+	DIR *d = list_open(s->dirs[LCM_DIR_META], ".", &r);
+
+	if (!d)
+		return r;
+	(void)snprintf(prefix, sizeof(prefix), "%s-", lcm_layer_name(id).s);
+	while (r == 0 && (name = list_next(d)))
+		if (strncmp(name, prefix, strlen(prefix)) == 0)
+			r = lcm_trash_move(s, LCM_DIR_META, name);
+	(void)closedir(d);
+	return r;
+}
+
 /* The id that @name stands for, alone or as "<id>.map"; 0: it is no such name. */
 static int64_t name_id(const char *name, bool map)
 {

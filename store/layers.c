@@ -268,7 +268,7 @@ int lcm_store_layer_drop(struct lcm_store *s, int64_t id, bool keep_toc, struct 
 	if (r < 0)
 		return lcm_err_set(err, r, "layer %lld cannot be dropped: %s", (long long)id,
 				   strerror(-r));
-	if (lcm_trash_layer(s, id, true, true, !keep_toc) < 0)
+	if (lcm_trash_layer(s, id, true, true, !keep_toc) < 0 || lcm_trash_stacks(s, id) < 0)
 		lcm_debug("store: layer=%lld files stay until the next open", (long long)id);
 	return 0;
 }

@@ -216,10 +216,14 @@ static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_f
 	return mnt < 0 ? mnt : lcm_mount_attach(mnt, j->s->target, &j->err);
 }
 
-/* META belongs to one stack of layers: its name is a digest of their ids. */
-static int meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
+#define META_NAME_MAX (24 + LCM_DIGEST_STR)
+
+/* META belongs to one stack of layers: its name is the id of the topmost, with which the store
+ * drops it, and a digest of all ids. */
+static int meta_name(const struct lcm_session *s, char out[META_NAME_MAX])
 {
 	lcm_auto(lcm_hash) h = lcm_hash_new();
+	char text[LCM_DIGEST_STR];
 	struct lcm_digest d;
 
 	if (!h)
@@ -227,8 +231,9 @@ static int meta_name(const struct lcm_session *s, char out[LCM_DIGEST_STR])
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		lcm_hash_update(h, s->slots[i].layer->name, strlen(s->slots[i].layer->name) + 1);
 	lcm_hash_final(h, &d);
-	(void)lcm_digest_str(&d, out);
-	memmove(out, out + 7, LCM_DIGEST_STR - 7);
+	(void)snprintf(out, META_NAME_MAX, "%s-%s",
+		       s->n_slots ? s->slots[s->n_slots - 1].layer->name : "0",
+		       lcm_digest_hex(&d, text));
 	return 0;
 }
 
@@ -263,7 +268,7 @@ static int write_implied(struct mount_job *j, const char *name, const int *lower
 static int open_implied(struct mount_job *j, const int *lowers, size_t n)
 {
 	int meta = lcm_store_meta_fd(j->s->host->e->store), fd, r;
-	char name[LCM_DIGEST_STR + 8];
+	char name[META_NAME_MAX + 8];
 
 	r = meta_name(j->s, name);
 	if (r < 0)
@@ -373,7 +378,7 @@ static int write_meta(struct mount_job *j, const char *name)
 static int mount_meta(struct mount_job *j)
 {
 	struct lcm_store *store = j->s->host->e->store;
-	char name[LCM_DIGEST_STR], path[4096];
+	char name[META_NAME_MAX], path[4096];
 	struct stat st;
 	int r;
 

@@ -62,6 +62,7 @@ static void layer_life(void **state)
 
 static void layer_drop_and_kept_toc(void **state)
 {
+	static const char *const stacks[] = { "3-ab", "3-ab.dirs", "33-ab", "13-ab" };
 	char *root = test_mkdir();
 	struct lcm_store *s = opened(root);
 	struct lcm_layer_key key = test_key(1), other = test_key(1), claim = test_key(1);
@@ -97,7 +98,12 @@ static void layer_drop_and_kept_toc(void **state)
 	/* An id is never used twice. */
 	assert_int_equal(lcm_store_layer_add(s, &key, 10, &row, NULL), 0);
 	assert_int_equal(row.id, 3);
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(stacks); i++)
+		assert_int_equal(lcm_sys_mkdirat(lcm_store_meta_fd(s), stacks[i], 0700), 0);
 	assert_int_equal(lcm_store_layer_drop(s, row.id, true, &err), 0); /* no TOC to keep */
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(stacks);
+	     i++) /* only those that it was on top of go */
+		assert_int_equal(test_exists(lcm_store_meta_fd(s), stacks[i]), i >= 2);
 	assert_int_equal(lcm_store_toc_find(s, &key, &kept), -ENOENT);
 	lcm_store_close(s);
 	test_rmdir(root);
