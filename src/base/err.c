@@ -38,7 +38,7 @@ int lcm_err_prefix(struct lcm_err *err, int code, const char *fmt, ...)
 	(void)snprintf(rest, sizeof(rest), "%s", lcm_err_text(err, code));
 	err->code = code;
 	(void)snprintf(err->msg, sizeof(err->msg), "%s: %.*s", head,
-		       (int)(sizeof(err->msg) - sizeof(head) - 3), rest);
+		       (int)(sizeof(err->msg) - strlen(head) - 3), rest);
 	sanitize(err->msg);
 	return code;
 }

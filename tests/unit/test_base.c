@@ -63,6 +63,11 @@ static void err_text_is_clean(void **state)
 	assert_int_equal(lcm_err_set(&err, -EIO, "a\nb"), -EIO);
 	assert_int_equal(lcm_err_prefix(&err, -EIO, "%s", "x"), -EIO);
 	assert_string_equal(err.msg, "x: a?b");
+	lcm_err_set(&err, -EIO, "%0400d.", 7);
+	lcm_err_prefix(&err, -EIO, "layer %d", 1);
+	assert_int_equal(strlen(err.msg), 410); /* nothing is lost while there is room */
+	lcm_err_prefix(&err, -EIO, "%0200d", 1);
+	assert_int_equal(strlen(err.msg), LCM_ERR_MSG_MAX - 1);
 	assert_string_equal(lcm_err_text(NULL, -ENOENT), "No such file or directory");
 }
 
