@@ -71,7 +71,7 @@ def toc_entry(info):
     if info.ischr() or info.isblk():
         e["devMajor"], e["devMinor"] = info.devmajor, info.devminor
     xattrs = {k[len("SCHILY.xattr."):]: base64.b64encode(v.encode("utf-8", "surrogateescape")).decode()
-              for k, v in info.pax_headers.items() if k.startswith("SCHILY.xattr.") and v}
+              for k, v in info.pax_headers.items() if k.startswith("SCHILY.xattr.")}
     if xattrs:
         e["xattrs"] = xattrs
     return e

@@ -96,7 +96,7 @@ def header(plain, begin, data, entry, name):
     need(link == entry.octets(4).decode("utf-8", "surrogateescape"), "%s: link" % name)
     need(ztoc.when(info).encode() == entry.octets(10), "%s: time %s" % (name, entry.octets(10)))
     records = {k: v.encode("utf-8", "surrogateescape") for k, v in info.pax_headers.items()
-               if k.startswith("SCHILY.xattr.") and v}
+               if k.startswith("SCHILY.xattr.")}
     need({k: v for k, v in pax(entry).items() if k.startswith("SCHILY.xattr.")} == records, "%s: xattrs" % name)
 
 
