@@ -103,7 +103,7 @@ def add_file(w, e, data, entries):
     w.cut()
 
 
-def convert(plain, kind, path):
+def convert(plain, kind, path, change=None):
     w = Writer()
     w.shared = False
     w.at = 0
@@ -124,6 +124,8 @@ def convert(plain, kind, path):
                 end += info.size
             else:
                 entries.append(toc_entry(info))
+    if change:
+        change(entries)
     by_name = {e["name"].removeprefix("./"): e for e in reversed(entries) if e["type"] == "reg"}
     if kind == "mode" and path in by_name:
         by_name[path]["mode"] ^= 0o111
@@ -205,4 +207,5 @@ def main():
         json.dump(index, f)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that mean harm, or that readers differ about. One function per case, below.
 
-evil.py make OCI           makes an OCI layout, a tag per case; prints "NAME tree" or "NAME refused TEXT" (an ERE)
-evil.py check NAME DIR     is the mounted image at DIR what the case says?
+evil.py make OCI           makes an OCI layout, a tag per case; prints "NAME tree", "NAME lazy" (a tree, at once), "NAME eio"
+                           (as lazy, but files may be EIO until the layer is here) or "NAME refused TEXT" (an ERE)
+evil.py check NAME DIR     is the mounted image at DIR what the case says? With --eio, files may be EIO
+evil.py innocent DIR N     is the mounted image "innocent" what it was? The first N of its files are read
 evil.py table              the table of doc/evil.md"""
+import errno
 import gzip
 import hashlib
-import io
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
-import tarfile
+
+import eviltoc
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
@@ -22,11 +26,11 @@ CASES = {}
 BIG = 10 ** 9
 
 
-def case(what, why, refused=None, tree=None):
+def case(what, why, refused=None, tree=None, how="tree"):
     """tree: {path: content, or a type letter and what belongs to it}; "-" is: not there."""
     def add(fn):
         name = fn.__name__.replace("_", "-")
-        CASES[name] = {"make": fn, "what": what, "why": why, "refused": refused, "tree": tree}
+        CASES[name] = {"make": fn, "what": what, "why": why, "refused": refused, "tree": tree, "how": how}
         return fn
     return add
 
@@ -682,13 +686,131 @@ def diffid():
     return PLAIN, entry(b"f", TXT) + END, b"something else"
 
 
+# ---- tables of contents ----
+
+F, G = eviltoc.noise("f", 150000), eviltoc.noise("g", 3000)
+HONEST = {"d/f": F, "d/g": G, "h": F, "last": TXT}
+
+
+def honest():
+    return (directory(b"d/") + entry(b"d/f", F) + entry(b"d/g", G) + entry(b"h", kind=b"1", link=b"d/f") +
+            entry(b"last", TXT) + END)
+
+
+def entry_of(entries, name):
+    return next(e for e in entries if e["name"] == name)
+
+
+def json_outside(entries):
+    entry_of(entries, "d/g").update(offset=BIG, endOffset=BIG + 100)
+
+
+def json_overlap(entries):
+    next(e for e in entries if e["type"] == "chunk")["chunkOffset"] -= 100
+
+
+def json_shared(entries):
+    f, g = entry_of(entries, "d/f"), entry_of(entries, "d/g")
+    g["offset"] = f["offset"]
+    if "endOffset" in g:
+        g["endOffset"] = next(e for e in entries if e["type"] == "chunk")["offset"]
+
+
+def json_dotdot(entries):
+    entry_of(entries, "d/g")["name"] = "d/../../g"
+
+
+def json_hardlink(entries):
+    entry_of(entries, "h")["linkName"] = "nothing"
+
+
+def json_name(entries):
+    entry_of(entries, "d/g")["name"] = "n" * (1 << 20)
+
+
+JSON_SINS = {
+    "good": (lambda entries: None, "that tells the truth", "the others are this one with one thing changed", "lazy"),
+    "outside": (json_outside, "with a file outside of the blob", "a range has to be within", "entry 'd/g': bad offset or endOffset"),
+    "overlap": (json_overlap, "with chunks over one another", "a byte has one value",
+                "entry 'd/f': chunks overlap, leave a gap or pass the end of the file"),
+    "shared": (json_shared, "with a file at another's bytes", "the digest of a chunk is of the file's own bytes", "eio"),
+    "dotdot": (json_dotdot, "with a name with `..`", "nothing may leave the root", "entry 'd/\\.\\./\\.\\./g': '\\.\\.' in a path"),
+    "hardlink": (json_hardlink, "with a hardlink to nothing", "it has no content", "entry 'h': hardlink to 'nothing', which"),
+    "name": (json_name, "with a name of 1 MiB", "PATH_MAX", "layer entry 'n+': path longer than 4000 bytes"),
+}
+for sin, (change, what, why, text) in JSON_SINS.items():
+    for kind, writer, title in (("chunked", eviltoc.chunked, "a zstd:chunked table"), ("estargz", eviltoc.stargz, "an eStargz table")):
+        how = {"how": text, "tree": HONEST} if text in ("lazy", "eio") else {"refused": "table of contents.*(%s)" % text}
+
+        @case("%s %s" % (title, what), why, **how)
+        def lying(writer=writer, change=change, media=ZSTD if kind == "chunked" else GZIP):
+            blob, diffid, notes = writer(honest(), change)
+            return media, blob, diffid, notes
+        CASES["%s-%s" % (kind, sin)] = CASES.pop("lying")
+
+
+def ztoc_set(path, **new):
+    def change(infos):
+        for i in infos:
+            if i.name == path:
+                for k, v in new.items():
+                    setattr(i, k, v)
+    return change
+
+
+def ztoc_points(points):
+    return points[:12] + struct.pack("<q", BIG) + points[20:]
+
+
+WHOLE = "an index beside a layer is an offer: it is pulled whole"
+ZTOC_SINS = {
+    "good": ("that tells the truth", "the others are this one with one thing changed", {}),
+    "outside": ("with a file outside of the tar", WHOLE, {"change": ztoc_set("d/g", offset_data=BIG)}),
+    "overlap": ("with files over one another", WHOLE, {"change": ztoc_set("d/g", offset_data=2048)}),
+    "dotdot": ("with a name with `..`", WHOLE, {"change": ztoc_set("d/g", name="d/../../g")}),
+    "hardlink": ("with a hardlink to nothing", WHOLE, {"change": ztoc_set("h", linkname="nothing")}),
+    "name": ("with a name of 1 MiB", WHOLE, {"change": ztoc_set("d/g", name="n" * (1 << 20))}),
+    "checkpoint": ("with a checkpoint outside of the blob", WHOLE, {"change_points": ztoc_points}),
+    "flat": ("that is no FlatBuffer", WHOLE, None),
+}
+for sin, (what, why, changes) in ZTOC_SINS.items():
+    @case("a zTOC " + what, why, tree=HONEST, how="lazy" if sin == "good" else "tree")
+    def lying(changes=changes):
+        blob = gzip.compress(honest(), 1, mtime=0)
+        return GZIP, blob, honest(), {}, b"\xff" * 4096 if changes is None else eviltoc.soci_ztoc(blob, **changes)
+    CASES["soci-" + sin] = CASES.pop("lying")
+
+
 # ---- images ----
 
+INNOCENT = {"%s/%d" % (d, i): eviltoc.noise("%s/%d" % (d, i), 3000 + i) for d in ("pulled", "lazy") for i in range(40)}
+
+
+def innocent():
+    pulled, lazy = (b"".join(entry(n.encode(), v) for n, v in INNOCENT.items() if n.startswith(d)) + END for d in ("pulled", "lazy"))
+    return [pulled, (ZSTD,) + eviltoc.chunked(lazy, lambda entries: None)]
+
+
+def innocent_check(where, count):
+    found = {os.path.relpath(os.path.join(at, n), where) for at, _, names in os.walk(where) for n in names}
+    assert found == set(INNOCENT), found ^ set(INNOCENT)
+    for i, (name, want) in enumerate(sorted(INNOCENT.items(), key=lambda nv: sha(nv[0].encode()))):
+        path = os.path.join(where, name)
+        assert os.stat(path).st_size == len(want), name
+        if i < count:
+            with open(path, "rb") as f:
+                assert f.read() == want, name
+
+
 def layer_of(lay, made):
+    """made: a tar; or media type, blob, diffID or the tar that has it, annotations, the layer's zTOC."""
     if isinstance(made, bytes):
         made = (GZIP, gzip.compress(made, 1, mtime=0), made)
-    media, blob, plain = made
-    return lay.put(blob, media), plain if isinstance(plain, str) else sha(plain)
+    media, blob, plain, notes, table = made + ({}, None)[len(made) - 3:]
+    layer = lay.put(blob, media)
+    if notes:
+        layer["annotations"] = notes
+    return layer, plain if isinstance(plain, str) else sha(plain), table
 
 
 def sha(data):
@@ -707,12 +829,16 @@ class Layout:
         return {"mediaType": media, "digest": sha(data), "size": len(data)}
 
     def image(self, name, made):
-        layers, diffids = zip(*[layer_of(self, m) for m in (made if isinstance(made, list) else [made])])
+        layers, diffids, tables = zip(*[layer_of(self, m) for m in (made if isinstance(made, list) else [made])])
         arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
         config = self.put(json.dumps({"os": "linux", "architecture": arch, "rootfs": {
             "type": "layers", "diff_ids": diffids}}).encode(), "application/vnd.oci.image.config.v1+json")
-        m = self.put(json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                                 "config": config, "layers": layers}).encode(), "application/vnd.oci.image.manifest.v1+json")
+        manifest = {"schemaVersion": 2, "mediaType": eviltoc.MANIFEST, "config": config, "layers": layers}
+        if tables[0]:
+            index = eviltoc.soci_index(self.put, layers[0], tables[0])
+            manifest["annotations"] = {eviltoc.SOCI + "index-digest": index["digest"]}
+            self.manifests.append(index)
+        m = self.put(json.dumps(manifest).encode(), eviltoc.MANIFEST)
         self.manifests.append(dict(m, annotations={"org.opencontainers.image.ref.name": name}))
 
     def end(self):
@@ -722,13 +848,17 @@ class Layout:
             json.dump({"schemaVersion": 2, "manifests": self.manifests}, f)
 
 
-def is_so(path, want):
+def is_so(path, want, eio):
     try:
         st = os.lstat(path)
     except FileNotFoundError:
         return want == "-"
     if isinstance(want, bytes):
-        return stat.S_ISREG(st.st_mode) and open(path, "rb").read() == want
+        try:
+            with open(path, "rb") as f:
+                return stat.S_ISREG(st.st_mode) and st.st_size == len(want) and f.read() == want
+        except OSError as e:
+            return eio and e.errno == errno.EIO
     kind, rest = want[0], want[1:]
     if kind == "d":
         return stat.S_ISDIR(st.st_mode) and st.st_mode & 0o7777 == int(rest, 8) and st.st_uid == 0
@@ -759,7 +889,7 @@ def is_so(path, want):
     return False
 
 
-def check(name, where):
+def check(name, where, eio):
     bad = 0
     tree = CASES[name]["tree"]
     for at, dirs, files in os.walk(where):
@@ -770,7 +900,7 @@ def check(name, where):
                 print("%s: %r should not be there" % (name, path))
                 bad = 1
     for path, want in tree.items():
-        if not is_so(os.path.join(where, path), want):
+        if not is_so(os.path.join(where, path), want, eio):
             print("%s: %r is not %r" % (name, path, want if len(want) < 60 else want[:60]))
             bad = 1
     return bad
@@ -784,14 +914,18 @@ def table():
 
 def main():
     if sys.argv[1] == "check":
-        sys.exit(check(sys.argv[2], sys.argv[3]))
+        sys.exit(check(sys.argv[2], sys.argv[3], "--eio" in sys.argv))
+    if sys.argv[1] == "innocent":
+        innocent_check(sys.argv[2], int(sys.argv[3]))
+        return
     if sys.argv[1] == "table":
         table()
         return
     lay = Layout(sys.argv[2])
     for name, c in CASES.items():
         lay.image(name, c["make"]())
-        print(name, "refused " + c["refused"] if c["refused"] else "tree")
+        print(name, "refused " + c["refused"] if c["refused"] else c["how"])
+    lay.image("innocent", innocent())
     lay.end()
 
 

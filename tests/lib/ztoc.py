@@ -178,6 +178,8 @@ def files(plain, opt):
         infos = list(t)
     end = max((i.offset_data + (-(-i.size // 512) * 512 if i.isreg() else 0) for i in infos), default=0)
     entries = []
+    if getattr(opt, "change", None):
+        opt.change(infos)
     for i in infos:
         path = i.name.removeprefix("./")
         off, mode = i.offset_data, i.mode ^ (0o111 if path == opt.mode else 0)
@@ -198,6 +200,8 @@ def ztoc(blob, opt, zinfo="v2"):
     gz = blob[:2] == b"\x1f\x8b"
     if gz:
         plain, spans, points = gzip_info(blob, opt.span, zinfo)
+        if getattr(opt, "change_points", None):
+            points = opt.change_points(points)
     else:
         plain = blob
         spans = [blob[i:i + opt.span] for i in range(0, len(blob), opt.span)]
