@@ -38,8 +38,8 @@ struct lcm_doctor {
 };
 
 /** lcm_doctor_examine - look at everything; @root is the state directory (need not exist), @socket
- * the daemon's, @decoder the program of the isolated functions, of which one is started. Takes under
- * a second. */
+ * the daemon's, @decoder the program of the isolated functions, of which one is started. Takes
+ * under a second. */
 void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket,
 			const char *decoder);
 /** lcm_doctor_verdict - pure. */
