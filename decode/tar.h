@@ -52,6 +52,28 @@ struct lcm_tar_entry {
 	size_t n_xattrs;
 };
 
+/** lcm_tar_item - @e for a TOC builder, without chunks; borrowed from @e. */
+static inline struct lcm_toc_item lcm_tar_item(const struct lcm_tar_entry *e)
+{
+	return (struct lcm_toc_item){
+		.path = e->path,
+		.path_len = e->path_len,
+		.type = e->type,
+		.mode = e->mode,
+		.uid = e->uid,
+		.gid = e->gid,
+		.mtime = e->mtime,
+		.mtime_nsec = e->mtime_nsec,
+		.size = e->size,
+		.link = e->link,
+		.link_len = e->link_len,
+		.rdev_major = e->rdev_major,
+		.rdev_minor = e->rdev_minor,
+		.xattrs = e->xattrs,
+		.n_xattrs = e->n_xattrs,
+	};
+}
+
 struct lcm_tar; /* an archive being read, here or in an isolated function (decode/fn.h) */
 
 /* Who reads it: the functions below, without their checks of arguments. */

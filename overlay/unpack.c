@@ -166,23 +166,7 @@ static int chunk_note(struct lcm_unpack_run *u, const struct lcm_tar_piece *d)
 int lcm_unpack_index(struct lcm_unpack_run *u, const struct lcm_tar_entry *e)
 {
 	const struct lcm_toc_item_chunk *last;
-	struct lcm_toc_item it = {
-		.path = e->path,
-		.path_len = e->path_len,
-		.type = e->type,
-		.mode = e->mode,
-		.uid = e->uid,
-		.gid = e->gid,
-		.mtime = e->mtime,
-		.mtime_nsec = e->mtime_nsec,
-		.size = e->size,
-		.link = e->link,
-		.link_len = e->link_len,
-		.rdev_major = e->rdev_major,
-		.rdev_minor = e->rdev_minor,
-		.xattrs = e->xattrs,
-		.n_xattrs = e->n_xattrs,
-	};
+	struct lcm_toc_item it = lcm_tar_item(e);
 	int r = 0;
 
 	if (!u->index)

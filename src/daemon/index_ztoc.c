@@ -9,7 +9,7 @@
 
 #define STEP (1U << 20)
 #define GZIP_HEADER_MAX (64U << 10)
-#define NAME_MAX_TOC 32
+#define NAME_LEN 64
 
 struct making {
 	struct lcm_engine *e;            /* borrowed */
@@ -65,23 +65,7 @@ static int file_add(struct making *m, struct lcm_tar *tar, const struct lcm_tar_
 	static const char *const prefixes[] = { [LCM_TAR_PREFIX_NONE] = "",
 						[LCM_TAR_PREFIX_DOT] = "./",
 						[LCM_TAR_PREFIX_SLASH] = "/" };
-	const struct lcm_toc_item it = {
-		.path = e->path,
-		.path_len = e->path_len,
-		.type = e->type,
-		.mode = e->mode,
-		.uid = e->uid,
-		.gid = e->gid,
-		.mtime = e->mtime,
-		.mtime_nsec = e->mtime_nsec,
-		.size = e->size,
-		.link = e->link,
-		.link_len = e->link_len,
-		.rdev_major = e->rdev_major,
-		.rdev_minor = e->rdev_minor,
-		.xattrs = e->xattrs,
-		.n_xattrs = e->n_xattrs,
-	};
+	const struct lcm_toc_item it = lcm_tar_item(e);
 	int r;
 
 	if (e->prefix == LCM_TAR_PREFIX_OTHER)
@@ -241,9 +225,11 @@ static int write_out(struct making *m, struct lcm_buf *out)
 				       .compression = LCM_COMP_GZIP };
 	int dir = lcm_store_tmp_fd(m->e->store), r;
 	lcm_auto(lcm_toc) toc = NULL;
-	char name[NAME_MAX_TOC];
+	char name[NAME_LEN];
 
-	(void)snprintf(name, sizeof(name), "spans-%lld", (long long)m->row->id);
+	/* Two images may have the layer, and be pushed at the same time. */
+	(void)snprintf(name, sizeof(name), "spans-%lld-%llu", (long long)m->row->id,
+		       (unsigned long long)lcm_now_ns());
 	r = lcm_toc_builder_finish(m->index, &id, dir, name, false, m->err);
 	if (r == 0)
 		r = lcm_toc_open(dir, name, &toc, m->err);
