@@ -10,6 +10,8 @@ it_begin evil 600 "${1:-}"
 LIB=$LCM_LIB/evil.py
 doc=${0%/*}/../../doc/evil.md
 KIB_MAX=65536
+# What AddressSanitizer keeps of freed memory would count as the daemon's.
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=4"
 
 right()
 {
