@@ -119,7 +119,7 @@ whole 'zstd: the mount does not want them' --index=none
 
 # ---- all in one image, sparse files among them, on a registry that lists referrers ----
 
-python "$LCM_LIB/refproxy.py" "$backend" >"$TAP_DIR/port" 2>"$TAP_DIR/proxy.log" </dev/null &
+/usr/bin/python3 "$LCM_LIB/refproxy.py" "$backend" >"$TAP_DIR/port" 2>"$TAP_DIR/proxy.log" </dev/null &
 proxy=$!
 tap_cleanup "tap_kill $proxy"
 tap_until 10 test -s "$TAP_DIR/port"
@@ -145,7 +145,9 @@ version_1()
 	rm -rf "$TAP_DIR/oci"
 	cp -a "$IT_OCI" "$TAP_DIR/oci"
 	IT_OCI=$TAP_DIR/oci
-	python "$LCM_LIB/ztoc.py" index "$IT_OCI" v1 "$@" >"$TAP_DIR/index.out" 2>&1 && it_serve || exit 1
+	python "$LCM_LIB/ztoc.py" index "$IT_OCI" v1 "$@" >"$TAP_DIR/index.out" 2>&1 || exit 1
+	bad_stop
+	it_serve || exit 1
 }
 
 version_1

@@ -103,7 +103,7 @@ ways_start()
 			"auth: {htpasswd: {realm: r, path: $WAYS_DIR/htpasswd}}" && ways_auth && WAY_OPTIONS="$WAY_OPTIONS --ca-file $WAYS_DIR/crt"
 		;;
 	token)
-		python "$LCM_LIB/tokens.py" "$WAYS_DIR/key" "$WAYS_DIR/crt" user:secret >"$WAYS_DIR/tokens" 2>"$WAYS_DIR/tokens.log" </dev/null &
+		/usr/bin/python3 "$LCM_LIB/tokens.py" "$WAYS_DIR/key" "$WAYS_DIR/crt" user:secret >"$WAYS_DIR/tokens" 2>"$WAYS_DIR/tokens.log" </dev/null &
 		tap_cleanup "tap_kill $!"
 		tap_until 10 test -s "$WAYS_DIR/tokens" &&
 			ways_registry "$1" "http: {addr: '127.0.0.1:0'}" "auth: {token: {realm: 'http://127.0.0.1:$(cat "$WAYS_DIR/tokens")/token', service: locum, issuer: tests, rootcertbundle: $WAYS_DIR/crt}}" && ways_auth
