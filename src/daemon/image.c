@@ -7,7 +7,7 @@
  *   GET manifest -> index? -> GET platform manifest -> GET config -> check
  *     -> look for indexes beside it (image_index.c) -> store row -> layers -> done
  *
- * What a descriptor embeds is not asked for.
+ * What a descriptor embeds is not asked for, but for indexes inside of indexes.
  */
 #include "src/daemon/image.h"
 

@@ -39,13 +39,14 @@ struct lcm_index_push {
 	struct lcm_reference ref;
 	struct lcm_index_rows rows;
 	struct lcm_index_subject subject;
-	size_t at;             /* the layer */
-	unsigned int skipped;  /* layers that offer a table themselves */
-	struct growing out[2]; /* SOCI's, ours */
-	unsigned int out_at;   /* the index */
-	int fd;                /* owned; the blob */
-	struct lcm_buf table;  /* a zTOC */
-	void *map;             /* owned; a TOC file */
+	size_t at;                /* the layer */
+	unsigned int skipped;     /* layers that offer a table themselves */
+	struct growing out[2];    /* SOCI's, ours */
+	unsigned int out_at;      /* the index */
+	int fd;                   /* owned; the blob */
+	struct lcm_buf table;     /* a zTOC */
+	struct lcm_digest digest; /* of the table */
+	void *map;                /* owned; a TOC file */
 	size_t map_len;
 	struct lcm_buf list; /* referrers */
 	json_t *indexes;     /* owned; the answer */
@@ -139,61 +140,85 @@ static void on_table_pushed(void *arg, const struct lcm_push_result *res)
 	next_layer(j);
 }
 
+/* Its digest has been made, by a thread of the pool. */
 static void push_table(struct lcm_index_push *j)
 {
 	struct growing *g = growing_of(j);
-	struct lcm_layer_toc *t = &g->tables[g->n];
-	struct lcm_push_req req = { .ref = &j->ref,
-				    .data = j->map ? j->map : j->table.data,
-				    .len = j->map ? j->map_len : j->table.len,
-				    .done = on_table_pushed,
-				    .arg = j };
-	int r = lcm_digest_of(req.data, req.len, &req.digest);
+	const struct lcm_push_req req = { .ref = &j->ref,
+					  .digest = j->digest,
+					  .data = j->map ? j->map : j->table.data,
+					  .len = j->map ? j->map_len : j->table.len,
+					  .done = on_table_pushed,
+					  .arg = j };
+	int r;
 
-	*t = (struct lcm_layer_toc){
-		.kind = g->kind, .layer = desc_at(j)->digest, .toc = req.digest, .size = req.len
+	g->tables[g->n] = (struct lcm_layer_toc){
+		.kind = g->kind, .layer = desc_at(j)->digest, .toc = j->digest, .size = req.len
 	};
 	g->types[g->n] = desc_at(j)->media_type;
-	if (r == 0)
-		r = lcm_push_start(j->e->reg, &req);
+	r = lcm_push_start(j->e->reg, &req);
 	if (r < 0)
 		(void)failed(j, r, NULL);
 }
 
+/* What nobody could use is not published. */
 static int toc_map(struct lcm_index_push *j)
 {
+	int dir = lcm_store_toc_fd(j->e->store), r;
+	lcm_auto(lcm_toc) checked = NULL;
 	lcm_autoclose int fd = -EBADF;
 	struct stat st;
 	char name[24];
-	int r;
 
 	(void)snprintf(name, sizeof(name), "%lld", (long long)j->rows.rows[j->at].id);
-	fd = lcm_sys_openat(lcm_store_toc_fd(j->e->store), name, O_RDONLY, 0);
+	r = lcm_toc_open(dir, name, &checked, &j->err);
+	if (r < 0)
+		return r;
+	fd = lcm_sys_openat(dir, name, O_RDONLY, 0);
 	r = fd < 0 ? fd : lcm_sys_fstat(fd, &st);
 	if (r < 0)
 		return r;
 	j->map_len = (size_t)st.st_size;
 	j->map = mmap(NULL, j->map_len, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (j->map != MAP_FAILED)
-		return 0;
+		return lcm_digest_of(j->map, j->map_len, &j->digest);
 	j->map = NULL;
 	return (int)lcm_errno(-1);
+}
+
+static void on_toc_file(void *arg)
+{
+	struct lcm_index_push *j = arg;
+
+	if (!failed(j, j->status, NULL))
+		push_table(j);
+}
+
+static void toc_file_job(void *arg)
+{
+	struct lcm_index_push *j = arg;
+
+	j->status = toc_map(j);
+	j->task = (struct lcm_task){ .fn = on_toc_file, .arg = j };
+	lcm_loop_post_task(j->e->loop, &j->task);
 }
 
 static void push_toc_file(struct lcm_index_push *j)
 {
 	const struct lcm_layer_row *row = &j->rows.rows[j->at];
 	char digest[LCM_DIGEST_STR];
-	int r =
-	    row->has_toc
-		? toc_map(j)
-		: lcm_err_set(&j->err, -ENODATA,
-			      "layer %s has no table of contents here (locum drop-cache %s, then "
-			      "locum index create)",
-			      lcm_digest_str(&row->key.blob, digest), j->rows.image);
 
-	if (!failed(j, r, NULL))
-		push_table(j);
+	if (!row->has_toc) {
+		(void)failed(j,
+			     lcm_err_set(&j->err, -ENODATA,
+					 "layer %s has no table of contents here (locum drop-cache "
+					 "%s, then locum index create)",
+					 lcm_digest_str(&row->key.blob, digest), j->rows.image),
+			     NULL);
+		return;
+	}
+	j->task = (struct lcm_task){ .fn = toc_file_job, .arg = j };
+	lcm_pool_submit(j->e->pool, LCM_POOL_BACKGROUND, &j->task);
 }
 
 static void on_ztoc(void *arg)
@@ -217,6 +242,8 @@ static void ztoc_job(void *arg)
 
 	j->table = LCM_BUF(LCM_ZTOC_MAX);
 	j->status = lcm_index_ztoc(j->e, &j->rows.rows[j->at], j->fd, &j->table, &j->err);
+	if (j->status == 0)
+		j->status = lcm_digest_of(j->table.data, j->table.len, &j->digest);
 	j->task = (struct lcm_task){ .fn = on_ztoc, .arg = j };
 	lcm_loop_post_task(j->e->loop, &j->task);
 }
