@@ -123,6 +123,30 @@ static const char *check_reg(struct check *c, const struct lcm_toc_entry *e)
 	return off == e->size ? NULL : "chunks do not cover the file";
 }
 
+/* One or more names, none of them "." or "..", one '/' between two. */
+static bool path_ok(const char *s, size_t len)
+{
+	while (len) {
+		const char *slash = memchr(s, '/', len);
+		size_t n = slash ? (size_t)(slash - s) : len;
+
+		if (n < 1 || n > LCM_NAME_LEN_MAX || (s[0] == '.' && n == 1) ||
+		    (s[0] == '.' && s[1] == '.' && n == 2) || (slash && n + 1 == len))
+			return false;
+		s += LCM_MIN(n + 1, len);
+		len -= LCM_MIN(n + 1, len);
+	}
+	return true;
+}
+
+static const char *check_link_below(struct check *c, const struct lcm_toc_entry *e)
+{
+	if (e->link_len < 1 || e->link_len > LCM_PATH_MAX || e->size != e->link_len ||
+	    !string_ok(c, e->link, e->link_len) || !path_ok(c->t->strings + e->link, e->link_len))
+		return "bad path of a hardlink to a lower layer";
+	return NULL;
+}
+
 static const char *check_link(struct check *c, const struct lcm_toc_entry *e)
 {
 	const struct lcm_toc_entry *to;
@@ -136,7 +160,8 @@ static const char *check_link(struct check *c, const struct lcm_toc_entry *e)
 	if (e->link >= c->t->h->n_entries || e->link_len || e->size)
 		return "hardlink out of range";
 	to = &c->t->entries[e->link];
-	if (to->type == LCM_TOC_DIR || to->type == LCM_TOC_HARDLINK || to->type == LCM_TOC_WHITEOUT)
+	if (to->type == LCM_TOC_DIR || to->type == LCM_TOC_HARDLINK ||
+	    to->type == LCM_TOC_WHITEOUT || to->type == LCM_TOC_LINK_BELOW)
 		return "hardlink to a directory, hardlink or whiteout";
 	return NULL;
 }
@@ -163,6 +188,8 @@ static const char *check_body(struct check *c, const struct lcm_toc_entry *e)
 	case LCM_TOC_SYMLINK:
 	case LCM_TOC_HARDLINK:
 		return check_link(c, e);
+	case LCM_TOC_LINK_BELOW:
+		return check_link_below(c, e);
 	case LCM_TOC_CHAR:
 	case LCM_TOC_BLOCK:
 	case LCM_TOC_FIFO:

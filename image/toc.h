@@ -14,8 +14,9 @@
  * and not "." or "..", parents are directories with a smaller index than their
  * children, siblings are strictly ascending, directories are numbered breadth first, chunks of a
  * file are contiguous in file offsets and cover exactly its size, chunk ranges lie within the blob,
- * hardlinks point to a non-directory, non-hardlink entry, spans follow one another without a gap in
- * the tar, a chunk in spans lies inside of them, the checksum over the body matches.
+ * hardlinks point to a non-directory, non-hardlink entry, links below to a path of one or more
+ * names, spans follow one another without a gap in the tar, a chunk in spans lies inside of them,
+ * the checksum over the body matches.
  *
  * Threads: an opened TOC is immutable and may be read by any thread.
  */
@@ -36,7 +37,8 @@ enum lcm_toc_type {
 	LCM_TOC_CHAR,
 	LCM_TOC_BLOCK,
 	LCM_TOC_FIFO,
-	LCM_TOC_WHITEOUT, /* name without ".wh."; hides the name in lower layers */
+	LCM_TOC_WHITEOUT,   /* name without ".wh."; hides the name in lower layers */
+	LCM_TOC_LINK_BELOW, /* another name for the file that lower layers have at path `link` */
 	LCM_TOC_TYPE_MAX,
 };
 
@@ -56,7 +58,7 @@ struct lcm_toc_entry {
 	uint32_t mtime_nsec; /* 0..999999999 */
 	uint32_t xattrs;     /* offset in the xattr section, LCM_TOC_NONE: none */
 	int64_t mtime;       /* seconds since 1970, may be negative */
-	uint64_t size;       /* regular files: bytes; symlinks: length of the target */
+	uint64_t size;       /* regular files: bytes; symlinks, links below: length of the target */
 	union {
 		struct {
 			uint32_t first_child, n_children; /* directories */
@@ -66,8 +68,8 @@ struct lcm_toc_entry {
 			    n_chunks; /* regular files; 0 chunks: no ranges known */
 		};
 		struct {
-			uint32_t link,
-			    link_len; /* symlink: target in strings; hardlink: entry index, 0 */
+			uint32_t link, link_len; /* symlink, link below: target in strings;
+						    hardlink: entry index, 0 */
 		};
 		struct {
 			uint32_t rdev_major, rdev_minor; /* devices */
@@ -183,7 +185,8 @@ const uint8_t *lcm_toc_window(const struct lcm_toc *toc, const struct lcm_toc_sp
  * Complexity: O(log spans). */
 uint32_t lcm_toc_chunk_spans(const struct lcm_toc *toc, const struct lcm_toc_chunk *c);
 const char *lcm_toc_name(const struct lcm_toc *toc, const struct lcm_toc_entry *e);
-const char *lcm_toc_link(const struct lcm_toc *toc, const struct lcm_toc_entry *e); /* symlinks */
+/** lcm_toc_link - target of a symlink or link below. */
+const char *lcm_toc_link(const struct lcm_toc *toc, const struct lcm_toc_entry *e);
 /** lcm_toc_child - index of @name in directory @dir, or LCM_TOC_NONE. Complexity: O(log children).
  */
 uint32_t lcm_toc_child(const struct lcm_toc *toc, uint32_t dir, const char *name, size_t len);
@@ -280,12 +283,13 @@ LCM_MUST_USE int lcm_toc_builder_span(struct lcm_toc_builder *b,
  * lcm_toc_builder_finish - resolve hardlinks, sort, check, write the file atomically (tmp, fsync
  * when @durable, rename)
  *
- * Hardlinks may come before their target. One whose target is not in this layer, or is a directory:
- * -EUCLEAN, the text names both. A chunk or span beyond id->blob_size, or one that is not of
- * id->compression: -EUCLEAN. Chunks of the tar are cut at the ends of spans; one that no span has,
- * and that was given no digest where the spans have none either: -EUCLEAN.
- * Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The builder may only be
- * freed afterwards.
+ * Hardlinks may come before their target. One whose target is not in this layer becomes
+ * LCM_TOC_LINK_BELOW; when this layer hides what lower layers have there, or the target is a
+ * directory, or hardlinks lead in a circle: -EUCLEAN, the text names both. A chunk or span beyond
+ * id->blob_size, or one that is not of id->compression: -EUCLEAN. Chunks of the tar are cut at the
+ * ends of spans; one that no span has, and that was given no digest where the spans have none
+ * either: -EUCLEAN. Return: 0 or -errno (-EFBIG: files of more than 2^63-1 bytes together). The
+ * builder may only be freed afterwards.
  */
 LCM_MUST_USE int lcm_toc_builder_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id,
 					int dirfd, const char *path, bool durable,

@@ -94,6 +94,14 @@ uint32_t lcm_toc_node_find(const struct lcm_toc_builder *b, const char *path, si
 struct toc_name lcm_toc_path_next(struct toc_name *path);
 /** lcm_toc_path_trim - without what the contract of struct lcm_toc_item strips at both ends. */
 struct toc_name lcm_toc_path_trim(const char *s, size_t len);
+/** lcm_toc_path_text - path of @i for a text, its tail when it is long. @order: file index -> node,
+ * once parents are file indexes; NULL: they are nodes. */
+const char *lcm_toc_path_text(const struct lcm_toc_builder *b, const uint32_t *order, uint32_t i,
+			      char out[LCM_ERR_MSG_MAX / 2]);
+/** lcm_toc_links_resolve - find the targets that were not there when their hardlinks came; what
+ * this layer does not have becomes LCM_TOC_LINK_BELOW. Parents are still nodes. Return: 0,
+ * -EUCLEAN, -EFBIG, -ENOMEM. */
+LCM_MUST_USE int lcm_toc_links_resolve(struct lcm_toc_builder *b, struct lcm_err *err);
 /** lcm_toc_spans_cut - turn the chunks of the tar into chunks in spans. Return: 0, -EUCLEAN
  * (*ret_node has the chunk that broke *rule), -EFBIG, -ENOMEM. */
 LCM_MUST_USE int lcm_toc_spans_cut(struct lcm_toc_builder *b, uint32_t *ret_node,

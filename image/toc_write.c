@@ -74,69 +74,7 @@ static void order_fini(struct order *o)
 	free(o->index);
 }
 
-/* Path of @i for a text, its tail when it is long. @o: file indexes are in use; NULL: nodes. */
-static const char *path_text(const struct lcm_toc_builder *b, const struct order *o, uint32_t i,
-			     char out[LCM_ERR_MSG_MAX / 2])
-{
-	size_t at = LCM_ERR_MSG_MAX / 2 - 1;
-
-	out[at] = '\0';
-	while (i) {
-		const struct toc_node *n = &b->nodes[o ? o->nodes[i] : i];
-
-		if (n->e.name_len + 1U > at)
-			break;
-		if (out[at])
-			out[--at] = '/';
-		at -= n->e.name_len;
-		memcpy(out + at, toc_node_name(b, n), n->e.name_len);
-		i = n->e.parent;
-	}
-	return out + at;
-}
-
 /* ---- hardlinks ---- */
-
-/* Whether @i or a directory above it was replaced. */
-static bool is_gone(const struct lcm_toc_builder *b, uint32_t i)
-{
-	for (; i; i = b->nodes[i].e.parent)
-		if (b->nodes[i].e.flags & NODE_DEAD)
-			return true;
-	return false;
-}
-
-static int link_resolve(struct lcm_toc_builder *b, const struct toc_pending *p, struct lcm_err *err)
-{
-	char path[LCM_ERR_MSG_MAX / 2];
-	const char *link = b->strings.data + p->link;
-	uint32_t to = lcm_toc_node_find(b, link, p->link_len);
-	bool dir = false;
-
-	if (to != LCM_TOC_NONE && b->nodes[to].e.type == LCM_TOC_HARDLINK)
-		to = b->nodes[to].e.link;
-	if (to != LCM_TOC_NONE && b->nodes[to].e.type == LCM_TOC_WHITEOUT)
-		to = LCM_TOC_NONE;
-	dir = to != LCM_TOC_NONE && b->nodes[to].e.type == LCM_TOC_DIR;
-	if (to == LCM_TOC_NONE || dir)
-		return lcm_err_set(err, -EUCLEAN, "layer entry '%s': hardlink to '%.*s', which %s",
-				   path_text(b, NULL, p->node, path),
-				   (int)LCM_MIN(p->link_len, 150U), link,
-				   dir ? "is a directory" : "is not in this layer");
-	b->nodes[p->node].e.link = to;
-	return 0;
-}
-
-/* Looks up the targets that were not there when their hardlinks came. Parents are still nodes. */
-static int links_resolve(struct lcm_toc_builder *b, struct lcm_err *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < b->n_pending; i++)
-		if (!is_gone(b, b->pending[i].node))
-			r = link_resolve(b, &b->pending[i], err);
-	return r;
-}
 
 /* @to's content moves into @link, the first name in the tree that is left of it. */
 static void link_promote(struct toc_node *link, struct toc_node *to)
@@ -240,7 +178,7 @@ static int write_chunks(const struct order *o, uint64_t blob_size, struct out *o
 				return lcm_err_set(err, -EUCLEAN,
 						   "layer entry '%s': chunk at %llu of %llu bytes "
 						   "lies outside the blob",
-						   path_text(o->b, o, i, path),
+						   lcm_toc_path_text(o->b, o->nodes, i, path),
 						   (unsigned long long)c->blob_off,
 						   (unsigned long long)c->blob_len);
 			r = out_add(out, c, sizeof(*c));
@@ -326,8 +264,8 @@ static int spans_finish(struct lcm_toc_builder *b, const struct lcm_toc_id *id, 
 		return lcm_err_set(err, -EUCLEAN, "span %u %s", at, rule);
 	r = lcm_toc_spans_cut(b, &at, &rule);
 	if (r == -EUCLEAN)
-		return lcm_err_set(err, r, "layer entry '%s': %s", path_text(b, NULL, at, path),
-				   rule);
+		return lcm_err_set(err, r, "layer entry '%s': %s",
+				   lcm_toc_path_text(b, NULL, at, path), rule);
 	return r;
 }
 
@@ -342,7 +280,7 @@ int lcm_toc_builder_write(struct lcm_toc_builder *b, const struct lcm_toc_id *id
 		return lcm_err_set(err, -EINVAL, "TOC: bad identity");
 	r = spans_finish(b, id, err);
 	if (r == 0)
-		r = links_resolve(b, err);
+		r = lcm_toc_links_resolve(b, err);
 	if (r == 0)
 		r = order_make(b, &o);
 	if (r == 0 && b->replaced)

@@ -101,7 +101,7 @@ struct lcm_dir_record *lcm_dirs_find(const struct lcm_dirs *t, const char *path,
 static void rec_reset(struct lcm_dir_record *r)
 {
 	r->attr = (struct lcm_layer_attr){ .mode = 0755 };
-	r->opaque = r->whiteouts = r->listed = false;
+	r->opaque = r->whiteouts = r->listed = r->links = false;
 	r->gone = false;
 }
 
@@ -205,7 +205,8 @@ int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_la
 		const char *name, *value;
 	} xattrs[] = { { LCM_XATTR_OPAQUE, "y" },
 		       { LCM_XATTR_WHITEOUTS, "" },
-		       { LCM_XATTR_IMPLIED, "" } };
+		       { LCM_XATTR_IMPLIED, "" },
+		       { LCM_XATTR_LINKS, "" } };
 	lcm_autoclose int fd = lcm_sys_open_beneath(d->root, path[0] ? path : ".",
 						    O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	int r;
@@ -226,7 +227,7 @@ int lcm_dir_apply(struct lcm_layer_dir *d, const char *path, const struct lcm_la
 static unsigned int marks_of(const struct lcm_dir_record *rec)
 {
 	return (rec->opaque ? LCM_DIR_OPAQUE : 0U) | (rec->whiteouts ? LCM_DIR_WHITEOUTS : 0U) |
-	       (rec->listed ? 0U : LCM_DIR_IMPLIED);
+	       (rec->listed ? 0U : LCM_DIR_IMPLIED) | (rec->links ? LCM_DIR_LINKS : 0U);
 }
 
 int lcm_dirs_apply(const struct lcm_dirs *t, struct lcm_layer_dir *d, struct lcm_err *err)

@@ -16,6 +16,7 @@ struct lcm_dir_record {
 	size_t path; /* offset in the arena of paths */
 	uint32_t path_len;
 	bool opaque, whiteouts;
+	bool links;  /* the root: as LCM_DIR_LINKS */
 	bool listed; /* has metadata of its own, or nothing below it to take any from */
 	bool gone;   /* replaced by something that is no directory */
 	struct lcm_layer_attr attr; /* attr.xattrs: owned, one allocation with names and values */

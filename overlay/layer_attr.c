@@ -130,3 +130,20 @@ int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink, const struc
 	r = lcm_sys_utimensat(dirfd, name, ts, AT_SYMLINK_NOFOLLOW);
 	return r < 0 ? lcm_layer_fail(err, r, path, "cannot set time") : 0;
 }
+
+int lcm_layer_link_below(int dirfd, const char *name, const char *target, const char *path,
+			 struct lcm_err *err)
+{
+	const struct lcm_xattr link = { .name = LCM_XATTR_LINK,
+					.value = (const uint8_t *)target,
+					.value_len = (uint32_t)strlen(target) };
+	const struct lcm_layer_attr a = { .xattrs = &link, .n_xattrs = 1 };
+	int r = lcm_sys_mknodat(dirfd, name, S_IFCHR, 0);
+
+	if (r < 0)
+		return r == -EEXIST ? r : lcm_layer_fail(err, r, path, "cannot be made");
+	r = xattrs_set_at(dirfd, name, &a, path, err);
+	if (r < 0)
+		lcm_ignore(lcm_sys_unlinkat(dirfd, name, 0));
+	return r;
+}

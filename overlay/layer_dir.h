@@ -56,11 +56,15 @@ LCM_MUST_USE int lcm_layer_attr_set_at(int dirfd, const char *name, bool symlink
 #define LCM_XATTR_OPAQUE "trusted.overlay.opaque"
 #define LCM_XATTR_WHITEOUTS "trusted.overlay.origin"
 #define LCM_XATTR_IMPLIED "trusted.overlay.locum.implied"
+#define LCM_XATTR_LINKS "trusted.overlay.locum.links"
+/* Not of a directory: of a whiteout in the place of a hardlink to a file of a lower layer. */
+#define LCM_XATTR_LINK "trusted.overlay.locum.link"
 
 enum lcm_dir_mark {
 	LCM_DIR_OPAQUE = 1 << 0,
 	LCM_DIR_WHITEOUTS = 1 << 1, /* has whiteouts in it */
 	LCM_DIR_IMPLIED = 1 << 2,   /* not listed by the layer: lower layers' metadata wins */
+	LCM_DIR_LINKS = 1 << 3,     /* the root: LCM_XATTR_LINK is somewhere below it */
 };
 
 /** lcm_layer_parent - O_PATH descriptor of directory @path (@len bytes, NUL not needed; "" is the
@@ -82,6 +86,11 @@ LCM_MUST_USE int lcm_layer_tmp_link(struct lcm_layer_dir *d, int fd, const char 
 				    int dirfd, const char *name);
 /** lcm_layer_tmp_drop - remove a tmp file that will not be placed. */
 void lcm_layer_tmp_drop(struct lcm_layer_dir *d, const char *tmp_name);
+
+/** lcm_layer_link_below - a whiteout that stands for a hardlink to @target of lower layers. Return:
+ * 0, -EEXIST (no text), -errno. */
+LCM_MUST_USE int lcm_layer_link_below(int dirfd, const char *name, const char *target,
+				      const char *path, struct lcm_err *err);
 
 /** lcm_layer_file_check - is the regular file @name of @size there? Return: 1, 0, -EUCLEAN
  * (something else is), -errno.

@@ -4,9 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-struct source {
-	uint32_t layer, entry;
-};
+#include "overlay/merge_below.h"
 
 /* One layer's children of the directory being merged. */
 struct cursor {
@@ -19,12 +17,16 @@ struct cursor {
 
 struct merger {
 	struct lcm_merge *m;
-	struct source *sources; /* of all directories; a directory's are contiguous, top first */
+	struct lcm_merge_source
+	    *sources; /* of all directories; a directory's are contiguous, top first */
 	uint32_t n_sources;
-	uint32_t *node_of;    /* [base[layer] + entry]: node + 1 of a non-directory; 0: none yet */
-	uint32_t *base;       /* [layer] */
-	struct cursor *heap;  /* [n_layers] */
-	struct source *group; /* [n_layers]: layers that have the current name, top first */
+	uint32_t *node_of;   /* [base[layer] + entry]: node + 1 of a non-directory; 0: none yet */
+	uint32_t *base;      /* [layer] */
+	struct cursor *heap; /* [n_layers] */
+	struct lcm_merge_source
+	    *group; /* [n_layers]: layers that have the current name, top first */
+	struct lcm_below below;
+	struct lcm_err *err;
 };
 
 static const struct lcm_toc_entry *entry_of(const struct lcm_merge *m, uint32_t layer,
@@ -34,21 +36,11 @@ static const struct lcm_toc_entry *entry_of(const struct lcm_merge *m, uint32_t 
 }
 
 /*
- * What makes overlayfs stop looking. "Whiteout is created as a character device with
- * 0/0 device number": a layer that ships such a device ships a whiteout.
- */
-static bool hides(const struct lcm_toc_entry *e)
-{
-	return e->type == LCM_TOC_WHITEOUT ||
-	       (e->type == LCM_TOC_CHAR && e->rdev_major == 0 && e->rdev_minor == 0);
-}
-
-/*
  * Collect into the node's sources the directories that its content comes from, and
  * choose the one that gives the metadata: the topmost that its layer really lists.
  */
-static void dir_sources(struct merger *mg, struct lcm_merge_node *node, const struct source *group,
-			size_t n)
+static void dir_sources(struct merger *mg, struct lcm_merge_node *node,
+			const struct lcm_merge_source *group, size_t n)
 {
 	bool content = true, metadata = false;
 
@@ -70,7 +62,8 @@ static void dir_sources(struct merger *mg, struct lcm_merge_node *node, const st
 	node->count = mg->n_sources - node->first;
 }
 
-static uint32_t add_dir(struct merger *mg, uint32_t parent, const struct source *group, size_t n)
+static uint32_t add_dir(struct merger *mg, uint32_t parent, const struct lcm_merge_source *group,
+			size_t n)
 {
 	struct lcm_merge *m = mg->m;
 	struct lcm_merge_node *node = &m->nodes[m->n_nodes];
@@ -97,23 +90,22 @@ static uint32_t add_file(struct merger *mg, uint32_t layer, uint32_t entry)
 }
 
 /* One name, present in @n layers: the topmost decides. */
-static void add_name(struct merger *mg, uint32_t dir, const struct source *group, size_t n)
+static int add_name(struct merger *mg, uint32_t dir, const struct lcm_merge_source *group, size_t n)
 {
 	struct lcm_merge *m = mg->m;
-	const struct lcm_toc_entry *e = entry_of(m, group->layer, group->entry);
-	uint32_t target = group->entry, node;
+	struct lcm_merge_source at = *group;
+	uint32_t node;
+	int r = lcm_below_follow(&mg->below, m, &at, mg->err);
+	const struct lcm_toc_entry *e = entry_of(m, at.layer, at.entry);
 
-	if (e->type == LCM_TOC_HARDLINK) {
-		target = e->link;
-		e = entry_of(m, group->layer, target);
-	}
-	if (hides(e))
-		return;
+	if (r < 0 || lcm_merge_hides(e))
+		return r;
 	if (e->type == LCM_TOC_DIR)
 		node = add_dir(mg, dir, group, n);
 	else
-		node = add_file(mg, group->layer, target);
+		node = add_file(mg, at.layer, at.entry);
 	m->names[m->n_names++] = (struct lcm_merge_name){ group->layer, group->entry, node };
+	return 0;
 }
 
 static void cursor_load(const struct lcm_merge *m, struct cursor *c)
@@ -177,8 +169,10 @@ static size_t heap_next(struct merger *mg, size_t n)
 	return n;
 }
 
-static void merge_many(struct merger *mg, uint32_t dir, const struct source *src, size_t n)
+static int merge_many(struct merger *mg, uint32_t dir, const struct lcm_merge_source *src, size_t n)
 {
+	int r = 0;
+
 	for (size_t i = 0; i < n; i++) {
 		const struct lcm_toc_entry *e = entry_of(mg->m, src[i].layer, src[i].entry);
 
@@ -189,38 +183,42 @@ static void merge_many(struct merger *mg, uint32_t dir, const struct source *src
 	}
 	for (size_t i = n / 2; i-- > 0;)
 		sift_down(mg->heap, n, i);
-	while (n > 0) {
+	while (n > 0 && r == 0) {
 		struct cursor top = mg->heap[0];
 		size_t k = 0;
 
 		do {
-			mg->group[k++] = (struct source){ mg->heap[0].layer, mg->heap[0].pos };
+			mg->group[k++] = (struct lcm_merge_source){ mg->heap[0].layer,
+								    mg->heap[0].pos };
 			n = heap_next(mg, n);
 		} while (n > 0 && compare_names(&top, &mg->heap[0]) == 0);
-		add_name(mg, dir, mg->group, k);
+		r = add_name(mg, dir, mg->group, k);
 	}
+	return r;
 }
 
-static void merge_dir(struct merger *mg, uint32_t dir)
+static int merge_dir(struct merger *mg, uint32_t dir)
 {
 	struct lcm_merge *m = mg->m;
-	const struct source *src = mg->sources + m->nodes[dir].first;
+	const struct lcm_merge_source *src = mg->sources + m->nodes[dir].first;
 	size_t n = m->nodes[dir].count;
 	uint32_t first = m->n_names;
+	int r = 0;
 
 	if (n == 1) {
 		const struct lcm_toc_entry *e = entry_of(m, src->layer, src->entry);
 
-		for (uint32_t i = 0; i < e->n_children; i++) {
-			struct source one = { src->layer, e->first_child + i };
+		for (uint32_t i = 0; i < e->n_children && r == 0; i++) {
+			struct lcm_merge_source one = { src->layer, e->first_child + i };
 
-			add_name(mg, dir, &one, 1);
+			r = add_name(mg, dir, &one, 1);
 		}
 	} else {
-		merge_many(mg, dir, src, n);
+		r = merge_many(mg, dir, src, n);
 	}
 	m->nodes[dir].first = first;
 	m->nodes[dir].count = m->n_names - first;
+	return r;
 }
 
 static int check_layers(const struct lcm_meta_layer *layers, size_t n, uint32_t *base,
@@ -247,16 +245,18 @@ static int check_layers(const struct lcm_meta_layer *layers, size_t n, uint32_t 
 	return 0;
 }
 
-static void merge_all(struct merger *mg)
+static int merge_all(struct merger *mg)
 {
 	struct lcm_merge *m = mg->m;
+	int r = 0;
 
 	for (size_t i = 0; i < m->n_layers; i++)
-		mg->group[i] = (struct source){ (uint32_t)(m->n_layers - 1 - i), 0 };
+		mg->group[i] = (struct lcm_merge_source){ (uint32_t)(m->n_layers - 1 - i), 0 };
 	(void)add_dir(mg, 0, mg->group, m->n_layers);
-	for (uint32_t d = 0; d < m->n_nodes; d++)
+	for (uint32_t d = 0; d < m->n_nodes && r == 0; d++)
 		if (lcm_merge_entry(m, d)->type == LCM_TOC_DIR)
-			merge_dir(mg, d);
+			r = merge_dir(mg, d);
+	return r;
 }
 
 /* Every array has its upper bound from the start: untouched pages cost nothing. */
@@ -264,7 +264,7 @@ int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_mer
 		   struct lcm_err *err)
 {
 	struct lcm_merge out = { .layers = layers, .n_layers = n };
-	struct merger mg = { .m = &out };
+	struct merger mg = { .m = &out, .err = err };
 	uint32_t total = 0;
 	int r;
 
@@ -283,13 +283,15 @@ int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_mer
 	mg.node_of = calloc((size_t)total + 1, sizeof(*mg.node_of));
 	mg.heap = malloc((n + 1) * sizeof(*mg.heap));
 	mg.group = malloc((n + 1) * sizeof(*mg.group));
+	mg.below.dirs = malloc((n + 1) * sizeof(*mg.below.dirs));
 	r = -ENOMEM;
-	if (out.nodes && out.names && mg.sources && mg.node_of && mg.heap && mg.group) {
-		merge_all(&mg);
+	if (out.nodes && out.names && mg.sources && mg.node_of && mg.heap && mg.group &&
+	    mg.below.dirs)
+		r = merge_all(&mg);
+	if (r == 0)
 		*m = out;
-		r = 0;
-	}
 out:
+	free(mg.below.dirs);
 	free(mg.group);
 	free(mg.heap);
 	free(mg.node_of);

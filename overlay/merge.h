@@ -16,7 +16,7 @@
 struct lcm_merge_node {
 	uint32_t layer;  /* whose entry gives the metadata; LCM_TOC_NONE: no layer (root of an empty
 			    stack) */
-	uint32_t entry;  /* never a hardlink entry, never one that hides */
+	uint32_t entry;  /* never a hardlink or link below, never one that hides */
 	uint32_t nlink;  /* visible names; directories: 2 + subdirectories */
 	uint32_t parent; /* directories: node above; the root's is 0 */
 	uint32_t first,
@@ -24,7 +24,7 @@ struct lcm_merge_node {
 };
 
 struct lcm_merge_name {
-	uint32_t layer, entry; /* where the name's bytes are */
+	uint32_t layer, entry; /* where the name's bytes are; the node's may be in a lower layer */
 	uint32_t node;
 };
 
@@ -40,9 +40,12 @@ struct lcm_merge {
  * lcm_merge_init - merge @n layers, bottom first
  * @m:   filled in; lcm_merge_fini() it on success; untouched on failure
  *
- * A character device 0:0 hides as a whiteout does, because overlayfs takes it for one.
- * Return: 0; -EINVAL (a layer name that is no file name, too many layers); -EFBIG
- * (LCM_META_ENTRIES_MAX); -ENOMEM. Complexity: O(entries * log layers).
+ * A character device 0:0 hides as a whiteout does, because overlayfs takes it for one. A link below
+ * is another name of what the layers below its own show at its path, as link(2) would have made it.
+ * Return: 0; -EINVAL (a layer name that is no file name, too many layers); -EUCLEAN (a link below
+ * to nothing; the text names both); -EFBIG (LCM_META_ENTRIES_MAX, LCM_BELOW_STEPS_MAX); -ENOMEM.
+ * Complexity: O(entries * log layers), and per link below O(names of its path * layers * log
+ * entries of a directory).
  */
 LCM_MUST_USE int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
 				struct lcm_err *err);
@@ -53,6 +56,16 @@ const struct lcm_toc_entry *lcm_merge_entry(const struct lcm_merge *m, uint32_t 
 /** lcm_merge_name - bytes of a name; *ret_len is 1..255. */
 const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_name *name,
 			   size_t *ret_len);
+
+/*
+ * What makes overlayfs stop looking. "Whiteout is created as a character device with
+ * 0/0 device number": a layer that ships such a device ships a whiteout.
+ */
+static inline bool lcm_merge_hides(const struct lcm_toc_entry *e)
+{
+	return e->type == LCM_TOC_WHITEOUT ||
+	       (e->type == LCM_TOC_CHAR && e->rdev_major == 0 && e->rdev_minor == 0);
+}
 
 /* Regular files of size 0 need no data and no placeholder. */
 static inline bool lcm_merge_needs_data(const struct lcm_toc_entry *e)

@@ -116,7 +116,8 @@ static int file_path(struct walker *w, uint32_t dir, const struct lcm_merge_name
 	const char *s = lcm_merge_name(w->m, name, &len);
 	int r;
 
-	if (name->entry != w->m->nodes[name->node].entry)
+	if (name->entry != w->m->nodes[name->node].entry ||
+	    name->layer != w->m->nodes[name->node].layer)
 		return target_path(w, &w->m->nodes[name->node], ret_len);
 	r = enter_dir(w, dir);
 	if (r < 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "overlay/unpack_run.h"
 #include "src/base/sys.h"
@@ -226,6 +228,19 @@ int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int
 	return fn ? fn(arg, NULL, e->size - at) : 0;
 }
 
+/* Is it a whiteout, and no hardlink to a lower layer? Those are made with no mode. */
+static bool is_hidden(int dirfd, const char *name)
+{
+	char proc[64 + LCM_NAME_LEN_MAX];
+	struct stat st;
+
+	if (lcm_sys_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mode != S_IFCHR ||
+	    st.st_rdev != 0)
+		return false;
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dirfd, name);
+	return lgetxattr(proc, LCM_XATTR_LINK, NULL, 0) < 0;
+}
+
 int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name,
 		    const char *path)
 {
@@ -238,6 +253,11 @@ int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, con
 		from = opened = lcm_layer_parent(u->d, target, len, u->err);
 	if (from < 0)
 		return from;
+	if (is_hidden(from, slash ? slash + 1 : target))
+		return lcm_err_set(u->err, -EUCLEAN,
+				   "layer entry '%.200s': hardlink to '%.200s', which this layer "
+				   "hides",
+				   path, target);
 	r = lcm_sys_linkat(from, slash ? slash + 1 : target, dirfd, name, 0);
 	if (r == 0 || r == -EEXIST || r == -ENOENT)
 		return r;

@@ -15,6 +15,8 @@ struct plain {
 	struct lcm_unpack_run *u; /* borrowed */
 	struct lcm_dirs dirs;
 	struct lcm_buf links; /* "PATH\0TARGET\0" of hardlinks whose target was not there */
+	const char **waiting; /* owned, during links_below(); the PATHs in order */
+	size_t n_waiting;
 };
 
 static const char *dir_name(const char *path, size_t dir_len)
@@ -204,10 +206,17 @@ static int node_put(struct plain *p, int dirfd, const struct lcm_tar_entry *e)
 	return r;
 }
 
-static int link_later(struct plain *p, const struct lcm_tar_entry *e)
+/* What it replaces goes now: what has its name in the end came later. */
+static int link_later(struct plain *p, int dirfd, const struct lcm_tar_entry *e)
 {
-	int r = lcm_buf_add(&p->links, e->path, e->path_len + 1);
+	const char *name = e->path + e->name_off;
+	bool whiteout;
+	int r = 0;
 
+	if (there(dirfd, name, &whiteout) != -ENOENT)
+		r = take_away(p, dirfd, name, e->path, e->path_len);
+	if (r == 0)
+		r = lcm_buf_add(&p->links, e->path, e->path_len + 1);
 	return r < 0 ? r : lcm_buf_add(&p->links, e->link, e->link_len + 1);
 }
 
@@ -225,7 +234,7 @@ static int link_put(struct plain *p, int dirfd, const struct lcm_tar_entry *e)
 		if (r == 0)
 			r = lcm_unpack_link(p->u, e->link, dirfd, name, e->path);
 	}
-	return r == -ENOENT ? link_later(p, e) : r;
+	return r == -ENOENT ? link_later(p, dirfd, e) : r;
 }
 
 static int root_put(struct plain *p, const struct lcm_tar_entry *e)
@@ -272,9 +281,14 @@ static int entry_put(struct plain *p, const struct lcm_tar_entry *e)
 	}
 }
 
-/* One pass over the links that wait; those still without a target stay. Return: how many were made,
+/* What a waiting link becomes. Return: 0, -EEXIST (a later entry took its name), -ENOENT (it waits
+ * on), -errno. */
+typedef int (*link_fn)(struct plain *p, const char *path, const char *target, int dirfd,
+		       const char *name);
+
+/* One pass over the links that wait; those still without a target stay. Return: how many do not,
  * -errno. */
-static long links_pass(struct plain *p)
+static long links_pass(struct plain *p, link_fn fn)
 {
 	struct lcm_buf left = LCM_BUF(p->links.max);
 	size_t pos = 0;
@@ -287,10 +301,8 @@ static long links_pass(struct plain *p)
 		size_t size = (size_t)(target - path) + strlen(target) + 1;
 		int dirfd = parent_get(p, path, slash ? (size_t)(slash - path) : 0);
 
-		r = dirfd < 0
-			? dirfd
-			: lcm_unpack_link(p->u, target, dirfd, slash ? slash + 1 : path, path);
-		made += r == 0 || r == -EEXIST; /* a later entry took the name */
+		r = dirfd < 0 ? dirfd : fn(p, path, target, dirfd, slash ? slash + 1 : path);
+		made += r == 0 || r == -EEXIST;
 		if (r == -EEXIST)
 			r = 0;
 		if (r == -ENOENT)
@@ -302,11 +314,90 @@ static long links_pass(struct plain *p)
 	return r < 0 ? r : made;
 }
 
+static int link_here(struct plain *p, const char *path, const char *target, int dirfd,
+		     const char *name)
+{
+	return lcm_unpack_link(p->u, target, dirfd, name, path);
+}
+
+static int bad_link(struct plain *p, const char *path, const char *target, const char *what)
+{
+	return lcm_err_set(p->u->err, -EUCLEAN, "layer entry '%.200s': hardlink to '%.200s', %s",
+			   path, target, what);
+}
+
+/* Does this layer hide what lower layers have below one of the directories above @path? */
+static bool is_opaque(const struct plain *p, const char *path)
+{
+	for (const char *end = path; end; end = strchr(end + 1, '/')) {
+		const struct lcm_dir_record *rec = lcm_dirs_find(&p->dirs, path,
+								 (size_t)(end - path));
+
+		if (rec && rec->opaque)
+			return true;
+	}
+	return false;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A link whose target is neither here nor waits itself: lower layers have it. */
+static int link_below(struct plain *p, const char *path, const char *target, int dirfd,
+		      const char *name)
+{
+	int r;
+
+	if (bsearch(&target, p->waiting, p->n_waiting, sizeof(*p->waiting), by_name))
+		return -ENOENT;
+	if (lcm_unpack_below(target, strlen(target)) != LCM_UNPACK_ORDINARY)
+		return bad_link(p, path, target, "which no layer can have");
+	if (is_opaque(p, target))
+		return bad_link(p, path, target,
+				"which this layer does not have, and it hides what lower layers "
+				"have there");
+	r = lcm_layer_link_below(dirfd, name, target, path, p->u->err);
+	if (r == 0) {
+		lcm_dirs_find(&p->dirs, path, name == path ? 0 : (size_t)(name - path) - 1)
+		    ->whiteouts = true;
+		lcm_dirs_find(&p->dirs, "", 0)->links = true;
+	}
+	return r;
+}
+
+static long links_below(struct plain *p)
+{
+	struct lcm_buf links = p->links; /* links_pass() lets go of what p->waiting points to */
+	size_t cap = 0;
+	long made;
+
+	for (size_t pos = 0; pos < links.len; pos += strlen(links.data + pos) + 1)
+		cap++;
+	p->waiting = calloc(cap / 2 + 1, sizeof(*p->waiting));
+	if (!p->waiting)
+		return -ENOMEM;
+	p->n_waiting = 0;
+	for (size_t pos = 0; pos < links.len;) {
+		p->waiting[p->n_waiting++] = links.data + pos;
+		pos += strlen(links.data + pos) + 1;
+		pos += strlen(links.data + pos) + 1;
+	}
+	qsort(p->waiting, p->n_waiting, sizeof(*p->waiting), by_name);
+	made = links_pass(p, link_below);
+	free(p->waiting);
+	p->waiting = NULL;
+	return made;
+}
+
 static int links_make(struct plain *p)
 {
 	for (int i = 0; i < LINK_PASSES && p->links.len; i++) {
-		long made = links_pass(p);
+		long made = links_pass(p, link_here);
 
+		if (made == 0)
+			made = links_below(p);
 		if (made < 0)
 			return (int)made;
 		if (made == 0)
@@ -314,10 +405,8 @@ static int links_make(struct plain *p)
 	}
 	if (!p->links.len)
 		return 0;
-	return lcm_err_set(
-	    p->u->err, -EUCLEAN,
-	    "layer entry '%.200s': hardlink to '%.200s', which this layer does not have",
-	    p->links.data, p->links.data + strlen(p->links.data) + 1);
+	return bad_link(p, p->links.data, p->links.data + strlen(p->links.data) + 1,
+			"which leads in a circle, or over too many links");
 }
 
 static int plain_run(struct plain *p)

@@ -25,6 +25,7 @@ struct checked {
 	uint8_t *seen;            /* owned; enum seen of each TOC entry */
 	uint8_t *opaque;          /* owned; the tar has marked the directory */
 	uint32_t differs;         /* the entry @why is about */
+	bool links;               /* some entry is a link below */
 	bool proven; /* every byte of the blob is in a span with a digest, checked before
 			it was decoded: files need no digest of their own */
 	struct lcm_err why;
@@ -92,10 +93,25 @@ static bool link_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
 	return t->size == e->link_len && memcmp(lcm_toc_link(toc, t), e->link, e->link_len) == 0;
 }
 
+/* A link to another link of the layer has that one's target in the TOC. */
+static bool below_same(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
+		       const struct lcm_tar_entry *e)
+{
+	uint32_t i = lcm_toc_walk(toc, e->link, e->link_len);
+	const struct lcm_toc_entry *to = i == LCM_TOC_NONE ? NULL : lcm_toc_entry(toc, i);
+
+	if (!to)
+		return link_same(toc, t, e);
+	return to->type == LCM_TOC_LINK_BELOW && to->size == t->size &&
+	       memcmp(lcm_toc_link(toc, to), lcm_toc_link(toc, t), t->size) == 0;
+}
+
 /* NULL, or what differs besides the data. */
 static const char *difference(const struct lcm_toc *toc, const struct lcm_toc_entry *t,
 			      const struct lcm_tar_entry *e)
 {
+	if (t->type == LCM_TOC_LINK_BELOW && e->type == LCM_TOC_HARDLINK)
+		return below_same(toc, t, e) ? NULL : "hardlink target";
 	if (t->type != e->type)
 		return "type";
 	if (e->type == LCM_TOC_HARDLINK)
@@ -484,14 +500,40 @@ static int link_make(struct checked *c, uint32_t entry, char *path, char *target
 			    : r;
 }
 
+/* Seen through META only as another name of the lower layer's file, so it may be replaced. */
+static int link_below(struct checked *c, uint32_t entry, char *path)
+{
+	const struct lcm_toc *toc = c->u->toc;
+	const char *target = lcm_toc_link(toc, lcm_toc_entry(toc, entry)), *slash, *name;
+	int dirfd, r;
+
+	if (lcm_toc_path(toc, entry, path, LCM_PATH_MAX + 1) < 0)
+		return -ENAMETOOLONG;
+	slash = strrchr(path, '/');
+	name = slash ? slash + 1 : path;
+	dirfd = parent_get(c, path, slash ? (size_t)(slash - path) : 0);
+	if (dirfd < 0)
+		return dirfd;
+	r = lcm_layer_link_below(dirfd, name, target, path, c->u->err);
+	if (r != -EEXIST)
+		return r;
+	r = lcm_sys_unlinkat(dirfd, name, 0);
+	if (r < 0)
+		return lcm_layer_fail(c->u->err, r, path, "cannot replace what is in its place");
+	return lcm_layer_link_below(dirfd, name, target, path, c->u->err);
+}
+
 static unsigned int marks_of(const struct lcm_toc *toc, const struct lcm_toc_entry *dir)
 {
 	unsigned int marks = (dir->flags & LCM_TOC_OPAQUE ? LCM_DIR_OPAQUE : 0U) |
 			     (dir->flags & LCM_TOC_IMPLICIT ? LCM_DIR_IMPLIED : 0U);
 
-	for (uint32_t i = 0; i < dir->n_children; i++)
-		if (lcm_toc_entry(toc, dir->first_child + i)->type == LCM_TOC_WHITEOUT)
+	for (uint32_t i = 0; i < dir->n_children; i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(toc, dir->first_child + i);
+
+		if (e->type == LCM_TOC_WHITEOUT || e->type == LCM_TOC_LINK_BELOW)
 			return marks | LCM_DIR_WHITEOUTS;
+	}
 	return marks;
 }
 
@@ -507,7 +549,11 @@ static int dir_finish(struct checked *c, uint32_t entry, char *path)
 	if (lcm_toc_path(toc, entry, path, LCM_PATH_MAX + 1) < 0)
 		return -ENAMETOOLONG;
 	r = lcm_layer_attr_of(toc, t, &a, &xattrs);
-	return r < 0 ? r : lcm_dir_apply(c->u->d, path, &a, marks_of(toc, t), c->u->err);
+	if (r < 0)
+		return r;
+	return lcm_dir_apply(c->u->d, path, &a,
+			     marks_of(toc, t) | (entry == 0 && c->links ? LCM_DIR_LINKS : 0U),
+			     c->u->err);
 }
 
 static int finish(struct checked *c)
@@ -521,6 +567,10 @@ static int finish(struct checked *c)
 
 		if (t->type == LCM_TOC_HARDLINK)
 			r = link_make(c, i, path, target);
+		if (t->type == LCM_TOC_LINK_BELOW) {
+			c->links = true;
+			r = link_below(c, i, path);
+		}
 		if (t->type != LCM_TOC_DIR || t->n_children)
 			continue;
 		if (lcm_toc_path(toc, i, path, sizeof(path)) < 0)

@@ -31,7 +31,7 @@
 #define LCM_ZTOC_MAX (256ULL << 20)
 /* Entries of all layers of an image together: merging keeps some 50 bytes each in memory. */
 #define LCM_META_ENTRIES_MAX (16U << 20)
-/* overlayfs: OVL_MAX_STACK is 500, and one is that of the implied directories; registries rarely
+/* overlayfs: OVL_MAX_STACK is 500, and one is the thin one on top of all; registries rarely
  * allow more than 127. */
 #define LCM_LAYERS_MAX 499
 /* PATH_MAX less the "/<layer>/" that goes before it in a redirect. */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
-#include "overlay/implied.h"
+#include "overlay/stack_top.h"
 #include "src/base/log.h"
 #include "src/daemon/session_priv.h"
 
@@ -237,9 +237,8 @@ static int meta_name(const struct lcm_session *s, char out[META_NAME_MAX])
 	return 0;
 }
 
-/* The image's directories of which no layer's own metadata may be shown; an empty file says that
- * there are none. */
-static int write_implied(struct mount_job *j, const char *name, const int *lowers, size_t n)
+/* What the image's layers need on top of them; an empty file says that they need nothing. */
+static int write_top(struct mount_job *j, const char *name, const int *lowers, size_t n)
 {
 	struct lcm_store *store = j->s->host->e->store;
 	lcm_autofree int *bottom_first = calloc(n + 1, sizeof(int));
@@ -254,7 +253,7 @@ static int write_implied(struct mount_job *j, const char *name, const int *lower
 	(void)snprintf(tmp, sizeof(tmp), "%s.%llu.tmp", name, (unsigned long long)j->s->serial);
 	r = lcm_sys_mkdirat(meta, tmp, 0700);
 	dir = r < 0 ? r : open_dir(meta, tmp);
-	r = dir < 0 ? dir : lcm_implied_write(bottom_first, n, dir, &j->err);
+	r = dir < 0 ? dir : lcm_stack_top_write(bottom_first, n, dir, &j->err);
 	if (r > 0)
 		r = lcm_sys_renameat(meta, tmp, meta, name);
 	else if (r == 0)
@@ -264,8 +263,8 @@ static int write_implied(struct mount_job *j, const char *name, const int *lower
 	return r == -ENOTEMPTY || r == -EEXIST || r == -ENOTDIR ? 0 : r;
 }
 
-/* Opens the layer of implied directories: its descriptor, -ENOTDIR when the image needs none. */
-static int open_implied(struct mount_job *j, const int *lowers, size_t n)
+/* Opens the thin layer on top of all: its descriptor, -ENOTDIR when the image needs none. */
+static int open_top(struct mount_job *j, const int *lowers, size_t n)
 {
 	int meta = lcm_store_meta_fd(j->s->host->e->store), fd, r;
 	char name[META_NAME_MAX + 8];
@@ -277,7 +276,7 @@ static int open_implied(struct mount_job *j, const int *lowers, size_t n)
 	fd = open_dir(meta, name);
 	if (fd != -ENOENT)
 		return fd;
-	r = write_implied(j, name, lowers, n);
+	r = write_top(j, name, lowers, n);
 	return r < 0 ? r : open_dir(meta, name);
 }
 
@@ -333,8 +332,8 @@ static int mount_plain(struct mount_job *j)
 	if (!fds)
 		return -ENOMEM;
 	r = open_layers(j, fds + 1, &spec.n_lowers);
-	if (r == 0 && spec.n_lowers > 1) {
-		r = fds[0] = open_implied(j, fds + 1, spec.n_lowers);
+	if (r == 0) {
+		r = fds[0] = open_top(j, fds + 1, spec.n_lowers);
 		if (r >= 0) {
 			spec.lowers = fds;
 			spec.n_lowers++;

@@ -102,6 +102,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (lcm_sys_fstat(fd, &sb) < 0 || (uint64_t)sb.st_size != st.image_bytes)
 		fail("image size");
 	compare(&l, fd, &st);
+	if (l.refused) {
+		struct lcm_meta_layer on[MM_LAYERS_MAX];
+
+		memcpy(on, l.l, l.refused_on * sizeof(*on));
+		on[l.refused_on] = (struct lcm_meta_layer){ .name = "r", .toc = l.refused };
+		if (lcm_meta_write(on, l.refused_on + 1, fd, &st, NULL) != -EUCLEAN)
+			fail("a link to nothing was taken");
+	}
 	mm_layers_fini(&l);
 	return 0;
 }

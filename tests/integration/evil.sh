@@ -115,6 +115,10 @@ while read -r name what text; do
 	tree) taken "$name" ;;
 	lazy) lazy "$name" ;;
 	eio) lazy "$name" --eio ;;
+	useless)
+		refused "$name" "$text"
+		tap_ok "$name: drop-cache" "$LOCUM" drop-cache --all "$IT_REF"
+		;;
 	*) refused "$name" "$text" ;;
 	esac
 	nothing_left "$name"

@@ -3,7 +3,8 @@
 """Layers that mean harm, or that readers differ about. One function per case, below.
 
 evil.py make OCI           makes an OCI layout, a tag per case; prints "NAME tree", "NAME lazy" (a tree, at once), "NAME eio"
-                           (as lazy, but files may be EIO until the layer is here) or "NAME refused TEXT" (an ERE)
+                           (as lazy, but files may be EIO until the layer is here), "NAME refused TEXT" (an ERE) or "NAME
+                           useless TEXT" (as refused, but each layer is good, and stays)
 evil.py check NAME DIR     is the mounted image at DIR what the case says? With --eio, files may be EIO
 evil.py innocent DIR N     is the mounted image "innocent" what it was? The first N of its files are read
 evil.py table              the table of doc/evil.md"""
@@ -26,11 +27,12 @@ CASES = {}
 BIG = 10 ** 9
 
 
-def case(what, why, refused=None, tree=None, how="tree"):
+def case(what, why, refused=None, tree=None, how=None):
     """tree: {path: content, or a type letter and what belongs to it}; "-" is: not there."""
     def add(fn):
         name = fn.__name__.replace("_", "-")
-        CASES[name] = {"make": fn, "what": what, "why": why, "refused": refused, "tree": tree, "how": how}
+        CASES[name] = {"make": fn, "what": what, "why": why, "refused": refused, "tree": tree,
+                       "how": how or ("refused" if refused else "tree")}
         return fn
     return add
 
@@ -145,7 +147,7 @@ def hardlink_out():
 
 
 @case("a hardlink to `/etc/passwd`, which the layer has not", "POSIX: a link in the archive's own tree",
-      refused="hardlink to 'etc/passwd', which this layer does not have")
+      refused="hardlink to 'etc/passwd', which is no file of this layer or of those below", how="useless")
 def hardlink_absolute():
     return entry(b"h", kind=b"1", link=b"/etc/passwd") + END
 
@@ -155,7 +157,7 @@ def hardlink_self():
     return entry(b"h", kind=b"1", link=b"h") + END
 
 
-@case("hardlinks in a circle", "none has content", refused="which this layer does not have")
+@case("hardlinks in a circle", "none has content", refused="leads in a circle")
 def hardlink_circle():
     return entry(b"a", kind=b"1", link=b"b") + entry(b"b", kind=b"1", link=b"a") + END
 
@@ -300,6 +302,93 @@ def below_whiteout():
 @case("a hardlink to a file whited out in the same layer", "the whiteout is for lower layers", tree={"f": TXT, "h": TXT})
 def hardlink_whited_out():
     return [entry(b"f", b"old") + END, entry(b"f", TXT) + entry(b".wh.f") + entry(b"h", kind=b"1", link=b"f") + END]
+
+
+def below(*tars):
+    return [entry(b"f", TXT) + entry(b"d/g", b"g") + entry(b"g2", kind=b"1", link=b"d/g") + END] + [t + END for t in tars]
+
+
+def hard(name, target):
+    return entry(name, kind=b"1", link=target)
+
+
+@case("a hardlink to a file of the layer below", "OCI layer.md: one tree, layer upon layer",
+      tree={"f": TXT, "h": "=f", "d/g": b"g", "g2": "=d/g", "n/h2": "=d/g"})
+def hardlink_below():
+    return below(hard(b"h", b"f") + hard(b"n/h2", b"./d/g"))
+
+
+@case("the same, to a link to a link to it, listed before", "the entries are one tree", tree={
+    "f": TXT, "d/g": b"g", "g2": "=d/g", "a": "=f", "b": "=f", "c": "=f"})
+def hardlink_below_chain():
+    return below(hard(b"c", b"b") + hard(b"b", b"a") + hard(b"a", b"f"))
+
+
+@case("the same, with the file whited out by a later layer", "the other name stays", tree={"d/g": b"g", "g2": "=d/g", "h": TXT})
+def hardlink_below_gone():
+    return below(hard(b"h", b"f"), entry(b".wh.f"))
+
+
+@case("the same, with the file replaced by a later layer", "the other name has the old content",
+      tree={"f": b"new", "h": TXT, "d/g": b"g", "g2": "=d/g"})
+def hardlink_below_replaced():
+    return below(hard(b"h", b"f"), entry(b"f", b"new"))
+
+
+@case("the same, with the link whited out by a later layer", "it is a name like others", tree={"f": TXT, "d/g": b"g", "g2": "=d/g"})
+def hardlink_below_hidden():
+    return below(hard(b"h", b"f"), entry(b".wh.h"))
+
+
+@case("a hardlink to a hardlink of the layer below to the one below that", "the entries are one tree",
+      tree={"f": TXT, "h": "=f", "i": "=f", "d/g": b"g", "g2": "=d/g"})
+def hardlink_below_twice():
+    return below(hard(b"h", b"f"), hard(b"i", b"h"))
+
+
+@case("a hardlink to a file below in the place of another file below", "it replaces it", tree={"f": TXT, "d/g": "=f", "g2": b"g"})
+def hardlink_below_over():
+    return below(hard(b"d/g", b"f"))
+
+
+@case("a file, then a hardlink to a file below, of one name", "the later wins", tree={"f": TXT, "h": "=f", "d/g": b"g", "g2": "=d/g"})
+def hardlink_below_later():
+    return below(entry(b"h", b"not this") + hard(b"h", b"f"))
+
+
+@case("a hardlink to a file below, then a file, of one name", "the later wins", tree={"f": TXT, "h": b"this", "d/g": b"g", "g2": "=d/g"})
+def hardlink_below_earlier():
+    return below(hard(b"h", b"f") + entry(b"h", b"this"))
+
+
+@case("a hardlink to a symlink of the layer below", "a symlink is a file", tree={
+    "f": TXT, "d/g": b"g", "g2": "=d/g", "s": "lnowhere", "h": "=s"})
+def hardlink_below_symlink():
+    return below(entry(b"s", kind=b"2", link=b"nowhere"), hard(b"h", b"s"))
+
+
+@case("a hardlink to a file that the same layer whites out", "nothing is left to link to",
+      refused="hardlink to 'f', which this layer hides", how="useless")
+def hardlink_below_whiteout():
+    return below(entry(b".wh.f") + hard(b"h", b"f"))
+
+
+@case("a hardlink to a file of a directory that the same layer makes opaque", "nothing is left to link to",
+      refused="hardlink to 'd/g', which this layer does not have, and it hides what lower layers have there", how="useless")
+def hardlink_below_opaque():
+    return below(entry(b"d/.wh..wh..opq") + hard(b"h", b"d/g"))
+
+
+@case("a hardlink to a file that a layer between whites out", "nothing is left to link to",
+      refused="hardlink to 'f', which is no file of this layer or of those below", how="useless")
+def hardlink_below_cut():
+    return below(entry(b".wh.f"), hard(b"h", b"f"))
+
+
+@case("a hardlink to a directory of the layer below", "no file system has that",
+      refused="hardlink to 'd', which is no file of this layer or of those below", how="useless")
+def hardlink_below_directory():
+    return below(hard(b"h", b"d"))
 
 
 @case("a character device 0:0", "on the disk it is overlayfs' whiteout: it hides", tree={"old": "-"})
@@ -735,12 +824,14 @@ JSON_SINS = {
                 "entry 'd/f': chunks overlap, leave a gap or pass the end of the file"),
     "shared": (json_shared, "with a file at another's bytes", "the digest of a chunk is of the file's own bytes", "eio"),
     "dotdot": (json_dotdot, "with a name with `..`", "nothing may leave the root", "entry 'd/\\.\\./\\.\\./g': '\\.\\.' in a path"),
-    "hardlink": (json_hardlink, "with a hardlink to nothing", "it has no content", "entry 'h': hardlink to 'nothing', which"),
+    "hardlink": (json_hardlink, "with a hardlink to nothing", "it has no content", "/h in layer [0-9]*: hardlink to 'nothing', which"),
     "name": (json_name, "with a name of 1 MiB", "PATH_MAX", "layer entry 'n+': path longer than 4000 bytes"),
 }
 for sin, (change, what, why, text) in JSON_SINS.items():
     for kind, writer, title in (("chunked", eviltoc.chunked, "a zstd:chunked table"), ("estargz", eviltoc.stargz, "an eStargz table")):
         how = {"how": text, "tree": HONEST} if text in ("lazy", "eio") else {"refused": "table of contents.*(%s)" % text}
+        if sin == "hardlink":
+            how = {"refused": "metadata image: " + text, "how": "useless"}
 
         @case("%s %s" % (title, what), why, **how)
         def lying(writer=writer, change=change, media=ZSTD if kind == "chunked" else GZIP):
@@ -768,13 +859,17 @@ ZTOC_SINS = {
     "outside": ("with a file outside of the tar", WHOLE, {"change": ztoc_set("d/g", offset_data=BIG)}),
     "overlap": ("with files over one another", WHOLE, {"change": ztoc_set("d/g", offset_data=2048)}),
     "dotdot": ("with a name with `..`", WHOLE, {"change": ztoc_set("d/g", name="d/../../g")}),
-    "hardlink": ("with a hardlink to nothing", WHOLE, {"change": ztoc_set("h", linkname="nothing")}),
+    "hardlink": ("with a hardlink to nothing", "it has no content", {"change": ztoc_set("h", linkname="nothing")}),
     "name": ("with a name of 1 MiB", WHOLE, {"change": ztoc_set("d/g", name="n" * (1 << 20))}),
     "checkpoint": ("with a checkpoint outside of the blob", WHOLE, {"change_points": ztoc_points}),
     "flat": ("that is no FlatBuffer", WHOLE, None),
 }
 for sin, (what, why, changes) in ZTOC_SINS.items():
-    @case("a zTOC " + what, why, tree=HONEST, how="lazy" if sin == "good" else "tree")
+    how = {"how": "lazy" if sin == "good" else "tree", "tree": HONEST}
+    if sin == "hardlink":
+        how = {"how": "useless", "refused": "metadata image: /h in layer [0-9]*: hardlink to 'nothing', which"}
+
+    @case("a zTOC " + what, why, **how)
     def lying(changes=changes):
         blob = gzip.compress(honest(), 1, mtime=0)
         return GZIP, blob, honest(), {}, b"\xff" * 4096 if changes is None else eviltoc.soci_ztoc(blob, **changes)
@@ -848,7 +943,7 @@ class Layout:
             json.dump({"schemaVersion": 2, "manifests": self.manifests}, f)
 
 
-def is_so(path, want, eio):
+def is_so(where, path, want, eio):
     try:
         st = os.lstat(path)
     except FileNotFoundError:
@@ -864,6 +959,9 @@ def is_so(path, want, eio):
         return stat.S_ISDIR(st.st_mode) and st.st_mode & 0o7777 == int(rest, 8) and st.st_uid == 0
     if kind == "l":
         return os.readlink(path) == rest
+    if kind == "=":
+        other = os.lstat(os.path.join(where, rest))
+        return (st.st_dev, st.st_ino, st.st_nlink) == (other.st_dev, other.st_ino, other.st_nlink) and st.st_nlink > 1
     if kind in "cb":
         ok = stat.S_ISCHR(st.st_mode) if kind == "c" else stat.S_ISBLK(st.st_mode)
         return ok and "%d,%d" % (os.major(st.st_rdev), os.minor(st.st_rdev)) == rest
@@ -900,7 +998,7 @@ def check(name, where, eio):
                 print("%s: %r should not be there" % (name, path))
                 bad = 1
     for path, want in tree.items():
-        if not is_so(os.path.join(where, path), want, eio):
+        if not is_so(where, os.path.join(where, path), want, eio):
             print("%s: %r is not %r" % (name, path, want if len(want) < 60 else want[:60]))
             bad = 1
     return bad
@@ -924,7 +1022,7 @@ def main():
     lay = Layout(sys.argv[2])
     for name, c in CASES.items():
         lay.image(name, c["make"]())
-        print(name, "refused " + c["refused"] if c["refused"] else c["how"])
+        print(name, c["how"], c["refused"] or "")
     lay.image("innocent", innocent())
     lay.end()
 

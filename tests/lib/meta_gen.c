@@ -10,7 +10,7 @@ struct gen {
 	const uint8_t *p;
 	size_t left;
 	struct lcm_toc_builder *b;
-	char paths[64][1200]; /* non-directories of this layer, for hardlinks */
+	char paths[64][1200]; /* non-directories of this layer and those below, for hardlinks */
 	size_t n_paths;
 	char value[5000];
 };
@@ -122,8 +122,9 @@ static void pick_metadata(struct gen *g, struct lcm_toc_item *it, struct lcm_xat
 
 static void remember(struct gen *g, const char *path)
 {
-	if (g->n_paths < LCM_ARRAY_SIZE(g->paths))
-		(void)snprintf(g->paths[g->n_paths++], sizeof(g->paths[0]), "%s", path);
+	size_t at = g->n_paths++ % LCM_ARRAY_SIZE(g->paths);
+
+	(void)snprintf(g->paths[at], sizeof(g->paths[0]), "%s", path);
 }
 
 static void pick_content(struct gen *g, struct lcm_toc_item *it, char *target)
@@ -178,7 +179,8 @@ static void add_item(struct gen *g)
 	if (it.type == LCM_TOC_HARDLINK) {
 		if (g->n_paths == 0)
 			return;
-		it.link = g->paths[pick(g, (unsigned int)g->n_paths)];
+		it.link =
+		    g->paths[pick(g, (unsigned int)LCM_MIN(g->n_paths, LCM_ARRAY_SIZE(g->paths)))];
 		it.link_len = strlen(it.link);
 	}
 	if (!whiteout)
@@ -224,7 +226,6 @@ static bool add_layer(struct gen *g, int dirfd, const char *file, struct lcm_toc
 	if (lcm_toc_builder_new(&b) < 0)
 		abort();
 	g->b = b;
-	g->n_paths = 0;
 	if (pick(g, 2))
 		add_root(g);
 	for (i = 0; i < items && g->left > 0; i++) {
@@ -235,6 +236,19 @@ static bool add_layer(struct gen *g, int dirfd, const char *file, struct lcm_toc
 	}
 	return lcm_toc_builder_finish(b, &id, dirfd, file, false, NULL) == 0 &&
 	       lcm_toc_open(dirfd, file, ret, NULL) == 0;
+}
+
+/* Can it be on top of those that are there? */
+static bool fits(struct mm_layers *l, struct lcm_toc *toc, const char *name)
+{
+	struct mm_model m;
+	bool bad;
+
+	l->l[l->n] = (struct lcm_meta_layer){ .name = name, .toc = toc };
+	mm_build(&m, l->l, l->n + 1);
+	bad = m.bad;
+	mm_fini(&m);
+	return !bad;
 }
 
 void mm_generate(const uint8_t *data, size_t size, int dirfd, struct mm_layers *ret)
@@ -257,8 +271,13 @@ void mm_generate(const uint8_t *data, size_t size, int dirfd, struct mm_layers *
 
 		if (!add_layer(g, dirfd, names[ret->n], &toc))
 			continue; /* e.g. a hardlink whose target was replaced by a directory */
-		ret->l[ret->n].name = names[ret->n];
-		ret->l[ret->n++].toc = toc;
+		if (fits(ret, toc, names[ret->n])) {
+			ret->n++;
+			continue;
+		}
+		lcm_toc_close(ret->refused);
+		ret->refused = toc;
+		ret->refused_on = ret->n;
 	}
 }
 
@@ -267,4 +286,6 @@ void mm_layers_fini(struct mm_layers *l)
 	for (size_t i = 0; i < l->n; i++)
 		lcm_toc_close((struct lcm_toc *)(uintptr_t)l->l[i].toc);
 	l->n = 0;
+	lcm_toc_close(l->refused);
+	l->refused = NULL;
 }

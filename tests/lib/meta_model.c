@@ -71,10 +71,48 @@ static struct mm_node *kid_add(struct mm_node *dir, const char *name, size_t len
 	return n;
 }
 
-static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t entry,
-		      bool fresh);
+/* What each link below of the layer that is applied led to before that began. */
+struct lower {
+	const struct lcm_toc *toc;
+	struct mm_node *of; /* owned; [entries] */
+};
 
-static void apply_entry(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t i)
+static void apply_dir(struct mm_model *m, struct mm_node *dir, const struct lower *low,
+		      uint32_t layer, uint32_t entry, bool fresh);
+
+static const struct mm_node *walk(const struct mm_node *n, const char *path)
+{
+	while (n && *path) {
+		size_t len = strcspn(path, "/");
+
+		n = n->dir ? mm_child(n, path, len) : NULL;
+		path += len + (path[len] == '/');
+	}
+	return n;
+}
+
+static void lower_init(struct lower *low, const struct mm_model *m, uint32_t layer)
+{
+	const struct mm_node *n;
+
+	low->toc = m->layers[layer].toc;
+	low->of = calloc(lcm_toc_count(low->toc), sizeof(*low->of));
+	if (!low->of)
+		abort();
+	for (uint32_t i = 0; i < lcm_toc_count(low->toc); i++) {
+		const struct lcm_toc_entry *e = lcm_toc_entry(low->toc, i);
+
+		if (e->type != LCM_TOC_LINK_BELOW)
+			continue;
+		n = walk(m->root, lcm_toc_link(low->toc, e));
+		low->of[i].bad = !n || n->dir || n->bad;
+		low->of[i].layer = n ? n->layer : layer;
+		low->of[i].entry = n ? n->entry : i;
+	}
+}
+
+static void apply_entry(struct mm_model *m, struct mm_node *dir, const struct lower *low,
+			uint32_t layer, uint32_t i)
 {
 	const struct lcm_toc *toc = m->layers[layer].toc;
 	const struct lcm_toc_entry *e = lcm_toc_entry(toc, i);
@@ -83,7 +121,7 @@ static void apply_entry(struct mm_model *m, struct mm_node *dir, uint32_t layer,
 	struct mm_node *n = mm_child(dir, name, len);
 
 	if (e->type == LCM_TOC_DIR && n && n->dir) {
-		apply_dir(m, n, layer, i, false);
+		apply_dir(m, n, low, layer, i, false);
 		return;
 	}
 	kid_remove(dir, name, len);
@@ -96,15 +134,20 @@ static void apply_entry(struct mm_model *m, struct mm_node *dir, uint32_t layer,
 		return;
 	n = kid_add(dir, name, len);
 	if (e->type == LCM_TOC_DIR) {
-		apply_dir(m, n, layer, i, true);
+		apply_dir(m, n, low, layer, i, true);
 		return;
 	}
 	n->layer = layer;
 	n->entry = i;
+	if (e->type == LCM_TOC_LINK_BELOW) {
+		n->layer = low->of[i].layer;
+		n->entry = low->of[i].entry;
+		n->bad = low->of[i].bad;
+	}
 }
 
-static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, uint32_t entry,
-		      bool fresh)
+static void apply_dir(struct mm_model *m, struct mm_node *dir, const struct lower *low,
+		      uint32_t layer, uint32_t entry, bool fresh)
 {
 	const struct lcm_toc_entry *e = lcm_toc_entry(m->layers[layer].toc, entry);
 
@@ -116,7 +159,7 @@ static void apply_dir(struct mm_model *m, struct mm_node *dir, uint32_t layer, u
 	while ((e->flags & LCM_TOC_OPAQUE) && dir->n_kids > 0)
 		node_free(dir->kids[--dir->n_kids]);
 	for (uint32_t i = 0; i < e->n_children; i++)
-		apply_entry(m, dir, layer, e->first_child + i);
+		apply_entry(m, dir, low, layer, e->first_child + i);
 }
 
 struct leaves {
@@ -127,6 +170,7 @@ struct leaves {
 static void collect(struct mm_model *m, struct mm_node *n, struct leaves *l)
 {
 	m->inodes += n->dir;
+	m->bad = m->bad || n->bad;
 	n->first = n;
 	n->nlink = 2;
 	if (!n->dir) {
@@ -179,8 +223,13 @@ void mm_build(struct mm_model *m, const struct lcm_meta_layer *layers, size_t n)
 	m->root = node_new(NULL, "", 0);
 	m->root->dir = true;
 	m->root->layer = LCM_TOC_NONE;
-	for (size_t i = 0; i < n; i++)
-		apply_dir(m, m->root, (uint32_t)i, 0, i == 0);
+	for (size_t i = 0; i < n; i++) {
+		struct lower low;
+
+		lower_init(&low, m, (uint32_t)i);
+		apply_dir(m, m->root, &low, (uint32_t)i, 0, i == 0);
+		free(low.of);
+	}
 	collect(m, m->root, &l);
 	count_links(m, &l);
 	free(l.v);

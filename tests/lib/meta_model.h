@@ -21,6 +21,7 @@ struct mm_node {
 	uint32_t layer,
 	    entry; /* metadata; never a hardlink entry; layer LCM_TOC_NONE: default root */
 	bool dir;
+	bool bad; /* a link below to nothing */
 	uint32_t nlink;
 	struct mm_node *first; /* of the names of this inode */
 	uint64_t id;           /* scratch of the checks: nid or st_ino, 0: not seen yet */
@@ -32,6 +33,7 @@ struct mm_model {
 	struct mm_node *root;
 	bool overlay; /* scratch of mm_check_mount() */
 	uint64_t inodes, regular, bytes_regular;
+	bool bad; /* some node is: META must be refused */
 };
 
 void mm_build(struct mm_model *m, const struct lcm_meta_layer *layers,
@@ -55,6 +57,9 @@ const char *mm_check_mount(struct mm_model *m, int dirfd, bool overlay);
 struct mm_layers {
 	struct lcm_meta_layer l[MM_LAYERS_MAX];
 	size_t n;
+	/* A layer that could not be on top of the first refused_on ones, NULL: there was none. */
+	struct lcm_toc *refused;
+	size_t refused_on;
 };
 
 /* Build 0 to MM_LAYERS_MAX TOCs below @dirfd as @data says; any bytes will do. */

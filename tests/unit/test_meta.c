@@ -173,6 +173,18 @@ static void merge_rules(void **state)
 		{ { "f:a h:b=a", "f:a h:b=a" }, "2:a@2 2:b@2" },
 		{ { "f:a", "f:a h:c=a", "f:.wh.c" }, "2:a" },
 		{ { "c:w h:v=w f:x" }, "1:x" }, /* a second name of a whiteout is one, too */
+		/* A hardlink to a file of a lower layer is another name of it, wherever that is. */
+		{ { "f:a", "h:b=a" }, "1:a@2 1:b@2" },
+		{ { "d:d f:d/a h:d/c=d/a", "f:x", "h:y/b=d/a" },
+		  "1:d/ 1:d/a@3 1:d/c@3 2:x 0:y/ 1:y/b@3" },
+		{ { "f:a", "h:b=a", "f:.wh.a" }, "1:b" },
+		{ { "f:a", "h:b=a", "f:a" }, "3:a 1:b" },
+		{ { "f:a", "h:b=a", "f:.wh.b" }, "1:a" },
+		{ { "f:a", "h:b=a", "h:c=b" }, "1:a@3 1:b@3 1:c@3" },
+		{ { "f:a", "h:b=a h:c=b h:d=c" }, "1:a@4 1:b@4 1:c@4 1:d@4" },
+		{ { "f:a", "f:a", "h:b=a" }, "2:a@2 2:b@2" },
+		{ { "f:a", "f:.wh.b h:b=./a" }, "1:a@2 1:b@2" },
+		{ { "l:a=x", "h:b=/a" }, "1:a@2 1:b@2" },
 		{ { "f:a-b f:a d:a.d f:a.d/x f:a!" }, "1:a 1:a! 1:a-b 1:a.d/ 1:a.d/x" },
 		{ { "f:name8byt f:name8bytes", "f:name8bytes f:name8byt0" },
 		  "1:name8byt 2:name8byt0 2:name8bytes" },
@@ -195,6 +207,42 @@ static void merge_rules(void **state)
 		if (strcmp(out, rows[i].want) != 0)
 			fail_msg("row %zu: '%s' is not '%s'", i, out, rows[i].want);
 		lcm_merge_fini(&m);
+		while (n-- > 0)
+			lcm_toc_close((struct lcm_toc *)(uintptr_t)l[n].toc);
+	}
+}
+
+static void links_below_to_nothing(void **state)
+{
+	static const struct {
+		const char *layers[3];
+		const char *says;
+	} rows[] = {
+		{ { "h:b=a" }, "/b in layer t0: hardlink to 'a', which is no file of this layer" },
+		{ { "f:c", "f:.wh.c", "h:b=c" }, "/b in layer t2: hardlink to 'c'" },
+		{ { "d:d", "h:b=d" }, "hardlink to 'd'" },
+		{ { "f:d/a", "f:d/.wh..wh..opq f:d/x", "h:b=d/a" }, "hardlink to 'd/a'" },
+		{ { "f:d/a", "f:d", "h:b=d/a" }, "hardlink to 'd/a'" },
+		{ { "l:s=d f:d/a", "h:b=s/a" }, "hardlink to 's/a'" },
+		{ { "c:a h:c=a", "h:b=c" }, "hardlink to 'c'" },
+		{ { "f:a", "h:a=b h:b=c" }, "/a in layer t1: hardlink to 'c'" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		static const char *const files[] = { "t0", "t1", "t2" };
+		struct lcm_meta_layer l[3];
+		struct lcm_err err = { 0 };
+		struct lcm_merge m;
+		size_t n = 0;
+
+		for (; n < 3 && rows[i].layers[n]; n++)
+			l[n] = (struct lcm_meta_layer){
+				files[n], layer_of(f, files[n], rows[i].layers[n], (uint32_t)n + 1)
+			};
+		assert_int_equal(lcm_merge_init(l, n, &m, &err), -EUCLEAN);
+		if (!strstr(err.msg, rows[i].says))
+			fail_msg("row %zu: '%s'", i, err.msg);
 		while (n-- > 0)
 			lcm_toc_close((struct lcm_toc *)(uintptr_t)l[n].toc);
 	}
@@ -604,6 +652,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(merge_rules, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_below_to_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(root_metadata, setup, teardown),
 		cmocka_unit_test_setup_teardown(golden, setup, teardown),
 		cmocka_unit_test_setup_teardown(nasty_items, setup, teardown),

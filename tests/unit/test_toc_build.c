@@ -276,25 +276,58 @@ static void hardlinks(void **state)
 	assert_int_equal(at(f, "moot")->type, LCM_TOC_REG);
 }
 
+static void hardlinks_to_lower_layers(void **state)
+{
+	static const struct row rows[] = {
+		{ LCM_TOC_HARDLINK, "c", "b", 0, NULL },
+		{ LCM_TOC_HARDLINK, "b", "/a/", 0, NULL },
+		{ LCM_TOC_HARDLINK, "d/e", "d/./x//y", 0, NULL },
+		{ LCM_TOC_REG, "d/x/z", NULL, 0, NULL },
+	};
+	static const struct {
+		const char *path, *link;
+	} want[] = { { "b", "a" }, { "c", "a" }, { "d/e", "d/x/y" } };
+	struct fixture *f = *state;
+
+	add_rows(f, rows, LCM_ARRAY_SIZE(rows));
+	finish(f);
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(want); i++) {
+		const struct lcm_toc_entry *e = at(f, want[i].path);
+
+		assert_int_equal(e->type, LCM_TOC_LINK_BELOW);
+		assert_string_equal(lcm_toc_link(f->toc, e), want[i].link);
+		assert_int_equal(e->link_len, strlen(want[i].link));
+	}
+}
+
 static void bad_hardlinks_fail_at_the_end(void **state)
 {
 	static const struct {
 		struct row rows[2];
 		const char *says[2];
 	} cases[] = {
-		{ { { LCM_TOC_HARDLINK, "d/a", "nowhere", 0, NULL },
+		{ { { LCM_TOC_HARDLINK, "d/a", "../nowhere", 0, NULL },
 		    { LCM_TOC_REG, "x", NULL, 0, NULL } },
-		  { "'d/a'", "'nowhere', which is not in this layer" } },
+		  { "'d/a'", "'../nowhere', which is no path in a layer" } },
+		{ { { LCM_TOC_HARDLINK, "a", "x/y", 0, NULL },
+		    { LCM_TOC_REG, "x", NULL, 0, NULL } },
+		  { "'a'", "below something that is no directory" } },
+		{ { { LCM_TOC_HARDLINK, "a", "d/y", 0, NULL },
+		    { LCM_TOC_REG, "d/.wh..wh..opq", NULL, 0, NULL } },
+		  { "'a'", "hides what lower layers have there" } },
+		{ { { LCM_TOC_HARDLINK, "a", "d/.wh.y", 0, NULL },
+		    { LCM_TOC_REG, "d/x", NULL, 0, NULL } },
+		  { "'a'", "which no layer can have" } },
 		{ { { LCM_TOC_HARDLINK, "a", "d", 0, NULL }, { LCM_TOC_DIR, "d", NULL, 0, NULL } },
 		  { "'a'", "'d', which is a directory" } },
 		{ { { LCM_TOC_HARDLINK, "a", "b", 0, NULL },
 		    { LCM_TOC_HARDLINK, "b", "a", 0, NULL } },
-		  { "'a'", "not in this layer" } },
+		  { "'a'", "leads in a circle" } },
 		{ { { LCM_TOC_HARDLINK, "a", "a", 0, NULL }, { LCM_TOC_REG, "x", NULL, 0, NULL } },
-		  { "'a'", "not in this layer" } },
+		  { "'a'", "leads in a circle" } },
 		{ { { LCM_TOC_REG, ".wh.w", NULL, 0, NULL },
 		    { LCM_TOC_HARDLINK, "a", "w", 0, NULL } },
-		  { "'a'", "not in this layer" } },
+		  { "'a'", "which this layer hides" } },
 	};
 	struct fixture *f = *state;
 	struct stat st;
@@ -520,6 +553,7 @@ int main(void)
 		T(root_can_be_opaque),
 		T(later_entries_replace),
 		T(hardlinks),
+		T(hardlinks_to_lower_layers),
 		T(bad_hardlinks_fail_at_the_end),
 		T(devices_and_metadata),
 		T(xattrs),
