@@ -107,6 +107,9 @@ static int source_of(struct lcm_stack *m, size_t layer, const char *path, char t
 	*ret = (struct place){ .layer = layer, .dir = -EBADF };
 	do {
 		lcm_closep(&ret->dir);
+		r = lcm_stack_steps(m, path);
+		if (r < 0)
+			return r;
 		r = find(m, ret->layer, target, ret);
 		if (r == 0 && S_ISDIR(ret->st.st_mode))
 			r = -ENOENT;
@@ -162,11 +165,10 @@ static int whiteout_check(struct lcm_stack *m, struct links *l, int dir, const c
 		return 0;
 	if (r < 0)
 		return fail(m, r, path, "its xattr cannot be read");
-	if (!seen(m, m->at, path))
-		return 0;
 	r = lcm_stack_steps(m, path);
-	if (r == 0)
-		r = source_of(m, m->at, path, target, &p);
+	if (r < 0 || !seen(m, m->at, path))
+		return r;
+	r = source_of(m, m->at, path, target, &p);
 	if (r < 0)
 		return r;
 	r = link_add(l, &p, path, target);
@@ -327,9 +329,12 @@ static int name_of_source(struct lcm_stack *m, struct links *l, int dir, const s
 			  const char *path)
 {
 	const struct link *k = first_of(l, m->at, e->d_ino);
+	int r = k ? lcm_stack_steps(m, path) : 0;
 
 	(void)dir;
-	return k && seen(m, m->at, path) ? link_up(m, l->texts.data + k->path, path) : 0;
+	if (!k || r < 0 || !seen(m, m->at, path))
+		return r;
+	return link_up(m, l->texts.data + k->path, path);
 }
 
 static int visit_sources(struct lcm_stack *m, int fd, const char *path, void *arg)
