@@ -268,6 +268,11 @@ static int visit_out(struct lcm_stack *m, int fd, const char *path, void *arg)
 	return r < 0 ? fail(m, r, path, "its metadata cannot be copied") : 0;
 }
 
+bool lcm_stack_top_none(const int *layers, size_t n)
+{
+	return n == 0 || (n == 1 && !lcm_stack_marked(layers[0], LCM_XATTR_LINKS));
+}
+
 int lcm_stack_top_write(const int *layers, size_t n, int dir, struct lcm_err *err)
 {
 	struct lcm_stack m = { .layers = layers, .n = n, .out = dir, .err = err };

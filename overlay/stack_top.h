@@ -26,6 +26,9 @@
  */
 LCM_MUST_USE int lcm_stack_top_write(const int *layers, size_t n, int dir, struct lcm_err *err);
 
+/** lcm_stack_top_none - is it plain at once that lcm_stack_top_write() would make nothing? */
+bool lcm_stack_top_none(const int *layers, size_t n);
+
 /**
  * lcm_dir_copy_attr - owner, xattrs (but overlay's and labels), mode and mtime of one readable
  * directory to another Return: 0 or -errno.

@@ -332,7 +332,7 @@ static int mount_plain(struct mount_job *j)
 	if (!fds)
 		return -ENOMEM;
 	r = open_layers(j, fds + 1, &spec.n_lowers);
-	if (r == 0) {
+	if (r == 0 && !lcm_stack_top_none(spec.lowers, spec.n_lowers)) {
 		r = fds[0] = open_top(j, fds + 1, spec.n_lowers);
 		if (r >= 0) {
 			spec.lowers = fds;
