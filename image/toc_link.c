@@ -4,28 +4,6 @@
 
 #include "image/toc_builder.h"
 
-#define PASSES 8 /* over links to links that come later */
-
-const char *lcm_toc_path_text(const struct lcm_toc_builder *b, const uint32_t *order, uint32_t i,
-			      char out[LCM_ERR_MSG_MAX / 2])
-{
-	size_t at = LCM_ERR_MSG_MAX / 2 - 1;
-
-	out[at] = '\0';
-	while (i) {
-		const struct toc_node *n = &b->nodes[order ? order[i] : i];
-
-		if (n->e.name_len + 1U > at)
-			break;
-		if (out[at])
-			out[--at] = '/';
-		at -= n->e.name_len;
-		memcpy(out + at, toc_node_name(b, n), n->e.name_len);
-		i = n->e.parent;
-	}
-	return out + at;
-}
-
 static int bad_link(const struct lcm_toc_builder *b, const struct toc_pending *p, const char *what,
 		    struct lcm_err *err)
 {
@@ -167,7 +145,8 @@ int lcm_toc_links_resolve(struct lcm_toc_builder *b, struct lcm_err *err)
 	size_t before = b->n_pending + 1;
 	int r = 0;
 
-	for (int i = 0; i < PASSES && b->n_pending && b->n_pending < before && r == 0; i++) {
+	for (int i = 0; i < LCM_LINK_PASSES && b->n_pending && b->n_pending < before && r == 0;
+	     i++) {
 		before = b->n_pending;
 		r = links_pass(b, err);
 	}

@@ -217,3 +217,23 @@ uint32_t lcm_toc_node_find(const struct lcm_toc_builder *b, const char *path, si
 		at = lcm_toc_node_child(b, at, n, lcm_toc_hash(b, at, n));
 	return at;
 }
+
+const char *lcm_toc_path_text(const struct lcm_toc_builder *b, const uint32_t *order, uint32_t i,
+			      char out[LCM_ERR_MSG_MAX / 2])
+{
+	size_t at = LCM_ERR_MSG_MAX / 2 - 1;
+
+	out[at] = '\0';
+	while (i) {
+		const struct toc_node *n = &b->nodes[order ? order[i] : i];
+
+		if (n->e.name_len + 1U > at)
+			break;
+		if (out[at])
+			out[--at] = '/';
+		at -= n->e.name_len;
+		memcpy(out + at, toc_node_name(b, n), n->e.name_len);
+		i = n->e.parent;
+	}
+	return out + at;
+}

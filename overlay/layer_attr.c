@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "overlay/layer_dir.h"
 #include "src/base/sys.h"
@@ -146,4 +147,16 @@ int lcm_layer_link_below(int dirfd, const char *name, const char *target, const 
 	if (r < 0)
 		lcm_ignore(lcm_sys_unlinkat(dirfd, name, 0));
 	return r;
+}
+
+int lcm_layer_link_target(int dirfd, const char *name, char ret[PATH_MAX])
+{
+	char proc[PROC_NAME_MAX];
+	long n;
+
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dirfd, name);
+	n = lcm_errno(lgetxattr(proc, LCM_XATTR_LINK, ret, PATH_MAX - 1));
+	if (n >= 0)
+		ret[n] = '\0';
+	return (int)n;
 }

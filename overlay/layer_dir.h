@@ -8,6 +8,7 @@
 #ifndef LCM_LAYER_DIR_H
 #define LCM_LAYER_DIR_H
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #include "overlay/unpack.h"
@@ -91,6 +92,10 @@ void lcm_layer_tmp_drop(struct lcm_layer_dir *d, const char *tmp_name);
  * 0, -EEXIST (no text), -errno. */
 LCM_MUST_USE int lcm_layer_link_below(int dirfd, const char *name, const char *target,
 				      const char *path, struct lcm_err *err);
+
+/** lcm_layer_link_target - target of what lcm_layer_link_below() made. Return: its bytes, -ENODATA
+ * or -ENOTSUP (it is no such thing), -errno. */
+LCM_MUST_USE int lcm_layer_link_target(int dirfd, const char *name, char ret[PATH_MAX]);
 
 /** lcm_layer_file_check - is the regular file @name of @size there? Return: 1, 0, -EUCLEAN
  * (something else is), -errno.

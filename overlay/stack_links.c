@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
-#include <sys/xattr.h>
 
 #include "overlay/layer_dir.h"
 #include "overlay/stack_top_impl.h"
@@ -75,20 +74,6 @@ static bool is_whiteout(const struct stat *st)
 	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
 }
 
-/* Target of the link that whiteout @name in @dir stands for. Return: bytes, -ENODATA: a whiteout,
- * -errno. */
-static int target_of(int dir, const char *name, char ret[PATH_MAX])
-{
-	char proc[64 + NAME_MAX];
-	long n;
-
-	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dir, name);
-	n = lcm_errno(lgetxattr(proc, LCM_XATTR_LINK, ret, PATH_MAX - 1));
-	if (n >= 0)
-		ret[n] = '\0';
-	return (int)n;
-}
-
 static int to_nothing(struct lcm_stack *m, const char *path, const char *target)
 {
 	return lcm_err_set(m->err, -EUCLEAN,
@@ -115,7 +100,7 @@ static int source_of(struct lcm_stack *m, size_t layer, const char *path, char t
 			r = -ENOENT;
 		if (r < 0 || !is_whiteout(&ret->st))
 			break;
-		r = target_of(ret->dir, ret->name, next);
+		r = lcm_layer_link_target(ret->dir, ret->name, next);
 		if (r >= 0)
 			memcpy(target, next, sizeof(next));
 	} while (r >= 0);
@@ -159,7 +144,7 @@ static int whiteout_check(struct lcm_stack *m, struct links *l, int dir, const c
 {
 	char target[PATH_MAX];
 	struct place p;
-	int r = target_of(dir, name, target);
+	int r = lcm_layer_link_target(dir, name, target);
 
 	if (r == -ENODATA || r == -ENOTSUP)
 		return 0;

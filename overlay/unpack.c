@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
 #include "overlay/unpack_run.h"
 #include "src/base/sys.h"
@@ -231,14 +229,13 @@ int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int
 /* Is it a whiteout, and no hardlink to a lower layer? Those are made with no mode. */
 static bool is_hidden(int dirfd, const char *name)
 {
-	char proc[64 + LCM_NAME_LEN_MAX];
+	char target[PATH_MAX];
 	struct stat st;
 
 	if (lcm_sys_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mode != S_IFCHR ||
 	    st.st_rdev != 0)
 		return false;
-	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dirfd, name);
-	return lgetxattr(proc, LCM_XATTR_LINK, NULL, 0) < 0;
+	return lcm_layer_link_target(dirfd, name, target) < 0;
 }
 
 int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name,

@@ -9,8 +9,6 @@
 #include "overlay/unpack_run.h"
 #include "src/base/sys.h"
 
-#define LINK_PASSES 8 /* over links that come before their targets */
-
 struct plain {
 	struct lcm_unpack_run *u; /* borrowed */
 	struct lcm_dirs dirs;
@@ -393,7 +391,7 @@ static long links_below(struct plain *p)
 
 static int links_make(struct plain *p)
 {
-	for (int i = 0; i < LINK_PASSES && p->links.len; i++) {
+	for (int i = 0; i < LCM_LINK_PASSES && p->links.len; i++) {
 		long made = links_pass(p, link_here);
 
 		if (made == 0)

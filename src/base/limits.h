@@ -34,6 +34,8 @@
 /* overlayfs: OVL_MAX_STACK is 500, and one is the thin one on top of all; registries rarely
  * allow more than 127. */
 #define LCM_LAYERS_MAX 499
+/* Over hardlinks to hardlinks that come later in their layer. */
+#define LCM_LINK_PASSES 8
 /* PATH_MAX less the "/<layer>/" that goes before it in a redirect. */
 #define LCM_PATH_MAX 4000
 /* NAME_MAX: longest file name the kernel takes. */
