@@ -226,16 +226,20 @@ int lcm_unpack_data(struct lcm_unpack_run *u, const struct lcm_tar_entry *e, int
 	return fn ? fn(arg, NULL, e->size - at) : 0;
 }
 
-/* Is it a whiteout, and no hardlink to a lower layer? Those are made with no mode. */
-static bool is_hidden(int dirfd, const char *name)
+/* Is it a whiteout, and no hardlink to a lower layer? Those are made with no mode. Return: 1, 0
+ * (also when it is not there), -errno. */
+static int is_hidden(int dirfd, const char *name)
 {
 	char target[PATH_MAX];
 	struct stat st;
+	int r = lcm_sys_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW);
 
-	if (lcm_sys_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mode != S_IFCHR ||
-	    st.st_rdev != 0)
-		return false;
-	return lcm_layer_link_target(dirfd, name, target) < 0;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (st.st_mode != S_IFCHR || st.st_rdev != 0)
+		return 0;
+	r = lcm_layer_link_target(dirfd, name, target);
+	return r == -ENODATA || r == -ENOTSUP ? 1 : LCM_MIN(r, 0);
 }
 
 int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, const char *name,
@@ -250,12 +254,14 @@ int lcm_unpack_link(struct lcm_unpack_run *u, const char *target, int dirfd, con
 		from = opened = lcm_layer_parent(u->d, target, len, u->err);
 	if (from < 0)
 		return from;
-	if (is_hidden(from, slash ? slash + 1 : target))
+	r = is_hidden(from, slash ? slash + 1 : target);
+	if (r > 0)
 		return lcm_err_set(u->err, -EUCLEAN,
 				   "layer entry '%.200s': hardlink to '%.200s', which this layer "
 				   "hides",
 				   path, target);
-	r = lcm_sys_linkat(from, slash ? slash + 1 : target, dirfd, name, 0);
+	if (r == 0)
+		r = lcm_sys_linkat(from, slash ? slash + 1 : target, dirfd, name, 0);
 	if (r == 0 || r == -EEXIST || r == -ENOENT)
 		return r;
 	if (r == -EPERM)
