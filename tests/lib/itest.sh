@@ -46,9 +46,11 @@ it_image()
 	esac
 	[ ! -d "$IT_OCI" ] || return 0
 	mkdir -p "$it_cache" && it_new=$(mktemp -d "$it_cache/new.XXXXXX") || return 1
+	tap_clock_stop
 	it_make "$1" "$2" && { mv -T "$it_new/oci" "$IT_OCI" 2>/dev/null || [ -d "$IT_OCI" ]; }
 	it_status=$?
 	rm -rf "$it_new"
+	tap_clock_start
 	return "$it_status"
 }
 

@@ -12,6 +12,7 @@
 #   tap_limit SECONDS CMD...     run CMD with a time limit (status 124 when it is over)
 #   tap_until SECONDS CMD...     repeat CMD every 50 ms until it succeeds; status 1 when the time is over
 #   tap_cleanup 'SHELL CODE'     run at exit, last one first, before $TAP_DIR goes
+#   tap_clock_stop, tap_clock_start  what is made once for many cases does not count; start begins SECONDS anew
 #   tap_kill PID                 TERM, after 5 s KILL, and wait until it is gone
 #   tap_diag TEXT...             comment lines
 #   tap_end                      the plan and the count as last lines; status 0 only if something ran and all passed
@@ -207,17 +208,29 @@ tap_watch()
 	done
 }
 
+tap_clock_start()
+{
+	tap_watch $$ "$tap_seconds_all" &
+	tap_watchdog=$!
+}
+
+tap_clock_stop()
+{
+	[ -z "$tap_watchdog" ] || kill "$tap_watchdog" 2>/dev/null || :
+	tap_watchdog=
+}
+
 tap_begin()
 {
 	tap_name=$1
 	TAP_DIR=$(mktemp -d "${TMPDIR:-/var/tmp}/locum-$tap_name.XXXXXX") || exit 1
+	tap_seconds_all=${2:-300}
 	tap_watchdog=
 	trap tap_exit EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
-	tap_watch $$ "${2:-300}" &
-	tap_watchdog=$!
+	tap_clock_start
 	printf 'TAP version 13\n# %s\n' "$tap_name"
 }
 
