@@ -9,7 +9,7 @@
 #include "src/base/sys.h"
 
 #define APPLICATION_ID 0x4c434d31 /* "LCM1" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 static const char schema[] =
     "CREATE TABLE props(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
@@ -58,9 +58,28 @@ static const char schema[] =
     " PRIMARY KEY(mount, pos)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX mount_layers_layer ON mount_layers(layer);";
 
+/* What version 2 has more: containerd's snapshots. */
+static const char schema_2[] = "CREATE TABLE snapshots("
+			       " id INTEGER PRIMARY KEY AUTOINCREMENT CHECK(id > 0),"
+			       " name TEXT NOT NULL UNIQUE,"
+			       " parent TEXT REFERENCES snapshots(name),"
+			       " labels TEXT NOT NULL,"
+			       " image TEXT,"
+			       " depth INTEGER NOT NULL CHECK(depth >= 0),"
+			       " kind INTEGER NOT NULL CHECK(kind IN (1, 2, 3)),"
+			       " created INTEGER NOT NULL,"
+			       " updated INTEGER NOT NULL,"
+			       " size INTEGER,"
+			       " inodes INTEGER) STRICT;"
+			       "CREATE INDEX snapshots_parent ON snapshots(parent);"
+			       "CREATE INDEX snapshots_image ON snapshots(image);"
+			       "CREATE TABLE snapshot_images(ref TEXT PRIMARY KEY) STRICT;";
+
 #define LAYER_COLUMNS "id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used"
 #define IMAGE_COLUMNS "ref, manifest, manifest_json, config_json, created, last_used"
 #define MOUNT_COLUMNS "id, image, target, read_only, keep_upper"
+#define SNAPSHOT_COLUMNS                                                                           \
+	"id, name, parent, labels, image, depth, kind, created, updated, size, inodes"
 
 static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_SAVEPOINT] = "SAVEPOINT lcm",
@@ -125,6 +144,26 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_MOUNT_LAYERS] = "SELECT layer FROM mount_layers WHERE mount = ?1 ORDER BY pos",
 	[LCM_STMT_MOUNT_TOUCH] = "UPDATE layers SET last_used = ?2 WHERE id IN (SELECT layer FROM "
 				 "mount_layers WHERE mount = ?1)",
+	[LCM_STMT_SNAPSHOT_ADD] =
+	    "INSERT INTO snapshots(name, parent, labels, image, depth, kind, created, updated) "
+	    "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+	[LCM_STMT_SNAPSHOT_GET] = ("SELECT " SNAPSHOT_COLUMNS " FROM snapshots WHERE name = ?1"),
+	[LCM_STMT_SNAPSHOT_BY_ID] = "SELECT 1 FROM snapshots WHERE id = ?1",
+	[LCM_STMT_SNAPSHOT_AFTER] = ("SELECT " SNAPSHOT_COLUMNS
+				     " FROM snapshots WHERE id > ?1 ORDER BY id LIMIT 1"),
+	[LCM_STMT_SNAPSHOT_CHILDREN] = "SELECT count(*) FROM snapshots WHERE parent = ?1",
+	[LCM_STMT_SNAPSHOT_LABEL] =
+	    "UPDATE snapshots SET labels = ?2, updated = ?3 WHERE name = ?1",
+	[LCM_STMT_SNAPSHOT_COMMIT] =
+	    "UPDATE snapshots SET name = ?2, parent = ?3, labels = ?4, kind = 3, created = ?5, "
+	    "updated = ?5 WHERE name = ?1 AND kind = 2",
+	[LCM_STMT_SNAPSHOT_MEASURED] = "UPDATE snapshots SET size = ?2, inodes = ?3 WHERE id = ?1",
+	[LCM_STMT_SNAPSHOT_REMOVE] = "DELETE FROM snapshots WHERE name = ?1",
+	[LCM_STMT_SNAPSHOT_IMAGE_ADD] = "INSERT OR IGNORE INTO snapshot_images(ref) VALUES(?1)",
+	[LCM_STMT_SNAPSHOT_IMAGES_UNUSED] =
+	    "SELECT ref FROM snapshot_images WHERE NOT EXISTS (SELECT 1 FROM snapshots WHERE image "
+	    "= ref)",
+	[LCM_STMT_SNAPSHOT_IMAGE_FORGET] = "DELETE FROM snapshot_images WHERE ref = ?1",
 	[LCM_STMT_TOTALS] =
 	    ("SELECT (SELECT count(*) FROM layers), (SELECT count(*) FROM layers WHERE state = 1), "
 	     "(SELECT ifnull(sum(real_bytes), 0) FROM layers),"
@@ -352,7 +391,7 @@ static int ask_number(struct lcm_store *s, const char *sql, long *ret, struct lc
 }
 
 /* Is this file ours, new, or somebody else's? Nothing is written before that is known. */
-static int identify(struct lcm_store *s, bool *ret_fresh, struct lcm_err *err)
+static int identify(struct lcm_store *s, bool *ret_fresh, long *ret_version, struct lcm_err *err)
 {
 	long app = 0, version = 0, tables = 0;
 	int r = ask_number(s, "PRAGMA application_id", &app, err);
@@ -374,10 +413,12 @@ static int identify(struct lcm_store *s, bool *ret_fresh, struct lcm_err *err)
 				   "%d); update locum or "
 				   "name another --root",
 				   s->root, version, SCHEMA_VERSION);
-	return version == SCHEMA_VERSION ? 0 : damaged(s, "no schema version", err);
+	*ret_version = version;
+	return version >= 1 ? 0 : damaged(s, "no schema version", err);
 }
 
-static int create(struct lcm_store *s, struct lcm_err *err)
+/* From nothing (@version 0), or from an older schema, in one transaction. */
+static int create(struct lcm_store *s, long version, struct lcm_err *err)
 {
 	char pragmas[96];
 	int r = exec(s, "BEGIN IMMEDIATE", "create", err);
@@ -385,8 +426,10 @@ static int create(struct lcm_store *s, struct lcm_err *err)
 	(void)snprintf(pragmas, sizeof(pragmas),
 		       "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
 		       SCHEMA_VERSION);
-	if (r == 0)
+	if (r == 0 && version < 1)
 		r = exec(s, schema, "create", err);
+	if (r == 0 && version < 2)
+		r = exec(s, schema_2, "create", err);
 	if (r == 0)
 		r = exec(s, pragmas, "create", err);
 	if (r == 0)
@@ -413,6 +456,7 @@ int lcm_db_open(struct lcm_store *s, struct lcm_err *err)
 	    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON";
 	lcm_autobuf struct lcm_buf path = LCM_BUF(4096);
 	char check[256];
+	long version = 0;
 	bool fresh = false;
 	int r = lcm_buf_printf(&path, "%s/locum.db", s->root);
 
@@ -427,15 +471,17 @@ int lcm_db_open(struct lcm_store *s, struct lcm_err *err)
 	(void)sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	r = exec(s, setup, "open", err);
 	if (r == 0)
-		r = identify(s, &fresh, err);
+		r = identify(s, &fresh, &version, err);
 	if (r == 0)
 		r = exec(s, setup_ours, "open", err);
 	if (r == 0 && fresh)
-		r = create(s, err);
+		r = create(s, 0, err);
 	if (r == 0)
 		r = ask(s, "PRAGMA quick_check(1)", check, sizeof(check), err);
 	if (r == 0 && strcmp(check, "ok") != 0)
 		r = damaged(s, check, err);
+	if (r == 0 && !fresh && version < SCHEMA_VERSION)
+		r = create(s, version, err);
 	return r < 0 ? r : prepare_all(s, err);
 }
 

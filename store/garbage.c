@@ -165,6 +165,15 @@ static int meta_wanted(struct lcm_store *s, const char *name)
 	return lcm_store_mount_each(s, stop_at_row, NULL);
 }
 
+static int snapshot_wanted(struct lcm_store *s, const char *name)
+{
+	lcm_autostmt sqlite3_stmt *q = lcm_stmt(s, LCM_STMT_SNAPSHOT_BY_ID);
+	int64_t id = name_id(name, false);
+
+	(void)sqlite3_bind_int64(q, 1, id);
+	return id ? lcm_stmt_step(s, q) : 0;
+}
+
 /* Does a row want this name? Return: 1, 0 (garbage), -errno. */
 static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 {
@@ -175,6 +184,8 @@ static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 
 	if (dir == LCM_DIR_CONTAINERS)
 		return container_wanted(s, name);
+	if (dir == LCM_DIR_SNAPSHOTS)
+		return snapshot_wanted(s, name);
 	if (dir == LCM_DIR_TMP)
 		return strcmp(name, ".trash") == 0;
 	if (dir == LCM_DIR_META)
@@ -302,7 +313,7 @@ static int rows_repair(struct lcm_store *s)
 int lcm_fresh_check(struct lcm_store *s, struct lcm_err *err)
 {
 	static const enum lcm_store_dir dirs[] = { LCM_DIR_REAL, LCM_DIR_BLOBS, LCM_DIR_TOC,
-						   LCM_DIR_CONTAINERS };
+						   LCM_DIR_CONTAINERS, LCM_DIR_SNAPSHOTS };
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(dirs); i++) {
 		int r = dir_empty(s->dirs[dirs[i]], ".");

@@ -11,8 +11,13 @@
 #include "store/db.h"
 
 static const char *const dir_names[LCM_STORE_DIR_MAX] = {
-	[LCM_DIR_REAL] = "real", [LCM_DIR_BLOBS] = "blobs", [LCM_DIR_TOC] = "toc",
-	[LCM_DIR_META] = "meta", [LCM_DIR_TMP] = "tmp",     [LCM_DIR_CONTAINERS] = "containers",
+	[LCM_DIR_REAL] = "real",
+	[LCM_DIR_BLOBS] = "blobs",
+	[LCM_DIR_TOC] = "toc",
+	[LCM_DIR_META] = "meta",
+	[LCM_DIR_TMP] = "tmp",
+	[LCM_DIR_CONTAINERS] = "containers",
+	[LCM_DIR_SNAPSHOTS] = "snapshots",
 };
 
 /* The root: ours alone, or everything below could be swapped under us. */

@@ -11,6 +11,7 @@
  *   meta/<hex>         EROFS images of merged trees
  *   tmp/               whatever is being written; emptied at open
  *   containers/<id>/   upper, work of one mount
+ *   snapshots/<id>/    upper, work of one of containerd's snapshots (store/snapshot.h)
  * A file or directory that no row names is garbage from a crash: open moves it to
  * tmp/.trash, lcm_store_sweep() removes it. META files have no rows and always go.
  * containers/<id> without a row goes when its upper is empty; otherwise it holds somebody's
