@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <getopt.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "src/base/sys.h"
@@ -27,54 +26,6 @@ const struct cmd_verb cmd_verbs[] = {
 	{ NULL, NULL, NULL },
 };
 
-struct cmd_globals cmd_globals;
-
-int cmd_error(const char *verb, const struct lcm_err *err, int code)
-{
-	(void)fprintf(stderr, "locum: %s: %s\n", verb, lcm_err_text(err, code));
-	return CMD_FAILED;
-}
-
-int cmd_usage(const char *verb, const char *fmt, ...)
-{
-	va_list ap;
-
-	(void)fprintf(stderr, "locum: %s: ", verb);
-	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	(void)fprintf(stderr, "; see locum %s --help\n", verb);
-	return CMD_USAGE;
-}
-
-int cmd_number(const char *s, bool suffixes, uint64_t *ret)
-{
-	static const char units[] = "KMG";
-	unsigned long long n;
-	char unit = '\0', extra;
-	int got = *s >= '0' && *s <= '9' ? sscanf(s, "%18llu%c%c", &n, &unit, &extra) : 0;
-	const char *u;
-
-	if (got < 1 || got > 2 || (got == 2 && !suffixes))
-		return -EINVAL;
-	u = got == 2 ? strchr(units, unit) : NULL;
-	if (got == 2 && !u)
-		return -EINVAL;
-	*ret = n;
-	return u && __builtin_mul_overflow(n, 1ULL << (10 * (u - units + 1)), ret) ? -EINVAL : 0;
-}
-
-const char *cmd_bytes(double bytes, char out[24])
-{
-	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
-	size_t u = 0;
-
-	for (; bytes >= 1000 && u + 1 < LCM_ARRAY_SIZE(units); u++)
-		bytes /= 1000;
-	(void)snprintf(out, 24, u ? "%.1f %s" : "%.0f %s", bytes, units[u]);
-	return out;
-}
-
 static void help(FILE *f)
 {
 	(void)fprintf(
@@ -92,13 +43,6 @@ static void help(FILE *f)
 		      LCM_DEFAULT_ROOT, LCM_DEFAULT_RUN);
 }
 
-static const char *env_or(const char *name, const char *fallback)
-{
-	const char *v = getenv(name);
-
-	return v && *v ? v : fallback;
-}
-
 int main(int argc, char **argv)
 {
 	enum { OPT_ROOT = 256, OPT_RUN, OPT_VERSION };
@@ -111,8 +55,7 @@ int main(int argc, char **argv)
 	};
 	int c;
 
-	cmd_globals.root = env_or("LOCUM_ROOT", LCM_DEFAULT_ROOT);
-	cmd_globals.run_dir = env_or("LOCUM_RUN", LCM_DEFAULT_RUN);
+	cmd_globals_default();
 	while ((c = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
 		if (c == OPT_ROOT) {
 			cmd_globals.root = optarg;

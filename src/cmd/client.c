@@ -49,9 +49,24 @@ static int transfer(const char *method, const char *path, const char *body, stru
 	return rc == CURLE_OK ? 0 : -EIO;
 }
 
+/* The program `locum` beside this one. */
+static const char *program(char *out, size_t cap)
+{
+	static const char name[] = "locum";
+	ssize_t n = readlink("/proc/self/exe", out, cap - sizeof(name));
+	char *slash;
+
+	out[LCM_MAX(n, (ssize_t)0)] = '\0';
+	slash = strrchr(out, '/');
+	if (!slash)
+		return name;
+	memcpy(slash + 1, name, sizeof(name));
+	return out;
+}
+
 static void exec_daemon(int ready)
 {
-	char log[4096], fd[16];
+	char log[4096], fd[16], path[4096];
 	int null = open("/dev/null", O_RDWR), out;
 
 	(void)snprintf(log, sizeof(log), "%s/daemon.log", cmd_globals.run_dir);
@@ -65,7 +80,7 @@ static void exec_daemon(int ready)
 	}
 	if (chdir("/") < 0)
 		_exit(127);
-	(void)execl("/proc/self/exe", "locum", "--root", cmd_globals.root, "--run",
+	(void)execl(program(path, sizeof(path)), "locum", "--root", cmd_globals.root, "--run",
 		    cmd_globals.run_dir, "daemon", "--ready-fd", fd, NULL);
 	_exit(127);
 }

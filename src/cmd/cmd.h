@@ -29,6 +29,8 @@ struct cmd_globals {
 	const char *root, *run_dir;
 };
 extern struct cmd_globals cmd_globals;
+/** cmd_globals_default - from LOCUM_ROOT and LOCUM_RUN, or as documented. */
+void cmd_globals_default(void);
 
 /** cmd_error - "locum: VERB: text" on stderr. Return: CMD_FAILED. */
 int cmd_error(const char *verb, const struct lcm_err *err, int code);
