@@ -7,11 +7,9 @@
 #include <microhttpd.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "src/base/buf.h"
+#include "src/base/listen.h"
 #include "src/base/log.h"
 #include "src/daemon/api.h"
 
@@ -158,45 +156,15 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **state,
 	*state = NULL;
 }
 
-static int connect_probe(const struct sockaddr_un *sa)
-{
-	lcm_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return (int)lcm_errno(-1);
-	return (int)lcm_errno(connect(fd, (const struct sockaddr *)sa, sizeof(*sa)));
-}
-
 int lcm_control_listen(const char *path, int *ret_fd, struct lcm_err *err)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	lcm_autoclose int fd = -EBADF;
-	mode_t old;
-	int r;
+	int r = lcm_listen_unix(path, ret_fd, err);
 
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return lcm_err_set(err, -ENAMETOOLONG, "socket path %s is longer than %zu bytes",
-				   path, sizeof(sa.sun_path) - 1);
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-	r = connect_probe(&sa);
-	if (r == 0)
-		return lcm_err_set(err, -EADDRINUSE,
-				   "a daemon already listens on %s (locum daemon --stop ends it)",
-				   path);
-	if (r == -ECONNREFUSED)
-		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return lcm_err_set(err, -EMFILE, "socket: no descriptor");
-	old = umask(0177);
-	r = (int)lcm_errno(bind(fd, (const struct sockaddr *)&sa, sizeof(sa)));
-	(void)umask(old);
-	if (r == 0)
-		r = (int)lcm_errno(listen(fd, 128));
-	if (r < 0)
-		return lcm_err_set(err, r, "socket %s: %s", path, strerror(-r));
-	*ret_fd = lcm_steal_fd(&fd);
-	return 0;
+	return r == -EADDRINUSE ? lcm_err_set(err, r,
+					      "a daemon already listens on %s (locum daemon --stop "
+					      "ends it)",
+					      path)
+				: r;
 }
 
 int lcm_control_new(struct lcm_host *h, int fd, struct lcm_control **ret, struct lcm_err *err)
