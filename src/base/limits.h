@@ -56,8 +56,8 @@
 #define LCM_FN_RATE_MIN (256ULL << 10)
 /* Depth of JSON we accept anywhere (jansson's own limit is 2048). */
 #define LCM_JSON_DEPTH_MAX 64
-/* A control request is a few options. */
-#define LCM_CONTROL_BODY_MAX (64U << 10)
+/* A control request is a few options, or the labels of a snapshot. */
+#define LCM_CONTROL_BODY_MAX (1U << 20)
 /* A control answer: the status of thousands of mounts. */
 #define LCM_CONTROL_REPLY_MAX (64U << 20)
 /* Auth files and bearer token answers. */

@@ -13,6 +13,7 @@
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}
  *   GET    /v1/index               ?image=REF: the tables of contents of its layers
+ *   POST   /v1/snapshots/OP        containerd's snapshots (snapshot.c)
  */
 #include "config.h"
 
@@ -24,6 +25,7 @@
 #include "src/base/log.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
+#include "src/daemon/snapshot.h"
 
 #define WAIT_MS_MAX 600000
 
@@ -40,7 +42,7 @@ void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, 
 			     code);
 }
 
-static void fail(struct lcm_api_call *c, int code, const struct lcm_err *err)
+void lcm_api_fail(struct lcm_api_call *c, int code, const struct lcm_err *err)
 {
 	int http = code == -ENOENT                     ? 404
 		   : code == -EEXIST || code == -EBUSY ? 409
@@ -131,6 +133,11 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		lcm_api_error(c, 400, -EINVAL, "\"image\" is missing");
 		return;
 	}
+	if (strncmp(o.id, LCM_SNAPSHOT_SESSION, strlen(LCM_SNAPSHOT_SESSION)) == 0) {
+		lcm_api_error(c, 400, -EINVAL, "ids that begin with \"%s\" are containerd's",
+			      LCM_SNAPSHOT_SESSION);
+		return;
+	}
 	if (*o.target && *o.target != '/') {
 		lcm_api_error(c, 400, -EINVAL, "target \"%s\" is not an absolute path", o.target);
 		return;
@@ -159,7 +166,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		o.deadline_ns = ms * 1000000;
 	r = lcm_session_new(c->host, &o, &s, &err);
 	if (r < 0)
-		fail(c, r, &err);
+		lcm_api_fail(c, r, &err);
 	else
 		reply_status(c, 202, s, false);
 }
@@ -257,7 +264,7 @@ static void changes_get(struct lcm_api_call *c, json_t *args)
 		return;
 	}
 	if (lcm_timer_new(c->host->e->loop, changes_end, c, &c->timeout) < 0) {
-		fail(c, -ENOMEM, NULL);
+		lcm_api_fail(c, -ENOMEM, NULL);
 		return;
 	}
 	c->watch = (struct lcm_session_watch){ .changed = on_any_change,
@@ -305,7 +312,7 @@ static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *
 				  *remove ? strcmp(remove, "1") == 0 : -1, &err);
 
 	if (r < 0) {
-		fail(c, r, &err);
+		lcm_api_fail(c, r, &err);
 		return;
 	}
 	c->reply = json_object();
@@ -368,7 +375,7 @@ static void images_get(struct lcm_api_call *c)
 
 	if (r < 0) {
 		json_decref(list);
-		fail(c, r, NULL);
+		lcm_api_fail(c, r, NULL);
 		return;
 	}
 	c->reply = json_pack("{s:o}", "images", list);
@@ -382,7 +389,7 @@ static void drop_cache(struct lcm_api_call *c, json_t *args)
 	int r = lcm_drop_cache(c->host, str_arg(args, "image"), bool_arg(args, "all"), &res, &err);
 
 	if (r < 0) {
-		fail(c, r, &err);
+		lcm_api_fail(c, r, &err);
 		return;
 	}
 	c->reply = json_pack("{s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers,
@@ -454,7 +461,7 @@ static const struct {
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
 {
-	static const char mounts[] = "/v1/mounts/";
+	static const char mounts[] = "/v1/mounts/", snapshots[] = "/v1/snapshots/";
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(routes); i++) {
 		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].url, url) != 0)
@@ -464,6 +471,8 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 	}
 	if (strncmp(url, mounts, sizeof(mounts) - 1) == 0)
 		one_mount(c, method, url + sizeof(mounts) - 1, args);
+	else if (strcmp(method, "POST") == 0 && strncmp(url, snapshots, sizeof(snapshots) - 1) == 0)
+		lcm_snapshot_call(c, url + sizeof(snapshots) - 1, args);
 	else
 		lcm_api_error(c, 404, -ENOENT, "no such resource: %s %s", method, url);
 }
@@ -475,6 +484,8 @@ void lcm_api_end(struct lcm_api_call *c)
 	c->index = NULL;
 	lcm_index_push_forget(c->push);
 	c->push = NULL;
+	lcm_snapshot_forget(c->snapshot);
+	c->snapshot = NULL;
 	lcm_timer_free(c->timeout);
 	c->timeout = NULL;
 	json_decref(c->reply);

@@ -21,14 +21,17 @@ struct lcm_api_call {
 	struct lcm_timer *timeout; /* owned */
 	enum lcm_phase want;
 	bool waiting;
-	struct lcm_index_job *index; /* borrowed while its answer is awaited */
-	struct lcm_index_push *push; /* the same */
+	struct lcm_index_job *index;       /* borrowed while its answer is awaited */
+	struct lcm_index_push *push;       /* the same */
+	struct lcm_snapshot_job *snapshot; /* the same */
 };
 
 /** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args);
 void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, ...)
     LCM_PRINTF(4, 5);
+/** lcm_api_fail - the answer for @code; @err: why, may be NULL. */
+void lcm_api_fail(struct lcm_api_call *c, int code, const struct lcm_err *err);
 /** lcm_api_end - the call is over, answered or not. */
 void lcm_api_end(struct lcm_api_call *c);
 /** lcm_api_shutdown - the daemon ends: free every session and answer every waiting call (404 for a

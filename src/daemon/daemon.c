@@ -13,6 +13,7 @@
 #include "src/base/log.h"
 #include "src/daemon/control.h"
 #include "src/daemon/layer.h"
+#include "src/daemon/snapshot.h"
 
 #define GATE_THREADS 2
 #define MOUNTS_SETTLE_NS 50000000ULL
@@ -217,6 +218,9 @@ static int start(struct daemon *d, struct lcm_err *err)
 					       .grace_ns = d->cfg->grace_ns,
 					       .index = d->cfg->index };
 	lcm_session_recover(&d->h);
+	r = lcm_snapshot_start(&d->h);
+	if (r < 0)
+		return r;
 	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
 	if (r == 0)
 		d->control_fd = -EBADF;
@@ -244,6 +248,7 @@ static void stop(struct daemon *d)
 	lcm_pool_free(d->e.pool);
 	if (d->e.loop)
 		lcm_loop_drain(d->e.loop);
+	lcm_snapshot_stop(&d->h);
 	lcm_fn_pool_free(d->e.fns);
 	lcm_gate_threads_free(d->h.gates);
 	lcm_loop_del_fd(d->signals);

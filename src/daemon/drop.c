@@ -7,6 +7,9 @@
 struct drop {
 	struct lcm_host *h;
 	const struct lcm_image_config *cfg; /* only these diffIDs; NULL: all */
+	const char *image;                  /* keep the layers of all images but this; NULL: none */
+	struct lcm_digest *keep;            /* owned; diffIDs of those */
+	size_t n_keep;
 	struct lcm_drop_result *res;
 	bool toc;
 	int64_t *ids; /* owned */
@@ -15,6 +18,9 @@ struct drop {
 
 static bool selected(const struct drop *d, const struct lcm_layer_row *row)
 {
+	for (size_t i = 0; i < d->n_keep; i++)
+		if (lcm_digest_equal(&d->keep[i], &row->key.diffid))
+			return false;
 	if (!d->cfg)
 		return true;
 	for (size_t i = 0; i < d->cfg->n_diffids; i++)
@@ -94,6 +100,26 @@ static int forget_images(struct lcm_host *h)
 	return r;
 }
 
+/* Drops what is selected. */
+static int drop_layers(struct drop *d, bool all, struct lcm_err *err)
+{
+	int r = lcm_store_layer_each(d->h->e->store, collect, d);
+
+	for (size_t i = 0; i < d->n && r == 0; i++) {
+		r = lcm_store_layer_drop(d->h->e->store, d->ids[i], !all, err);
+		if (r == -EBUSY) {
+			d->res->in_use++;
+			r = 0;
+		} else if (r == 0) {
+			d->res->layers++;
+		}
+	}
+	free(d->ids);
+	free(d->keep);
+	lcm_engine_sweep(d->h->e);
+	return r;
+}
+
 int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_drop_result *ret,
 		   struct lcm_err *err)
 {
@@ -106,19 +132,44 @@ int lcm_drop_cache(struct lcm_host *h, const char *image, bool all, struct lcm_d
 	if (r < 0)
 		return r;
 	d.cfg = cfg;
-	r = lcm_store_layer_each(h->e->store, collect, &d);
-	for (size_t i = 0; i < d.n && r == 0; i++) {
-		r = lcm_store_layer_drop(h->e->store, d.ids[i], !all, err);
-		if (r == -EBUSY) {
-			ret->in_use++;
-			r = 0;
-		} else if (r == 0) {
-			ret->layers++;
-		}
-	}
-	free(d.ids);
-	lcm_engine_sweep(h->e);
+	r = drop_layers(&d, all, err);
 	if (r == 0 && all && !*image)
 		r = forget_images(h);
 	return r;
+}
+
+static int keep_layers(void *arg, const struct lcm_image_row *row)
+{
+	struct drop *d = arg;
+	lcm_auto(lcm_image_config) cfg = NULL;
+	void *p;
+
+	if (strcmp(row->ref, d->image) == 0 ||
+	    lcm_image_config_parse(row->config_json, row->config_len, &cfg, NULL) < 0)
+		return 0;
+	p = reallocarray(d->keep, d->n_keep + cfg->n_diffids + 1, sizeof(*d->keep));
+	if (!p)
+		return -ENOMEM;
+	d->keep = p;
+	memcpy(d->keep + d->n_keep, cfg->diffids, cfg->n_diffids * sizeof(*d->keep));
+	d->n_keep += cfg->n_diffids;
+	return 0;
+}
+
+int lcm_drop_image(struct lcm_host *h, const char *image, struct lcm_drop_result *ret,
+		   struct lcm_err *err)
+{
+	lcm_auto(lcm_image_config) cfg = NULL;
+	struct drop d = { .h = h, .res = ret, .toc = true, .image = image };
+	int r = load_config(h, image, &cfg, err);
+
+	if (r == 0)
+		r = lcm_store_image_each(h->e->store, keep_layers, &d);
+	if (r < 0) {
+		free(d.keep);
+		return r == -ENOENT ? 0 : r;
+	}
+	d.cfg = cfg;
+	r = drop_layers(&d, true, err);
+	return r < 0 ? r : lcm_store_image_remove(h->e->store, image);
 }

@@ -471,6 +471,11 @@ struct lcm_layer *lcm_image_layer(const struct lcm_image *img, uint32_t i)
 	return img->layers[i];
 }
 
+const struct lcm_digest *lcm_image_digest(const struct lcm_image *img)
+{
+	return &img->digest;
+}
+
 const char *lcm_image_config_json(const struct lcm_image *img)
 {
 	return img->config_json ? img->config_json : "";

@@ -40,6 +40,8 @@ void lcm_image_free(struct lcm_image *img);
 
 uint32_t lcm_image_n_layers(const struct lcm_image *img);
 struct lcm_layer *lcm_image_layer(const struct lcm_image *img, uint32_t i); /* bottom first */
+const struct lcm_digest *
+lcm_image_digest(const struct lcm_image *img); /* of its manifest; borrowed */
 const char *lcm_image_config_json(const struct lcm_image *img);
 
 #endif

@@ -121,7 +121,7 @@ static void pull_missing(struct lcm_session *s, bool partly)
 	if (partly || s->all_pulled)
 		return;
 	s->all_pulled = true;
-	session_pull_layers(s, true);
+	session_pull_layers(s, !s->patient);
 }
 
 static void advance_preparing(struct lcm_session *s)
@@ -235,7 +235,8 @@ static void on_resolved(void *arg, struct lcm_image *img, int status, const stru
 	int r = status;
 
 	if (r == 0)
-		r = session_make_slots(s, lcm_image_n_layers(img));
+		r = session_make_slots(s, s->depth ? LCM_MIN(s->depth, lcm_image_n_layers(img))
+						   : lcm_image_n_layers(img));
 	if (r < 0) {
 		session_fail(s, r, err);
 		return;
@@ -280,6 +281,8 @@ void session_destroy(struct lcm_session *s)
 	free(s->slots);
 	free(s->target);
 	free(s->image_ref);
+	free(s->home);
+	free(s->above);
 	free(s);
 }
 
@@ -392,6 +395,28 @@ int session_alloc(struct lcm_host *h, struct lcm_session **ret)
 	return 0;
 }
 
+static int set_places(struct lcm_session *s, const struct lcm_session_options *o)
+{
+	size_t len = 0;
+
+	if (o->home) {
+		s->home = strdup(o->home);
+		if (!s->home)
+			return -ENOMEM;
+	}
+	while (o->above && o->above[len]) {
+		len += strlen(o->above + len) + 1;
+		s->n_above++;
+	}
+	if (len == 0)
+		return 0;
+	s->above = malloc(len);
+	if (!s->above)
+		return -ENOMEM;
+	memcpy(s->above, o->above, len);
+	return 0;
+}
+
 int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 		    struct lcm_session **ret, struct lcm_err *err)
 {
@@ -409,12 +434,16 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	if (r < 0)
 		return r;
 	s->pull = o->pull;
+	s->patient = o->patient;
+	s->depth = o->depth;
 	s->read_only = o->read_only;
 	s->full = o->full;
 	s->keep = o->keep;
 	s->big = o->big;
 	s->deadline_ns = o->deadline_ns;
 	r = set_names(s, o, err);
+	if (r == 0)
+		r = set_places(s, o);
 	if (r == 0)
 		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL,
 				      other ? LCM_IMAGE_ALWAYS : o->policy, &o->index, on_resolved,
@@ -529,6 +558,19 @@ enum lcm_phase lcm_session_phase(const struct lcm_session *s)
 const char *lcm_session_id(const struct lcm_session *s)
 {
 	return s->id;
+}
+
+const char *lcm_session_target(const struct lcm_session *s)
+{
+	return s->target ? s->target : "";
+}
+
+int lcm_session_error(const struct lcm_session *s, struct lcm_err *err)
+{
+	if (s->phase != LCM_FAILED)
+		return 0;
+	*err = s->error;
+	return s->error.code;
 }
 
 struct lcm_session *lcm_session_next(const struct lcm_session *s)

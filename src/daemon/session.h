@@ -37,6 +37,7 @@ const char *lcm_phase_name(enum lcm_phase phase);
 #define LCM_ID_MAX 64
 
 struct lcm_session_watch;
+struct lcm_snapshot_pull;
 
 struct lcm_host {                       /* what all sessions share */
 	struct lcm_engine *e;           /* borrowed */
@@ -50,6 +51,9 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_session_watch
 	    *watches; /* told of every session's changes, and of new and gone ones */
 	uint64_t last_serial;
+	struct lcm_snapshot_pull *pulls; /* list, of snapshot_remote.c */
+	struct lcm_timer *cleanup;       /* owned; of snapshot.c: images that could not go yet */
+	uint64_t cleanup_ns;
 };
 
 struct lcm_session_options {
@@ -61,8 +65,14 @@ struct lcm_session_options {
 	struct lcm_index_where index;
 	bool pull; /* no mount: only have everything local */
 	bool read_only;
-	bool full;               /* mount only when everything is local */
-	bool keep;               /* the upper outlives umount */
+	bool full;      /* mount only when everything is local */
+	bool keep;      /* the upper outlives umount */
+	bool patient;   /* of pulls: nobody waits for it */
+	uint32_t depth; /* mount only so many of the image's layers, from the bottom; 0: all */
+	const char
+	    *home; /* below the state directory, where upper and work are; NULL: containers/ID */
+	const char *above; /* directories below the state directory, each with its NUL, and one NUL
+			      more: layers on top of the image's, topmost first; NULL: none */
 	struct lcm_gate_big big; /* of this mount */
 	uint64_t deadline_ns;
 };
@@ -98,6 +108,10 @@ void lcm_session_check_mounts(struct lcm_host *h);
 struct lcm_session *lcm_session_find(struct lcm_host *h, const char *name);
 enum lcm_phase lcm_session_phase(const struct lcm_session *s);
 const char *lcm_session_id(const struct lcm_session *s);
+/** lcm_session_target - where it is mounted; borrowed; "" for pulls. */
+const char *lcm_session_target(const struct lcm_session *s);
+/** lcm_session_error - why it FAILED. Return: 0 (it has not), -errno with its text. */
+int lcm_session_error(const struct lcm_session *s, struct lcm_err *err);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
 /** lcm_session_status - a new JSON object; NULL: out of memory. @holders: look for processes that
  * hold bound files (slow). */
@@ -127,5 +141,9 @@ struct lcm_drop_result {
  */
 LCM_MUST_USE int lcm_drop_cache(struct lcm_host *h, const char *image, bool all,
 				struct lcm_drop_result *ret, struct lcm_err *err);
+/** lcm_drop_image - forget @image, with those of its layers that no other image has and nothing
+ * uses. @ret: counts on. Return: 0, also when there is no such image; -errno. */
+LCM_MUST_USE int lcm_drop_image(struct lcm_host *h, const char *image, struct lcm_drop_result *ret,
+				struct lcm_err *err);
 
 #endif

@@ -172,16 +172,27 @@ static int copy_root(int from, int upper)
 	return dir < 0 ? dir : lcm_dir_copy_attr(dir, upper);
 }
 
+/* Where upper and work are; what containers/ID has not yet is made. */
+static int open_home(struct mount_job *j)
+{
+	struct lcm_store *store = j->s->host->e->store;
+	int base = lcm_store_containers_fd(store), r;
+
+	if (j->s->home)
+		return open_dir(lcm_store_root_fd(store), j->s->home);
+	r = lcm_sys_mkdirat(base, j->s->id, 0700);
+	return r == 0 || r == -EEXIST ? open_dir(base, j->s->id) : r;
+}
+
 static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *ret_work)
 {
-	int base = lcm_store_containers_fd(j->s->host->e->store), r;
-	lcm_autoclose int dir = -EBADF;
+	const char *name = j->s->home ? j->s->home : j->s->id;
+	lcm_autoclose int dir = open_home(j);
 	bool fresh;
+	int r;
 
-	r = lcm_sys_mkdirat(base, j->s->id, 0700);
-	dir = r == 0 || r == -EEXIST ? open_dir(base, j->s->id) : r;
 	if (dir < 0)
-		return lcm_err_set(&j->err, dir, "containers/%s: %s", j->s->id, strerror(-dir));
+		return lcm_err_set(&j->err, dir, "%s: %s", name, strerror(-dir));
 	r = lcm_sys_mkdirat(dir, "upper", 0755);
 	fresh = r == 0;
 	if (r == -EEXIST)
@@ -189,16 +200,35 @@ static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *r
 	if (r == 0)
 		r = lcm_sys_mkdirat(dir, "work", 0700);
 	if (r < 0 && r != -EEXIST)
-		return lcm_err_set(&j->err, r, "containers/%s: %s", j->s->id, strerror(-r));
+		return lcm_err_set(&j->err, r, "%s: %s", name, strerror(-r));
 	*ret_upper = open_dir(dir, "upper");
 	*ret_work = open_dir(dir, "work");
 	if (*ret_upper < 0 || *ret_work < 0)
-		return lcm_err_set(&j->err, -EIO, "containers/%s: upper and work cannot be opened",
-				   j->s->id);
+		return lcm_err_set(&j->err, -EIO, "%s: upper and work cannot be opened", name);
 	return fresh ? copy_root(root_from, *ret_upper) : 0;
 }
 
-static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_from)
+/* Puts the directories that lie above the image in front of @spec's layers, in an array of its own.
+ */
+static int stack_above(struct mount_job *j, struct lcm_overlay_spec *spec, int *fds)
+{
+	int root = lcm_store_root_fd(j->s->host->e->store);
+	const char *name = j->s->above;
+
+	for (uint32_t i = 0; i < j->s->n_above; i++) {
+		fds[i] = open_dir(root, name);
+		if (fds[i] < 0)
+			return lcm_err_set(&j->err, fds[i], "%s: %s", name, strerror(-fds[i]));
+		name += strlen(name) + 1;
+	}
+	if (spec->n_lowers)
+		memcpy(fds + j->s->n_above, spec->lowers, spec->n_lowers * sizeof(int));
+	spec->lowers = fds;
+	spec->n_lowers += j->s->n_above;
+	return fds[0];
+}
+
+static int attach_overlay(struct mount_job *j, struct lcm_overlay_spec *spec, int root_from)
 {
 	lcm_autoclose int upper = -EBADF, work = -EBADF, mnt = -EBADF;
 	char source[80];
@@ -214,6 +244,27 @@ static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_f
 	spec->source = session_source(j->s, source);
 	mnt = lcm_mount_overlay(spec, &j->err);
 	return mnt < 0 ? mnt : lcm_mount_attach(mnt, j->s->target, &j->err);
+}
+
+static int attach(struct mount_job *j, struct lcm_overlay_spec *spec, int root_from)
+{
+	uint32_t n = j->s->n_above;
+	lcm_autofree int *fds = NULL;
+	int r;
+
+	if (n == 0)
+		return attach_overlay(j, spec, root_from);
+	fds = malloc((n + spec->n_lowers) * sizeof(int));
+	if (!fds)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		fds[i] = -EBADF;
+	r = stack_above(j, spec, fds);
+	if (r >= 0)
+		r = attach_overlay(j, spec, fds[0]);
+	for (uint32_t i = 0; i < n; i++)
+		lcm_closep(&fds[i]);
+	return r;
 }
 
 #define META_NAME_MAX (24 + LCM_DIGEST_STR)
@@ -327,6 +378,7 @@ static int mount_plain(struct mount_job *j)
 	/* An upper of a lazy mount with metacopy=on may hold files without data of their own. */
 	struct lcm_overlay_spec spec = { .lowers = fds + 1,
 					 .metacopy = !j->s->host->features.redirect_no_metacopy };
+	struct lcm_overlay_spec own;
 	int r;
 
 	if (!fds)
@@ -340,10 +392,11 @@ static int mount_plain(struct mount_job *j)
 		}
 		r = r == -ENOTDIR ? 0 : LCM_MIN(r, 0);
 	}
+	own = spec;
 	if (r == 0)
 		r = attach(j, &spec, spec.lowers[0]);
-	for (size_t i = 0; i < spec.n_lowers; i++) {
-		int fd = spec.lowers[i];
+	for (size_t i = 0; i < own.n_lowers; i++) {
+		int fd = own.lowers[i];
 
 		lcm_closep(&fd);
 	}

@@ -22,7 +22,11 @@ struct lcm_session {
 	char *target;    /* owned; NULL: pull */
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
-	bool pull, read_only, full, keep, own_target, adopted;
+	bool pull, patient, read_only, full, keep, own_target, adopted;
+	uint32_t depth; /* as in the options */
+	char *home;     /* owned; NULL: containers/ID */
+	char *above;    /* owned; n_above directories, each with its NUL */
+	uint32_t n_above;
 	bool whole;      /* still preparing, it waits for whole layers */
 	bool all_pulled; /* of all of them the pull was begun */
 	struct lcm_gate_big big;

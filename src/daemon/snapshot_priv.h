@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* snapshot_priv.h - what the files of the snapshots share. */
+#ifndef LCM_SNAPSHOT_PRIV_H
+#define LCM_SNAPSHOT_PRIV_H
+
+#include "src/base/buf.h"
+#include "src/daemon/snapshot.h"
+
+#define SNAPSHOT_REF_LABEL "containerd.io/snapshot.ref"
+
+/* What lies below a snapshot: directories, topmost first, and perhaps an image below them. */
+struct snapshot_chain {
+	struct lcm_buf dirs; /* below the state directory, each with its NUL */
+	uint32_t n_dirs;
+	char *image; /* owned; "": none */
+	uint32_t depth;
+};
+void snapshot_chain_fini(struct snapshot_chain *ch);
+/** snapshot_chain_get - what lies below a child of @parent ("": nothing). Return: 0; -ENOENT,
+ * -EINVAL (@parent is not committed), -EUCLEAN; -errno. */
+LCM_MUST_USE int snapshot_chain_get(struct lcm_store *s, const char *parent,
+				    struct snapshot_chain *ret, struct lcm_err *err);
+
+/* An answer that is waited for. */
+struct lcm_snapshot_job {
+	struct lcm_api_call *call; /* borrowed */
+	struct lcm_host *host;     /* borrowed */
+	struct lcm_snapshot_row row;
+	bool fresh; /* the row was made by this call: it goes when the mount fails */
+	/* a mount that is waited for */
+	struct lcm_session *s; /* borrowed while watched */
+	struct lcm_session_watch watch;
+	/* an image that is looked for */
+	const char *target; /* name of the remote snapshot; in row.labels' object */
+	json_t *labels;     /* owned */
+	struct lcm_reference ref;
+	bool tag_known;          /* the store had the image by its tag before */
+	struct lcm_image *image; /* owned */
+	/* usage */
+	struct lcm_task task;
+	char dir[64], blob[64]; /* below the state directory; "": none */
+	uint64_t size, inodes;
+	bool final; /* neither changes any more */
+	int status;
+};
+/** snapshot_answer - end @j with this reply. */
+void snapshot_answer(struct lcm_snapshot_job *j, int http, json_t *reply);
+void snapshot_fail(struct lcm_snapshot_job *j, int code, const struct lcm_err *err);
+void snapshot_job_free(struct lcm_snapshot_job *j);
+
+/* snapshot_mount.c */
+/** snapshot_mounts - answer with the mounts of @j's row, once there are any. */
+void snapshot_mounts(struct lcm_snapshot_job *j);
+/** snapshot_make - the row of @j and its directories, then snapshot_mounts(). */
+void snapshot_make(struct lcm_snapshot_job *j);
+void snapshot_unwatch(struct lcm_snapshot_job *j);
+/** snapshot_unmount - end the session of snapshot @id, if there is one. */
+LCM_MUST_USE int snapshot_unmount(struct lcm_host *h, int64_t id, struct lcm_err *err);
+
+/* snapshot_remote.c */
+/** snapshot_remote - commit @j's row as a remote snapshot and answer -EEXIST, or do as
+ * snapshot_make(). */
+void snapshot_remote(struct lcm_snapshot_job *j);
+void snapshot_remote_cancel(struct lcm_snapshot_job *j);
+/** snapshot_pull - have all of @image pulled, whoever waits for it or not. */
+void snapshot_pull(struct lcm_host *h, const char *image);
+/** snapshot_pull_end - nobody wants @image any more. */
+void snapshot_pull_end(struct lcm_host *h, const char *image);
+
+/** snapshot_resume - pull on, and unmount what belongs to no snapshot any more. */
+void snapshot_resume(struct lcm_host *h);
+void snapshot_pulls_free(struct lcm_host *h);
+
+/* snapshot_usage.c */
+void snapshot_usage(struct lcm_snapshot_job *j);
+
+#endif
