@@ -52,6 +52,7 @@ for v in $verbs; do
 		sin "locum $v has no man page"
 	fi
 done
+check man/locum-containerd.8 "$("${locum}-containerd" --help)"
 for p in man/*.[1-8]; do
 	said=$(groff -t -Tutf8 -man -ww -z "$p" 2>&1) || sin "groff fails on $p"
 	[ -z "$said" ] || sin "$said"

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* locum_containerd.c - containerd's proxy snapshotter: gRPC on a socket, locum's daemon behind it.
+ */
+#include "config.h"
+
+#include <curl/curl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+#include "src/base/listen.h"
+#include "src/base/log.h"
+#include "src/base/sys.h"
+#include "src/cmd/client.h"
+#include "src/cmd/cmd.h"
+#include "src/containerd/service.h"
+
+/* Calls at once; most wait for a mount, and those for the network. */
+#define THREADS 64U
+
+static const char usage[] =
+    "Usage: locum-containerd [OPTION]...\n"
+    "Serve containerd's snapshots API: containerd starts containers before their image is here.\n"
+    "\n"
+    "      --address SOCKET  where containerd finds it (RUN/containerd.sock; a socket that a "
+    "service\n"
+    "                        manager passes goes before it)\n"
+    "      --root DIR        state of the daemon that is started when none runs (/var/lib/locum)\n"
+    "      --run DIR         where the daemon's socket is (/run/locum)\n"
+    "      --verbose         say on stderr what is done\n"
+    "      --debug           say all\n"
+    "  -h, --help            this text\n"
+    "      --version         the version\n";
+
+struct options {
+	const char *address; /* NULL: below the run directory */
+	bool help, version;
+};
+
+struct program {
+	struct lcm_loop *loop;
+	struct lcm_pool *pool;
+	struct lcm_grpc *grpc;
+	struct lcm_loop_fd *signals;
+	int signal_fd;
+	char address[4096];
+	bool made; /* the socket is ours to remove */
+};
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	enum { OPT_ADDRESS = 256, OPT_ROOT, OPT_RUN, OPT_VERBOSE, OPT_DEBUG, OPT_VERSION };
+	static const struct option longs[] = {
+		{ "address", required_argument, NULL, OPT_ADDRESS },
+		{ "root", required_argument, NULL, OPT_ROOT },
+		{ "run", required_argument, NULL, OPT_RUN },
+		{ "verbose", no_argument, NULL, OPT_VERBOSE },
+		{ "debug", no_argument, NULL, OPT_DEBUG },
+		{ "version", no_argument, NULL, OPT_VERSION },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == OPT_ADDRESS)
+			o->address = optarg;
+		else if (c == OPT_ROOT)
+			cmd_globals.root = optarg;
+		else if (c == OPT_RUN)
+			cmd_globals.run_dir = optarg;
+		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
+			lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
+		else if (c == OPT_VERSION)
+			o->version = true;
+		else if (c == 'h')
+			o->help = true;
+		else
+			return CMD_USAGE;
+	}
+	if (optind == argc)
+		return 0;
+	(void)fprintf(stderr, "locum-containerd: \"%s\" is not an option; see --help\n",
+		      argv[optind]);
+	return CMD_USAGE;
+}
+
+static void on_signal(void *arg, uint32_t events)
+{
+	struct program *p = arg;
+
+	(void)events;
+	lcm_loop_stop(p->loop);
+}
+
+static int watch_signals(struct program *p)
+{
+	sigset_t set;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	p->signal_fd = (int)lcm_errno(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+	return p->signal_fd < 0
+		   ? p->signal_fd
+		   : lcm_loop_add_fd(p->loop, p->signal_fd, EPOLLIN, on_signal, p, &p->signals);
+}
+
+static int open_socket(struct program *p, const struct options *o, int *ret_fd, struct lcm_err *err)
+{
+	int r;
+
+	(void)snprintf(p->address, sizeof(p->address), "%s%s",
+		       o->address ? o->address : cmd_globals.run_dir,
+		       o->address ? "" : "/containerd.sock");
+	*ret_fd = lcm_listen_inherited();
+	if (*ret_fd != -ENOENT)
+		return *ret_fd < 0
+			   ? lcm_err_set(err, *ret_fd, "the service manager must pass one socket")
+			   : 0;
+	r = lcm_mkdir_p(cmd_globals.run_dir, 0700);
+	if (r < 0)
+		return lcm_err_set(err, r, "%s: %s", cmd_globals.run_dir, strerror(-r));
+	r = lcm_listen_unix(p->address, ret_fd, err);
+	p->made = r == 0;
+	return r;
+}
+
+static int start(struct program *p, const struct options *o, struct lcm_err *err)
+{
+	int fd = -EBADF, r;
+
+	if (geteuid() != 0)
+		return lcm_err_set(err, -EPERM, "not root: mounting needs root (try sudo)");
+	r = lcm_loop_new(&p->loop);
+	if (r == 0)
+		r = watch_signals(p);
+	if (r == 0)
+		r = open_socket(p, o, &fd, err);
+	/* The daemon first: what is wrong with it shows now, and not at the first container. */
+	if (r == 0)
+		r = client_call("GET", "/v1/daemon", NULL, true, NULL, err);
+	if (r == 0)
+		r = lcm_pool_new(THREADS, "locum-grpc", &p->pool);
+	if (r < 0) {
+		lcm_closep(&fd);
+		return r;
+	}
+	return lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, NULL, &p->grpc);
+}
+
+static void stop(struct program *p)
+{
+	lcm_notify("STOPPING=1");
+	if (p->made)
+		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, p->address, 0));
+	lcm_grpc_stop(p->grpc);
+	lcm_pool_free(p->pool);
+	if (p->loop)
+		lcm_loop_drain(p->loop);
+	lcm_grpc_free(p->grpc);
+	lcm_loop_del_fd(p->signals);
+	lcm_loop_free(p->loop);
+	lcm_closep(&p->signal_fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = { .signal_fd = -EBADF };
+	struct options o = { 0 };
+	struct lcm_err err = { 0 };
+	int r;
+
+	cmd_globals_default();
+	r = parse(argc, argv, &o);
+	if (r)
+		return r;
+	if (o.help)
+		return fputs(usage, stdout) < 0;
+	if (o.version)
+		return printf("locum-containerd %s\n", PACKAGE_VERSION) < 0;
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
+	r = start(&p, &o, &err);
+	if (r == 0) {
+		lcm_log(LCM_LOG_NOTICE, "locum-containerd %s serves %s", PACKAGE_VERSION,
+			p.address);
+		lcm_notify("READY=1");
+		r = lcm_loop_run(p.loop);
+	}
+	if (r < 0)
+		(void)fprintf(stderr, "locum-containerd: %s\n", lcm_err_text(&err, r));
+	stop(&p);
+	curl_global_cleanup();
+	return r < 0 ? CMD_FAILED : 0;
+}

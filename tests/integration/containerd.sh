@@ -1,0 +1,246 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# containerd starts containers by locum-containerd: lazily, as if it had unpacked the image itself, whatever is restarted.
+# Debian 12's containerd first, then that of Debian testing.
+# Usage: containerd.sh BUILDDIR
+set -u
+# shellcheck source=tests/lib/itest.sh
+. "${0%/*}/../lib/itest.sh"
+# shellcheck source=tests/lib/containerd.sh
+. "${0%/*}/../lib/containerd.sh"
+it_begin containerd 240 "${1:-}"
+ctd_begin "${1:-}"
+
+# SNAPSHOTTER DIR: a view of the image is mounted there (ctr 1.6 has its own idea of the snapshotter in `images mount`)
+view()
+{
+	mkdir -p "$2" && ctd_snapshot "$1" view "view-$1" "$(ctd_top "$1")" &&
+		ctd snapshots --snapshotter "$1" mounts "$2" "view-$1" >"$TAP_DIR/mount.sh" && sh "$TAP_DIR/mount.sh"
+}
+
+# SNAPSHOTTER DIR
+unview()
+{
+	umount "$2" && ctd snapshots --snapshotter "$1" rm "view-$1"
+}
+
+# NAME: a remote image's tree is the one that umoci unpacks
+same_tree()
+{
+	tap_ok "$1: a view is mounted" view locum "$TAP_DIR/view"
+	tap_ok "$1: its tree is umoci's" tap_limit 60 "$TREECMP" "$IT_TREE" "$TAP_DIR/view"
+	tap_ok "$1: it is unmounted and removed" unview locum "$TAP_DIR/view"
+}
+
+# ID: what it says, in one line
+hello()
+{
+	tap_ok "$1: runs" ctd_run --rm --snapshotter locum "$IT_REF" "$1"
+	tap_like "$1: says hello" "$(cat "$TAP_DIR/out")" '^hello from python 3'
+}
+
+snapshots()
+{
+	ctd snapshots --snapshotter locum ls | tail -n +2
+}
+
+lazy_start()
+{
+	it_serve --log "$TAP_DIR/gets" && daemon_start --verbose --no-background && ctd_start_locum && ctd_start || exit 1
+	: >"$TAP_DIR/gets"
+	tap_ok "$V: pull" ctd_pull "$IT_REF"
+	tap_is "$V: three remote layers" "$(snapshots | grep -c 'Committed')" 3
+	tap_is "$V: no layer was downloaded" "$(grep -c 'blobs.*20[06] .* [0-9]\{6,\}$' "$TAP_DIR/gets")" 0
+	hello first
+	tap_ok "$V: a container stays" ctd_run -d --snapshotter locum "$IT_REF" stays sleep 600
+	id=$("$LOCUM" status --json | python -c 'import json,sys; print([m["id"] for m in json.load(sys.stdin) if m["id"].startswith("snap-")][0])')
+	tap_is "$V: it is lazy" "$(daemon_field "$id" phase)" lazy
+	tap_ok "$V: little of the image is here" [ "$(daemon_field "$id" files_local)" -lt $(($(daemon_field "$id" files_total) / 4)) ]
+	same_tree "$V: lazy"
+}
+
+restarts()
+{
+	daemon_kill
+	tap_ok "$V: locum-containerd starts a daemon in place of a killed one" ctd snapshots --snapshotter locum ls
+	tap_ok "$V: its container goes on" ctd tasks exec --exec-id e1 stays python3 -c 'import json, decimal; print(decimal.Decimal(1))'
+	ctd_stop_locum
+	tap_fails "$V: without locum-containerd containerd says so" 1 ctd snapshots --snapshotter locum ls
+	tap_like "$V: and names the socket" "$(cat "$TAP_DIR/err")" 'containerd.sock'
+	ctd_start_locum
+	ctd_stop
+	ctd_start || exit 1
+	tap_ok "$V: the container goes on after both" ctd tasks exec --exec-id e2 stays cat /app/hello.py
+	hello after
+	tap_ok "$V: now all is pulled" tap_limit 60 "$LOCUM" pull "${IT_REF%:t}@$(ctd_digest "$IT_REF")"
+	tap_ok "$V: the container's mount is native" it_wait "$id" native 30
+	tap_is "$V: no FUSE mount is left" "$(it_fuse)" ''
+	tap_ok "$V: the container goes on natively" ctd tasks exec --exec-id e3 stays cat /etc/os-release
+	same_tree "$V: native"
+	tap_is "$V: an unpacked layer has its size" "$(ctd snapshots --snapshotter locum usage | awk 'NR > 1 && $3 < 100 { print "bad", $0 }')" ''
+}
+
+# What containerd commits on top of a remote layer: a layer like any other
+mixed()
+{
+	tap_ok "$V: a snapshot on top of the image" ctd_snapshot locum prepare work "$(ctd_top locum)"
+	ctd snapshots --snapshotter locum mounts "$TAP_DIR/view" work >"$TAP_DIR/mount.sh"
+	tap_ok "$V: is mounted" sh "$TAP_DIR/mount.sh"
+	echo mine >"$TAP_DIR/view/mine"
+	rm -f "$TAP_DIR/view/app/hello.py"
+	umount "$TAP_DIR/view"
+	tap_ok "$V: is committed" ctd_snapshot locum commit layer4 work
+	tap_ok "$V: and has a child" ctd_snapshot locum prepare child layer4
+	ctd snapshots --snapshotter locum mounts "$TAP_DIR/view" child >"$TAP_DIR/mount.sh"
+	tap_ok "$V: which is mounted" sh "$TAP_DIR/mount.sh"
+	tap_is "$V: it has the new file" "$(cat "$TAP_DIR/view/mine")" mine
+	tap_is "$V: not the removed one" "$(ls "$TAP_DIR/view/app")" tour.py
+	tap_is "$V: and the image's" "$(sed -n 's/^ID=//p' "$TAP_DIR/view/etc/os-release")" debian
+	umount "$TAP_DIR/view"
+	tap_fails "$V: a parent stays" 1 ctd snapshots --snapshotter locum rm layer4
+	tap_ok "$V: the child goes" ctd snapshots --snapshotter locum rm child
+	tap_ok "$V: then the parent" ctd snapshots --snapshotter locum rm layer4
+}
+
+crowd()
+{
+	rm -f "$TAP_DIR"/pulled.*
+	n=0
+	while [ $n -lt 20 ]; do
+		n=$((n + 1))
+		(CTD_NS=ns$((n % 2)) ctd_pull "$IT_REF" >"$TAP_DIR/pull.$n" 2>&1
+			echo $? >"$TAP_DIR/pulled.$n") &
+	done
+	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		tap_until 60 test -s "$TAP_DIR/pulled.$n"
+	done
+	tap_is "$V: 20 pulls at once in two namespaces" "$(cat "$TAP_DIR"/pulled.* | sort | uniq -c | tr -s ' ')" ' 20 0'
+	tap_ok "$V: a container of one of them" ctd -n ns1 run --rm --snapshotter locum "$IT_REF" other
+	for ns in ns0 ns1; do
+		ctd -n $ns images rm --sync "$IT_REF" >/dev/null
+	done
+}
+
+gone()
+{
+	ctd tasks kill -s 9 stays >/dev/null
+	tap_until 10 ctd_ended stays
+	tap_ok "$V: the container is removed" ctd containers rm stays
+	tap_ok "$V: the image is removed" ctd images rm --sync "$IT_REF"
+	tap_until 20 ctd_no_snapshots
+	tap_is "$V: no snapshot is left" "$(snapshots)" ''
+	tap_until 20 ctd_no_layers
+	tap_is "$V: no layer is left" "$(ls "$LOCUM_ROOT/real" "$LOCUM_ROOT/snapshots" | grep '^[0-9]')" ''
+	tap_is "$V: no mount is left" "$("$LOCUM" status)" ''
+}
+
+# A pull that says nothing of images: containerd unpacks, overlayfs is all there is
+ordinary()
+{
+	tap_ok "$V: pull without labels" ctd_pull_plain "$IT_REF"
+	tap_ok "$V: pull for overlayfs" ctd_pull_plain "$IT_REF" overlayfs
+	tap_ok "$V: a view of that" view overlayfs "$TAP_DIR/theirs"
+	view locum "$TAP_DIR/view"
+	# Directories get the time of the unpacking, and some of its whiteouts are names that cannot be looked at.
+	tap_is "$V: the tree is that of containerd's own overlayfs snapshotter" \
+		"$("$TREECMP" "$TAP_DIR/theirs" "$TAP_DIR/view" 2>/dev/null | grep -v ': mtime \|differences$' | head -n 5)" ''
+	tap_is "$V: by an overlay of layers that containerd unpacked" "$(findmnt -n -o FSTYPE,SOURCE "$TAP_DIR/view")" 'overlay overlay'
+	unview overlayfs "$TAP_DIR/theirs"
+	unview locum "$TAP_DIR/view"
+	hello plain
+	tap_is "$V: locum has mounted nothing" "$("$LOCUM" status)" ''
+	tap_ok "$V: pulled lazily on top of what is here" ctd_pull "$IT_REF"
+	ctd images rm --sync "$IT_REF" >/dev/null
+	tap_until 20 ctd_no_snapshots
+}
+
+# PATH DATA: one HTTP/2 request as gRPC; prints its status
+grpc()
+{
+	printf '%b' "$2" >"$TAP_DIR/message"
+	curl -s --max-time 20 --http2-prior-knowledge --unix-socket "$LOCUM_RUN/containerd.sock" -H 'content-type: application/grpc' -D - \
+		-o "$TAP_DIR/answer" --data-binary "@$TAP_DIR/message" "http://locum$1" | tr -d '\r' | sed -n 's/^grpc-status: //p'
+}
+
+# Whatever comes in by the socket, the next call is answered.
+hostile()
+{
+	s=/containerd.services.snapshots.v1.Snapshots
+	tap_is "$V: a call as containerd makes it: not found" "$(grpc $s/Stat '\0\0\0\0\03\022\01x')" 5
+	tap_is "$V: no name" "$(grpc $s/Prepare '\0\0\0\0\0')" 3
+	tap_is "$V: an unknown method" "$(grpc $s/Nothing '\0\0\0\0\0')" 12
+	tap_is "$V: another service" "$(grpc /x.Y/Stat '\0\0\0\0\0')" 12
+	tap_is "$V: compressed" "$(grpc $s/Stat '\01\0\0\0\0')" 12
+	tap_is "$V: another length" "$(grpc $s/Stat '\0\0\0\0\09')" 12
+	tap_is "$V: no message" "$(grpc $s/Stat '\0\0')" 12
+	tap_is "$V: no protobuf" "$(grpc $s/Stat '\0\0\0\0\03\022\0177x')" 3
+	tap_is "$V: no UTF-8" "$(grpc $s/Stat '\0\0\0\0\03\022\01\0377')" 3
+	tap_is "$V: a parent that is not there" "$(grpc $s/Prepare '\0\0\0\0\06\022\01x\032\01y')" 5
+	python - "$LOCUM_RUN/containerd.sock" <<-'END'
+		import os, random, socket, sys
+		r = random.Random(1)
+		preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+		for i in range(300):
+		    s = socket.socket(socket.AF_UNIX)
+		    s.connect(sys.argv[1])
+		    try:
+		        s.sendall((preface if i % 3 else b"") + (b"\0\0\0\4\0\0\0\0\0" if i % 2 else b"") + r.randbytes(r.randrange(400)))
+		        if i % 5 == 0:
+		            s.shutdown(socket.SHUT_WR)
+		    except OSError:
+		        pass
+		    s.close()
+		big = socket.socket(socket.AF_UNIX)
+		big.connect(sys.argv[1])
+		big.sendall(preface + b"\0\0\0\4\0\0\0\0\0" + b"\xff\xff\xff\0\0\0\0\0\1" + b"x" * 100000)
+	END
+	python -c 'import sys; sys.stdout.buffer.write(b"\0\0\x50\0\0" + b"x" * 0x500000)' >"$TAP_DIR/big"
+	tap_is "$V: a message of 5 MiB" "$(curl -s --max-time 20 --http2-prior-knowledge --unix-socket "$LOCUM_RUN/containerd.sock" \
+		-H 'content-type: application/grpc' -D - --data-binary "@$TAP_DIR/big" http://locum$s/Stat | tr -d '\r' | sed -n 's/^grpc-status: //p')" 8
+	tap_ok "$V: afterwards containerd is served" ctd snapshots --snapshotter locum ls
+}
+
+# Layers without tables of contents are pulled whole, before the container starts.
+gzip_image()
+{
+	bad_stop
+	zc=$IT_OCI
+	it_image python gzip && it_serve || exit 1
+	tap_ok "$V: gzip: pull" ctd_pull "$IT_REF"
+	hello gzip
+	same_tree "$V: gzip"
+	ctd images rm --sync "$IT_REF" >/dev/null
+	tap_until 20 ctd_no_snapshots
+	IT_OCI=$zc
+}
+
+refused()
+{
+	bad_stop
+	tap_fails "$V: no registry: containerd says so" 1 ctd_pull "$IT_REF"
+	tap_like "$V: and why" "$(cat "$TAP_DIR/err" "$TAP_DIR/out")" 'connect: connection refused'
+}
+
+it_image python uncompressed && it_reference && it_image python zstd:chunked || exit 1
+IT_TREE=$(ls -d "${IT_OCI%-zstd-chunked}-uncompressed.unpacked/rootfs")
+for V in 1.6 testing; do
+	ctd_version $V || exit 1
+	tap_diag "$(ctd --version)"
+	lazy_start
+	restarts
+	mixed
+	crowd
+	gone
+	ordinary
+	gzip_image
+	hostile
+	refused
+	ctd_stop
+	ctd_stop_locum
+	tap_ok "$V: the daemon ends" "$LOCUM" daemon --stop
+	tap_until 20 ctd_no_daemon
+	tap_is "$V: no mount, container or temporary file is left" "$(daemon_leftovers)" ''
+	tap_ok "$V: no sanitizer has spoken" daemon_sane
+	rm -rf "$LOCUM_ROOT" "$LOCUM_RUN"
+done
+tap_end

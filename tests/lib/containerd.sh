@@ -1,0 +1,211 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+# containerd.sh - a private containerd with locum as its snapshotter, on top of itest.sh. Source it, then:
+#
+#   ctd_begin BUILDDIR       after it_begin; ends everything of it at exit
+#   ctd_version 1.6|testing  whose containerd is meant: the host's (Debian 12) or Debian testing's
+#   ctd_start, ctd_stop      containerd, with its state below $TAP_DIR; containers survive a stop
+#   ctd_start_locum, ctd_stop_locum  locum-containerd
+#   ctd ARG...               ctr, talking to it
+#   ctd_pull REF             with the labels that remote snapshotters need; ctd_pull_plain REF [SNAPSHOTTER] without
+#   ctd_run ARG...           ctr run
+#   ctd_digest REF           the manifest's digest
+#   ctd_snapshot SNAPSHOTTER OP NAME PARENT|KEY  prepare, view or commit
+#   ctd_top SNAPSHOTTER      the snapshot on top
+#   ctd_ended ID, ctd_no_snapshots, ctd_no_layers, ctd_no_daemon  for tap_until
+
+ctd_begin()
+{
+	LOCUM_CONTAINERD=$(realpath "$1/locum-containerd")
+	CTD_SOCK=$TAP_DIR/c.sock
+	CTD_PID=
+	CTD_LOCUM_PID=
+	CTD_PATH=$PATH
+	tap_cleanup 'ctd_end'
+}
+
+ctd_version()
+{
+	CTD_VERSION=$1
+	CTD_PATH=$PATH
+	[ "$1" = testing ] || return 0
+	ctd_debs=${IT_CACHE:-/var/cache/locum-quickstart/itest}/testing-containerd
+	if [ ! -d "$ctd_debs" ]; then
+		tap_clock_stop
+		ctd_fetch "$ctd_debs" containerd || return 1
+		tap_clock_start
+	fi
+	CTD_PATH=$ctd_debs/root/usr/bin:$PATH
+}
+
+# DIR PACKAGE...: unpacks packages of Debian testing, as apt finds and verifies them. They are Go programs that want no
+# newer C library than the host's, and runc is the host's own.
+ctd_fetch()
+{
+	ctd_to=$1
+	shift
+	ctd_new=$(mktemp -d "$ctd_to.XXXXXX") || return 1
+	mkdir -p "$ctd_new/lists/partial" "$ctd_new/cache/archives/partial" "$ctd_new/root" "$ctd_new/debs"
+	echo "deb ${IMAGES_MIRROR:-http://deb.debian.org/debian} testing main" >"$ctd_new/sources.list"
+	ctd_apt="-o Dir::Etc::SourceList=$ctd_new/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$ctd_new/lists
+		-o Dir::Cache=$ctd_new/cache -o Dir::State::Status=/dev/null -o APT::Sandbox::User=root"
+	# shellcheck disable=SC2016
+	images_step "Debian testing's $*" sh -c 'o=$1; d=$2; shift 2; apt-get $o update && cd "$d/debs" && apt-get $o download "$@" &&
+		for f in *.deb; do dpkg-deb -x "$f" "$d/root" || exit; done' sh "$ctd_apt" "$ctd_new" "$@" &&
+		rm -rf "$ctd_new/lists" "$ctd_new/cache" "$ctd_new/debs" && mv -T "$ctd_new" "$ctd_to"
+	ctd_status=$?
+	rm -rf "$ctd_new"
+	return "$ctd_status"
+}
+
+ctd_config()
+{
+	cat <<-END
+		version = 2
+		root = "$TAP_DIR/c-root"
+		state = "$TAP_DIR/c-state"
+		disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+		  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs", "io.containerd.nri.v1.nri",
+		  "io.containerd.internal.v1.opt"]
+		[grpc]
+		  address = "$CTD_SOCK"
+		[ttrpc]
+		  address = "$CTD_SOCK.ttrpc"
+		[proxy_plugins.locum]
+		  type = "snapshot"
+		  address = "$LOCUM_RUN/containerd.sock"
+		  [proxy_plugins.locum.exports]
+		    root = "$LOCUM_ROOT"
+		    enable_remote_snapshot_annotations = "true"
+	END
+	[ "$CTD_VERSION" = testing ] || return 0
+	cat <<-END
+		[plugins."io.containerd.transfer.v1.local"]
+		  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
+		    platform = "linux/amd64"
+		    snapshotter = "locum"
+	END
+}
+
+ctd_answers()
+{
+	ctd version && ctd plugins ls | grep -q 'io.containerd.snapshotter.v1 *locum .*ok'
+}
+
+ctd_start()
+{
+	ctd_config >"$TAP_DIR/config.toml"
+	PATH=$CTD_PATH containerd -c "$TAP_DIR/config.toml" -l debug >>"$TAP_DIR/containerd.log" 2>&1 </dev/null &
+	CTD_PID=$!
+	tap_until 20 ctd_answers || {
+		tail -n 20 "$TAP_DIR/containerd.log" >&2
+		return 1
+	}
+}
+
+ctd_stop()
+{
+	[ -z "$CTD_PID" ] || tap_kill "$CTD_PID"
+	CTD_PID=
+}
+
+ctd_start_locum()
+{
+	"$LOCUM_CONTAINERD" --debug >>"$TAP_DIR/locum-containerd.log" 2>&1 </dev/null &
+	CTD_LOCUM_PID=$!
+	tap_until 20 test -S "$LOCUM_RUN/containerd.sock" || {
+		tail -n 20 "$TAP_DIR/locum-containerd.log" >&2
+		return 1
+	}
+}
+
+ctd_stop_locum()
+{
+	[ -z "$CTD_LOCUM_PID" ] || tap_kill "$CTD_LOCUM_PID"
+	CTD_LOCUM_PID=
+}
+
+# Containers first: their shims outlive containerd.
+ctd_end()
+{
+	# shellcheck disable=SC2046
+	[ -z "$CTD_PID" ] || ctd tasks kill -s 9 $(ctd tasks ls -q 2>/dev/null) >/dev/null 2>&1
+	ctd_stop
+	ctd_stop_locum
+	for ctd_shim in /proc/[0-9]*/cmdline; do
+		{ tr '\0' ' ' <"$ctd_shim"; } 2>/dev/null | grep -q "containerd-shim.*$CTD_SOCK" || continue
+		ctd_shim=${ctd_shim%/cmdline}
+		tap_kill "${ctd_shim#/proc/}"
+	done
+}
+
+ctd()
+{
+	PATH=$CTD_PATH timeout -k 5 60 ctr --address "$CTD_SOCK" "$@"
+}
+
+ctd_run()
+{
+	ctd run "$@"
+}
+
+# containerd 2 adds the labels in its transfer service, 1.6 leaves that to its client
+ctd_pull()
+{
+	if [ "$CTD_VERSION" = testing ]; then
+		ctd ${CTD_NS:+-n "$CTD_NS"} images pull --plain-http --snapshotter locum "$1"
+	else
+		timeout -k 5 60 ctr-remote --address "$CTD_SOCK" ${CTD_NS:+-n "$CTD_NS"} images rpull --plain-http --snapshotter locum "$1"
+	fi
+}
+
+ctd_pull_plain()
+{
+	if [ "$CTD_VERSION" = testing ]; then
+		ctd images pull --local --plain-http --snapshotter "${2:-locum}" "$1"
+	else
+		ctd images pull --plain-http --snapshotter "${2:-locum}" "$1"
+	fi
+}
+
+ctd_digest()
+{
+	ctd images ls "name==$1" | awk 'NR == 2 { print $3 }'
+}
+
+# SNAPSHOTTER OP NAME PARENT|KEY: one that containerd's garbage collection leaves alone, if it does not come in between
+ctd_snapshot()
+{
+	for ctd_try in 1 2 3; do
+		ctd snapshots --snapshotter "$1" "$2" "$3" "$4" >/dev/null || return 1
+		ctd snapshots --snapshotter "$1" label "$3" containerd.io/gc.root=test >/dev/null && return 0
+	done
+	return 1
+}
+
+# SNAPSHOTTER: the committed snapshot that no other has as its parent
+ctd_top()
+{
+	ctd snapshots --snapshotter "$1" ls |
+		awk '$NF == "Committed" { all[$1]; if (NF == 3) parent[$2] } END { for (s in all) if (!(s in parent)) print s }'
+}
+
+ctd_ended()
+{
+	! ctd tasks ls | grep -q "^$1 .*RUNNING"
+}
+
+ctd_no_snapshots()
+{
+	[ -z "$(ctd snapshots --snapshotter locum ls | tail -n +2)" ]
+}
+
+ctd_no_daemon()
+{
+	[ -z "$(daemon_pids)" ]
+}
+
+ctd_no_layers()
+{
+	! ls "$LOCUM_ROOT/real" "$LOCUM_ROOT/snapshots" | grep -q '^[0-9]'
+}
