@@ -451,7 +451,9 @@ static void damage_is_named(void **state)
 
 	load(f, "gzip", ".gz");
 	f->step = f->len;
-	f->bytes[f->len / 2] ^= 0x55;
+	/* In the trailer: what damage of the data becomes depends on what tar has made of the time.
+	 */
+	f->bytes[f->len - 5] ^= 0x55;
 	assert_int_equal(stream_open(f, LCM_COMP_GZIP, true), 0);
 	assert_int_equal(read_all(f), -EUCLEAN);
 	assert_non_null(strstr(f->err.msg, "gzip"));
