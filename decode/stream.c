@@ -50,9 +50,10 @@ struct lcm_stream {
 	bool in_header;
 	ZSTD_DStream *zstd; /* owned */
 	uint8_t *buf;       /* owned; a window, then OUT_BYTES; NULL for plain */
-	uint8_t *out;       /* behind the window */
-	size_t out_len;     /* plain bytes there, of this read */
-	size_t last_len;    /* of the read before */
+	uint8_t *out;       /* behind the window, or the caller's */
+	size_t out_cap;
+	size_t out_len;  /* plain bytes there, of this read */
+	size_t last_len; /* of the read before */
 	/* boundaries */
 	uint64_t every; /* 0: nobody wants them */
 	lcm_boundary_fn boundary;
@@ -97,6 +98,7 @@ static int stream_alloc(struct lcm_stream *s)
 	if (!s->buf)
 		return -ENOMEM;
 	s->out = s->buf + LCM_TOC_WINDOW;
+	s->out_cap = OUT_BYTES;
 	if (s->comp == LCM_COMP_GZIP) {
 		s->inflate = malloc(sizeof(*s->inflate));
 		return s->inflate ? 0 : -ENOMEM;
@@ -261,7 +263,7 @@ static bool boundary_due(const struct lcm_stream *s)
 /* Output of the next call of a decoder: it ends where a boundary becomes due. */
 static size_t out_room(const struct lcm_stream *s)
 {
-	size_t room = OUT_BYTES - s->out_len;
+	size_t room = s->out_cap - s->out_len;
 
 	if (s->every && s->bounded && !boundary_due(s))
 		room = (size_t)LCM_MIN(room, s->bound_plain + s->every - plain_now(s));
@@ -424,7 +426,7 @@ static ssize_t gzip_read(struct lcm_stream *s)
 			s->begun = false;
 		else if (s->in_end && s->out_len == had)
 			return had ? (ssize_t)had : stream_fail(s, -EUCLEAN, gzip_cut_text(s));
-		if (s->out_len && (!boundary_due(s) || s->out_len == OUT_BYTES))
+		if (s->out_len && (!boundary_due(s) || s->out_len == s->out_cap))
 			return (ssize_t)s->out_len;
 	}
 }
@@ -438,46 +440,59 @@ static int zstd_fail(struct lcm_stream *s, size_t r)
 	return stream_fail(s, -EUCLEAN, ZSTD_getErrorName(r));
 }
 
-/* All that could be made of the bytes so far has been returned. */
+/* All that could be made of the bytes so far is out. */
 static int zstd_boundary(struct lcm_stream *s)
 {
-	if (!boundary_due(s) || s->out_len || (s->begun && !s->flushed) || (s->in_end && !s->begun))
+	if (!boundary_due(s) || (s->begun && !s->flushed) || (s->in_end && !s->begun))
 		return 0;
 	return boundary_at(s, blob_now(s), s->begun ? LCM_TOC_START_CONTINUES : LCM_TOC_START_FRAME,
 			   0);
 }
 
+/* One call of libzstd with what is there. */
+static int zstd_step(struct lcm_stream *s)
+{
+	ZSTD_outBuffer out = { .dst = s->out + s->out_len, .size = out_room(s) };
+	ZSTD_inBuffer in = {
+		.src = s->in,
+		.size = boundary_due(s) ? LCM_MIN(s->in_len, ZSTD_STEP) : s->in_len,
+	};
+	size_t left = ZSTD_decompressStream(s->zstd, &out, &in);
+
+	if (ZSTD_isError(left))
+		return zstd_fail(s, left);
+	s->in += in.pos;
+	s->in_len -= in.pos;
+	s->begun = left != 0;
+	s->flushed = out.pos < out.size;
+	s->out_len += out.pos;
+	if (!out.pos && s->begun && s->in_end)
+		return s->out_len ? 1
+				  : stream_fail(s, -EUCLEAN, "ends in the middle of a zstd frame");
+	return 0;
+}
+
+/* Return: plain bytes in s->out, 0 at the end, -errno. */
 static ssize_t zstd_read(struct lcm_stream *s)
 {
-	for (;;) {
-		ZSTD_outBuffer out = { .dst = s->out, .size = out_room(s) };
-		ZSTD_inBuffer in = { 0 };
-		size_t left;
-		int r = zstd_boundary(s);
+	int r = 0;
 
+	while (r == 0 && s->out_len < s->out_cap) {
+		/* As in gzip_read(). */
+		if (!s->in_len && !s->in_end && s->out_len)
+			break;
+		r = zstd_boundary(s);
 		if (r == 0)
 			r = stream_fill(s);
-
-		if (r < 0)
-			return r;
-		if (s->in_end && !s->begun)
-			return s->blob ? 0
-				       : stream_fail(s, -EUCLEAN, "empty, not even a zstd frame");
-		in.src = s->in;
-		in.size = boundary_due(s) ? LCM_MIN(s->in_len, ZSTD_STEP) : s->in_len;
-		left = ZSTD_decompressStream(s->zstd, &out, &in);
-		if (ZSTD_isError(left))
-			return zstd_fail(s, left);
-		s->in += in.pos;
-		s->in_len -= in.pos;
-		s->begun = left != 0;
-		s->flushed = out.pos < out.size;
-		s->out_len = out.pos;
-		if (out.pos)
-			return (ssize_t)out.pos;
-		if (s->begun && s->in_end)
-			return stream_fail(s, -EUCLEAN, "ends in the middle of a zstd frame");
+		if (r == 0 && s->in_end && !s->begun) {
+			if (!s->blob)
+				return stream_fail(s, -EUCLEAN, "empty, not even a zstd frame");
+			break;
+		}
+		if (r == 0)
+			r = zstd_step(s);
 	}
+	return r < 0 ? r : (ssize_t)s->out_len;
 }
 
 static ssize_t plain_read(struct lcm_stream *s)
@@ -551,6 +566,24 @@ ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret)
 	if (r < 0)
 		return r;
 	*ret = at;
+	return n;
+}
+
+bool lcm_stream_reads_into(const struct lcm_stream *s)
+{
+	return s->comp != LCM_COMP_NONE && !(s->comp == LCM_COMP_GZIP && s->every);
+}
+
+ssize_t lcm_stream_read_into(struct lcm_stream *s, void *buf, size_t cap)
+{
+	const void *at;
+	ssize_t n;
+
+	s->out = buf;
+	s->out_cap = cap;
+	n = lcm_stream_read(s, &at);
+	s->out = s->buf + LCM_TOC_WINDOW;
+	s->out_cap = OUT_BYTES;
 	return n;
 }
 

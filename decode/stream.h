@@ -32,6 +32,11 @@ LCM_DEFINE_AUTO(lcm_stream)
 /** lcm_stream_read - next plain bytes, borrowed until the next call. Return: bytes > 0, 0 at the
  * end (trailing garbage after a gzip member: -EUCLEAN), -errno; text by lcm_stream_err(). */
 LCM_MUST_USE ssize_t lcm_stream_read(struct lcm_stream *s, const void **ret);
+/** lcm_stream_reads_into - may lcm_stream_read_into() be used? Not where plain bytes are the
+ * source's own, nor with boundaries of gzip, whose windows must lie in front of what is read. */
+bool lcm_stream_reads_into(const struct lcm_stream *s);
+/** lcm_stream_read_into - as lcm_stream_read(), into @buf, at most @cap >= 1 bytes. */
+LCM_MUST_USE ssize_t lcm_stream_read_into(struct lcm_stream *s, void *buf, size_t cap);
 /** lcm_stream_blob_digest - SHA-256 and length of all compressed bytes; only after
  * lcm_stream_read() returned 0. */
 void lcm_stream_blob_digest(struct lcm_stream *s, struct lcm_digest *ret, uint64_t *ret_len);
