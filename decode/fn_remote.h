@@ -30,10 +30,10 @@ struct lcm_fn_remote {
 	struct lcm_hasher *blob, *tar; /* owned; @tar NULL: the blob's digest is the tar's */
 	struct lcm_digest blob_digest;
 	/* positions */
-	uint64_t given;            /* bytes of the blob that the ring has had */
-	uint64_t published;        /* of them, hashed */
-	uint64_t in_done;          /* of them, that the ring need not hold any more */
-	uint64_t hashed, released; /* plain bytes */
+	uint64_t given;                    /* bytes of the blob that the ring has had */
+	uint64_t published;                /* of them, hashed */
+	uint64_t in_done;                  /* of them, that the ring need not hold any more */
+	uint64_t passed, hashed, released; /* plain bytes: read, given to the hasher, free */
 	uint64_t rec_pos;
 	struct fn_rec peeked;          /* header of the record there */
 	struct lcm_fn_mark mark, seen; /* seen: when it was last looked whether anything moved */
@@ -66,10 +66,9 @@ static inline const uint8_t *lcm_fn_remote_plain(const struct lcm_fn_remote *r)
 LCM_MUST_USE int lcm_fn_remote_peek(struct lcm_fn_remote *r, struct lcm_err *err);
 /** lcm_fn_remote_take - copy the record that was peeked at into @out, at most @max bytes of it. */
 void lcm_fn_remote_take(struct lcm_fn_remote *r, void *out, size_t max);
-/** lcm_fn_remote_hash - hash plain bytes up to @until; the last of them may still be in work. */
-void lcm_fn_remote_hash(struct lcm_fn_remote *r, uint64_t until);
-/** lcm_fn_remote_release - hashed plain bytes before @until may be overwritten. */
-void lcm_fn_remote_release(struct lcm_fn_remote *r, uint64_t until);
+/** lcm_fn_remote_pass - nobody reads plain bytes before @until any more: they are hashed, many at a
+ * time, and then may be overwritten. */
+void lcm_fn_remote_pass(struct lcm_fn_remote *r, uint64_t until);
 /** lcm_fn_remote_nonsense - what it said cannot be. Return: -ENOTRECOVERABLE. */
 int lcm_fn_remote_nonsense(struct lcm_fn_remote *r, struct lcm_err *err);
 /** lcm_fn_index_step - plain bytes between the boundaries of an index of a blob of @size. */

@@ -6,7 +6,8 @@
 #include "decode/tar.h"
 
 #define BLOCK_MAX ((uint64_t)256 << 10) /* of the blob: progress is told so often */
-#define PLAIN_MIN ((uint64_t)64 << 10)  /* room worth waking up for */
+#define BLOCK_PLAIN ((uint64_t)1 << 20) /* of the tar: the same */
+#define PLAIN_SHARE 4U                  /* of the plain ring: room worth waking up for */
 
 struct job {
 	struct lcm_fn_side *f; /* borrowed */
@@ -37,8 +38,10 @@ static ssize_t in_next(void *arg, const void **ret)
 	atomic_store(&j->f->out->in_tail, j->in_pos);
 	if (j->in_pos == j->q.blob_size)
 		return 0;
-	if (!in_ready(j))
+	if (!in_ready(j)) {
+		atomic_store(&j->f->out->wants_tail, UINT64_MAX);
 		lcm_fn_side_wait(j->f, in_ready, j);
+	}
 	n = atomic_load(&j->f->in->head) - j->in_pos;
 	n = LCM_MIN(LCM_MIN(n, BLOCK_MAX), j->q.in_cap - at);
 	*ret = j->in + at;
@@ -60,16 +63,36 @@ static bool plain_ready(void *arg)
 	return plain_room(j) >= j->need;
 }
 
-/* The next plain bytes, where the daemon can see them. What was given before has been parsed. */
-static ssize_t plain_next(void *arg, const void **ret)
+/* The ring is full. Whoever reads it is slower: it shall not have to wake us for each file. All in
+ * it has been parsed, so that all of it will be done with. */
+static void plain_wait(struct job *j)
 {
-	struct job *j = arg;
-	uint64_t at = j->plain_pos % j->q.plain_cap;
+	j->need = LCM_MAX(j->q.plain_cap / PLAIN_SHARE, (uint64_t)1);
+	if (plain_ready(j))
+		return;
+	atomic_store(&j->f->out->wants_tail, j->plain_pos + j->need - j->q.plain_cap);
+	lcm_fn_side_wait(j->f, plain_ready, j);
+}
+
+/* Decodes straight into the ring. */
+static ssize_t plain_direct(struct job *j, uint64_t at)
+{
+	size_t room = (size_t)LCM_MIN(j->q.plain_cap - at, BLOCK_PLAIN);
+	ssize_t got;
+
+	if (plain_room(j) < room)
+		plain_wait(j);
+	got = lcm_stream_read_into(j->s, j->plain + at, (size_t)LCM_MIN(plain_room(j), room));
+	if (got > 0)
+		j->plain_pos += (uint64_t)got;
+	return got;
+}
+
+static ssize_t plain_copied(struct job *j, uint64_t at)
+{
 	const void *p;
 	size_t n;
 
-	atomic_store(&j->f->out->parsed, j->plain_pos);
-	lcm_fn_side_kick(j->f);
 	if (!j->left_len) {
 		ssize_t got = lcm_stream_read(j->s, &p);
 
@@ -79,17 +102,31 @@ static ssize_t plain_next(void *arg, const void **ret)
 		j->left_len = (size_t)got;
 	}
 	n = LCM_MIN(j->left_len, (size_t)(j->q.plain_cap - at));
-	j->need = LCM_MIN(n, PLAIN_MIN);
-	if (!plain_ready(j))
-		lcm_fn_side_wait(j->f, plain_ready, j);
+	if (plain_room(j) < n)
+		plain_wait(j);
 	n = LCM_MIN(n, (size_t)plain_room(j));
 	memcpy(j->plain + at, j->left, n);
 	j->left += n;
 	j->left_len -= n;
 	j->plain_pos += n;
+	return (ssize_t)n;
+}
+
+/* The next plain bytes, where the daemon can see them. What was given before has been parsed. */
+static ssize_t plain_next(void *arg, const void **ret)
+{
+	struct job *j = arg;
+	uint64_t at = j->plain_pos % j->q.plain_cap;
+	ssize_t n;
+
+	atomic_store(&j->f->out->parsed, j->plain_pos);
+	lcm_fn_side_kick(j->f);
+	n = lcm_stream_reads_into(j->s) ? plain_direct(j, at) : plain_copied(j, at);
+	if (n <= 0)
+		return n;
 	atomic_store(&j->f->out->plain_head, j->plain_pos);
 	*ret = j->plain + at;
-	return (ssize_t)n;
+	return n;
 }
 
 static const struct lcm_err *plain_err(void *arg)
@@ -111,8 +148,10 @@ static bool rec_ready(void *arg)
 static void rec_wait(struct job *j, uint64_t need)
 {
 	j->need = need;
-	if (!rec_ready(j))
-		lcm_fn_side_wait(j->f, rec_ready, j);
+	if (rec_ready(j))
+		return;
+	atomic_store(&j->f->out->wants_tail, UINT64_MAX);
+	lcm_fn_side_wait(j->f, rec_ready, j);
 }
 
 /* Room for a record of @len bytes; NULL: longer than any may be. */

@@ -7,6 +7,7 @@
 #include "src/base/sys.h"
 
 #define HASH_MAX ((uint64_t)512 << 10) /* of the blob, at once */
+#define PASS_MIN ((uint64_t)512 << 10) /* of the tar: a file at a time would be hashed by us */
 #define RING_MIN (8ULL << 20)
 #define RING_SPARE (1ULL << 20) /* beside two spans: what is held back, or read at once */
 #define IN_SLACK 64U /* a decoder holds some bits of bytes that it says it has done with */
@@ -90,25 +91,43 @@ static void in_free(struct lcm_fn_remote *r, uint64_t tail)
 
 /* ---- the tar's side ---- */
 
-void lcm_fn_remote_release(struct lcm_fn_remote *r, uint64_t until)
+/* What is hashed may be overwritten. */
+static void release(struct lcm_fn_remote *r)
 {
-	if (until <= r->released)
+	if (r->hashed <= r->released)
 		return;
 	lcm_hasher_wait(r->tar);
-	r->released = until;
-	atomic_store(&r->m->in->plain_tail, until);
-	lcm_fn_kick(r->fn);
+	r->released = r->hashed;
+	atomic_store(&r->m->in->plain_tail, r->released);
+	/* A lie in it is the function's own trouble: it sleeps until its deadline. */
+	if (r->released >= atomic_load(&r->m->out->wants_tail))
+		lcm_fn_kick(r->fn);
 }
 
-void lcm_fn_remote_hash(struct lcm_fn_remote *r, uint64_t until)
+static void hash_passed(struct lcm_fn_remote *r)
 {
-	while (r->hashed < until) {
+	release(r); /* before the hasher gets the next */
+	while (r->hashed < r->passed) {
 		uint64_t at = r->hashed % FN_PLAIN_RING;
-		uint64_t n = LCM_MIN(until - r->hashed, FN_PLAIN_RING - at);
+		uint64_t n = LCM_MIN(r->passed - r->hashed, FN_PLAIN_RING - at);
 
 		lcm_hasher_add(r->tar, lcm_fn_remote_plain(r) + at, (size_t)n);
 		r->hashed += n;
 	}
+}
+
+void lcm_fn_remote_pass(struct lcm_fn_remote *r, uint64_t until)
+{
+	r->passed = LCM_MAX(r->passed, until);
+	if (r->passed - r->hashed >= PASS_MIN)
+		hash_passed(r);
+}
+
+/* Everything that may be overwritten is: before we sleep, or end. */
+static void pass_all(struct lcm_fn_remote *r)
+{
+	hash_passed(r);
+	release(r);
 }
 
 /* ---- marks ---- */
@@ -163,10 +182,7 @@ static int mark_next(struct lcm_fn_remote *r, struct lcm_err *err)
 	struct lcm_fn_mark m = look(r);
 
 	in_free(r, r->mark.in_tail);
-	if (r->mark.parsed > r->released) {
-		lcm_fn_remote_hash(r, r->mark.parsed);
-		lcm_fn_remote_release(r, r->mark.parsed);
-	}
+	lcm_fn_remote_pass(r, r->mark.parsed);
 	if (!mark_ok(r, &m))
 		return lcm_fn_remote_nonsense(r, err);
 	r->mark = m;
@@ -242,8 +258,8 @@ static int at_end(struct lcm_fn_remote *r, struct lcm_err *err)
 	if (r->reply.total != r->mark.plain_head || r->mark.parsed != r->mark.plain_head ||
 	    r->mark.in_tail != r->opt.blob_size)
 		return lcm_fn_remote_nonsense(r, err);
-	lcm_fn_remote_hash(r, r->mark.parsed);
-	lcm_fn_remote_release(r, r->mark.parsed);
+	lcm_fn_remote_pass(r, r->mark.parsed);
+	pass_all(r);
 	in_free(r, r->mark.in_tail);
 	r->finished = true;
 	st = lcm_fn_spans_end(&r->spans, r->opt.blob_size, r->mark.plain_head);
@@ -264,8 +280,10 @@ static int records_wait(struct lcm_fn_remote *r, struct lcm_err *err)
 		if (st < 0 || ended || r->rec_pos != r->mark.rec_head)
 			return st;
 		st = take_reply(r, err);
-		if (st == 0 && !r->ended)
+		if (st == 0 && !r->ended) {
+			pass_all(r);
 			st = sleep_until_moved(r, err);
+		}
 		if (st < 0)
 			return st;
 	}

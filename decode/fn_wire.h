@@ -91,6 +91,8 @@ struct fn_out {
 	_Atomic uint64_t plain_head; /* plain bytes made */
 	_Atomic uint64_t parsed;     /* plain bytes of which all records are there */
 	_Atomic uint64_t rec_head;
+	_Atomic uint64_t
+	    wants_tail;         /* while it sleeps: no plain_tail before this is worth waking up */
 	_Atomic uint32_t waits; /* odd: the function sleeps */
 };
 _Static_assert(sizeof(struct fn_out) <= FN_PAGE, "one page");

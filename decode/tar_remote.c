@@ -164,22 +164,14 @@ static int data_next(struct lcm_fn_remote *r, struct lcm_err *err)
 	return 1;
 }
 
-/* The reader has had, or does not want, plain bytes up to @until. */
-static void pass(struct lcm_fn_remote *r, uint64_t until)
-{
-	r->piece_end = until;
-	lcm_fn_remote_hash(r, until);
-	lcm_fn_remote_release(r, until);
-}
-
 static int data_skip(struct lcm_fn_remote *r, struct lcm_err *err)
 {
 	int st = 1;
 
 	while (st > 0) {
-		lcm_fn_remote_release(r, r->piece_end);
 		if (r->data.len)
-			pass(r, r->data.tar_off + r->data.len);
+			r->piece_end = r->data.tar_off + r->data.len;
+		lcm_fn_remote_pass(r, r->piece_end);
 		r->data.len = 0;
 		st = data_next(r, err);
 	}
@@ -207,7 +199,7 @@ static int remote_data(struct lcm_tar *t, struct lcm_tar_piece *ret, struct lcm_
 	uint64_t at, n;
 	int st = 1;
 
-	lcm_fn_remote_release(r, r->piece_end);
+	lcm_fn_remote_pass(r, r->piece_end);
 	while (st > 0 && !r->data.len)
 		st = data_next(r, err);
 	if (st <= 0)
@@ -224,7 +216,6 @@ static int remote_data(struct lcm_tar *t, struct lcm_tar_piece *ret, struct lcm_
 	r->data.off += n;
 	r->data.len -= n;
 	r->piece_end = r->data.tar_off;
-	lcm_fn_remote_hash(r, r->piece_end);
 	return 1;
 }
 
