@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "src/base/listen.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
 #include "src/cmd/client.h"
@@ -180,6 +181,7 @@ static void tell(const struct options *o, const char *text)
 
 static void on_ready(void *arg)
 {
+	lcm_notify("READY=1");
 	tell(arg, "ok\n");
 }
 
@@ -212,6 +214,7 @@ int cmd_daemon_main(int argc, char **argv)
 	if (o.ready_fd)
 		(void)fcntl((int)o.ready_fd, F_SETFD, FD_CLOEXEC);
 	r = lcm_daemon_run(&o.cfg, on_ready, &o, &err);
+	lcm_notify("STOPPING=1");
 	if (r == 0)
 		return 0;
 	tell(&o, lcm_err_text(&err, r));

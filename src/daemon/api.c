@@ -2,6 +2,7 @@
 /*
  * api.c - routes of the control API (doc/control-api.md):
  *
+ *   GET    /metrics                counters for Prometheus
  *   GET    /v1/daemon              version, pid, counters
  *   POST   /v1/daemon/stop
  *   GET    /v1/mounts              ?holders=1: every session
@@ -25,6 +26,7 @@
 #include "src/base/log.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
+#include "src/daemon/metrics.h"
 #include "src/daemon/snapshot.h"
 
 #define WAIT_MS_MAX 600000
@@ -436,6 +438,21 @@ static void route_daemon(struct lcm_api_call *c, json_t *args)
 	daemon_get(c);
 }
 
+static void route_metrics(struct lcm_api_call *c, json_t *args)
+{
+	int r;
+
+	(void)args;
+	c->text = LCM_BUF(LCM_CONTROL_REPLY_MAX);
+	r = lcm_metrics_write(c->host, &c->text);
+	if (r < 0) {
+		lcm_api_fail(c, r, NULL);
+		return;
+	}
+	c->type = LCM_METRICS_TYPE;
+	c->status = 200;
+}
+
 static void route_stop(struct lcm_api_call *c, json_t *args)
 {
 	(void)args;
@@ -448,15 +465,11 @@ static const struct {
 	const char *method, *url;
 	void (*fn)(struct lcm_api_call *c, json_t *args);
 } routes[] = {
-	{ "GET", "/v1/daemon", route_daemon },
-	{ "POST", "/v1/daemon/stop", route_stop },
-	{ "GET", "/v1/mounts", mounts_get },
-	{ "POST", "/v1/mounts", mounts_post },
-	{ "GET", "/v1/images", route_images },
-	{ "POST", "/v1/drop-cache", drop_cache },
-	{ "GET", "/v1/changes", changes_get },
-	{ "GET", "/v1/index", route_index },
-	{ "POST", "/v1/index/push", route_index_push },
+	{ "GET", "/metrics", route_metrics },      { "GET", "/v1/daemon", route_daemon },
+	{ "POST", "/v1/daemon/stop", route_stop }, { "GET", "/v1/mounts", mounts_get },
+	{ "POST", "/v1/mounts", mounts_post },     { "GET", "/v1/images", route_images },
+	{ "POST", "/v1/drop-cache", drop_cache },  { "GET", "/v1/changes", changes_get },
+	{ "GET", "/v1/index", route_index },       { "POST", "/v1/index/push", route_index_push },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
@@ -490,6 +503,7 @@ void lcm_api_end(struct lcm_api_call *c)
 	c->timeout = NULL;
 	json_decref(c->reply);
 	c->reply = NULL;
+	lcm_buf_fini(&c->text);
 }
 
 void lcm_api_shutdown(struct lcm_host *h)

@@ -7,12 +7,15 @@
 #ifndef LCM_API_H
 #define LCM_API_H
 
+#include "src/base/buf.h"
 #include "src/daemon/session.h"
 
 struct lcm_api_call {
 	struct lcm_host *host;       /* borrowed */
 	int status;                  /* HTTP status; 0: not answered yet */
 	json_t *reply;               /* owned */
+	struct lcm_buf text;         /* instead of @reply when it has a @type */
+	const char *type;            /* of @text; NULL: the answer is @reply, as JSON */
 	void (*answered)(void *arg); /* status was set after lcm_api_start() had returned */
 	void *arg;
 	/* a wait for a session */

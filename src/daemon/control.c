@@ -43,15 +43,18 @@ static void on_ready(void *arg, uint32_t events)
 
 static enum MHD_Result reply(struct request *rq)
 {
-	lcm_autofree char *text = rq->call.reply ? json_dumps(rq->call.reply, JSON_COMPACT) : NULL;
+	lcm_autofree char *json = rq->call.reply ? json_dumps(rq->call.reply, JSON_COMPACT) : NULL;
+	const char *type = rq->call.type ? rq->call.type : "application/json", *text = json;
 	struct MHD_Response *resp;
 	enum MHD_Result ok;
 
-	resp = MHD_create_response_from_buffer(text ? strlen(text) : 0, text ? text : (char *)"",
-					       MHD_RESPMEM_MUST_COPY);
+	if (rq->call.type)
+		text = lcm_buf_str(&rq->call.text);
+	resp = MHD_create_response_from_buffer(
+	    text ? strlen(text) : 0, (void *)(uintptr_t)(text ? text : ""), MHD_RESPMEM_MUST_COPY);
 	if (!resp)
 		return MHD_NO;
-	(void)MHD_add_response_header(resp, "Content-Type", "application/json");
+	(void)MHD_add_response_header(resp, "Content-Type", type);
 	ok = MHD_queue_response(rq->conn, (unsigned int)rq->call.status, resp);
 	MHD_destroy_response(resp);
 	return ok;

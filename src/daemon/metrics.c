@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "src/daemon/metrics.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* One family: its samples follow each other, as the format wants it. */
+static int family(struct lcm_buf *out, const char *name, const char *type, const char *help)
+{
+	return lcm_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static int single(struct lcm_buf *out, const char *name, const char *type, const char *help,
+		  double value)
+{
+	int r = family(out, name, type, help);
+
+	return r < 0 ? r : lcm_buf_printf(out, "%s %.17g\n", name, value);
+}
+
+/* A label's value: references are plain, but nothing may end it early. */
+static int label(struct lcm_buf *out, const char *name, const char *value)
+{
+	int r = lcm_buf_printf(out, "%s=\"", name);
+
+	for (; r == 0 && *value; value++) {
+		if (*value == '\n')
+			r = lcm_buf_add(out, "\\n", 2);
+		else if (*value == '"' || *value == '\\')
+			r = lcm_buf_printf(out, "\\%c", *value);
+		else
+			r = lcm_buf_add(out, value, 1);
+	}
+	return r < 0 ? r : lcm_buf_add(out, "\"", 1);
+}
+
+/* ---- the process ---- */
+
+static int process(struct lcm_buf *out)
+{
+	lcm_autofree char *statm = NULL;
+	struct rusage ru;
+	size_t len;
+	unsigned long long pages = 0;
+	int r = 0;
+
+	if (getrusage(RUSAGE_SELF, &ru) == 0)
+		r = single(out, "process_cpu_seconds_total", "counter",
+			   "User and system time of the daemon.",
+			   (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+			       (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6);
+	if (r == 0 && lcm_read_file_at(AT_FDCWD, "/proc/self/statm", 256, &statm, &len) == 0 &&
+	    sscanf(statm, "%*u %llu", &pages) == 1)
+		r = single(out, "process_resident_memory_bytes", "gauge",
+			   "Memory of the daemon that is resident.",
+			   (double)pages * (double)sysconf(_SC_PAGESIZE));
+	return r;
+}
+
+/* ---- what all mounts share ---- */
+
+static int shared(struct lcm_host *h, struct lcm_buf *out)
+{
+	const struct lcm_engine *e = h->e;
+	struct lcm_registry_stats reg;
+	struct lcm_store_totals store = { 0 };
+	int r = lcm_store_totals(e->store, &store);
+
+	lcm_registry_stats(e->reg, &reg);
+	const struct {
+		const char *name, *type, *help;
+		double value;
+	} all[] = {
+		{ "locum_registry_requests_total", "counter", "Requests to registries.",
+		  (double)reg.requests },
+		{ "locum_registry_retries_total", "counter", "Transfers that were tried again.",
+		  (double)reg.retries },
+		{ "locum_registry_received_bytes_total", "counter", "Bytes of their answers.",
+		  (double)reg.bytes },
+		{ "locum_registry_requests_in_flight", "gauge", "Requests that wait or transfer.",
+		  (double)reg.in_flight },
+		{ "locum_demand_fetches_total", "counter", "Transfers that somebody waited for.",
+		  (double)e->demand_fetches },
+		{ "locum_demand_bytes_total", "counter", "Compressed bytes of those.",
+		  (double)e->demand_bytes },
+		{ "locum_background_bytes_total", "counter",
+		  "Compressed bytes that were pulled with nobody waiting for them.",
+		  (double)e->background_bytes },
+		{ "locum_store_layers", "gauge", "Layers in the store.", (double)store.layers },
+		{ "locum_store_layers_complete", "gauge", "Layers of which all is here.",
+		  (double)store.layers_complete },
+		{ "locum_store_unpacked_bytes", "gauge", "Unpacked size of complete layers.",
+		  (double)store.real_bytes },
+		{ "locum_store_images", "gauge", "Images in the store.", (double)store.images },
+	};
+
+	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(all); i++)
+		r = single(out, all[i].name, all[i].type, all[i].help, all[i].value);
+	return r;
+}
+
+static int phases(struct lcm_host *h, struct lcm_buf *out)
+{
+	unsigned int n[LCM_PHASE_MAX] = { 0 };
+	int r = family(out, "locum_mounts", "gauge", "Mounts and pulls by phase.");
+
+	for (struct lcm_session *s = h->sessions; s; s = lcm_session_next(s))
+		n[lcm_session_phase(s)]++;
+	for (enum lcm_phase p = 0; r == 0 && p < LCM_PHASE_MAX; p++)
+		r = lcm_buf_printf(out, "locum_mounts{phase=\"%s\"} %u\n", lcm_phase_name(p), n[p]);
+	return r;
+}
+
+/* ---- each mount ---- */
+
+static const struct {
+	const char *key, *name, *type, *help; /* @key: in its status; "gate." goes one deeper */
+} of_mount[] = {
+	{ "files_total", "locum_mount_files", "gauge", "Files of the image." },
+	{ "files_local", "locum_mount_files_local", "gauge", "Files that are here." },
+	{ "bytes_total", "locum_mount_bytes", "gauge", "Unpacked bytes of the image." },
+	{ "bytes_local", "locum_mount_bytes_local", "gauge", "Unpacked bytes that are here." },
+	{ "waiters", "locum_mount_waiters", "gauge", "Requests that wait for a missing file." },
+	{ "bound_inodes", "locum_mount_bound_inodes", "gauge",
+	  "Open big files that keep the mount from being native." },
+	{ "demand_fetches", "locum_mount_demand_fetches_total", "counter",
+	  "Files that were fetched while somebody waited." },
+	{ "demand_bytes", "locum_mount_demand_bytes_total", "counter",
+	  "Compressed bytes of those." },
+	{ "gate.requests", "locum_mount_gate_requests_total", "counter",
+	  "Requests of the kernel to the gate." },
+	{ "gate.errors", "locum_mount_gate_errors_total", "counter",
+	  "Requests that were answered with an error." },
+};
+
+static double number(const json_t *status, const char *key)
+{
+	static const char gate[] = "gate.";
+
+	if (strncmp(key, gate, sizeof(gate) - 1) == 0)
+		return json_number_value(
+		    json_object_get(json_object_get(status, "gate"), key + sizeof(gate) - 1));
+	return json_number_value(json_object_get(status, key));
+}
+
+static int sample(struct lcm_buf *out, const char *name, const json_t *status, double value)
+{
+	int r = lcm_buf_printf(out, "%s{", name);
+
+	if (r == 0)
+		r = label(out, "id", json_string_value(json_object_get(status, "id")));
+	if (r == 0)
+		r = lcm_buf_add(out, ",", 1);
+	if (r == 0)
+		r = label(out, "image", json_string_value(json_object_get(status, "image")));
+	return r < 0 ? r : lcm_buf_printf(out, "} %.17g\n", value);
+}
+
+static int mounts(struct lcm_host *h, struct lcm_buf *out)
+{
+	json_t *all = json_array(), *v;
+	size_t at;
+	int r = 0;
+
+	for (struct lcm_session *s = h->sessions; s; s = lcm_session_next(s))
+		if (*lcm_session_target(s))
+			(void)json_array_append_new(all, lcm_session_status(s, false));
+	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(of_mount); i++) {
+		r = family(out, of_mount[i].name, of_mount[i].type, of_mount[i].help);
+		json_array_foreach (all, at, v)
+			if (r == 0)
+				r = sample(out, of_mount[i].name, v, number(v, of_mount[i].key));
+	}
+	json_decref(all);
+	return r;
+}
+
+int lcm_metrics_write(struct lcm_host *h, struct lcm_buf *out)
+{
+	int r = family(out, "locum_build_info", "gauge", "Always 1; the version is a label.");
+
+	if (r == 0)
+		r = lcm_buf_printf(out, "locum_build_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
+	if (r == 0)
+		r = process(out);
+	if (r == 0)
+		r = shared(h, out);
+	if (r == 0)
+		r = phases(h, out);
+	return r < 0 ? r : mounts(h, out);
+}
