@@ -56,8 +56,16 @@ unit() {
 
 distcheck() {
 	cd build/release || return 1
-	make distcheck AM_DISTCHECK_CONFIGURE_FLAGS=--enable-werror 2>&1 || return 1
+	make -j"$jobs" distcheck AM_DISTCHECK_CONFIGURE_FLAGS=--enable-werror 2>&1 || return 1
 	echo "$(tar tf locum-*.tar.xz | wc -l) files in $(ls locum-*.tar.xz)"
+}
+
+# A package of what is committed, and what is in it runs.
+deb() {
+	rm -rf build/deb && packaging/deb build/deb || return 1
+	dpkg-deb -x build/deb/locum_*.deb build/deb/root || return 1
+	build/deb/root/usr/bin/locum --version && build/deb/root/usr/bin/locum-containerd --version || return 1
+	echo "$(find build/deb/root ! -type d | wc -l) files in $(cd build/deb && echo locum_*.deb)"
 }
 
 SAN=address,undefined
@@ -79,6 +87,7 @@ for t in tests/integration/*.sh; do
 	gate "$(basename "$t" .sh)" "$t" "$top/build/asan"
 done
 gate distcheck distcheck
+gate deb deb
 
 [ -z "$failures" ] || echo "failed:$failures (logs in build/log)"
 echo "$passed passed, $failed failed"
