@@ -214,6 +214,18 @@ gzip_image()
 	IT_OCI=$zc
 }
 
+# The labels that Kubernetes' images come with
+kubernetes()
+{
+	ctd_stop
+	ctd_start cri || exit 1
+	tap_is "$V: CRI: pull" "$(ctd_cri_pull "$IT_REF")" 0
+	tap_is "$V: CRI: containerd has downloaded no layer" "$(ctd -n k8s.io content ls | awk '$2 ~ /[MG]B|MiB|GiB/')" ''
+	tap_like "$V: CRI: a container" "$(ctd -n k8s.io run --rm --snapshotter locum "$IT_REF" pod 2>&1)" '^hello from python 3'
+	ctd -n k8s.io images ls -q | xargs -n 1 timeout 60 ctr --address "$CTD_SOCK" -n k8s.io images rm --sync >/dev/null 2>&1
+	tap_until 20 ctd_no_snapshots
+}
+
 refused()
 {
 	bad_stop
@@ -231,6 +243,7 @@ for V in 1.6 testing; do
 	mixed
 	crowd
 	gone
+	kubernetes
 	ordinary
 	gzip_image
 	hostile

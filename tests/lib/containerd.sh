@@ -4,8 +4,9 @@
 #
 #   ctd_begin BUILDDIR       after it_begin; ends everything of it at exit
 #   ctd_version 1.6|testing  whose containerd is meant: the host's (Debian 12) or Debian testing's
-#   ctd_start, ctd_stop      containerd, with its state below $TAP_DIR; containers survive a stop
+#   ctd_start [cri], ctd_stop  containerd (with what Kubernetes talks to), with its state below $TAP_DIR; containers survive a stop
 #   ctd_start_locum, ctd_stop_locum  locum-containerd
+#   ctd_cri_pull REF         as Kubernetes pulls; prints gRPC's status
 #   ctd ARG...               ctr, talking to it
 #   ctd_pull REF             with the labels that remote snapshotters need; ctd_pull_plain REF [SNAPSHOTTER] without
 #   ctd_run ARG...           ctr run
@@ -61,10 +62,10 @@ ctd_fetch()
 ctd_config()
 {
 	cat <<-END
-		version = 2
+		version = $ctd_schema
 		root = "$TAP_DIR/c-root"
 		state = "$TAP_DIR/c-state"
-		disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+		disabled_plugins = [${CTD_NO_CRI:-} "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
 		  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs", "io.containerd.nri.v1.nri",
 		  "io.containerd.internal.v1.opt"]
 		[grpc]
@@ -87,6 +88,51 @@ ctd_config()
 	END
 }
 
+# What Kubernetes' kubelet talks to; the registry is plain http.
+ctd_config_cri()
+{
+	mkdir -p "$TAP_DIR/certs.d/$BAD_HOST" "$TAP_DIR/cni"
+	printf 'server = "http://%s"\n[host."http://%s"]\n' "$BAD_HOST" "$BAD_HOST" >"$TAP_DIR/certs.d/$BAD_HOST/hosts.toml"
+	if [ "$CTD_VERSION" = testing ]; then
+		cat <<-END
+			[plugins."io.containerd.cri.v1.images"]
+			  snapshotter = "locum"
+			  disable_snapshot_annotations = false
+			  [plugins."io.containerd.cri.v1.images".registry]
+			    config_path = "$TAP_DIR/certs.d"
+			[plugins."io.containerd.cri.v1.runtime".cni]
+			  conf_dir = "$TAP_DIR/cni"
+		END
+		return
+	fi
+	cat <<-END
+		[plugins."io.containerd.grpc.v1.cri"]
+		  enable_unprivileged_ports = false
+		  [plugins."io.containerd.grpc.v1.cri".containerd]
+		    snapshotter = "locum"
+		    disable_snapshot_annotations = false
+		  [plugins."io.containerd.grpc.v1.cri".registry]
+		    config_path = "$TAP_DIR/certs.d"
+		  [plugins."io.containerd.grpc.v1.cri".cni]
+		    bin_dir = "$TAP_DIR/cni"
+		    conf_dir = "$TAP_DIR/cni"
+	END
+}
+
+# IMAGE: as the kubelet pulls it: PullImageRequest{image: ImageSpec{image}}; prints the status
+ctd_cri_pull()
+{
+	python - "$1" >"$TAP_DIR/message" <<-'END'
+		import struct, sys
+		ref = sys.argv[1].encode()
+		spec = b"\x0a" + bytes([len(ref)]) + ref
+		message = b"\x0a" + bytes([len(spec)]) + spec
+		sys.stdout.buffer.write(b"\0" + struct.pack(">I", len(message)) + message)
+	END
+	curl -s --max-time 60 --http2-prior-knowledge --unix-socket "$CTD_SOCK" -D - -o /dev/null -H 'content-type: application/grpc' -H 'te: trailers' \
+		--data-binary "@$TAP_DIR/message" http://cri/runtime.v1.ImageService/PullImage | tr -d '\r' | sed -n 's/^grpc-\(status\|message\): //p'
+}
+
 ctd_answers()
 {
 	ctd version && ctd plugins ls | grep -q 'io.containerd.snapshotter.v1 *locum .*ok'
@@ -94,7 +140,17 @@ ctd_answers()
 
 ctd_start()
 {
-	ctd_config >"$TAP_DIR/config.toml"
+	ctd_schema=2
+	CTD_NO_CRI='"io.containerd.grpc.v1.cri",'
+	[ "$CTD_VERSION" != testing ] || {
+		ctd_schema=3
+		CTD_NO_CRI='"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",'
+	}
+	[ "${1:-}" != cri ] || CTD_NO_CRI=
+	{
+		ctd_config
+		[ "${1:-}" != cri ] || ctd_config_cri
+	} >"$TAP_DIR/config.toml"
 	PATH=$CTD_PATH containerd -c "$TAP_DIR/config.toml" -l debug >>"$TAP_DIR/containerd.log" 2>&1 </dev/null &
 	CTD_PID=$!
 	tap_until 20 ctd_answers || {
