@@ -9,15 +9,19 @@
 #include "src/cmd/mount_options.h"
 
 static const char usage[] =
-    "Usage: locum mount [OPTION]... IMAGE DIR\n"
-    "Mount IMAGE at the empty directory DIR and return as soon as it can be used.\n"
+    "Usage: locum mount [OPTION]... IMAGE [DIR]\n"
+    "Mount IMAGE at the empty directory DIR, or at a new one whose name is printed, and return as\n"
+    "soon as it can be used.\n"
     "\n" MOUNT_OPTIONS_HELP "      --json              print the status as JSON\n"
     "  -h, --help              this text\n";
 
+/* @dir NULL: the daemon makes one. */
 static int check_dir(const char *dir, char out[PATH_MAX], struct lcm_err *err)
 {
-	int r = realpath(dir, out) ? 0 : (int)lcm_errno(-1);
+	int r;
 
+	out[0] = '\0';
+	r = !dir || realpath(dir, out) ? 0 : (int)lcm_errno(-1);
 	if (r < 0)
 		return lcm_err_set(err, r, "mount point %s: %s; name an empty directory", dir,
 				   strerror(-r));
@@ -40,7 +44,7 @@ static int do_mount(struct mount_options *o, const char *image, const char *dir,
 	if (json)
 		(void)json_dumpf(st, stdout, JSON_INDENT(2));
 	else
-		(void)printf("%s", json_string_value(json_object_get(st, "id")));
+		(void)printf("%s", json_string_value(json_object_get(st, dir ? "id" : "target")));
 	(void)printf("\n");
 	json_decref(st);
 	return 0;
@@ -66,7 +70,7 @@ int cmd_mount_main(int argc, char **argv)
 	}
 	if (r)
 		return r;
-	if (argc - optind != 2)
-		return cmd_usage("mount", "an image and a directory are needed");
+	if (argc - optind != 1 && argc - optind != 2)
+		return cmd_usage("mount", "an image is needed, and perhaps a directory");
 	return do_mount(&o, argv[optind], argv[optind + 1], json);
 }

@@ -32,7 +32,7 @@ says 'unknown verb' 2 'no verb "frobnicate".*--help' "$LOCUM" frobnicate
 says 'status of nothing without a daemon' 1 'no daemon answers' "$LOCUM" status nothing
 tap_fails 'unknown option of a verb' 2 "$LOCUM" mount --frobnicate
 tap_is 'unknown option: one line' "$(wc -l <"$TAP_DIR/err")" 1
-says 'too few arguments' 2 'an image and a directory.*--help' "$LOCUM" mount "$GOOD"
+says 'too few arguments' 2 'an image is needed.*--help' "$LOCUM" mount
 says 'a number that is none' 2 'deadline' "$LOCUM" mount --deadline soon "$GOOD" "$MNT"
 chmod 0755 "$TAP_DIR"
 cp "$LOCUM" "$TAP_DIR/locum"
