@@ -14,6 +14,7 @@ limit()
 }
 files=$(limit 'open files')
 procs=$(limit processes)
+[ "$procs" -lt 4096 ] || procs=4096
 printf '[containers]\ndefault_ulimits = ["nofile=%s:%s", "nproc=%s:%s"]\n' "$files" "$files" "$procs" "$procs" >"$TAP_DIR/containers.conf"
 cat >"$TAP_DIR/storage.conf" <<-END
 	[storage]
