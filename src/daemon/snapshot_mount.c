@@ -184,10 +184,36 @@ void snapshot_unwatch(struct lcm_snapshot_job *j)
 	j->s = NULL;
 }
 
+struct closing {
+	struct lcm_task task;
+	struct lcm_host *host; /* borrowed */
+	int64_t id;
+};
+
+static void close_failed(void *arg)
+{
+	struct closing *c = arg;
+
+	lcm_ignore(snapshot_unmount(c->host, c->id, NULL));
+	free(c);
+}
+
+/* A session cannot be closed from inside its own change. */
+static void close_later(struct lcm_host *h, int64_t id)
+{
+	struct closing *c = malloc(sizeof(*c));
+
+	if (!c) /* it stays, failed, until the next start */
+		return;
+	*c = (struct closing){ .task = { .fn = close_failed, .arg = c }, .host = h, .id = id };
+	lcm_loop_post_task(h->e->loop, &c->task);
+}
+
 /* The mount failed: a call that made the snapshot leaves none. */
 static void give_up(struct lcm_snapshot_job *j, int code, const struct lcm_err *err)
 {
 	if (j->fresh) {
+		close_later(j->host, j->row.id);
 		lcm_ignore(lcm_store_snapshot_remove(j->host->e->store, j->row.name));
 		lcm_engine_sweep(j->host->e);
 	}
@@ -334,6 +360,16 @@ static int make_dirs(struct lcm_snapshot_job *j, const struct snapshot_chain *ch
 	return upper < 0 || from < 0 ? LCM_MIN(upper, from) : lcm_dir_copy_attr(from, upper);
 }
 
+static void remove_dirs(struct lcm_snapshot_job *j)
+{
+	char name[32];
+
+	if (!j->row.id)
+		return;
+	(void)snprintf(name, sizeof(name), "%lld", (long long)j->row.id);
+	lcm_ignore(lcm_rmtree_at(lcm_store_snapshots_fd(j->host->e->store), name));
+}
+
 /* Paths go to mount(2) in an option string. */
 static int root_usable(struct lcm_store *s, struct lcm_err *err)
 {
@@ -366,6 +402,7 @@ void snapshot_make(struct lcm_snapshot_job *j)
 	}
 	snapshot_chain_fini(&ch);
 	if (r < 0) {
+		remove_dirs(j); /* the id is free again */
 		snapshot_fail(j, r, &err);
 		return;
 	}

@@ -200,6 +200,30 @@ hostile()
 	tap_ok "$V: afterwards containerd is served" ctd snapshots --snapshotter locum ls
 }
 
+# What locum cannot mount is an error of the container's start, with its reason, and leaves nothing
+broken()
+{
+	bad_stop
+	layer=$(python - "$IT_OCI" <<-'END'
+		import json, sys
+		blob = lambda d: json.load(open(sys.argv[1] + "/blobs/" + d.replace(":", "/")))
+		m = blob(json.load(open(sys.argv[1] + "/index.json"))["manifests"][0]["digest"])
+		print(m["layers"][1]["digest"])
+	END
+	)
+	it_serve --status "$layer:403" || exit 1
+	tap_ok "$V: broken: pull" ctd_pull "$IT_REF"
+	tap_fails "$V: broken: no container" 1 ctd run --rm --snapshotter locum "$IT_REF" broken
+	tap_like "$V: broken: why" "$(cat "$TAP_DIR/err")" 'refuses access to x .status 403'
+	tap_until 10 ctd_no_mounts
+	tap_is "$V: broken: no mount is left" "$("$LOCUM" status)" ''
+	bad_stop
+	it_serve --port "${BAD_HOST#*:}" || exit 1
+	hello healed
+	ctd images rm --sync "$IT_REF" >/dev/null
+	tap_until 20 ctd_no_snapshots
+}
+
 # Layers without tables of contents are pulled whole, before the container starts.
 gzip_image()
 {
@@ -245,6 +269,7 @@ for V in 1.6 testing; do
 	gone
 	kubernetes
 	ordinary
+	broken
 	gzip_image
 	hostile
 	refused

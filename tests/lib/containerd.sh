@@ -13,7 +13,7 @@
 #   ctd_digest REF           the manifest's digest
 #   ctd_snapshot SNAPSHOTTER OP NAME PARENT|KEY  prepare, view or commit
 #   ctd_top SNAPSHOTTER      the snapshot on top
-#   ctd_ended ID, ctd_no_snapshots, ctd_no_layers, ctd_no_daemon  for tap_until
+#   ctd_ended ID, ctd_no_snapshots, ctd_no_mounts, ctd_no_layers, ctd_no_daemon  for tap_until
 
 ctd_begin()
 {
@@ -259,6 +259,11 @@ ctd_no_snapshots()
 ctd_no_daemon()
 {
 	[ -z "$(daemon_pids)" ]
+}
+
+ctd_no_mounts()
+{
+	[ -z "$("$LOCUM" status)" ]
 }
 
 ctd_no_layers()
