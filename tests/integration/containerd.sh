@@ -130,7 +130,7 @@ gone()
 	tap_until 20 ctd_no_snapshots
 	tap_is "$V: no snapshot is left" "$(snapshots)" ''
 	tap_until 20 ctd_no_layers
-	tap_is "$V: no layer is left" "$(ls "$LOCUM_ROOT/real" "$LOCUM_ROOT/snapshots" | grep '^[0-9]')" ''
+	tap_is "$V: no layer is left" "$(ctd_layers)" ''
 	tap_is "$V: no mount is left" "$("$LOCUM" status)" ''
 }
 

@@ -13,6 +13,7 @@
 #   ctd_digest REF           the manifest's digest
 #   ctd_snapshot SNAPSHOTTER OP NAME PARENT|KEY  prepare, view or commit
 #   ctd_top SNAPSHOTTER      the snapshot on top
+#   ctd_layers               those that are in the store
 #   ctd_ended ID, ctd_no_snapshots, ctd_no_mounts, ctd_no_layers, ctd_no_daemon  for tap_until
 
 ctd_begin()
@@ -266,7 +267,12 @@ ctd_no_mounts()
 	[ -z "$("$LOCUM" status)" ]
 }
 
+ctd_layers()
+{
+	find "$LOCUM_ROOT/real" "$LOCUM_ROOT/snapshots" -mindepth 1 -maxdepth 1 -name '[0-9]*'
+}
+
 ctd_no_layers()
 {
-	! ls "$LOCUM_ROOT/real" "$LOCUM_ROOT/snapshots" | grep -q '^[0-9]'
+	[ -z "$(ctd_layers)" ]
 }
