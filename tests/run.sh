@@ -45,7 +45,7 @@ unit() {
 	dir=$1
 	cd "$dir" || return 1
 	shift
-	make check "$@" 2>&1
+	make ${parallel-} check "$@" 2>&1
 	status=$?
 	total=$(sed -n 's/^# TOTAL: *//p' test-suite.log | tail -n 1)
 	skip=$(sed -n 's/^# SKIP: *//p' test-suite.log | tail -n 1)
@@ -79,7 +79,9 @@ gate links tests/gates/links.sh
 gate build-gcc configure_and_make build/release
 gate manpages tests/gates/manpages.sh build/release
 gate build-asan configure_and_make build/asan --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
+parallel=-j$jobs
 gate unit-asan unit build/asan
+parallel= # how threads interleave is what is tested
 gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
 gate unit-tsan unit build/tsan TESTS="$(tests/gates/threaded.sh)"
 gate canaries tests/gates/canaries.sh build/asan build/tsan

@@ -13,6 +13,7 @@
 #define STREAMS_MAX 256U
 #define CONNECTIONS_MAX 256U
 #define PREFIX 5U /* of a message: compressed or not, and its length */
+#define ACCEPT_AGAIN_NS 100000000ULL
 #define READ_BYTES ((size_t)64 << 10)
 
 struct lcm_grpc {
@@ -20,6 +21,7 @@ struct lcm_grpc {
 	struct lcm_pool *pool; /* borrowed */
 	int fd;                /* owned; listening */
 	struct lcm_loop_fd *watch;
+	struct lcm_timer *again; /* owned; accept() failed, and would again at once */
 	lcm_grpc_fn fn;
 	void *arg;         /* borrowed */
 	struct conn *head; /* connections */
@@ -473,8 +475,18 @@ static void on_accept(void *arg, uint32_t events)
 	} else if (fd >= 0) {
 		r = conn_new(g, fd);
 	}
-	if (r < 0 && r != -EAGAIN)
-		lcm_log(LCM_LOG_WARNING, "a connection is refused: %s", strerror(-r));
+	if (r >= 0 || r == -EAGAIN)
+		return;
+	lcm_log(LCM_LOG_WARNING, "a connection is refused: %s", strerror(-r));
+	lcm_ignore(lcm_loop_mod_fd(g->watch, 0));
+	lcm_timer_set(g->again, ACCEPT_AGAIN_NS);
+}
+
+static void on_again(void *arg)
+{
+	struct lcm_grpc *g = arg;
+
+	lcm_ignore(lcm_loop_mod_fd(g->watch, EPOLLIN));
 }
 
 int lcm_grpc_new(struct lcm_loop *loop, struct lcm_pool *pool, int fd, lcm_grpc_fn fn, void *arg,
@@ -486,9 +498,13 @@ int lcm_grpc_new(struct lcm_loop *loop, struct lcm_pool *pool, int fd, lcm_grpc_
 	if (r == 0) {
 		*g =
 		    (struct lcm_grpc){ .loop = loop, .pool = pool, .fd = fd, .fn = fn, .arg = arg };
-		r = lcm_loop_add_fd(loop, fd, EPOLLIN, on_accept, g, &g->watch);
+		r = lcm_timer_new(loop, on_again, g, &g->again);
 	}
+	if (r == 0)
+		r = lcm_loop_add_fd(loop, fd, EPOLLIN, on_accept, g, &g->watch);
 	if (r < 0) {
+		if (g)
+			lcm_timer_free(g->again);
 		lcm_closep(&fd);
 		free(g);
 		return r;
@@ -501,6 +517,8 @@ void lcm_grpc_stop(struct lcm_grpc *g)
 {
 	if (!g)
 		return;
+	lcm_timer_free(g->again);
+	g->again = NULL;
 	lcm_loop_del_fd(g->watch);
 	g->watch = NULL;
 	lcm_closep(&g->fd);
