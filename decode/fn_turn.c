@@ -12,9 +12,6 @@
 #define RING_SPARE (1ULL << 20) /* beside two spans: what is held back, or read at once */
 #define IN_SLACK 64U /* a decoder holds some bits of bytes that it says it has done with */
 #define SLICE_MS 500 /* the deadline is looked at so often */
-/* As in stream.c: what a layer may unpack to. */
-#define PLAIN_FREE (1ULL << 30)
-#define PLAIN_RATIO 1100ULL
 /* Windows of an index together: about 64 MiB, see lcm_fn_index_step(). */
 #define STEP_MIN (1ULL << 20)
 #define STEP_SHARE 512U
@@ -166,10 +163,9 @@ static bool mark_ok(const struct lcm_fn_remote *r, const struct lcm_fn_mark *m)
 
 static int bomb_check(const struct lcm_fn_remote *r, struct lcm_err *err)
 {
-	uint64_t max;
+	uint64_t max = lcm_stream_plain_max(r->published);
 
-	if (__builtin_mul_overflow(r->published, PLAIN_RATIO, &max) ||
-	    __builtin_add_overflow(max, PLAIN_FREE, &max) || r->mark.plain_head <= max)
+	if (r->mark.plain_head <= max)
 		return 0;
 	return lcm_err_set(err, -EFBIG,
 			   "unpacks to more than %llu bytes, which is the limit for it",

@@ -24,12 +24,6 @@
 #define STEP 64U
 #define MAGIC_LEN 4                 /* bytes that tell gzip and zstd */
 #define ZSTD_STEP ((size_t)4 << 10) /* the same: less than most blocks */
-/*
- * The default limit: deflate cannot exceed 1032:1, so this never stops a gzip layer,
- * and zstd (which can reach 32768:1) gets a gigabyte of zeros for nothing.
- */
-#define PLAIN_FREE (1ULL << 30)
-#define PLAIN_RATIO 1100ULL
 
 struct lcm_stream {
 	enum lcm_compression comp;
@@ -518,13 +512,22 @@ static ssize_t plain_read(struct lcm_stream *s)
 	return (ssize_t)n;
 }
 
+uint64_t lcm_stream_plain_max(uint64_t blob)
+{
+	uint64_t max;
+
+	if (__builtin_mul_overflow(blob, LCM_PLAIN_RATIO, &max) ||
+	    __builtin_add_overflow(max, LCM_PLAIN_FREE, &max))
+		return UINT64_MAX;
+	return max;
+}
+
 static int plain_count(struct lcm_stream *s, size_t n)
 {
 	uint64_t max = s->max_plain;
 
-	if (!max && (__builtin_mul_overflow(s->blob, PLAIN_RATIO, &max) ||
-		     __builtin_add_overflow(max, PLAIN_FREE, &max)))
-		max = UINT64_MAX;
+	if (!max)
+		max = lcm_stream_plain_max(s->blob);
 	s->plain += n;
 	if (s->plain <= max)
 		return 0;

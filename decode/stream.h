@@ -18,13 +18,15 @@ typedef ssize_t (*lcm_source_fn)(void *arg, const void **ret);
 
 struct lcm_stream;
 /**
- * lcm_stream_new - @max_plain: plain bytes after which the stream fails with -EFBIG (bombs); 0: 1
- * GiB and 1,100 times the compressed bytes so far
+ * lcm_stream_new - @max_plain: plain bytes after which the stream fails with -EFBIG (bombs); 0:
+ * lcm_stream_plain_max() of the compressed bytes so far
  * @comp is what the media type says; the magic bytes must agree (-EUCLEAN otherwise; text names
  * both).
  */
 LCM_MUST_USE int lcm_stream_new(enum lcm_compression comp, lcm_source_fn fn, void *arg,
 				uint64_t max_plain, struct lcm_stream **ret);
+/** lcm_stream_plain_max - what @blob compressed bytes may unpack to. */
+uint64_t lcm_stream_plain_max(uint64_t blob);
 void lcm_stream_free(struct lcm_stream *s);
 /** lcm_stream_no_digest - before the first read: somebody else hashes the blob. */
 void lcm_stream_no_digest(struct lcm_stream *s);

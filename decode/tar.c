@@ -11,8 +11,6 @@
 #include "image/toc_format.h"
 #include "src/base/buf.h"
 
-#define XATTRS_MAX 1024 /* more names do not fit into XATTR_LIST_MAX in any useful way */
-
 struct tar {
 	struct lcm_tar base;
 	struct lcm_tar_source src;
@@ -27,7 +25,7 @@ struct tar {
 	int src_status; /* sticky error of src */
 	bool src_end, opened;
 	struct lcm_buf path, link;
-	struct lcm_xattr *xattrs; /* owned; XATTRS_MAX */
+	struct lcm_xattr *xattrs; /* owned; LCM_XATTRS_MAX */
 	/* Of the entry that t->path names: */
 	uint64_t header_off; /* in the tar */
 	uint64_t next_off;   /* where the next header has to be; 0: nothing is known */
@@ -292,7 +290,7 @@ static int entry_numbers(struct tar *t, struct lcm_tar_entry *e, struct lcm_err 
 	return 0;
 }
 
-static bool xattr_is_overlays(const char *name)
+bool lcm_tar_is_overlay_xattr(const char *name)
 {
 	return strncmp(name, "trusted.overlay.", 16) == 0 ||
 	       strncmp(name, "user.overlay.", 13) == 0;
@@ -322,12 +320,12 @@ static int entry_xattrs(struct tar *t, struct lcm_tar_entry *e, struct lcm_err *
 	while (archive_entry_xattr_next(t->entry, &name, &value, &len) == ARCHIVE_OK) {
 		size_t name_len = strlen(name);
 
-		if (xattr_is_overlays(name) || xattr_known(e, t->xattrs, name))
+		if (lcm_tar_is_overlay_xattr(name) || xattr_known(e, t->xattrs, name))
 			continue;
 		if (name_len < 1 || name_len > LCM_NAME_LEN_MAX || len > LCM_XATTR_VALUE_MAX)
 			return entry_fail(t, "xattr with a bad name or too large", err);
 		bytes += name_len + 1 + len;
-		if (e->n_xattrs == XATTRS_MAX ||
+		if (e->n_xattrs == LCM_XATTRS_MAX ||
 		    bytes > LCM_XATTRS_BYTES_MAX + LCM_NAME_LEN_MAX + 1)
 			return entry_fail(t, "too many xattrs", err);
 		t->xattrs[e->n_xattrs++] = (struct lcm_xattr){
@@ -511,7 +509,7 @@ static int tar_new(struct tar **ret)
 	t->base.ops = &ops;
 	t->path = LCM_BUF(LCM_PATH_MAX);
 	t->link = LCM_BUF(LCM_PATH_MAX + 95); /* a symlink may hold 4095 bytes */
-	t->xattrs = calloc(XATTRS_MAX, sizeof(*t->xattrs));
+	t->xattrs = calloc(LCM_XATTRS_MAX, sizeof(*t->xattrs));
 	t->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 	t->a = archive_read_new();
 	if (!t->xattrs || !t->c_locale || !t->a ||

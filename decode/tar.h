@@ -139,5 +139,7 @@ LCM_MUST_USE static inline int lcm_tar_finish(struct lcm_tar *t, struct lcm_dige
  * over 255 bytes).
  */
 const char *lcm_tar_path_normal(char *path, size_t *len);
+/** lcm_tar_is_overlay_xattr - would it steer overlayfs? No image may bring such a one. */
+bool lcm_tar_is_overlay_xattr(const char *name);
 
 #endif

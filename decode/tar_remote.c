@@ -13,7 +13,6 @@
 #include "src/base/sys.h"
 
 #define PIECE_MAX ((uint64_t)512 << 10) /* of a file, at once */
-#define XATTRS_MAX 1024U                /* as in tar.c */
 
 static struct lcm_fn_remote *remote_of(struct lcm_tar *t)
 {
@@ -46,8 +45,7 @@ static bool xattr_ok(const struct lcm_xattr *v, uint32_t n)
 	const struct lcm_xattr *x = &v[n];
 
 	if (x->name_len < 1 || x->name_len > LCM_NAME_LEN_MAX ||
-	    x->value_len > LCM_XATTR_VALUE_MAX || strncmp(x->name, "trusted.overlay.", 16) == 0 ||
-	    strncmp(x->name, "user.overlay.", 13) == 0)
+	    x->value_len > LCM_XATTR_VALUE_MAX || lcm_tar_is_overlay_xattr(x->name))
 		return false;
 	for (uint32_t i = 0; i < n; i++)
 		if (strcmp(v[i].name, x->name) == 0)
@@ -58,7 +56,7 @@ static bool xattr_ok(const struct lcm_xattr *v, uint32_t n)
 static bool xattrs_read(struct lcm_fn_remote *r, const struct fn_entry *w, const uint8_t *at,
 			const uint8_t *end)
 {
-	if (w->n_xattrs > XATTRS_MAX)
+	if (w->n_xattrs > LCM_XATTRS_MAX)
 		return false;
 	for (uint32_t i = 0; i < w->n_xattrs; i++) {
 		struct fn_xattr h;
@@ -279,7 +277,7 @@ static int remote_alloc(struct lcm_fn_remote *r)
 {
 	r->blob = lcm_hasher_new();
 	r->rec = malloc(FN_REC_MAX);
-	r->xattrs = calloc(XATTRS_MAX, sizeof(*r->xattrs));
+	r->xattrs = calloc(LCM_XATTRS_MAX, sizeof(*r->xattrs));
 	if (r->opt.copy)
 		r->piece = malloc(PIECE_MAX);
 	if (r->opt.comp != LCM_COMP_NONE)

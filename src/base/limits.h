@@ -45,6 +45,13 @@
 #define LCM_XATTRS_BYTES_MAX 65536
 /* zstd window: what `zstd --ultra -22` needs without --long; more is refused. */
 #define LCM_ZSTD_WINDOW_LOG_MAX 27
+/* What a layer may unpack to: so much for nothing, and so many times its bytes. deflate cannot
+ * exceed 1032:1, so that this never stops a gzip layer; zstd, which can reach 32768:1, gets a
+ * gigabyte of zeros for nothing. */
+#define LCM_PLAIN_FREE (1ULL << 30)
+#define LCM_PLAIN_RATIO 1100ULL
+/* Names of xattrs of one file: more do not fit into XATTR_LIST_MAX in any useful way. */
+#define LCM_XATTRS_MAX 1024U
 /* Address space of an isolated function: a TOC of LCM_TOC_ENTRIES_MAX entries, or the largest zstd
  * window and a layer's rings. */
 #define LCM_FN_AS_MAX (3ULL << 30)
