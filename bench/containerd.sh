@@ -4,6 +4,7 @@
 # The registry is on this machine and answers after DELAY ms; caches are dropped, stores are empty before each turn.
 # Usage: bench/containerd.sh BUILDDIR [RUNS [DELAY]]    needs what the tests need; prints medians and the ratio
 set -u
+LCM_LIB=${0%/*}/../tests/lib
 # shellcheck source=tests/lib/itest.sh
 . "${0%/*}/../tests/lib/itest.sh"
 # shellcheck source=tests/lib/containerd.sh
@@ -38,6 +39,8 @@ turn()
 	ctd_stop_locum
 	daemon_stop
 	bad_stop
+	# containerd had no time to have it removed
+	tap_unmount
 	rm -rf --one-file-system "$TAP_DIR/c-root" "$TAP_DIR/c-state" "$LOCUM_ROOT" "$LOCUM_RUN"
 }
 

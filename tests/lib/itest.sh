@@ -13,7 +13,7 @@
 #   it_fuse [PID]                   prints the FUSE mounts that PID sees; without it this case's that the host sees
 #   it_end                          before tap_end: stops all in order; nothing is left and sanitizers are silent
 
-it_here=${0%/*}/../lib
+it_here=${LCM_LIB:-${0%/*}/../lib}
 # shellcheck disable=SC2034
 LCM_LIB=$it_here
 # shellcheck source=tests/lib/tap.sh
