@@ -2,6 +2,7 @@
 #include "src/cmd/client.h"
 
 #include <curl/curl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -72,6 +73,11 @@ static void exec_daemon(int ready)
 	(void)snprintf(log, sizeof(log), "%s/daemon.log", cmd_globals.run_dir);
 	(void)snprintf(fd, sizeof(fd), "%d", ready);
 	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	/* What a service manager said was said to us, and how we treat our children is our affair. */
+	(void)unsetenv("NOTIFY_SOCKET");
+	(void)unsetenv("LISTEN_PID");
+	(void)unsetenv("LISTEN_FDS");
+	(void)signal(SIGCHLD, SIG_DFL);
 	(void)setsid();
 	if (null >= 0) {
 		(void)dup2(null, 0);

@@ -100,6 +100,7 @@ static int watch_signals(struct program *p)
 	sigset_t set;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGCHLD, SIG_IGN); /* a daemon that we have started may end before us */
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
