@@ -466,6 +466,7 @@ static void on_accept(void *arg, uint32_t events)
 {
 	struct lcm_grpc *g = arg;
 	int fd = (int)lcm_errno(accept4(g->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+	bool accepted = fd >= 0;
 	int r = fd;
 
 	(void)events;
@@ -475,9 +476,11 @@ static void on_accept(void *arg, uint32_t events)
 	} else if (fd >= 0) {
 		r = conn_new(g, fd);
 	}
-	if (r >= 0 || r == -EAGAIN)
+	if (r >= 0 || r == -EAGAIN || r == -EPIPE || r == -ECONNRESET)
 		return;
 	lcm_log(LCM_LOG_WARNING, "a connection is refused: %s", strerror(-r));
+	if (accepted)
+		return;
 	lcm_ignore(lcm_loop_mod_fd(g->watch, 0));
 	lcm_timer_set(g->again, ACCEPT_AGAIN_NS);
 }

@@ -204,6 +204,8 @@ hostile()
 broken()
 {
 	bad_stop
+	tap_until 30 ctd_no_layers
+	tap_is "$V: broken: no layer is here" "$(ctd_layers)" ''
 	layer=$(python - "$IT_OCI" <<-'END'
 		import json, sys
 		blob = lambda d: json.load(open(sys.argv[1] + "/blobs/" + d.replace(":", "/")))
