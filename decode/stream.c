@@ -429,7 +429,7 @@ static int zstd_fail(struct lcm_stream *s, size_t r)
 {
 	if (ZSTD_getErrorCode(r) == ZSTD_error_memory_allocation)
 		return stream_fail(s, -ENOMEM, "out of memory for the zstd window");
-	if (ZSTD_getErrorCode(r) == ZSTD_error_prefix_unknown && s->plain)
+	if (ZSTD_getErrorCode(r) == ZSTD_error_prefix_unknown && plain_now(s))
 		return stream_fail(s, -EUCLEAN, "garbage after the last zstd frame");
 	return stream_fail(s, -EUCLEAN, ZSTD_getErrorName(r));
 }
