@@ -161,6 +161,7 @@ int lcm_drop_image(struct lcm_host *h, const char *image, struct lcm_drop_result
 {
 	lcm_auto(lcm_image_config) cfg = NULL;
 	struct drop d = { .h = h, .res = ret, .toc = true, .image = image };
+	uint64_t in_use = ret->in_use;
 	int r = load_config(h, image, &cfg, err);
 
 	if (r == 0)
@@ -171,5 +172,8 @@ int lcm_drop_image(struct lcm_host *h, const char *image, struct lcm_drop_result
 	}
 	d.cfg = cfg;
 	r = drop_layers(&d, true, err);
-	return r < 0 ? r : lcm_store_image_remove(h->e->store, image);
+	/* It says which layers are its own: while some cannot go yet it is needed. */
+	if (r < 0 || ret->in_use > in_use)
+		return r;
+	return lcm_store_image_remove(h->e->store, image);
 }

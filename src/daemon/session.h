@@ -142,7 +142,8 @@ struct lcm_drop_result {
 LCM_MUST_USE int lcm_drop_cache(struct lcm_host *h, const char *image, bool all,
 				struct lcm_drop_result *ret, struct lcm_err *err);
 /** lcm_drop_image - forget @image, with those of its layers that no other image has and nothing
- * uses. @ret: counts on. Return: 0, also when there is no such image; -errno. */
+ * uses; while something uses one, the image stays. @ret: counts on. Return: 0, also when there is
+ * no such image; -errno. */
 LCM_MUST_USE int lcm_drop_image(struct lcm_host *h, const char *image, struct lcm_drop_result *ret,
 				struct lcm_err *err);
 
