@@ -73,7 +73,7 @@ static void exec_daemon(int ready)
 	(void)snprintf(log, sizeof(log), "%s/daemon.log", cmd_globals.run_dir);
 	(void)snprintf(fd, sizeof(fd), "%d", ready);
 	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	/* What a service manager said was said to us, and how we treat our children is our affair. */
+	/* What a service manager said was said to us; how we treat our children is our affair. */
 	(void)unsetenv("NOTIFY_SOCKET");
 	(void)unsetenv("LISTEN_PID");
 	(void)unsetenv("LISTEN_FDS");
