@@ -96,6 +96,21 @@ static int link_below(struct lcm_toc_builder *b, const struct toc_pending *p, st
 	return r;
 }
 
+/* @to gets a path of its own: no two entries of a TOC share one. */
+static int path_copy(struct lcm_toc_builder *b, const struct lcm_toc_entry *from,
+		     struct lcm_toc_entry *to)
+{
+	int r = lcm_buf_reserve(&b->strings, from->link_len + 1U);
+
+	if (r == 0) /* @b's strings stay where they are from here on */
+		r = lcm_toc_string_add(b, b->strings.data + from->link, from->link_len, &to->link);
+	if (r == 0) {
+		to->type = LCM_TOC_LINK_BELOW;
+		to->size = to->link_len = from->link_len;
+	}
+	return r;
+}
+
 /* Return: 1: done; 0: its target waits itself; -errno. */
 static int link_resolve(struct lcm_toc_builder *b, const struct toc_pending *p, struct lcm_err *err)
 {
@@ -114,12 +129,10 @@ static int link_resolve(struct lcm_toc_builder *b, const struct toc_pending *p, 
 	if (b->nodes[to].e.type == LCM_TOC_DIR)
 		return bad_link(b, p, "which is a directory", err);
 	if (b->nodes[to].e.type == LCM_TOC_LINK_BELOW) {
-		e->type = LCM_TOC_LINK_BELOW;
-		e->link = b->nodes[to].e.link;
-		e->size = e->link_len = b->nodes[to].e.link_len;
-	} else {
-		e->link = to;
+		r = path_copy(b, &b->nodes[to].e, e);
+		return r < 0 ? r : 1;
 	}
+	e->link = to;
 	return 1;
 }
 

@@ -300,6 +300,27 @@ static void hardlinks_to_lower_layers(void **state)
 	}
 }
 
+/* A reader counts the bytes of all names and paths: shared ones would be more than there are. */
+static void one_file_of_a_lower_layer_with_many_names(void **state)
+{
+	static const char path[] = "a/path/of/some/length";
+	struct fixture *f = *state;
+	char name[16];
+
+	for (int i = 0; i < 50; i++) {
+		struct row row = { LCM_TOC_HARDLINK, name, i ? "n0" : path, 0, NULL };
+
+		(void)snprintf(name, sizeof(name), "n%d", i);
+		add_rows(f, &row, 1);
+	}
+	finish(f);
+	for (int i = 0; i < 50; i++) {
+		(void)snprintf(name, sizeof(name), "n%d", i);
+		assert_int_equal(at(f, name)->type, LCM_TOC_LINK_BELOW);
+		assert_string_equal(lcm_toc_link(f->toc, at(f, name)), path);
+	}
+}
+
 static void bad_hardlinks_fail_at_the_end(void **state)
 {
 	static const struct {
@@ -554,6 +575,7 @@ int main(void)
 		T(later_entries_replace),
 		T(hardlinks),
 		T(hardlinks_to_lower_layers),
+		T(one_file_of_a_lower_layer_with_many_names),
 		T(bad_hardlinks_fail_at_the_end),
 		T(devices_and_metadata),
 		T(xattrs),
