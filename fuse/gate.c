@@ -295,6 +295,9 @@ void lcm_gate_stats(struct lcm_gate *g, struct lcm_gate_stats *ret)
 	(void)pthread_mutex_lock(&g->mu);
 	ret->waiters = lcm_queue_count(&g->queue);
 	ret->waiters_peak = g->queue.peak;
+	ret->blocked_ns = g->queue.busy_ns;
+	ret->n_blocked = g->queue.blocked.n;
+	memcpy(ret->blocked, g->queue.blocked.worst, sizeof(ret->blocked));
 	ret->bound_inodes = lcm_bound_count(&g->bound);
 	(void)pthread_mutex_unlock(&g->mu);
 }

@@ -128,6 +128,14 @@ void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
  */
 void lcm_gate_draining(struct lcm_gate *g);
 
+/* What a missing file cost those that waited for it. */
+struct lcm_gate_blocked {
+	uint32_t layer, entry;
+	uint64_t wait_ns; /* LOOKUPs that waited together are counted once, READs one by one */
+	uint64_t waits;   /* how often that was */
+};
+#define LCM_GATE_BLOCKED_MAX 10
+
 struct lcm_gate_stats {
 	uint64_t requests; /* all opcodes but INIT, FORGET and INTERRUPT */
 	uint64_t lookups, lookups_files, reads, read_bytes, forgets, interrupts;
@@ -135,6 +143,9 @@ struct lcm_gate_stats {
 	uint32_t waiters; /* requests waiting now */
 	uint32_t waiters_peak;
 	uint32_t bound_inodes; /* regular files with a lookup count above zero */
+	uint64_t blocked_ns;   /* time in which at least one request waited, until the last went */
+	struct lcm_gate_blocked blocked[LCM_GATE_BLOCKED_MAX]; /* the worst, longest first */
+	uint32_t n_blocked;
 };
 void lcm_gate_stats(struct lcm_gate *g, struct lcm_gate_stats *ret); /* Thread: any */
 /** lcm_gate_bound_each - every bound file, under the gate's lock: @fn must be short and must not

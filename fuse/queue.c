@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuse/queue.h"
 
+#include "src/base/sys.h"
+
 /* Lives while it has waiters, while the fetch side believes it is wanted, or while that is being
  * told. */
 struct lcm_wait_file {
 	struct lcm_map_node key; /* layer << 32 | entry */
 	struct lcm_waiter *first, *last;
+	uint64_t since; /* when the first of them came */
 	bool told;    /* the fetch side was told "want" and neither done nor "unwant" came since */
 	bool telling; /* a thread is inside a callback for it */
 };
@@ -110,10 +113,13 @@ int lcm_queue_add(struct lcm_queue *q, struct lcm_waiter *w)
 
 	if (lcm_map_find(&q->ids, w->id.key))
 		return -EEXIST;
+	w->since = lcm_now_ns();
 	if (!w->len) {
 		f = file_get(q, w->layer, w->entry);
 		if (!f)
 			return -ENOMEM;
+		if (!f->first)
+			f->since = w->since;
 		w->prev = f->last;
 		if (f->last)
 			f->last->next = w;
@@ -122,6 +128,8 @@ int lcm_queue_add(struct lcm_queue *q, struct lcm_waiter *w)
 		f->last = w;
 	}
 	w->file = f;
+	if (!lcm_queue_count(q))
+		q->busy_since = w->since;
 	lcm_map_add(&q->ids, &w->id);
 	deadline_add(q, w);
 	q->peak = LCM_MAX(q->peak, lcm_queue_count(q));
@@ -179,6 +187,20 @@ struct lcm_waiter *lcm_queue_signalled(struct lcm_queue *q)
 	return w;
 }
 
+/* @w is out. A file is charged when its last waiter goes, the clock read only where it is needed.
+ */
+static void charge(struct lcm_queue *q, const struct lcm_waiter *w)
+{
+	bool idle = !lcm_queue_count(q), last = !w->file || !w->file->first;
+	uint64_t now = idle || last ? lcm_now_ns() : 0;
+
+	if (last)
+		lcm_blocked_add(&q->blocked, w->layer, w->entry,
+				now - (w->file ? w->file->since : w->since));
+	if (idle)
+		q->busy_ns += now - q->busy_since;
+}
+
 static struct lcm_waiter *take(struct lcm_queue *q, struct lcm_waiter *w)
 {
 	struct lcm_wait_file *f = w->file;
@@ -196,9 +218,11 @@ static struct lcm_waiter *take(struct lcm_queue *q, struct lcm_waiter *w)
 			w->next->prev = w->prev;
 		else
 			f->last = w->prev;
-		w->file = NULL;
-		file_put(q, f);
 	}
+	charge(q, w);
+	w->file = NULL;
+	if (f)
+		file_put(q, f);
 	w->next = w->prev = NULL;
 	return w;
 }

@@ -20,11 +20,13 @@
  *    |<----------------------------------------------------'  {empty, told}
  *    |<---------------------------------------------------------'  tell() -> UNWANT
  *
- * Does no I/O and knows nothing of FUSE. Threads: the caller's lock (the gate's).
+ * Does no I/O beyond reading the clock and knows nothing of FUSE. Threads: the caller's lock (the
+ * gate's).
  */
 #ifndef LCM_QUEUE_H
 #define LCM_QUEUE_H
 
+#include "fuse/blocked.h"
 #include "fuse/map.h"
 
 struct lcm_wait_file; /* one file's blocking queue; private */
@@ -33,6 +35,7 @@ struct lcm_waiter {
 	struct lcm_map_node
 	    id;            /* key: the kernel's id of the request, never 0, unique while it waits */
 	void *req;         /* what to answer: fuse_req_t; owned with the waiter */
+	uint64_t since;    /* when it was put in, CLOCK_MONOTONIC ns; set by lcm_queue_add() */
 	uint64_t deadline; /* CLOCK_MONOTONIC ns; 0: never */
 	uint64_t signalled;    /* when a signal came that is not known to be fatal, ns; 0: none */
 	uint32_t layer, entry; /* the file */
@@ -50,8 +53,11 @@ struct lcm_queue {
 	struct lcm_map files;            /* of lcm_wait_file, by layer and entry */
 	struct lcm_waiter *first, *last; /* with a deadline, soonest first */
 	struct lcm_waiter *signalled_first, *signalled_last;
-	uint32_t n_signalled; /* waiters with signalled != 0 */
-	uint32_t peak;        /* most waiters there ever were */
+	uint32_t n_signalled;       /* waiters with signalled != 0 */
+	uint32_t peak;              /* most waiters there ever were */
+	struct lcm_blocked blocked; /* of those that were taken out */
+	uint64_t busy_since; /* when the first of those that wait now came; stale while none does */
+	uint64_t busy_ns;    /* in which somebody waited, until the queue last was empty */
 };
 
 enum lcm_queue_tell {

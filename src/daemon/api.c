@@ -5,7 +5,7 @@
  *   GET    /metrics                counters for Prometheus
  *   GET    /v1/daemon              version, pid, counters
  *   POST   /v1/daemon/stop
- *   GET    /v1/mounts              ?holders=1: every session
+ *   GET    /v1/mounts              ?holders=1&detail=1: every session
  *   POST   /v1/mounts              {image, target, id, ...} -> 202 and its status
  *   GET    /v1/mounts/ID           ID may be a target, with '/' as %2F
  *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
@@ -90,9 +90,15 @@ static int u64_arg(json_t *args, const char *key, uint64_t *ret)
 
 /* ---- sessions ---- */
 
-static void reply_status(struct lcm_api_call *c, int http, struct lcm_session *s, bool holders)
+static unsigned int status_args(json_t *args)
 {
-	c->reply = lcm_session_status(s, holders);
+	return (bool_arg(args, "holders") ? LCM_STATUS_HOLDERS : 0) |
+	       (bool_arg(args, "detail") ? LCM_STATUS_DETAIL : 0);
+}
+
+static void reply_status(struct lcm_api_call *c, int http, struct lcm_session *s, unsigned int with)
+{
+	c->reply = lcm_session_status(s, with);
 	c->status = c->reply ? http : 500;
 }
 
@@ -170,7 +176,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 	if (r < 0)
 		lcm_api_fail(c, r, &err);
 	else
-		reply_status(c, 202, s, false);
+		reply_status(c, 202, s, 0);
 }
 
 static void mounts_get(struct lcm_api_call *c, json_t *args)
@@ -179,7 +185,7 @@ static void mounts_get(struct lcm_api_call *c, json_t *args)
 
 	lcm_session_check_mounts(c->host);
 	for (struct lcm_session *s = c->host->sessions; s; s = lcm_session_next(s))
-		(void)json_array_append_new(list, lcm_session_status(s, bool_arg(args, "holders")));
+		(void)json_array_append_new(list, lcm_session_status(s, status_args(args)));
 	c->reply = json_pack("{s:o}", "mounts", list);
 	c->status = 200;
 }
@@ -224,7 +230,7 @@ static void on_wait_changed(void *arg, struct lcm_session *s, bool gone)
 		c->answered(c->arg);
 	} else if (reached(c)) {
 		stop_waiting(c);
-		reply_status(c, 200, s, false);
+		reply_status(c, 200, s, 0);
 		c->answered(c->arg);
 	}
 }
@@ -234,7 +240,7 @@ static void on_wait_timeout(void *arg)
 	struct lcm_api_call *c = arg;
 
 	stop_waiting(c);
-	reply_status(c, 200, c->s, false);
+	reply_status(c, 200, c->s, 0);
 	c->answered(c->arg);
 }
 
@@ -297,7 +303,7 @@ static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *ar
 	c->s = s;
 	if (reached(c) || ms == 0 ||
 	    lcm_timer_new(c->host->e->loop, on_wait_timeout, c, &c->timeout) < 0) {
-		reply_status(c, 200, s, false);
+		reply_status(c, 200, s, 0);
 		return;
 	}
 	c->watch = (struct lcm_session_watch){ .changed = on_wait_changed, .arg = c };
@@ -345,7 +351,7 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 	else if (config && strcmp(method, "GET") == 0)
 		mount_config(c, s);
 	else if (strcmp(method, "GET") == 0)
-		reply_status(c, 200, s, bool_arg(args, "holders"));
+		reply_status(c, 200, s, status_args(args));
 	else if (strcmp(method, "DELETE") == 0)
 		mount_delete(c, s, args);
 	else
@@ -405,11 +411,11 @@ static void daemon_get(struct lcm_api_call *c)
 	struct lcm_registry_stats st;
 
 	lcm_registry_stats(c->host->e->reg, &st);
-	c->reply = json_pack("{s:s s:i s:s s:{s:I s:I s:I s:I} s:I s:I s:I}", "version",
+	c->reply = json_pack("{s:s s:i s:s s:s? s:{s:I s:I s:I s:I} s:I s:I s:I}", "version",
 			     PACKAGE_VERSION, "pid", (int)getpid(), "root",
-			     lcm_store_root(c->host->e->store), "registry", "requests",
-			     (json_int_t)st.requests, "retries", (json_int_t)st.retries, "bytes",
-			     (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight,
+			     lcm_store_root(c->host->e->store), "web", c->host->web_url, "registry",
+			     "requests", (json_int_t)st.requests, "retries", (json_int_t)st.retries,
+			     "bytes", (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight,
 			     "demand_fetches", (json_int_t)c->host->e->demand_fetches,
 			     "demand_bytes", (json_int_t)c->host->e->demand_bytes,
 			     "background_bytes", (json_int_t)c->host->e->background_bytes);

@@ -117,7 +117,8 @@ static int phases(struct lcm_host *h, struct lcm_buf *out)
 /* ---- each mount ---- */
 
 static const struct {
-	const char *key, *name, *type, *help; /* @key: in its status; "gate." goes one deeper */
+	/* @key: in its status; "gate." goes one deeper, "_ms" becomes seconds */
+	const char *key, *name, *type, *help;
 } of_mount[] = {
 	{ "files_total", "locum_mount_files", "gauge", "Files of the image." },
 	{ "files_local", "locum_mount_files_local", "gauge", "Files that are here." },
@@ -130,6 +131,8 @@ static const struct {
 	  "Files that were fetched while somebody waited." },
 	{ "demand_bytes", "locum_mount_demand_bytes_total", "counter",
 	  "Compressed bytes of those." },
+	{ "blocked_ms", "locum_mount_blocked_seconds_total", "counter",
+	  "Time in which somebody waited for a missing file." },
 	{ "gate.requests", "locum_mount_gate_requests_total", "counter",
 	  "Requests of the kernel to the gate." },
 	{ "gate.errors", "locum_mount_gate_errors_total", "counter",
@@ -139,11 +142,13 @@ static const struct {
 static double number(const json_t *status, const char *key)
 {
 	static const char gate[] = "gate.";
+	bool ms = strcmp(key + strlen(key) - 3, "_ms") == 0;
 
-	if (strncmp(key, gate, sizeof(gate) - 1) == 0)
-		return json_number_value(
-		    json_object_get(json_object_get(status, "gate"), key + sizeof(gate) - 1));
-	return json_number_value(json_object_get(status, key));
+	if (strncmp(key, gate, sizeof(gate) - 1) == 0) {
+		status = json_object_get(status, "gate");
+		key += sizeof(gate) - 1;
+	}
+	return json_number_value(json_object_get(status, key)) * (ms ? 1e-3 : 1);
 }
 
 static int sample(struct lcm_buf *out, const char *name, const json_t *status, double value)
@@ -167,7 +172,7 @@ static int mounts(struct lcm_host *h, struct lcm_buf *out)
 
 	for (struct lcm_session *s = h->sessions; s; s = lcm_session_next(s))
 		if (*lcm_session_target(s))
-			(void)json_array_append_new(all, lcm_session_status(s, false));
+			(void)json_array_append_new(all, lcm_session_status(s, 0));
 	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(of_mount); i++) {
 		r = family(out, of_mount[i].name, of_mount[i].type, of_mount[i].help);
 		json_array_foreach (all, at, v)

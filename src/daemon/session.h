@@ -47,6 +47,7 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_gate_big big; /* defaults for new mounts */
 	uint64_t deadline_ns;
 	const char *run_dir;          /* borrowed; where targets of `run` are made */
+	const char *web_url;          /* borrowed; NULL: the page is on the control socket only */
 	struct lcm_session *sessions; /* list by ->next, loop */
 	struct lcm_session_watch
 	    *watches; /* told of every session's changes, and of new and gone ones */
@@ -113,9 +114,10 @@ const char *lcm_session_target(const struct lcm_session *s);
 /** lcm_session_error - why it FAILED. Return: 0 (it has not), -errno with its text. */
 int lcm_session_error(const struct lcm_session *s, struct lcm_err *err);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
-/** lcm_session_status - a new JSON object; NULL: out of memory. @holders: look for processes that
- * hold bound files (slow). */
-json_t *lcm_session_status(struct lcm_session *s, bool holders);
+#define LCM_STATUS_HOLDERS (1U << 0) /* look for processes that hold bound files (slow) */
+#define LCM_STATUS_DETAIL (1U << 1)  /* each layer, and what was waited for longest */
+/** lcm_session_status - a new JSON object; NULL: out of memory. @with: LCM_STATUS_*. */
+json_t *lcm_session_status(struct lcm_session *s, unsigned int with);
 /** lcm_session_config - the image's config as served; borrowed; "" while unknown. */
 const char *lcm_session_config(const struct lcm_session *s);
 

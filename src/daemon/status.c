@@ -146,6 +146,17 @@ static json_t *find_holders(const struct lcm_file_id *want)
 	return out;
 }
 
+/* "/usr/bin/x"; "/" when nothing knows its name any more. */
+static void path_of(const struct lcm_session *s, uint32_t layer, uint32_t entry,
+		    char out[LCM_PATH_MAX + 2])
+{
+	const struct lcm_toc *toc = s->slots[layer].layer->toc;
+
+	out[0] = '/';
+	if (!toc || lcm_toc_path(toc, entry, out + 1, LCM_PATH_MAX + 1) < 0)
+		out[1] = '\0';
+}
+
 static json_t *bound_files(struct lcm_session *s, bool holders)
 {
 	struct bound b = { .n = 0 };
@@ -153,16 +164,13 @@ static json_t *bound_files(struct lcm_session *s, bool holders)
 
 	lcm_gate_bound_each(s->gate, collect_bound, &b);
 	for (size_t i = 0; i < b.n; i++) {
-		const struct lcm_toc *toc = s->slots[b.files[i].layer].layer->toc;
-		char path[LCM_PATH_MAX + 1], full[2 * LCM_PATH_MAX];
+		char path[LCM_PATH_MAX + 2], full[2 * LCM_PATH_MAX];
 		json_t *o = json_object();
 		struct lcm_file_id id;
 
-		if (lcm_toc_path(toc, b.files[i].entry, path, sizeof(path)) < 0)
-			path[0] = '\0';
-		(void)snprintf(full, sizeof(full), "/%s", path);
-		(void)json_object_set_new(o, "path", json_string_nocheck(full));
-		(void)snprintf(full, sizeof(full), "%.*s/%s", LCM_PATH_MAX - 2, s->target, path);
+		path_of(s, b.files[i].layer, b.files[i].entry, path);
+		(void)json_object_set_new(o, "path", json_string_nocheck(path));
+		(void)snprintf(full, sizeof(full), "%.*s%s", LCM_PATH_MAX - 2, s->target, path);
 		if (holders && lcm_sys_file_id(AT_FDCWD, full, &id, AT_SYMLINK_NOFOLLOW) == 0)
 			(void)json_object_set_new(o, "holders", find_holders(&id));
 		(void)json_array_append_new(out, o);
@@ -221,7 +229,55 @@ static const struct lcm_err *current_error(const struct lcm_session *s)
 	return NULL;
 }
 
-json_t *lcm_session_status(struct lcm_session *s, bool holders)
+static const char *layer_phase(const struct lcm_layer *l)
+{
+	static const char *const names[] = { [LCM_LAYER_NEW] = "preparing",
+					     [LCM_LAYER_PREPARING] = "preparing",
+					     [LCM_LAYER_READY] = "partial",
+					     [LCM_LAYER_LOCAL] = "local",
+					     [LCM_LAYER_FAILED] = "failed" };
+
+	return names[l->phase];
+}
+
+static json_t *each_layer(const struct lcm_session *s)
+{
+	json_t *out = json_array();
+
+	for (uint32_t i = 0; i < s->n_slots; i++) {
+		const struct lcm_layer *l = s->slots[i].layer;
+		bool local = l->phase == LCM_LAYER_LOCAL;
+		char digest[LCM_DIGEST_STR];
+
+		(void)json_array_append_new(
+		    out, json_pack("{s:s s:s s:b s:I s:I s:I s:I}", "digest",
+				   lcm_digest_str(&l->row.key.blob, digest), "phase",
+				   layer_phase(l), "lazy", l->toc != NULL, "blob_bytes",
+				   (json_int_t)l->row.blob_size, "blob_bytes_local",
+				   (json_int_t)(local ? l->row.blob_size : l->pulled_bytes),
+				   "files_total", (json_int_t)l->files_total, "files_local",
+				   (json_int_t)atomic_load(&l->files_local)));
+	}
+	return out;
+}
+
+static json_t *worst_files(const struct lcm_session *s, const struct lcm_gate_stats *g)
+{
+	json_t *out = json_array();
+
+	for (uint32_t i = 0; i < g->n_blocked; i++) {
+		char path[LCM_PATH_MAX + 2];
+
+		path_of(s, g->blocked[i].layer, g->blocked[i].entry, path);
+		(void)json_array_append_new(
+		    out, json_pack("{s:o s:f s:I}", "path", json_string_nocheck(path), "ms",
+				   (double)g->blocked[i].wait_ns / 1e6, "waits",
+				   (json_int_t)g->blocked[i].waits));
+	}
+	return out;
+}
+
+json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 {
 	const struct lcm_err *error = current_error(s);
 	struct lcm_gate *gate = s->t_mounted ? s->gate : NULL;
@@ -249,12 +305,17 @@ json_t *lcm_session_status(struct lcm_session *s, bool holders)
 	(void)json_object_set_new(o, "mounted_ms", ms_since(s, s->t_mounted));
 	(void)json_object_set_new(o, "local_ms", ms_since(s, s->t_local));
 	(void)json_object_set_new(o, "native_ms", ms_since(s, s->t_native));
+	(void)json_object_set_new(o, "blocked_ms", json_real((double)g.blocked_ns / 1e6));
 	(void)json_object_set_new(o, "gate", gate_json(&g));
 	if (error) {
 		(void)json_object_set_new(o, "error", json_string_nocheck(error->msg));
 		(void)json_object_set_new(o, "error_code", json_integer(error->code));
 	}
 	if (gate && g.bound_inodes)
-		(void)json_object_set_new(o, "bound", bound_files(s, holders));
+		(void)json_object_set_new(o, "bound", bound_files(s, with & LCM_STATUS_HOLDERS));
+	if (with & LCM_STATUS_DETAIL) {
+		(void)json_object_set_new(o, "each_layer", each_layer(s));
+		(void)json_object_set_new(o, "blocked", worst_files(s, &g));
+	}
 	return o;
 }

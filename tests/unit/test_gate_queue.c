@@ -354,6 +354,63 @@ static void bound_visits_newcomers(void **state)
 	lcm_bound_fini(&b);
 }
 
+/* The worst of any series of waits, each for another file, and sums for files that wait again. */
+static void blocked_keeps_the_worst(void **state)
+{
+	struct lcm_blocked b = { .n = 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 1000; i++)
+		lcm_blocked_add(&b, i % 3, i, 1 + (uint64_t)i * 7919 % 1000);
+	assert_int_equal(b.n, LCM_GATE_BLOCKED_MAX);
+	for (uint32_t i = 0; i < b.n; i++) {
+		assert_int_equal(b.worst[i].wait_ns, 1000 - i);
+		assert_int_equal(1 + (uint64_t)b.worst[i].entry * 7919 % 1000, 1000 - i);
+		assert_int_equal(b.worst[i].layer, b.worst[i].entry % 3);
+	}
+	lcm_blocked_add(&b, b.worst[9].layer, b.worst[9].entry, 20);
+	assert_int_equal(b.worst[0].wait_ns, 1011);
+	assert_int_equal(b.worst[0].waits, 2);
+	assert_int_equal(b.worst[9].wait_ns, 992);
+}
+
+/* A crowd at one file is one wait; the time in which anybody waits counts once. */
+static void queue_charges_files(void **state)
+{
+	struct lcm_waiter *w, *next;
+	struct lcm_queue q;
+	uint64_t start = lcm_now_ns(), took;
+
+	(void)state;
+	assert_int_equal(lcm_queue_init(&q), 0);
+	for (uint64_t id = 1; id <= 4; id++) {
+		w = calloc(1, sizeof(*w));
+		assert_non_null(w);
+		w->id.key = id;
+		w->entry = id == 4 ? 8 : 7;
+		w->len = id == 4 ? 4096 : 0;
+		assert_int_equal(lcm_queue_add(&q, w), 0);
+	}
+	free(lcm_queue_take(&q, 2));
+	assert_int_equal(q.blocked.n, 0);
+	for (w = lcm_queue_take_file(&q, 0, 7); w; w = next) {
+		next = w->next;
+		free(w);
+	}
+	assert_int_equal(q.blocked.n, 1);
+	assert_int_equal(q.busy_ns, 0);
+	free(lcm_queue_take(&q, 4));
+	took = lcm_now_ns() - start;
+	assert_int_equal(q.blocked.n, 2);
+	assert_true(q.busy_ns > 0 && q.busy_ns <= took);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(q.blocked.worst[i].waits, 1);
+		assert_true(q.blocked.worst[i].wait_ns > 0 &&
+			    q.blocked.worst[i].wait_ns <= q.busy_ns);
+	}
+	lcm_queue_fini(&q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +419,8 @@ int main(void)
 		cmocka_unit_test(map_grows),
 		cmocka_unit_test(bound_equals_model),
 		cmocka_unit_test(bound_visits_newcomers),
+		cmocka_unit_test(blocked_keeps_the_worst),
+		cmocka_unit_test(queue_charges_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
