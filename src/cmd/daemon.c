@@ -33,6 +33,9 @@ static const char usage[] =
     "referrers, none (manifest)\n"
     "      --retries N            further tries of one transfer, 1 to 100 (5)\n"
     "      --without FEATURE      do as if the kernel lacked data-only or redirect (for tests)\n"
+    "      --web [ADDR:]PORT      the page of all mounts, and metrics, on a loopback address, for "
+    "who "
+    "has RUN/web.token\n"
     "      --verbose, --debug     more log lines on stderr\n"
     "  -h, --help                 this text\n";
 
@@ -50,6 +53,7 @@ enum {
 	OPT_INDEX,
 	OPT_RETRIES,
 	OPT_WITHOUT,
+	OPT_WEB,
 	OPT_VERBOSE,
 	OPT_DEBUG,
 	OPT_READY,
@@ -93,6 +97,9 @@ static int take(struct options *o, int c)
 		return add("authfile", o->auth, &o->n_auth, optarg);
 	case OPT_CA:
 		o->cfg.registry.ca_file = optarg;
+		return 0;
+	case OPT_WEB:
+		o->cfg.web = optarg;
 		return 0;
 	case OPT_BIG_DATA:
 		return number("big-data", optarg, true, 1, &o->cfg.big.data_bytes);
@@ -146,6 +153,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "index", required_argument, NULL, OPT_INDEX },
 		{ "retries", required_argument, NULL, OPT_RETRIES },
 		{ "without", required_argument, NULL, OPT_WITHOUT },
+		{ "web", required_argument, NULL, OPT_WEB },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
 		{ "ready-fd", required_argument, NULL, OPT_READY },

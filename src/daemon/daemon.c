@@ -28,7 +28,8 @@ struct daemon {
 	struct lcm_engine e;
 	struct lcm_host h;
 	struct lcm_control *control;
-	int control_fd, signal_fd, mountinfo_fd;
+	struct lcm_web web;
+	int control_fd, web_fd, signal_fd, mountinfo_fd;
 	struct lcm_loop_fd *signals, *mountinfo;
 	struct lcm_timer *settle; /* after a change of the mount table */
 };
@@ -146,6 +147,8 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 		return lcm_err_set(err, r, "%s: %s", d->cfg->run_dir, strerror(-r));
 	(void)snprintf(path, sizeof(path), "%s/locum.sock", d->cfg->run_dir);
 	r = lcm_control_listen(path, &d->control_fd, err);
+	if (r == 0 && d->cfg->web)
+		r = lcm_web_listen(d->cfg->web, d->cfg->run_dir, &d->web, &d->web_fd, err);
 	if (r == 0)
 		r = lcm_store_open(d->cfg->root, &d->e.store, err);
 	if (r == 0)
@@ -222,8 +225,15 @@ static int start(struct daemon *d, struct lcm_err *err)
 	if (r < 0)
 		return r;
 	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
+	if (r < 0)
+		return r;
+	d->control_fd = -EBADF;
+	if (!d->cfg->web)
+		return 0;
+	d->h.web_url = d->web.url;
+	r = lcm_control_add_web(d->control, &d->web, d->web_fd, err);
 	if (r == 0)
-		d->control_fd = -EBADF;
+		d->web_fd = -EBADF;
 	return r;
 }
 
@@ -260,13 +270,18 @@ static void stop(struct daemon *d)
 	lcm_closep(&d->signal_fd);
 	lcm_closep(&d->mountinfo_fd);
 	lcm_closep(&d->control_fd);
+	lcm_closep(&d->web_fd);
 }
 
 int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg,
 		   struct lcm_err *err)
 {
 	struct daemon d = {
-		.cfg = cfg, .control_fd = -EBADF, .signal_fd = -EBADF, .mountinfo_fd = -EBADF
+		.cfg = cfg,
+		.control_fd = -EBADF,
+		.web_fd = -EBADF,
+		.signal_fd = -EBADF,
+		.mountinfo_fd = -EBADF,
 	};
 	int r;
 
@@ -277,6 +292,9 @@ int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg)
 	if (r == 0) {
 		lcm_log(LCM_LOG_NOTICE, "locum %s serves %s/locum.sock, state in %s",
 			PACKAGE_VERSION, cfg->run_dir, cfg->root);
+		if (cfg->web)
+			lcm_log(LCM_LOG_NOTICE, "page on %s, token in %s/web.token", d.web.url,
+				cfg->run_dir);
 		ready(arg);
 		r = lcm_loop_run(d.e.loop);
 	}

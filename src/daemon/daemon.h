@@ -16,6 +16,8 @@
 struct lcm_daemon_config {
 	const char *root;    /* state directory */
 	const char *run_dir; /* socket, mount points of `run` */
+	const char
+	    *web; /* "PORT", "127.0.0.1:PORT", "[::1]:PORT": the page is here too; NULL: no */
 	struct lcm_registry_config registry;
 	struct lcm_gate_big big; /* defaults for mounts */
 	uint64_t deadline_ns;
