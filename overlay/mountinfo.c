@@ -117,3 +117,19 @@ bool lcm_mountinfo_is(const struct lcm_mountinfo_field *f, const char *plain)
 	}
 	return *plain == '\0';
 }
+
+int lcm_mountinfo_copy(const struct lcm_mountinfo_field *f, char *out, size_t cap)
+{
+	size_t i = 0, n = 0;
+
+	while (i < f->len) {
+		unsigned char ch;
+
+		i += unescape(f, i, &ch);
+		if (n + 1 >= cap)
+			return -ENAMETOOLONG;
+		out[n++] = (char)ch;
+	}
+	out[n] = '\0';
+	return 0;
+}

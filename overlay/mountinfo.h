@@ -38,5 +38,7 @@ LCM_MUST_USE int lcm_mountinfo_next(const char **at, const char *end, struct lcm
 /** lcm_mountinfo_is - does the field, unescaped, equal the string @plain? A broken escape stands
  * for itself. */
 bool lcm_mountinfo_is(const struct lcm_mountinfo_field *f, const char *plain);
+/** lcm_mountinfo_copy - the field, unescaped, as a string. Return: 0, -ENAMETOOLONG. */
+LCM_MUST_USE int lcm_mountinfo_copy(const struct lcm_mountinfo_field *f, char *out, size_t cap);
 
 #endif

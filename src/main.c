@@ -20,6 +20,7 @@ const struct cmd_verb cmd_verbs[] = {
 	  cmd_index_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },
 	{ "serve", "serve an OCI layout directory as a registry", cmd_serve_main },
+	{ "hook", "tell the daemon of a container: an OCI hook", cmd_hook_main },
 	{ "doctor", "say what this host allows", cmd_doctor_main },
 	{ "bench", "measure starts, the native mount and memory on this host", cmd_bench_main },
 	{ "daemon", "run the daemon in the foreground", cmd_daemon_main },

@@ -47,6 +47,16 @@ static void print_bound(json_t *st)
 	}
 }
 
+static void print_containers(json_t *st)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(st, "containers"), i, v)
+		(void)printf("    container %s, pid %lld, cgroup %s\n", str(v, "id"), num(v, "pid"),
+			     *str(v, "cgroup") ? str(v, "cgroup") : "-");
+}
+
 static void print_text(json_t *st)
 {
 	char local[24], total[24];
@@ -58,6 +68,7 @@ static void print_text(json_t *st)
 		     cmd_bytes((double)num(st, "bytes_local"), local),
 		     cmd_bytes((double)num(st, "bytes_total"), total), num(st, "files_local"),
 		     num(st, "files_total"), num(st, "demand_fetches"), num(st, "waiters"));
+	print_containers(st);
 	print_bound(st);
 	if (*str(st, "error"))
 		(void)printf("    error: %s\n", str(st, "error"));

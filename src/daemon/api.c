@@ -14,16 +14,20 @@
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}
  *   GET    /v1/index               ?image=REF: the tables of contents of its layers
+ *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
+ *   DELETE /v1/containers/ID       it has ended
  *   POST   /v1/snapshots/OP        containerd's snapshots (snapshot.c)
  */
 #include "config.h"
 
 #include "src/daemon/api.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "src/base/log.h"
+#include "src/daemon/container.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
 #include "src/daemon/metrics.h"
@@ -117,6 +121,56 @@ static int parse_policy(const char *s, enum lcm_image_policy *ret)
 	return *s ? -EINVAL : 0;
 }
 
+/* The mount is made for a container, and goes with it. */
+static int own_mount(struct lcm_session *s, const char *container, pid_t pid, struct lcm_err *err)
+{
+	const struct lcm_container_tie t = { .id = container, .pid = pid, .owns = true };
+	int r = lcm_container_tie(s, &t, err);
+
+	if (r < 0)
+		lcm_ignore(lcm_session_close(s, true, 1, NULL));
+	return r;
+}
+
+static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret_pid)
+{
+	uint64_t ms = o->deadline_ns / 1000000, pid = 0;
+
+	if (u64_arg(args, "deadline_ms", &ms) < 0 || u64_arg(args, "pid", &pid) < 0 ||
+	    pid > INT_MAX || u64_arg(args, "big_data", &o->big.data_bytes) < 0 ||
+	    u64_arg(args, "big_exec", &o->big.exec_bytes) < 0)
+		return false;
+	o->deadline_ns = ms * 1000000;
+	*ret_pid = (pid_t)pid;
+	return true;
+}
+
+/* Return: false, and the answer is an error. */
+static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_options *o,
+		       pid_t *ret_pid)
+{
+	if (!*o->image)
+		lcm_api_error(c, 400, -EINVAL, "\"image\" is missing");
+	else if (strncmp(o->id, LCM_SNAPSHOT_SESSION, strlen(LCM_SNAPSHOT_SESSION)) == 0)
+		lcm_api_error(c, 400, -EINVAL, "ids that begin with \"%s\" are containerd's",
+			      LCM_SNAPSHOT_SESSION);
+	else if (*o->target && *o->target != '/')
+		lcm_api_error(c, 400, -EINVAL, "target \"%s\" is not an absolute path", o->target);
+	else if (parse_policy(str_arg(args, "pull"), &o->policy) < 0)
+		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected",
+			      str_arg(args, "pull"));
+	else if (lcm_index_where_parse(str_arg(args, "index"), &o->index) < 0)
+		lcm_api_error(
+		    c, 400, -EINVAL,
+		    "index \"%s\": manifest, referrers, none or sha256: and 64 hex digits "
+		    "are expected",
+		    str_arg(args, "index"));
+	else if (!take_numbers(args, o, ret_pid))
+		lcm_api_error(c, 400, -EINVAL,
+			      "deadline_ms, big_data, big_exec and pid are numbers from 0");
+	return !c->status;
+}
+
 static void mounts_post(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_session_options o = {
@@ -134,45 +188,14 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 	};
 	struct lcm_err err = { 0 };
 	struct lcm_session *s;
-	uint64_t ms = 0;
+	pid_t pid = 0;
 	int r;
 
-	if (!*o.image) {
-		lcm_api_error(c, 400, -EINVAL, "\"image\" is missing");
+	if (!take_mount(c, args, &o, &pid))
 		return;
-	}
-	if (strncmp(o.id, LCM_SNAPSHOT_SESSION, strlen(LCM_SNAPSHOT_SESSION)) == 0) {
-		lcm_api_error(c, 400, -EINVAL, "ids that begin with \"%s\" are containerd's",
-			      LCM_SNAPSHOT_SESSION);
-		return;
-	}
-	if (*o.target && *o.target != '/') {
-		lcm_api_error(c, 400, -EINVAL, "target \"%s\" is not an absolute path", o.target);
-		return;
-	}
-	if (parse_policy(str_arg(args, "pull"), &o.policy) < 0) {
-		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected",
-			      str_arg(args, "pull"));
-		return;
-	}
-	if (lcm_index_where_parse(str_arg(args, "index"), &o.index) < 0) {
-		lcm_api_error(
-		    c, 400, -EINVAL,
-		    "index \"%s\": manifest, referrers, none or sha256: and 64 hex digits "
-		    "are expected",
-		    str_arg(args, "index"));
-		return;
-	}
-	if (u64_arg(args, "deadline_ms", &ms) < 0 ||
-	    u64_arg(args, "big_data", &o.big.data_bytes) < 0 ||
-	    u64_arg(args, "big_exec", &o.big.exec_bytes) < 0) {
-		lcm_api_error(c, 400, -EINVAL,
-			      "deadline_ms, big_data and big_exec are numbers from 0");
-		return;
-	}
-	if (json_object_get(args, "deadline_ms"))
-		o.deadline_ns = ms * 1000000;
 	r = lcm_session_new(c->host, &o, &s, &err);
+	if (r == 0 && json_object_get(args, "container"))
+		r = own_mount(s, str_arg(args, "container"), pid, &err);
 	if (r < 0)
 		lcm_api_fail(c, r, &err);
 	else
@@ -358,6 +381,55 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 		lcm_api_error(c, 405, -EINVAL, "%s is not allowed here", method);
 }
 
+/* ---- containers ---- */
+
+static void containers_post(struct lcm_api_call *c, json_t *args)
+{
+	struct lcm_container_tie t = { .id = str_arg(args, "id"),
+				       .started = bool_arg(args, "started") };
+	const char *mount = str_arg(args, "mount");
+	struct lcm_err err = { 0 };
+	struct lcm_session *s;
+	uint64_t pid = 0, dev = 0;
+	int r;
+
+	if (u64_arg(args, "pid", &pid) < 0 || pid > INT_MAX || u64_arg(args, "dev", &dev) < 0) {
+		lcm_api_error(c, 400, -EINVAL, "pid and dev are numbers from 0");
+		return;
+	}
+	t.pid = (pid_t)pid;
+	s = *mount ? lcm_session_find(c->host, mount) : dev ? lcm_session_at(c->host, dev) : NULL;
+	if (!s) {
+		lcm_api_error(c, 404, -ENOENT, "container %s is on no mount of locum", t.id);
+		return;
+	}
+	r = lcm_container_tie(s, &t, &err);
+	if (r < 0) {
+		lcm_api_fail(c, r, &err);
+		return;
+	}
+	c->reply = json_pack("{s:s}", "mount", lcm_session_id(s));
+	c->status = 200;
+}
+
+static void one_container(struct lcm_api_call *c, const char *method, const char *id)
+{
+	struct lcm_err err = { 0 };
+	int r;
+
+	if (strcmp(method, "DELETE") != 0) {
+		lcm_api_error(c, 405, -EINVAL, "%s is not allowed here", method);
+		return;
+	}
+	r = lcm_container_release(c->host, id, &err);
+	if (r < 0) {
+		lcm_api_fail(c, r, &err);
+		return;
+	}
+	c->reply = json_object();
+	c->status = 200;
+}
+
 /* ---- images and the daemon ---- */
 
 static int add_image(void *arg, const struct lcm_image_row *row)
@@ -471,16 +543,23 @@ static const struct {
 	const char *method, *url;
 	void (*fn)(struct lcm_api_call *c, json_t *args);
 } routes[] = {
-	{ "GET", "/metrics", route_metrics },      { "GET", "/v1/daemon", route_daemon },
-	{ "POST", "/v1/daemon/stop", route_stop }, { "GET", "/v1/mounts", mounts_get },
-	{ "POST", "/v1/mounts", mounts_post },     { "GET", "/v1/images", route_images },
-	{ "POST", "/v1/drop-cache", drop_cache },  { "GET", "/v1/changes", changes_get },
-	{ "GET", "/v1/index", route_index },       { "POST", "/v1/index/push", route_index_push },
+	{ "GET", "/metrics", route_metrics },
+	{ "GET", "/v1/daemon", route_daemon },
+	{ "POST", "/v1/daemon/stop", route_stop },
+	{ "GET", "/v1/mounts", mounts_get },
+	{ "POST", "/v1/mounts", mounts_post },
+	{ "GET", "/v1/images", route_images },
+	{ "POST", "/v1/drop-cache", drop_cache },
+	{ "GET", "/v1/changes", changes_get },
+	{ "GET", "/v1/index", route_index },
+	{ "POST", "/v1/index/push", route_index_push },
+	{ "POST", "/v1/containers", containers_post },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
 {
-	static const char mounts[] = "/v1/mounts/", snapshots[] = "/v1/snapshots/";
+	static const char mounts[] = "/v1/mounts/", snapshots[] = "/v1/snapshots/",
+			  containers[] = "/v1/containers/";
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(routes); i++) {
 		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].url, url) != 0)
@@ -490,6 +569,8 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 	}
 	if (strncmp(url, mounts, sizeof(mounts) - 1) == 0)
 		one_mount(c, method, url + sizeof(mounts) - 1, args);
+	else if (strncmp(url, containers, sizeof(containers) - 1) == 0)
+		one_container(c, method, url + sizeof(containers) - 1);
 	else if (strcmp(method, "POST") == 0 && strncmp(url, snapshots, sizeof(snapshots) - 1) == 0)
 		lcm_snapshot_call(c, url + sizeof(snapshots) - 1, args);
 	else

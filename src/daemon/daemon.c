@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 
 #include "src/base/log.h"
+#include "src/daemon/container.h"
 #include "src/daemon/control.h"
 #include "src/daemon/layer.h"
 #include "src/daemon/snapshot.h"
@@ -221,6 +222,7 @@ static int start(struct daemon *d, struct lcm_err *err)
 					       .grace_ns = d->cfg->grace_ns,
 					       .index = d->cfg->index };
 	lcm_session_recover(&d->h);
+	lcm_container_recover(&d->h);
 	r = lcm_snapshot_start(&d->h);
 	if (r < 0)
 		return r;

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "src/base/log.h"
+#include "src/daemon/container.h"
 #include "src/daemon/session_priv.h"
 
 static const struct {
@@ -264,6 +265,7 @@ static void session_unlist(struct lcm_session *s)
 
 void session_destroy(struct lcm_session *s)
 {
+	lcm_container_forget(s, s->host->e->closing);
 	if (!s->leaving)
 		session_unlist(s);
 	lcm_gate_close(s->gate);
@@ -546,6 +548,22 @@ struct lcm_session *lcm_session_find(struct lcm_host *h, const char *name)
 	struct lcm_session *s = h->sessions;
 
 	while (s && strcmp(*name == '/' ? (s->target ? s->target : "") : s->id, name) != 0)
+		s = s->next;
+	return s;
+}
+
+struct lcm_host *lcm_session_host(const struct lcm_session *s)
+{
+	return s->host;
+}
+
+struct lcm_session *lcm_session_at(struct lcm_host *h, dev_t dev)
+{
+	struct lcm_session *s = h->sessions;
+	struct lcm_file_id id;
+
+	while (s && !(s->target && s->t_mounted &&
+		      lcm_sys_file_id(AT_FDCWD, s->target, &id, 0) == 0 && id.dev == dev))
 		s = s->next;
 	return s;
 }

@@ -38,6 +38,7 @@ const char *lcm_phase_name(enum lcm_phase phase);
 
 struct lcm_session_watch;
 struct lcm_snapshot_pull;
+struct lcm_container;
 
 struct lcm_host {                       /* what all sessions share */
 	struct lcm_engine *e;           /* borrowed */
@@ -51,6 +52,7 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_session *sessions; /* list by ->next, loop */
 	struct lcm_session_watch
 	    *watches; /* told of every session's changes, and of new and gone ones */
+	struct lcm_container *containers; /* list, of container.c */
 	uint64_t last_serial;
 	struct lcm_snapshot_pull *pulls; /* list, of snapshot_remote.c */
 	struct lcm_timer *cleanup;       /* owned; of snapshot.c: images that could not go yet */
@@ -113,6 +115,11 @@ const char *lcm_session_id(const struct lcm_session *s);
 const char *lcm_session_target(const struct lcm_session *s);
 /** lcm_session_error - why it FAILED. Return: 0 (it has not), -errno with its text. */
 int lcm_session_error(const struct lcm_session *s, struct lcm_err *err);
+struct lcm_host *lcm_session_host(const struct lcm_session *s);
+/** lcm_session_at - the mount whose file system has this device number; NULL: none. */
+struct lcm_session *lcm_session_at(struct lcm_host *h, dev_t dev);
+/** lcm_session_ms - a new JSON number: from the request to @at (CLOCK_MONOTONIC ns). */
+json_t *lcm_session_ms(const struct lcm_session *s, uint64_t at);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
 #define LCM_STATUS_HOLDERS (1U << 0) /* look for processes that hold bound files (slow) */
 #define LCM_STATUS_DETAIL (1U << 1)  /* each layer, and what was waited for longest */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/daemon/container.h"
 #include "src/daemon/session_priv.h"
 
 #define BOUND_SHOWN_MAX 16
@@ -204,9 +205,14 @@ static void sum_layers(const struct lcm_session *s, struct totals *t)
 	t->demand_bytes -= s->demand_bytes0;
 }
 
+json_t *lcm_session_ms(const struct lcm_session *s, uint64_t at)
+{
+	return json_real(((double)at - (double)s->t_request) / 1e6);
+}
+
 static json_t *ms_since(const struct lcm_session *s, uint64_t at)
 {
-	return at ? json_real((double)(at - s->t_request) / 1e6) : json_null();
+	return at ? lcm_session_ms(s, at) : json_null();
 }
 
 static json_t *gate_json(const struct lcm_gate_stats *g)
@@ -283,7 +289,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	struct lcm_gate *gate = s->t_mounted ? s->gate : NULL;
 	struct lcm_gate_stats g = s->last;
 	struct totals t;
-	json_t *o;
+	json_t *o, *containers;
 
 	if (gate)
 		lcm_gate_stats(gate, &g);
@@ -311,6 +317,9 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 		(void)json_object_set_new(o, "error", json_string_nocheck(error->msg));
 		(void)json_object_set_new(o, "error_code", json_integer(error->code));
 	}
+	containers = lcm_container_list(s);
+	if (containers)
+		(void)json_object_set_new(o, "containers", containers);
 	if (gate && g.bound_inodes)
 		(void)json_object_set_new(o, "bound", bound_files(s, with & LCM_STATUS_HOLDERS));
 	if (with & LCM_STATUS_DETAIL) {

@@ -9,10 +9,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void inside(const struct lcm_mountinfo_field *f, const char *text, const char *end)
 {
+	char copy[4096];
+
 	if (f->p < text || f->p > end || f->len > (size_t)(end - f->p) ||
 	    memchr(f->p, '\n', f->len))
 		abort();
 	(void)lcm_mountinfo_is(f, "/var/lib/locum a\\b");
+	if (lcm_mountinfo_copy(f, copy, sizeof(copy)) == 0 && strlen(copy) > f->len)
+		abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -87,6 +87,8 @@ cp "$top/packaging/systemd/locum-containerd.socket" "$TAP_DIR/units"
 tap_is 'systemd understands the units' "$(cd "$TAP_DIR/units" && systemd-analyze verify --man=no --recursive-errors=no ./*.service ./*.socket 2>&1 |
 	grep -i 'locum' | head -n 5)" ''
 tap_like 'the snapshotter is well confined' "$(systemd-analyze security --offline=yes "$TAP_DIR/units/locum-containerd.service" 2>&1 | tail -n 1)" 'OK|SAFE'
+make -s -C "$build" packaging/hooks.d/locum-createRuntime.json packaging/hooks.d/locum-poststop.json >/dev/null || exit 1
+tap_is 'the hooks for podman and CRI-O are of the right stage' "$(jq -r '.stages[0] + " " + .hook.args[-1]' "$build"/packaging/hooks.d/locum-createRuntime.json)" 'createRuntime createRuntime'
 PATH=$build:$PATH
 tap_is 'bash completes verbs' "$(bash -c '. "$1"; COMP_WORDS=(locum um); COMP_CWORD=1; _locum; echo "${COMPREPLY[@]}"' bash "$top/packaging/completion/locum.bash")" umount
 tap_is 'bash completes options of a verb' "$(bash -c '. "$1"; COMP_WORDS=(locum mount --dead); COMP_CWORD=2; _locum; echo "${COMPREPLY[@]}"' bash "$top/packaging/completion/locum.bash")" --deadline

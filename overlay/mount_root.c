@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "overlay/mount_root.h"
+
+#include <sched.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statfs.h>
+
+#include "overlay/mount_sys.h"
+#include "overlay/mountinfo.h"
+#include "src/base/limits.h"
+#include "src/base/sys.h"
+
+/* A mount directly on the old root, and where it is below it: "proc", "etc/hosts". */
+struct moved {
+	char *rel; /* owned */
+	int fd;    /* owned; its root */
+};
+
+struct moves {
+	struct moved *m; /* owned, n */
+	size_t n;
+};
+
+static void moves_fini(struct moves *v)
+{
+	for (size_t i = 0; i < v->n; i++) {
+		free(v->m[i].rel);
+		lcm_closep(&v->m[i].fd);
+	}
+	free(v->m);
+}
+
+static int add(struct moves *v, const char *path, const char *rel)
+{
+	struct moved *m = realloc(v->m, (v->n + 1) * sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	v->m = m;
+	m += v->n;
+	m->rel = strdup(rel);
+	m->fd = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_NOFOLLOW, 0);
+	if (!m->rel || m->fd < 0) {
+		free(m->rel);
+		return m->fd < 0 ? m->fd : -ENOMEM;
+	}
+	v->n++;
+	return 0;
+}
+
+/* Of each mount point on the mount @root only what is on top is seen by its path. */
+static int find_moves(const char *rootfs, uint64_t root, struct moves *v)
+{
+	lcm_autofree char *text = NULL;
+	size_t len = 0, skip = strlen(rootfs) + 1;
+	struct lcm_mountinfo m;
+	const char *at;
+	int r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX, &text, &len),
+	    got;
+
+	at = text;
+	while (r == 0 && (got = lcm_mountinfo_next(&at, text + len, &m)) != 0) {
+		char path[LCM_PATH_MAX + 1];
+
+		if (got < 0 || m.parent != root)
+			continue;
+		r = lcm_mountinfo_copy(&m.mount_point, path, sizeof(path));
+		if (r == 0 && (strncmp(path, rootfs, skip - 1) != 0 || path[skip - 1] != '/'))
+			continue; /* on the root itself: whatever that is, it is covered */
+		if (r == 0)
+			r = add(v, path, path + skip);
+	}
+	return r;
+}
+
+/* The last part of @path (changed) below @root; its parents are there. */
+static int make_point(int root, char *path, bool dir)
+{
+	char *cut = strrchr(path, '/'), *name = cut ? cut + 1 : path;
+	lcm_autoclose int up = -EBADF;
+	int r;
+
+	if (cut)
+		*cut = '\0';
+	up = lcm_sys_open_in_root(root, cut ? path : ".", O_PATH | O_DIRECTORY);
+	if (up < 0)
+		return up;
+	r = dir ? lcm_sys_mkdirat(up, name, 0755) : lcm_sys_mknodat(up, name, S_IFREG | 0644, 0);
+	return r == -EEXIST ? 0 : r;
+}
+
+/* The file or directory @rel below @root, made with its parents when it is missing. Return: O_PATH
+ * fd or -errno. */
+static int have_point(int root, const char *rel, bool dir)
+{
+	int fd = lcm_sys_open_in_root(root, rel, O_PATH), r = 0;
+	char path[LCM_PATH_MAX + 1];
+	const char *slash = rel;
+
+	if (fd != -ENOENT)
+		return fd;
+	while (r == 0 && (slash = strchr(slash + 1, '/'))) {
+		(void)snprintf(path, sizeof(path), "%.*s", (int)(slash - rel), rel);
+		r = make_point(root, path, true);
+	}
+	(void)snprintf(path, sizeof(path), "%s", rel);
+	if (r == 0)
+		r = make_point(root, path, dir);
+	return r < 0 ? r : lcm_sys_open_in_root(root, rel, O_PATH);
+}
+
+static int move_over(int root, const struct moved *m, struct lcm_err *err)
+{
+	lcm_autoclose int to = -EBADF;
+	struct stat st;
+	int r = lcm_sys_fstat(m->fd, &st);
+
+	if (r == 0)
+		r = to = have_point(root, m->rel, S_ISDIR(st.st_mode));
+	if (r >= 0)
+		r = sys_move_mount(m->fd, to);
+	return r < 0 ? lcm_err_set(err, r, "mount point /%s of the image: %s", m->rel, strerror(-r))
+		     : 0;
+}
+
+/* In the namespace: the tree goes on top, and what was mounted on the old root moves over. */
+static int replace(int tree, const char *rootfs, bool *ret_begun, struct lcm_err *err)
+{
+	LCM_CLEANUP(moves_fini) struct moves v = { .n = 0 };
+	lcm_autoclose int old = lcm_sys_openat(AT_FDCWD, rootfs, O_PATH | O_DIRECTORY, 0);
+	struct statx st;
+	int r = old < 0 ? old : sys_statx(old, &st);
+
+	if (r == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+		r = find_moves(rootfs, st.stx_mnt_id, &v);
+	if (r == 0)
+		r = sys_move_mount(tree, old);
+	if (r < 0)
+		return lcm_err_set(err, r, "root %s of the container: %s", rootfs, strerror(-r));
+	*ret_begun = true;
+	for (size_t i = 0; r == 0 && i < v.n; i++)
+		r = move_over(tree, &v.m[i], err);
+	return r;
+}
+
+/* Return: 1: we are in the mount namespace of @pid now; 0: we were there before; -errno. */
+static int enter(pid_t pid)
+{
+	lcm_autoclose int fd = -EBADF;
+	struct lcm_file_id theirs, ours;
+	char path[64];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+	fd = lcm_sys_openat(AT_FDCWD, path, O_RDONLY, 0);
+	if (fd < 0)
+		return fd == -ENOENT ? -ESRCH : fd;
+	r = lcm_sys_file_id(AT_FDCWD, path, &theirs, 0);
+	if (r == 0)
+		r = lcm_sys_file_id(AT_FDCWD, "/proc/self/ns/mnt", &ours, 0);
+	if (r < 0 || (theirs.dev == ours.dev && theirs.ino == ours.ino))
+		return r;
+	r = (int)lcm_errno(setns(fd, CLONE_NEWNS));
+	return r < 0 ? r : 1;
+}
+
+static int fail_enter(pid_t pid, int r, struct lcm_err *err)
+{
+	return lcm_err_set(err, r, "mount namespace of process %d: %s", (int)pid, strerror(-r));
+}
+
+/* Return: a private, detached clone of the overlay at @source; -errno. */
+static int clone_tree(const char *source, struct lcm_err *err)
+{
+	lcm_autoclose int tree = sys_open_clone(AT_FDCWD, source, 0);
+	struct statfs fs;
+	int r = tree < 0 ? tree : sys_mount_private(tree);
+
+	if (r == 0)
+		r = (int)lcm_errno(fstatfs(tree, &fs));
+	if (r < 0)
+		return lcm_err_set(err, r, "%s cannot be cloned: %s", source, strerror(-r));
+	if (fs.f_type != OVERLAYFS_SUPER_MAGIC)
+		return lcm_err_set(err, -ENOENT, "%s: no overlay is mounted there any more",
+				   source);
+	return lcm_steal_fd(&tree);
+}
+
+int lcm_mount_replace_root(pid_t pid, pid_t owner, const char *source, const char *rootfs,
+			   bool *ret_begun, struct lcm_err *err)
+{
+	lcm_autoclose int tree = -EBADF;
+	int r = enter(owner);
+
+	*ret_begun = false;
+	if (r < 0)
+		return fail_enter(owner, r, err);
+	tree = clone_tree(source, err);
+	if (tree < 0)
+		return tree;
+	r = enter(pid);
+	if (r < 0)
+		return fail_enter(pid, r, err);
+	if (r == 0)
+		return lcm_err_set(err, -EINVAL,
+				   "process %d has the host's mounts, nothing can be mounted for "
+				   "it alone",
+				   (int)pid);
+	return replace(tree, rootfs, ret_begun, err);
+}

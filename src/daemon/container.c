@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/daemon/container.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+
+#include "image/json.h"
+#include "src/base/log.h"
+#include "src/base/sys.h"
+
+#define PROC_FILE_MAX (64U << 10)
+#define TIE_FILE_MAX 4096U
+
+struct lcm_container {
+	struct lcm_container *next;
+	struct lcm_session *s; /* borrowed */
+	char id[LCM_CONTAINER_ID_MAX + 1];
+	pid_t pid;
+	int pidfd;                /* owned; -EBADF: none */
+	struct lcm_loop_fd *ends; /* owned; pidfd */
+	uint64_t birth;           /* of the process, clock ticks since boot: pids are used again */
+	char *cgroup;             /* owned; NULL: not known */
+	uint64_t started_ns;      /* CLOCK_MONOTONIC; 0: not yet */
+	bool owns;
+};
+
+static bool is_id(const char *id)
+{
+	static const char allowed[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	    "_+-.";
+	size_t n = strlen(id);
+
+	return n > 0 && n <= LCM_CONTAINER_ID_MAX && strspn(id, allowed) == n && *id != '.';
+}
+
+static struct lcm_container *find(const struct lcm_host *h, const char *id)
+{
+	struct lcm_container *c = h->containers;
+
+	while (c && strcmp(c->id, id) != 0)
+		c = c->next;
+	return c;
+}
+
+struct lcm_session *lcm_container_find(struct lcm_host *h, const char *id)
+{
+	struct lcm_container *c = find(h, id);
+
+	return c ? c->s : NULL;
+}
+
+static void drop(struct lcm_host *h, struct lcm_container *c)
+{
+	struct lcm_container **p = &h->containers;
+
+	while (*p != c)
+		p = &(*p)->next;
+	*p = c->next;
+	lcm_loop_del_fd(c->ends);
+	lcm_closep(&c->pidfd);
+	free(c->cgroup);
+	free(c);
+}
+
+/* ---- files ---- */
+
+static void file_name(const struct lcm_host *h, const char *id, char out[4096])
+{
+	(void)snprintf(out, 4096, "%s/c/%s.json", h->run_dir, id);
+}
+
+static int write_file(const struct lcm_host *h, const struct lcm_container *c, struct lcm_err *err)
+{
+	lcm_autojson json_t *doc = json_pack("{s:s s:s s:i s:I s:I s:b}", "id", c->id, "mount",
+					     lcm_session_id(c->s), "pid", (int)c->pid, "birth",
+					     (json_int_t)c->birth, "started_ns",
+					     (json_int_t)c->started_ns, "owns", c->owns);
+	lcm_autofree char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
+	char path[4096];
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	(void)snprintf(path, sizeof(path), "%s/c", h->run_dir);
+	r = lcm_mkdir_p(path, 0700);
+	file_name(h, c->id, path);
+	if (r == 0)
+		r = lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0600);
+	return r < 0 ? lcm_err_set(err, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static void remove_file(const struct lcm_host *h, const char *id)
+{
+	char path[4096];
+
+	file_name(h, id, path);
+	lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
+}
+
+/* ---- cgroup ---- */
+
+/* Lines are "ID:CONTROLLERS:PATH"; the unified hierarchy is "0::PATH". */
+void lcm_container_cgroup(const char *text, char *out, size_t cap)
+{
+	bool unified = false;
+
+	out[0] = '\0';
+	while (*text && !unified) {
+		size_t len = strcspn(text, "\n");
+		const char *first = memchr(text, ':', len),
+			   *path = first ? memchr(first + 1, ':', len - (size_t)(first + 1 - text))
+					 : NULL;
+		size_t n = path ? len - (size_t)(path + 1 - text) : 0;
+
+		if (n > 1 && n < cap && path[1] == '/') {
+			unified = strncmp(text, "0::", 3) == 0;
+			if (unified || !out[0])
+				(void)snprintf(out, cap, "%.*s", (int)n, path + 1);
+		}
+		text += len + (text[len] == '\n');
+	}
+}
+
+/* ---- the process ---- */
+
+static int read_proc(pid_t pid, const char *what, char **ret)
+{
+	char path[64];
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
+	return lcm_read_file_at(AT_FDCWD, path, PROC_FILE_MAX, ret, &len);
+}
+
+/* proc(5): field 22 of stat; the name before it may have any characters but ends at the last ')'.
+ */
+static uint64_t birth_of(pid_t pid)
+{
+	lcm_autofree char *text = NULL;
+	unsigned long long birth = 0;
+	const char *at;
+
+	if (read_proc(pid, "stat", &text) < 0)
+		return 0;
+	at = strrchr(text, ')');
+	if (!at ||
+	    sscanf(at + 1,
+		   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+		   "%*d %llu",
+		   &birth) != 1)
+		return 0;
+	return birth;
+}
+
+static void on_end(void *arg, uint32_t events)
+{
+	struct lcm_container *c = arg;
+	struct lcm_err err = { 0 };
+	struct lcm_host *h = lcm_session_host(c->s);
+	char id[LCM_CONTAINER_ID_MAX + 1];
+	int r;
+
+	(void)events;
+	(void)snprintf(id, sizeof(id), "%s", c->id);
+	r = lcm_container_release(h, id, &err);
+	if (r < 0)
+		lcm_log(LCM_LOG_WARNING, "container=%s has ended: %s", id, lcm_err_text(&err, r));
+}
+
+/* What is known of a process, and word of its end. One that is gone is told of as well. */
+static int watch_process(struct lcm_container *c, pid_t pid, struct lcm_err *err)
+{
+	lcm_autofree char *text = NULL;
+	char cgroup[4096] = "";
+	lcm_autoclose int fd = (int)lcm_errno(syscall(SYS_pidfd_open, pid, 0));
+	struct lcm_loop_fd *ends;
+	int r = fd < 0 ? fd
+		       : lcm_loop_add_fd(lcm_session_host(c->s)->e->loop, fd, EPOLLIN, on_end, c,
+					 &ends);
+
+	if (r < 0)
+		return lcm_err_set(err, r, "container %s: process %d: %s", c->id, (int)pid,
+				   strerror(-r));
+	lcm_loop_del_fd(c->ends);
+	lcm_closep(&c->pidfd);
+	c->ends = ends;
+	c->pidfd = lcm_steal_fd(&fd);
+	c->pid = pid;
+	c->birth = birth_of(pid);
+	if (read_proc(pid, "cgroup", &text) == 0)
+		lcm_container_cgroup(text, cgroup, sizeof(cgroup));
+	free(c->cgroup);
+	c->cgroup = cgroup[0] ? strdup(cgroup) : NULL;
+	return 0;
+}
+
+/* ---- ties ---- */
+
+static int make(struct lcm_session *s, const char *id, struct lcm_container **ret,
+		struct lcm_err *err)
+{
+	struct lcm_host *h = lcm_session_host(s);
+	struct lcm_container *c = find(h, id);
+
+	if (!is_id(id))
+		return lcm_err_set(err, -EINVAL,
+				   "container id: 1 to %d letters, digits and _+-. are expected",
+				   LCM_CONTAINER_ID_MAX);
+	if (c && c->s != s)
+		return lcm_err_set(err, -EEXIST, "container %s is on mount %s", id,
+				   lcm_session_id(c->s));
+	if (!c) {
+		c = calloc(1, sizeof(*c));
+		if (!c)
+			return -ENOMEM;
+		(void)snprintf(c->id, sizeof(c->id), "%s", id);
+		c->pidfd = -EBADF;
+		c->s = s;
+		c->next = h->containers;
+		h->containers = c;
+	}
+	*ret = c;
+	return 0;
+}
+
+int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, struct lcm_err *err)
+{
+	struct lcm_host *h = lcm_session_host(s);
+	bool known = find(h, t->id) != NULL;
+	struct lcm_container *c;
+	int r = make(s, t->id, &c, err);
+
+	if (r < 0)
+		return r;
+	c->owns |= t->owns;
+	if (t->started && !c->started_ns)
+		c->started_ns = lcm_now_ns();
+	if (t->pid && t->pid != c->pid)
+		r = watch_process(c, t->pid, err);
+	if (r == 0)
+		r = write_file(h, c, err);
+	if (r < 0 && !known)
+		drop(h, c);
+	return r;
+}
+
+int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_err *err)
+{
+	struct lcm_container *c = find(h, id);
+	struct lcm_session *s;
+	bool owns;
+
+	if (!c)
+		return lcm_err_set(err, -ENOENT, "no container \"%s\" is on a mount", id);
+	s = c->s;
+	owns = c->owns;
+	remove_file(h, c->id);
+	drop(h, c);
+	return owns ? lcm_session_close(s, true, -1, err) : 0;
+}
+
+void lcm_container_forget(struct lcm_session *s, bool keep)
+{
+	struct lcm_host *h = lcm_session_host(s);
+	struct lcm_container *next;
+
+	for (struct lcm_container *c = h->containers; c; c = next) {
+		next = c->next;
+		if (c->s != s)
+			continue;
+		if (!keep)
+			remove_file(h, c->id);
+		drop(h, c);
+	}
+}
+
+json_t *lcm_container_list(const struct lcm_session *s)
+{
+	json_t *out = NULL;
+
+	for (struct lcm_container *c = lcm_session_host(s)->containers; c; c = c->next) {
+		if (c->s != s)
+			continue;
+		if (!out)
+			out = json_array();
+		(void)json_array_append_new(
+		    out, json_pack("{s:s s:i s:s? s:o}", "id", c->id, "pid", (int)c->pid, "cgroup",
+				   c->cgroup, "started_ms",
+				   c->started_ns ? lcm_session_ms(s, c->started_ns) : json_null()));
+	}
+	return out;
+}
+
+/* ---- after a restart ---- */
+
+static bool take_file(struct lcm_host *h, const char *text, size_t len)
+{
+	lcm_autojson json_t *doc = NULL;
+	const char *id = "", *mount = "";
+	struct lcm_container *c;
+	struct lcm_session *s;
+	json_int_t pid;
+
+	if (lcm_json_parse(text, len, TIE_FILE_MAX, "tie", &doc, NULL) < 0 ||
+	    lcm_json_string(doc, "id", "tie", &id, NULL) < 0 ||
+	    lcm_json_string(doc, "mount", "tie", &mount, NULL) < 0)
+		return false;
+	pid = json_integer_value(lcm_json_member(doc, "pid"));
+	s = *mount && *mount != '/' ? lcm_session_find(h, mount) : NULL;
+	if (!s || pid < 0 || pid > INT_MAX || make(s, id, &c, NULL) < 0)
+		return false;
+	c->owns = json_is_true(lcm_json_member(doc, "owns"));
+	c->started_ns = (uint64_t)json_integer_value(lcm_json_member(doc, "started_ns"));
+	if (pid &&
+	    (birth_of((pid_t)pid) != (uint64_t)json_integer_value(lcm_json_member(doc, "birth")) ||
+	     watch_process(c, (pid_t)pid, NULL) < 0))
+		lcm_ignore(lcm_container_release(h, id, NULL));
+	return true;
+}
+
+void lcm_container_recover(struct lcm_host *h)
+{
+	char path[4096];
+	struct dirent *e;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "%s/c", h->run_dir);
+	d = opendir(path);
+	while (d && (e = readdir(d))) {
+		lcm_autofree char *text = NULL;
+		size_t len;
+
+		if (e->d_name[0] == '.')
+			continue;
+		if (lcm_read_file_at(dirfd(d), e->d_name, TIE_FILE_MAX, &text, &len) == 0 &&
+		    take_file(h, text, len))
+			continue;
+		lcm_log(LCM_LOG_NOTICE, "%s/%s: no such mount any more, or damaged: removed", path,
+			e->d_name);
+		lcm_ignore(lcm_sys_unlinkat(dirfd(d), e->d_name, 0));
+	}
+	if (d)
+		(void)closedir(d);
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "src/hook/state.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "image/json.h"
+#include "src/base/limits.h"
+
+#define PREFIX "org.locum."
+
+int lcm_hook_stage_parse(const char *name, enum lcm_hook_stage *ret)
+{
+	static const struct {
+		const char *name;
+		enum lcm_hook_stage stage;
+	} names[] = { { "createRuntime", LCM_HOOK_CREATE_RUNTIME },
+		      { "prestart", LCM_HOOK_CREATE_RUNTIME },
+		      { "poststart", LCM_HOOK_POSTSTART },
+		      { "poststop", LCM_HOOK_POSTSTOP } };
+
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(names); i++) {
+		if (strcmp(names[i].name, name) != 0)
+			continue;
+		*ret = names[i].stage;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* What crun and runc take for an id: it is a name of files, too. */
+static bool is_id(const char *s)
+{
+	static const char allowed[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	    "_+-.";
+	size_t n = strlen(s);
+
+	return n > 0 && n <= LCM_HOOK_ID_MAX && strspn(s, allowed) == n && *s != '.';
+}
+
+static int take_annotation(const json_t *all, const char *key, const char **ret,
+			   struct lcm_err *err)
+{
+	const char *s = "";
+	int r = all ? lcm_json_string(all, key, "annotations", &s, err) : 0;
+
+	if (r == 0 && (!lcm_json_is_plain(s) || strlen(s) > LCM_PATH_MAX))
+		r = lcm_err_set(err, -EUCLEAN, "annotation %s: too long or with control characters",
+				key);
+	if (r == 0)
+		*ret = s;
+	return r;
+}
+
+static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
+{
+	const json_t *all = lcm_json_member(s->doc, "annotations");
+	const char *read_only = "";
+	int r;
+
+	if (all && !json_is_object(all))
+		return lcm_err_set(err, -EUCLEAN, "state: annotations is not an object");
+	r = take_annotation(all, PREFIX "image", &s->image, err);
+	if (r == 0)
+		r = take_annotation(all, PREFIX "pull", &s->pull, err);
+	if (r == 0)
+		r = take_annotation(all, PREFIX "platform", &s->platform, err);
+	if (r == 0)
+		r = take_annotation(all, PREFIX "index", &s->index, err);
+	if (r == 0)
+		r = take_annotation(all, PREFIX "read-only", &read_only, err);
+	if (r == 0 && *read_only && strcmp(read_only, "true") != 0 &&
+	    strcmp(read_only, "false") != 0)
+		r = lcm_err_set(err, -EUCLEAN,
+				"annotation " PREFIX "read-only: true or false is expected");
+	s->read_only = strcmp(read_only, "true") == 0;
+	return r;
+}
+
+static int take_state(struct lcm_hook_state *s, enum lcm_hook_stage stage, struct lcm_err *err)
+{
+	const json_t *pid = lcm_json_member(s->doc, "pid");
+	int r = lcm_json_string(s->doc, "id", "state", &s->id, err);
+
+	if (r == 0)
+		r = lcm_json_string(s->doc, "bundle", "state", &s->bundle, err);
+	if (r < 0)
+		return r;
+	if (!is_id(s->id))
+		return lcm_err_set(err, -EUCLEAN,
+				   "state: id is missing, longer than %d or has other characters "
+				   "than letters, digits and _+-.",
+				   LCM_HOOK_ID_MAX);
+	if (*s->bundle != '/' || !lcm_json_is_plain(s->bundle) || strlen(s->bundle) > LCM_PATH_MAX)
+		return lcm_err_set(err, -EUCLEAN, "state: bundle is not an absolute path");
+	if (stage == LCM_HOOK_POSTSTOP)
+		return 0;
+	if (!json_is_integer(pid) || json_integer_value(pid) < 1 ||
+	    json_integer_value(pid) > INT_MAX)
+		return lcm_err_set(err, -EUCLEAN, "state: pid is not a number from 1");
+	s->pid = (pid_t)json_integer_value(pid);
+	return 0;
+}
+
+int lcm_hook_state_parse(const char *text, size_t len, enum lcm_hook_stage stage,
+			 struct lcm_hook_state *ret, struct lcm_err *err)
+{
+	struct lcm_hook_state s = { .image = "", .pull = "", .platform = "", .index = "" };
+	int r = lcm_json_parse(text, len, LCM_HOOK_STATE_MAX, "state", &s.doc, err);
+
+	if (r == 0)
+		r = take_state(&s, stage, err);
+	if (r == 0)
+		r = take_annotations(&s, err);
+	if (r < 0) {
+		lcm_hook_state_fini(&s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void lcm_hook_state_fini(struct lcm_hook_state *s)
+{
+	json_decref(s->doc);
+	s->doc = NULL;
+}
+
+/* Appends the parts of @path to the absolute @out, each with a slash before it. */
+static int append_parts(const char *path, char *out, size_t cap)
+{
+	size_t n = strlen(out);
+
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len == 2 && strncmp(path, "..", 2) == 0)
+			return -EUCLEAN;
+		if (len && !(len == 1 && *path == '.')) {
+			if (n + len + 2 > cap)
+				return -ENAMETOOLONG;
+			out[n++] = '/';
+			memcpy(out + n, path, len);
+			n += len;
+			out[n] = '\0';
+		}
+		path += len + (path[len] == '/');
+	}
+	return 0;
+}
+
+int lcm_hook_root(const char *config, size_t len, const char *bundle, char *out, size_t cap,
+		  struct lcm_err *err)
+{
+	lcm_autojson json_t *doc = NULL;
+	const char *path = "";
+	const json_t *root;
+	int r = lcm_json_parse(config, len, LCM_HOOK_CONFIG_MAX, "config.json", &doc, err);
+
+	if (r < 0)
+		return r;
+	root = lcm_json_member(doc, "root");
+	if (!json_is_object(root))
+		return lcm_err_set(err, -EUCLEAN, "config.json: root is not an object");
+	r = lcm_json_string(root, "path", "config.json: root", &path, err);
+	if (r < 0)
+		return r;
+	out[0] = '\0';
+	r = *path == '/' ? 0 : append_parts(bundle, out, cap);
+	if (r == 0)
+		r = append_parts(path, out, cap);
+	if (r < 0 || !*path || !*out)
+		return lcm_err_set(err, r < 0 ? r : -EUCLEAN,
+				   "config.json: root.path is missing, too long or has \"..\"");
+	return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h - what a runtime tells its hooks, and the annotations that are meant for us.
+ *
+ * Layer: hook. Pure: no I/O. Everything in it is hostile: who may write a pod's annotations may
+ * not be who runs the node. Source: OCI runtime spec runtime.md "State", config.md "Hooks".
+ */
+#ifndef LCM_HOOK_STATE_H
+#define LCM_HOOK_STATE_H
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "src/base/err.h"
+
+enum lcm_hook_stage {
+	LCM_HOOK_CREATE_RUNTIME,
+	LCM_HOOK_POSTSTART,
+	LCM_HOOK_POSTSTOP,
+	LCM_HOOK_STAGE_MAX,
+};
+
+/** lcm_hook_stage_parse - by the name of the spec; "prestart" is createRuntime. Return: 0, -EINVAL.
+ */
+LCM_MUST_USE int lcm_hook_stage_parse(const char *name, enum lcm_hook_stage *ret);
+
+#define LCM_HOOK_ID_MAX 255
+
+struct lcm_hook_state {
+	json_t *doc; /* owned; the strings are borrowed from it */
+	const char *id;
+	pid_t pid;          /* 0: none any more */
+	const char *bundle; /* absolute */
+	/* annotations org.locum.*; "": absent */
+	const char *image, *pull, *platform, *index;
+	bool read_only;
+};
+
+/**
+ * lcm_hook_state_parse - @len bytes of JSON
+ * @ret: to be released with lcm_hook_state_fini()
+ * Return: 0; -EUCLEAN, -EFBIG (text names the member); -ENOMEM.
+ */
+LCM_MUST_USE int lcm_hook_state_parse(const char *text, size_t len, enum lcm_hook_stage stage,
+				      struct lcm_hook_state *ret, struct lcm_err *err);
+void lcm_hook_state_fini(struct lcm_hook_state *s);
+
+/** lcm_hook_root - root.path of the bundle's config.json, absolute and without "." and "..", into
+ * @out. Return: 0; -EUCLEAN, -EFBIG, -ENAMETOOLONG (text). */
+LCM_MUST_USE int lcm_hook_root(const char *config, size_t len, const char *bundle, char *out,
+			       size_t cap, struct lcm_err *err);
+
+#endif

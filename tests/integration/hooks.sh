@@ -1,0 +1,187 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# OCI hooks: a container's id, process and cgroup at its mount; an image by annotation; what goes when it ends.
+# Usage: hooks.sh BUILDDIR [RUNTIME...]
+set -u
+# shellcheck source=tests/lib/itest.sh
+. "${0%/*}/../lib/itest.sh"
+it_begin hooks 150 "${1:-}"
+build=$(realpath "$1")
+shift
+[ $# -gt 0 ] || set -- crun runc
+HOOK=$build/locum-hook
+
+# ROOT ANNOTATIONS HOOK-OPTIONS COMMAND: a bundle in $B
+bundle()
+{
+	rm -rf "$B"
+	mkdir -p "$B/rootfs"
+	(cd "$B" && runc spec) || return 1
+	jq --arg root "$1" --argjson notes "$2" --argjson more "$3" --arg command "$4" --arg hook "$HOOK" --arg run "$LOCUM_RUN" --arg vol "$TAP_DIR/vol" --arg said "$TAP_DIR/crun.err" '
+		def hook($stage): [{path: $hook, args: (["locum-hook", "--run", $run] + $more + [$stage])}];
+		.process.terminal = false | .process.args = ["/bin/sh", "-c", $command] | .root = {path: $root, readonly: false}
+		| .annotations = ($notes + {"run.oci.hooks.stderr": $said}) | .linux.namespaces |= map(select(.type != "network"))
+		| .mounts += [{destination: "/made/here", type: "bind", source: $vol, options: ["bind"]},
+			{destination: "/etc/one-file", type: "bind", source: ($vol + "/file"), options: ["bind"]}]
+		| .hooks = {createRuntime: hook("createRuntime"), poststart: hook("poststart"), poststop: hook("poststop")}' "$B/config.json" >"$B/new" &&
+		mv "$B/new" "$B/config.json"
+}
+
+run_bundle()
+{
+	tap_limit 60 unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' sh "$runtime" run --bundle "$B" "$@" \
+		>"$TAP_DIR/c.out" 2>"$TAP_DIR/c.err" </dev/null
+}
+
+container()
+{
+	"$LOCUM" status --json | jq -c ".[] | select(.containers) | .containers[0] | $1"
+}
+
+wait_for_file()
+{
+	tap_until 30 test -e "$1"
+}
+
+# One that has its image by annotation alone: its bundle's root is an empty directory.
+by_annotation()
+{
+	bundle rootfs "{\"org.locum.image\": \"$IT_REF\"}" '[]' \
+		'python3 -c "print(40 + 2)"; mountpoint -q /proc && echo proc; cat /made/here/file /etc/one-file; echo x >/written; : >/made/here/up; until test -e /made/here/go; do sleep 0.05; done'
+	run_bundle "a-$runtime+1" &
+	waiter=$!
+	tap_ok "$runtime: it starts" wait_for_file "$TAP_DIR/vol/up"
+	tap_ok "$runtime: poststart is known" tap_until 10 sh -c "$LOCUM status --json | jq -e '.[0].containers[0].started_ms > 0'"
+	tap_is "$runtime: its id" "$(container .id)" "\"a-$runtime+1\""
+	pid=$(container .pid)
+	tap_ok "$runtime: its process" grep -q 'until test' "/proc/$pid/cmdline"
+	tap_ok "$runtime: its cgroup" grep -q ":$(container .cgroup | tr -d '"')\$" "/proc/$pid/cgroup"
+	tap_is "$runtime: what the runtime had mounted is there once" "$(awk '{print $5}' "/proc/$pid/mountinfo" | grep -cx '/proc\|/dev\|/made/here\|/etc/one-file')" 4
+	tap_is "$runtime: nothing of it is on the host" "$(grep -c "$LOCUM_RUN/m/.*/\(proc\|made\)" /proc/self/mountinfo)" 0
+	mount=$("$LOCUM" status --json | jq -r '.[0].id')
+	tap_ok "$runtime: the daemon is replaced" again
+	tap_is "$runtime: the next one knows the container" "$(container '.id + " \(.pid)"')" "\"a-$runtime+1 $pid\""
+	tap_ok "$runtime: it becomes native under it" it_wait "$mount" native 60
+	: >"$TAP_DIR/vol/go"
+	wait "$waiter"
+	tap_is "$runtime: it ends" $? 0
+	tap_is "$runtime: it saw its image, its volumes, its /proc" "$(cat "$TAP_DIR/c.out")" '42
+proc
+v
+v'
+	tap_is "$runtime: poststop takes the mount away" "$("$LOCUM" status --json | jq length)" 0
+	tap_is "$runtime: the bundle's own root is untouched" "$(find "$B/rootfs" -name written)" ''
+}
+
+again()
+{
+	daemon_stop && daemon_start
+}
+
+# A mount made by hand is found by what the container's root is on, and stays.
+by_mount()
+{
+	"$LOCUM" mount --id mine "$IT_REF" "$M" || return 1
+	bundle "$M" '{}' '["--policy", "refuse"]' ': >/made/here/up; until test -e /made/here/go; do sleep 0.05; done'
+	rm -f "$TAP_DIR/vol/go" "$TAP_DIR/vol/up"
+	run_bundle "m-$runtime" &
+	waiter=$!
+	tap_ok "$runtime: one on a mount starts" wait_for_file "$TAP_DIR/vol/up"
+	tap_ok "$runtime: it is tied to it" tap_until 10 sh -c "$LOCUM status --json mine | jq -e '.containers[0] | .id == \"m-$runtime\" and .started_ms > 0'"
+	tap_like "$runtime: status says so" "$("$LOCUM" status mine)" "container m-$runtime"
+	: >"$TAP_DIR/vol/go"
+	wait "$waiter"
+	tap_is "$runtime: it ends" $? 0
+	tap_is "$runtime: the tie is gone, the mount stays" "$("$LOCUM" status --json mine | jq -r '.phase + (.containers | tostring)' | sed s/lazy/native/)" nativenull
+	tap_ok "$runtime: umount" "$LOCUM" umount --remove mine
+}
+
+# Not ours, or nothing right: the policy decides.
+others()
+{
+	cp "$(command -v busybox)" "$TAP_DIR/busybox"
+	bundle rootfs '{}' '["--policy", "refuse"]' 'echo in'
+	mkdir -p "$B/rootfs/bin" && cp "$TAP_DIR/busybox" "$B/rootfs/bin/sh"
+	tap_ok "$runtime: a container of others passes" run_bundle "o-$runtime"
+	tap_is "$runtime: and runs" "$(cat "$TAP_DIR/c.out")" in
+	bundle rootfs "{\"org.locum.image\": \"$BAD_HOST/x:none\"}" '[]' 'echo in'
+	mkdir -p "$B/rootfs/bin" && cp "$TAP_DIR/busybox" "$B/rootfs/bin/sh"
+	tap_ok "$runtime: allow: an image that is not there" run_bundle "p-$runtime"
+	tap_is "$runtime: leaves the bundle's root" "$(cat "$TAP_DIR/c.out")" in
+	bundle rootfs "{\"org.locum.image\": \"$BAD_HOST/x:none\"}" '["--policy", "refuse"]' 'echo in'
+	run_bundle "q-$runtime"
+	tap_ok "$runtime: refuse: it does not start" [ $? -ne 0 ]
+	tap_like "$runtime: and says why" "$(cat "$TAP_DIR/c.err" "$TAP_DIR/crun.err" 2>/dev/null)" 'locum: hook: container q-'"$runtime"': image .*/x:none'
+	tap_is "$runtime: nothing is left of it" "$("$LOCUM" status --json | jq length)" 0
+}
+
+# TEXT STATUS ERE INPUT ARGUMENT...
+hook_says()
+{
+	text=$1
+	status=$2
+	ere=$3
+	input=$4
+	shift 4
+	got=0
+	printf %s "$input" | tap_limit 20 "$HOOK" "$@" >"$TAP_DIR/out" 2>"$TAP_DIR/err" || got=$?
+	tap_is "$text: status" "$got" "$status"
+	tap_like "$text" "$(cat "$TAP_DIR/err")" "$ere"
+}
+
+hostile()
+{
+	good="{\"id\": \"h\", \"pid\": $$, \"bundle\": \"/b\""
+	hook_says 'no state' 1 'locum: hook: container \?: state' '' --policy refuse createRuntime
+	hook_says 'allowed, it is only said' 0 'locum: hook: container \?: state' '{' createRuntime
+	hook_says 'no bundle' 1 '/b/config.json: No such file' "$good}" --policy refuse createRuntime
+	hook_says 'an id that leads elsewhere' 1 'state: id' '{"id": "../../x", "bundle": "/b"}' --policy refuse poststop
+	hook_says 'no such stage' 2 'createRuntime, poststart or' "$good}" createContainer
+	hook_says 'no daemon' 1 'no daemon answers on /nowhere/locum.sock' "$good}" --run /nowhere --policy refuse poststart
+	mkdir -p "$TAP_DIR/hb" && echo '{"root": {"path": "/srv"}}' >"$TAP_DIR/hb/config.json"
+	hook_says 'a process in our own mount namespace' 1 "has the host's mounts" \
+		"{\"id\": \"h\", \"pid\": $$, \"bundle\": \"$TAP_DIR/hb\", \"annotations\": {\"org.locum.image\": \"$IT_REF\"}}" --policy refuse createRuntime
+	tap_is 'nothing is left of all that' "$("$LOCUM" status --json | jq length)" 0
+}
+
+podman_hooks()
+{
+	command -v podman >/dev/null || {
+		tap_skip podman 'is not installed'
+		return
+	}
+	mkdir -p "$TAP_DIR/hooks.d"
+	for stage in createRuntime poststart poststop; do
+		jq -n --arg hook "$HOOK" --arg run "$LOCUM_RUN" --arg stage $stage '{version: "1.0.0", stages: [$stage],
+			hook: {path: $hook, args: ["locum-hook", "--run", $run, "--policy", "refuse", $stage]}, when: {annotations: {"^org\\.locum\\.image$": "."}}}' \
+			>"$TAP_DIR/hooks.d/locum-$stage.json"
+	done
+	mkdir -p "$TAP_DIR/empty"
+	mkdir "$TAP_DIR/home" && printf '[containers]\ndefault_ulimits = []\n' >"$TAP_DIR/home/containers.conf"
+	got=$(CONTAINERS_CONF=$TAP_DIR/home/containers.conf tap_limit 60 unshare -m --propagation slave sh -c \
+		'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec podman --cgroup-manager=cgroupfs --events-backend=none "$@"' sh \
+		--root "$TAP_DIR/pr" --runroot "$TAP_DIR/prr" --storage-driver vfs --hooks-dir "$TAP_DIR/hooks.d" \
+		run --rm --network none --annotation "org.locum.image=$IT_REF" --rootfs "$TAP_DIR/empty" /bin/sh -c 'python3 -c "print(6 * 7)"' 2>"$TAP_DIR/err")
+	tap_is 'podman: run --annotation org.locum.image=, by hooks.d' "$got" 42
+	tap_diag "$(head -n 5 "$TAP_DIR/err")"
+	tap_is 'podman: nothing is mounted after it' "$("$LOCUM" status --json | jq length)" 0
+}
+
+B=$TAP_DIR/b
+mkdir "$TAP_DIR/vol" && echo v >"$TAP_DIR/vol/file"
+it_image python zstd:chunked && it_serve && daemon_start || exit 1
+for runtime; do
+	command -v "$runtime" >/dev/null || {
+		tap_skip "$runtime" 'not installed'
+		continue
+	}
+	rm -f "$TAP_DIR/vol/go" "$TAP_DIR/vol/up"
+	by_annotation
+	by_mount
+	others
+done
+podman_hooks
+hostile
+tap_is 'no tie is left' "$(ls "$LOCUM_RUN/c")" ''
+it_end
+tap_end

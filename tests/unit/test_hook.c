@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What runtimes tell their hooks, right and wrong; where a container's cgroup is. */
+#include "tests/unit/test.h"
+
+#include <string.h>
+
+#include "src/daemon/container.h"
+#include "src/hook/state.h"
+
+static int parse(const char *text, enum lcm_hook_stage stage, struct lcm_hook_state *s,
+		 struct lcm_err *err)
+{
+	return lcm_hook_state_parse(text, strlen(text), stage, s, err);
+}
+
+/* crun 1.8's and runc 1.1's own. */
+static void states_of_runtimes(void **state)
+{
+	struct lcm_hook_state s;
+
+	(void)state;
+	assert_int_equal(
+	    parse("{\"ociVersion\":\"1.0\",\"id\":\"a-b_c.d+1\",\"pid\":29170,\"root\":"
+		  "\"rootfs\",\"bundle\":\"/tmp/h/b\",\"status\":\"created\","
+		  "\"annotations\":{\"org.locum.image\":\"r/x:1\",\"other\":\"y\","
+		  "\"org.locum.pull\":\"never\",\"org.locum.read-only\":\"true\"}}",
+		  LCM_HOOK_CREATE_RUNTIME, &s, NULL),
+	    0);
+	assert_string_equal(s.id, "a-b_c.d+1");
+	assert_string_equal(s.bundle, "/tmp/h/b");
+	assert_string_equal(s.image, "r/x:1");
+	assert_string_equal(s.pull, "never");
+	assert_string_equal(s.platform, "");
+	assert_int_equal(s.pid, 29170);
+	assert_true(s.read_only);
+	lcm_hook_state_fini(&s);
+	assert_int_equal(parse("{\"ociVersion\":\"1.0.2-dev\",\"id\":\"x\",\"status\":\"stopped\","
+			       "\"bundle\":\"/b\",\"annotations\":null}",
+			       LCM_HOOK_POSTSTOP, &s, NULL),
+			 0);
+	assert_int_equal(s.pid, 0);
+	assert_string_equal(s.image, "");
+	assert_false(s.read_only);
+	lcm_hook_state_fini(&s);
+}
+
+#define STATE(id, pid, bundle, more) "{\"id\":" id ",\"pid\":" pid ",\"bundle\":" bundle more "}"
+
+static void hostile_states(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{ "", "state" },
+		{ "[]", "state" },
+		{ "{}", "id is missing" },
+		{ STATE("\"\"", "1", "\"/b\"", ""), "id is missing" },
+		{ STATE("\"../x\"", "1", "\"/b\"", ""), "id is missing" },
+		{ STATE("\".x\"", "1", "\"/b\"", ""), "id is missing" },
+		{ STATE("\"a/b\"", "1", "\"/b\"", ""), "id is missing" },
+		{ STATE("\"a\\u0000b\"", "1", "\"/b\"", ""), "state" },
+		{ STATE("7", "1", "\"/b\"", ""), "id" },
+		{ STATE("\"a\"", "0", "\"/b\"", ""), "pid" },
+		{ STATE("\"a\"", "-1", "\"/b\"", ""), "pid" },
+		{ STATE("\"a\"", "4294967296", "\"/b\"", ""), "pid" },
+		{ STATE("\"a\"", "\"1\"", "\"/b\"", ""), "pid" },
+		{ STATE("\"a\"", "1.0", "\"/b\"", ""), "pid" },
+		{ STATE("\"a\"", "1", "\"b\"", ""), "bundle" },
+		{ STATE("\"a\"", "1", "\"/b\\n\"", ""), "bundle" },
+		{ STATE("\"a\"", "1", "null", ""), "bundle" },
+		{ STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":[]"), "annotations" },
+		{ STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":{\"org.locum.image\":1}"),
+		  "org.locum.image" },
+		{ STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":{\"org.locum.pull\":\"a\\rb\"}"),
+		  "org.locum.pull" },
+		{ STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":{\"org.locum.read-only\":\"1\"}"),
+		  "org.locum.read-only" },
+		{ STATE("\"a\"", "1", "\"/b\"", ",\"id\":\"b\""), "state" },
+	};
+	lcm_autofree char *big = malloc(400);
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(bad); i++) {
+		struct lcm_hook_state s;
+		struct lcm_err err = { 0 };
+
+		if (parse(bad[i].text, LCM_HOOK_CREATE_RUNTIME, &s, &err) != -EUCLEAN ||
+		    !strstr(err.msg, bad[i].says))
+			fail_msg("%s: \"%s\"", bad[i].text, err.msg);
+	}
+	assert_non_null(big);
+	(void)snprintf(big, 400, "{\"id\":\"%0300d\",\"pid\":1,\"bundle\":\"/b\"}", 0);
+	assert_int_equal(parse(big, LCM_HOOK_POSTSTOP, &(struct lcm_hook_state){ 0 }, NULL),
+			 -EUCLEAN);
+}
+
+static void roots_of_bundles(void **state)
+{
+	static const struct {
+		const char *config, *root; /* NULL: refused */
+	} rows[] = {
+		{ "{\"root\":{\"path\":\"rootfs\"}}", "/run/b/rootfs" },
+		{ "{\"root\":{\"path\":\"./a//b/\"}}", "/run/b/a/b" },
+		{ "{\"root\":{\"path\":\"/srv/x\"}}", "/srv/x" },
+		{ "{\"root\":{\"path\":\"/srv/./x/.\"}}", "/srv/x" },
+		{ "{\"root\":{\"path\":\"../x\"}}", NULL },
+		{ "{\"root\":{\"path\":\"/a/../../x\"}}", NULL },
+		{ "{\"root\":{\"path\":\"/\"}}", NULL },
+		{ "{\"root\":{\"path\":\"\"}}", NULL },
+		{ "{\"root\":{}}", NULL },
+		{ "{\"root\":\"x\"}", NULL },
+		{ "{}", NULL },
+		{ "{\"root\":{\"path\":\"a0123456789a0123456789a0123456789a0123456789\"}}", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		struct lcm_err err = { 0 };
+		char out[40] = "";
+		int r = lcm_hook_root(rows[i].config, strlen(rows[i].config), "/run/./b/", out,
+				      sizeof(out), &err);
+
+		if (rows[i].root ? r < 0 || strcmp(out, rows[i].root) != 0 : r >= 0 || !err.msg[0])
+			fail_msg("%s: %d \"%s\" \"%s\"", rows[i].config, r, out, err.msg);
+	}
+}
+
+static void stages(void **state)
+{
+	enum lcm_hook_stage stage = LCM_HOOK_STAGE_MAX;
+
+	(void)state;
+	assert_int_equal(lcm_hook_stage_parse("createRuntime", &stage), 0);
+	assert_int_equal(stage, LCM_HOOK_CREATE_RUNTIME);
+	assert_int_equal(lcm_hook_stage_parse("prestart", &stage), 0);
+	assert_int_equal(stage, LCM_HOOK_CREATE_RUNTIME);
+	assert_int_equal(lcm_hook_stage_parse("poststart", &stage), 0);
+	assert_int_equal(stage, LCM_HOOK_POSTSTART);
+	assert_int_equal(lcm_hook_stage_parse("poststop", &stage), 0);
+	assert_int_equal(stage, LCM_HOOK_POSTSTOP);
+	assert_int_equal(lcm_hook_stage_parse("createContainer", &stage), -EINVAL);
+}
+
+static void cgroups(void **state)
+{
+	static const struct {
+		const char *text, *path;
+	} rows[] = {
+		{ "0::/system.slice/x.scope\n", "/system.slice/x.scope" },
+		{ "12:cpu,cpuacct:/\n5:blkio:/c1\n4:pids:/c2\n0::/\n", "/c1" },
+		{ "5:blkio:/c1\n0::/unified/c1\n", "/unified/c1" },
+		{ "1:name=systemd:/a:b\n", "/a:b" },
+		{ "0::/no-newline", "/no-newline" },
+		{ "0::/\n", "" },
+		{ "", "" },
+		{ "nonsense\n::\n:\n", "" },
+		{ "0::relative\n", "" },
+		{ "0::/0123456789012345678901234567890\n3:x:/short\n", "/short" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		char out[32];
+
+		lcm_container_cgroup(rows[i].text, out, sizeof(out));
+		assert_string_equal(out, rows[i].path);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(states_of_runtimes),
+		cmocka_unit_test(hostile_states),
+		cmocka_unit_test(roots_of_bundles),
+		cmocka_unit_test(stages),
+		cmocka_unit_test(cgroups),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
