@@ -41,20 +41,24 @@ async function ask(path) {
   return body;
 }
 
-// Makes the children of list those of items: one per key, in order, new ones from make().
+// Makes the children of list those of items: one per key, in order, new ones from make(). What goes
+// is removed first, so that nothing that stays is moved: a moved element loses the focus.
 function reconcile(list, items, key, make, update) {
-  const old = new Map([...list.children].map((c) => [c.dataset.key, c]));
+  const keys = new Set(items.map((item) => String(key(item))));
+  const old = new Map();
+  for (const child of [...list.children]) {
+    if (keys.has(child.dataset.key)) old.set(child.dataset.key, child);
+    else child.remove();
+  }
   let at = list.firstElementChild;
   for (const item of items) {
     const k = String(key(item));
     const child = old.get(k) || make(item);
     child.dataset.key = k;
-    old.delete(k);
     if (child === at) at = at.nextElementSibling;
     else list.insertBefore(child, at);
     update(child, item);
   }
-  for (const child of old.values()) child.remove();
 }
 
 function facts(list, pairs) {
