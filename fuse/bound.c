@@ -4,7 +4,8 @@
 struct bound_file {
 	struct lcm_map_node key;
 	struct bound_file *next, *prev;
-	uint64_t nlookup; /* >= 1 */
+	uint64_t nlookup; /* since we count; >= 1 unless held */
+	bool held;        /* and some from before */
 	uint64_t round;   /* last round it was visited in */
 };
 
@@ -67,30 +68,25 @@ static void list_del(struct lcm_bound *b, struct bound_file *f)
 		b->last = f->prev;
 }
 
-int lcm_bound_add(struct lcm_bound *b, uint32_t layer, uint32_t entry)
+static struct bound_file *get(struct lcm_bound *b, uint32_t layer, uint32_t entry)
 {
 	struct bound_file *f = find(b, layer, entry);
 
-	if (!f) {
-		f = calloc(1, sizeof(*f));
-		if (!f)
-			return -ENOMEM;
-		f->key.key = (uint64_t)layer << 32 | entry;
-		lcm_map_add(&b->files, &f->key);
-		list_add_first(b, f);
-	}
-	f->nlookup++;
-	return 0;
+	if (f)
+		return f;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->key.key = (uint64_t)layer << 32 | entry;
+	lcm_map_add(&b->files, &f->key);
+	list_add_first(b, f);
+	return f;
 }
 
-bool lcm_bound_sub(struct lcm_bound *b, uint32_t layer, uint32_t entry, uint64_t n)
+/* Returns true when it was the last. */
+static bool put(struct lcm_bound *b, struct bound_file *f)
 {
-	struct bound_file *f = find(b, layer, entry);
-
-	if (!f)
-		return false;
-	f->nlookup -= LCM_MIN(n, f->nlookup);
-	if (f->nlookup)
+	if (f->nlookup || f->held)
 		return false;
 	lcm_map_del(&b->files, &f->key);
 	list_del(b, f);
@@ -98,11 +94,54 @@ bool lcm_bound_sub(struct lcm_bound *b, uint32_t layer, uint32_t entry, uint64_t
 	return b->files.n == 0;
 }
 
+int lcm_bound_add(struct lcm_bound *b, uint32_t layer, uint32_t entry)
+{
+	struct bound_file *f = get(b, layer, entry);
+
+	if (!f)
+		return -ENOMEM;
+	f->nlookup++;
+	return 0;
+}
+
+/* The kernel forgets all lookups of a file at once, when it lets go of it (fuse_evict_inode()). */
+bool lcm_bound_sub(struct lcm_bound *b, uint32_t layer, uint32_t entry, uint64_t n)
+{
+	struct bound_file *f = find(b, layer, entry);
+
+	if (!f)
+		return false;
+	f->nlookup -= LCM_MIN(n, f->nlookup);
+	f->held = false;
+	return put(b, f);
+}
+
+int lcm_bound_hold(struct lcm_bound *b, uint32_t layer, uint32_t entry)
+{
+	struct bound_file *f = get(b, layer, entry);
+
+	if (!f)
+		return -ENOMEM;
+	if (!f->nlookup)
+		f->held = true;
+	return 0;
+}
+
+bool lcm_bound_unhold(struct lcm_bound *b, uint32_t layer, uint32_t entry)
+{
+	struct bound_file *f = find(b, layer, entry);
+
+	if (!f)
+		return false;
+	f->held = false;
+	return put(b, f);
+}
+
 uint64_t lcm_bound_nlookup(const struct lcm_bound *b, uint32_t layer, uint32_t entry)
 {
 	struct bound_file *f = find(b, layer, entry);
 
-	return f ? f->nlookup : 0;
+	return f ? f->nlookup + f->held : 0;
 }
 
 void lcm_bound_round(struct lcm_bound *b)
@@ -134,7 +173,7 @@ static void each_file(void *arg, struct lcm_map_node *node)
 	const struct bound_file *f = lcm_container_of(node, struct bound_file, key);
 	const struct each *e = arg;
 
-	e->fn(e->arg, (uint32_t)(f->key.key >> 32), (uint32_t)f->key.key, f->nlookup);
+	e->fn(e->arg, (uint32_t)(f->key.key >> 32), (uint32_t)f->key.key, f->nlookup + f->held);
 }
 
 void lcm_bound_each(const struct lcm_bound *b,

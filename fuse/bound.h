@@ -31,6 +31,12 @@ LCM_MUST_USE int lcm_bound_add(struct lcm_bound *b, uint32_t layer, uint32_t ent
 /** lcm_bound_sub - @n lookups are forgotten; more than there are count as all. Return: true when
  * the last bound file went. */
 bool lcm_bound_sub(struct lcm_bound *b, uint32_t layer, uint32_t entry, uint64_t n);
+/** lcm_bound_hold - the kernel holds it, with how many lookups is not known: the next forget, of
+ * however many, ends it. Return: 0, -ENOMEM. */
+LCM_MUST_USE int lcm_bound_hold(struct lcm_bound *b, uint32_t layer, uint32_t entry);
+/** lcm_bound_unhold - the kernel does not hold it: what is not known of it is nothing. Return: true
+ * when the last bound file went. */
+bool lcm_bound_unhold(struct lcm_bound *b, uint32_t layer, uint32_t entry);
 /** lcm_bound_nlookup - 0: not bound. */
 uint64_t lcm_bound_nlookup(const struct lcm_bound *b, uint32_t layer, uint32_t entry);
 /** lcm_bound_round - begin a new round of visits. */

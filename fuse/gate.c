@@ -27,19 +27,14 @@ static int copy_layers(struct lcm_gate *g, const struct lcm_gate_config *cfg)
 	return 0;
 }
 
-static int open_session(struct lcm_gate *g, struct lcm_err *err)
+static int open_session(struct lcm_gate *g, int fuse_fd, struct lcm_err *err)
 {
 	char arg0[] = "locum";
 	char *argv[] = { arg0, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
-	lcm_autoclose int fd = lcm_sys_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_NONBLOCK, 0);
+	lcm_autoclose int fd = fuse_fd;
 	int r;
 
-	if (fd < 0)
-		return lcm_err_set(err, fd,
-				   "cannot open /dev/fuse: %s; load the kernel module (modprobe "
-				   "fuse) and run as root",
-				   strerror(-fd));
 	g->se = fuse_session_new(&args, &lcm_gate_fuse_ops, sizeof(lcm_gate_fuse_ops), g);
 	fuse_opt_free_args(&args);
 	if (!g->se)
@@ -53,12 +48,14 @@ static int open_session(struct lcm_gate *g, struct lcm_err *err)
 	return 0;
 }
 
-static void gate_free(struct lcm_gate *g)
+void lcm_gate_free(struct lcm_gate *g)
 {
 	if (!g)
 		return;
 	if (g->se)
 		fuse_session_destroy(g->se);
+	lcm_closep(&g->record);
+	free(g->first.mem);
 	lcm_queue_fini(&g->queue);
 	lcm_bound_fini(&g->bound);
 	(void)pthread_mutex_destroy(&g->mu);
@@ -67,9 +64,10 @@ static void gate_free(struct lcm_gate *g)
 	free(g);
 }
 
-int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int *ret_fd,
-		  struct lcm_err *err)
+int lcm_gate_new(const struct lcm_gate_config *cfg, int fuse_fd, struct lcm_gate **ret,
+		 struct lcm_err *err)
 {
+	lcm_autoclose int fd = fuse_fd;
 	struct lcm_gate *g;
 	int r;
 
@@ -81,7 +79,7 @@ int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int 
 	if (!g)
 		return lcm_err_set(err, -ENOMEM, "no memory for a gate");
 	(void)pthread_mutex_init(&g->mu, NULL);
-	g->fd = -EBADF;
+	g->fd = g->record = -EBADF;
 	g->big = cfg->big;
 	g->ops = cfg->ops;
 	g->arg = cfg->arg;
@@ -94,34 +92,86 @@ int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int 
 	if (r < 0)
 		lcm_err_set(err, r, "no memory for a gate");
 	else
-		r = open_session(g, err);
+		r = open_session(g, lcm_steal_fd(&fd), err);
 	if (r < 0) {
-		gate_free(g);
+		lcm_gate_free(g);
 		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret, int *ret_fd,
+		  struct lcm_err *err)
+{
+	int fd = lcm_sys_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_NONBLOCK, 0), r;
+	struct lcm_gate *g;
+
+	if (fd < 0)
+		return lcm_err_set(err, fd,
+				   "cannot open /dev/fuse: %s; load the kernel module (modprobe "
+				   "fuse) and run as root",
+				   strerror(-fd));
+	r = lcm_gate_new(cfg, fd, &g, err);
+	if (r < 0)
+		return r;
+	r = lcm_gate_record_new(g);
+	if (r < 0) {
+		lcm_gate_free(g);
+		return lcm_err_set(err, r, "no memory for a gate");
 	}
 	*ret_fd = g->fd;
 	*ret = g;
 	return 0;
 }
 
-int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t)
+void lcm_gate_fds(const struct lcm_gate *g, int *ret_fuse, int *ret_record)
 {
-	return g->threads ? -EALREADY : lcm_gate_threads_add(t, g);
+	*ret_fuse = g->fd;
+	*ret_record = g->record;
 }
 
-void lcm_gate_close(struct lcm_gate *g)
+int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t)
+{
+	if (g->threads)
+		return -EALREADY;
+	lcm_gate_take_first(g);
+	return lcm_gate_threads_add(t, g);
+}
+
+/* Nobody serves it any more; the waiters are the caller's to end. */
+static struct lcm_waiter *stop_serving(struct lcm_gate *g)
 {
 	struct lcm_waiter *all;
 
-	if (!g)
-		return;
 	if (g->threads)
 		lcm_gate_threads_del(g->threads, g);
 	(void)pthread_mutex_lock(&g->mu);
 	all = lcm_queue_take_all(&g->queue);
 	(void)pthread_mutex_unlock(&g->mu);
-	lcm_gate_answer(g, all, ENOTCONN);
-	gate_free(g);
+	return all;
+}
+
+void lcm_gate_close(struct lcm_gate *g)
+{
+	if (!g)
+		return;
+	lcm_gate_answer(g, stop_serving(g), ENOTCONN);
+	lcm_gate_free(g);
+}
+
+void lcm_gate_leave(struct lcm_gate *g)
+{
+	struct lcm_waiter *all, *w;
+
+	if (!g)
+		return;
+	for (all = stop_serving(g); (w = all);) {
+		all = w->next;
+		fuse_reply_none(w->req);
+		free(w);
+	}
+	lcm_gate_free(g);
 }
 
 void lcm_gate_tell(struct lcm_gate *g, uint32_t layer, uint32_t entry)

@@ -84,6 +84,28 @@ struct lcm_gate_config {
  */
 LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gate **ret,
 			       int *ret_fd, struct lcm_err *err);
+/**
+ * lcm_gate_adopt - go on with the gate of an earlier daemon, which is mounted
+ * @cfg: the same layers in the same order; what is big, and the deadline, are as they were
+ * @fuse_fd, @record_fd: as lcm_gate_fds() gave them; taken, also on failure
+ *
+ * What the earlier daemon had read and not answered comes again. Which big files the kernel holds
+ * is not known before lcm_gate_recount(). Return: 0; -ENODEV (the file system is gone); -EUCLEAN
+ * (the record); -errno; text.
+ */
+LCM_MUST_USE int lcm_gate_adopt(const struct lcm_gate_config *cfg, int fuse_fd, int record_fd,
+				struct lcm_gate **ret, struct lcm_err *err);
+/** lcm_gate_fds - what somebody has to keep so that lcm_gate_adopt() can go on; borrowed. Thread:
+ * any. */
+void lcm_gate_fds(const struct lcm_gate *g, int *ret_fuse, int *ret_record);
+/**
+ * lcm_gate_recount - of an adopted gate: ask the kernel which big files it holds; others: nothing
+ *
+ * Once after lcm_gate_start(), and before a count of zero bound files is believed: forgets that the
+ * earlier daemon read are not seen again. Thread: any but a gate thread; one write for each big
+ * file.
+ */
+void lcm_gate_recount(struct lcm_gate *g);
 /** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**
@@ -93,6 +115,10 @@ LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
  * another thread is in a call for this gate (lcm_gate_file_done() and so on). NULL is allowed.
  */
 void lcm_gate_close(struct lcm_gate *g);
+
+/** lcm_gate_leave - as lcm_gate_close(), but nobody is answered: whoever has the descriptors goes
+ * on. */
+void lcm_gate_leave(struct lcm_gate *g);
 
 /** lcm_gate_file_done - answer all waiters of a file: 0 -> ESTALE (it is in REAL now), -errno ->
  * EIO. Thread: any but a gate thread inside want_file. */

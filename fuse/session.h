@@ -35,6 +35,17 @@
 /* A caught signal interrupts an open that has waited so long already since the signal came. */
 #define LCM_GATE_SIGNAL_GRACE_NS 2000000000ULL
 
+/* The kernel's FUSE_INIT has 104 bytes; newer ones may say more. */
+#define GATE_INIT_MAX 1024U
+
+/* What the next daemon is to know of a gate (adopt.c); native byte order: it is of this boot. */
+struct gate_record {
+	uint64_t magic, data_bytes, exec_bytes, deadline_ns;
+	uint32_t init_len; /* 0: it has not come yet */
+	uint32_t zero;
+	uint8_t init[GATE_INIT_MAX];
+};
+
 struct gate_counters {
 	_Atomic uint64_t requests, lookups, lookups_files, reads, read_bytes, forgets, interrupts,
 	    answered_stale, answered_error;
@@ -56,6 +67,10 @@ struct lcm_gate {
 	struct lcm_queue queue;
 	struct lcm_bound bound;
 	struct gate_counters count;
+	int record;            /* owned memfd: struct gate_record */
+	bool adopted;          /* from an earlier daemon: its lookup counts are not known */
+	bool replaying;        /* what is answered is for nobody; before it is started only */
+	struct fuse_buf first; /* owned memory: read before it is started */
 	struct lcm_gate_threads *threads; /* borrowed; NULL until started */
 	uint32_t slot;                    /* in threads */
 };
@@ -94,6 +109,19 @@ void lcm_gate_answer(struct lcm_gate *g, struct lcm_waiter *chain, int error);
 void lcm_gate_give_up(struct lcm_gate *g, struct lcm_waiter *chain, int error);
 /** lcm_gate_unbind - the kernel forgot @n lookups of a file. */
 void lcm_gate_unbind(struct lcm_gate *g, uint32_t layer, uint32_t entry, uint64_t n);
+
+/** lcm_gate_new - a gate on @fuse_fd (taken, also on failure). Return: 0 or -errno (text). */
+LCM_MUST_USE int lcm_gate_new(const struct lcm_gate_config *cfg, int fuse_fd, struct lcm_gate **ret,
+			      struct lcm_err *err);
+void lcm_gate_free(struct lcm_gate *g); /* one that is not served; NULL is allowed */
+
+/* adopt.c */
+LCM_MUST_USE int lcm_gate_record_new(struct lcm_gate *g);
+/** lcm_gate_record_init - keep a FUSE_INIT request of @len bytes. */
+void lcm_gate_record_init(struct lcm_gate *g, const void *init, size_t len);
+/** lcm_gate_take_first - serve what was read while it was taken over. Before any thread serves it.
+ */
+void lcm_gate_take_first(struct lcm_gate *g);
 
 /** lcm_gate_threads_add - from now on @g->fd is served. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_gate_threads_add(struct lcm_gate_threads *t, struct lcm_gate *g);

@@ -67,20 +67,61 @@ int lcm_listen_inherited(void)
 	return PASSED_FD;
 }
 
-void lcm_notify(const char *state)
+void lcm_listen_stored(void (*fn)(void *arg, const char *name, int fd), void *arg)
+{
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS"),
+		   *names = getenv("LISTEN_FDNAMES");
+	char self[24], name[256];
+	unsigned int count = 0;
+
+	(void)snprintf(self, sizeof(self), "%d", (int)getpid());
+	if (!pid || !n || !names || strcmp(pid, self) != 0 || sscanf(n, "%5u", &count) != 1)
+		return;
+	for (unsigned int i = 0; i < count; i++) {
+		size_t len = strcspn(names, ":");
+
+		(void)snprintf(name, sizeof(name), "%.*s", (int)LCM_MIN(len, sizeof(name) - 1),
+			       names);
+		names += len + (names[len] == ':');
+		if (fcntl(PASSED_FD + (int)i, F_SETFD, FD_CLOEXEC) == 0)
+			fn(arg, name, PASSED_FD + (int)i);
+	}
+}
+
+int lcm_notify_fds(const char *state, const int *fds, size_t n)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	size_t len = path ? strlen(path) : 0;
+	struct iovec iov = { (void *)(uintptr_t)state, strlen(state) };
+	union {
+		char buf[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr h;
+	} c = { .buf = { 0 } };
+	struct msghdr m = { .msg_name = &sa, .msg_iov = &iov, .msg_iovlen = 1 };
 	lcm_autoclose int fd = -EBADF;
 
-	if (len < 2 || len >= sizeof(sa.sun_path) || (*path != '/' && *path != '@'))
-		return;
+	if (len < 2 || len >= sizeof(sa.sun_path) || (*path != '/' && *path != '@') || n > 2)
+		return -ENOENT;
 	memcpy(sa.sun_path, path, len);
 	if (*path == '@')
 		sa.sun_path[0] = '\0';
+	m.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+	if (n) {
+		m.msg_control = c.buf;
+		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		c.h.cmsg_level = SOL_SOCKET;
+		c.h.cmsg_type = SCM_RIGHTS;
+		c.h.cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(&c.h), fds, n * sizeof(int));
+	}
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0)
-		(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&sa,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+	if (fd < 0)
+		return (int)lcm_errno(-1);
+	return (int)LCM_MIN(lcm_errno(sendmsg(fd, &m, MSG_NOSIGNAL)), 0L);
+}
+
+void lcm_notify(const char *state)
+{
+	lcm_ignore(lcm_notify_fds(state, NULL, 0));
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "src/base/listen.h"
 #include "src/base/log.h"
@@ -11,13 +13,17 @@
 #include "src/daemon/image_index.h"
 
 #define LIST_MAX 32
+#define REPLACE_MS 30000
 
 static const char usage[] =
     "Usage: locum [--root DIR] [--run DIR] daemon [OPTION]...\n"
     "Run the daemon in the foreground until SIGTERM. Other verbs start one when none runs.\n"
     "\n"
-    "      --stop                 end the running daemon; native mounts stay, lazy ones wait for "
-    "the next daemon\n"
+    "      --stop                 end the running daemon; mounts stay, missing files wait for the "
+    "next daemon\n"
+    "      --replace              end the running daemon and go on in its place\n"
+    "      --keep WHO             has the gates while there is no daemon: holder (a process of its "
+    "own), systemd (FDSTORE), none (holder)\n"
     "      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be "
     "repeated\n"
     "      --authfile FILE        credentials as docker and podman write them; may be repeated\n"
@@ -41,6 +47,8 @@ static const char usage[] =
 
 enum {
 	OPT_STOP = 256,
+	OPT_REPLACE,
+	OPT_KEEP,
 	OPT_INSECURE,
 	OPT_AUTHFILE,
 	OPT_CA,
@@ -64,7 +72,7 @@ struct options {
 	const char *insecure[LIST_MAX + 1], *auth[LIST_MAX + 1];
 	size_t n_insecure, n_auth;
 	uint64_t ready_fd;
-	bool stop, help;
+	bool stop, replace, help;
 };
 
 static int number(const char *name, const char *value, bool suffixes, uint64_t scale, uint64_t *ret)
@@ -98,6 +106,11 @@ static int take(struct options *o, int c)
 	case OPT_CA:
 		o->cfg.registry.ca_file = optarg;
 		return 0;
+	case OPT_KEEP:
+		if (lcm_keep_parse(optarg, &o->cfg.keep) == 0)
+			return 0;
+		return cmd_usage("daemon", "--keep %s: holder, systemd or none is expected",
+				 optarg);
 	case OPT_WEB:
 		o->cfg.web = optarg;
 		return 0;
@@ -141,6 +154,8 @@ static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
 		{ "stop", no_argument, NULL, OPT_STOP },
+		{ "replace", no_argument, NULL, OPT_REPLACE },
+		{ "keep", required_argument, NULL, OPT_KEEP },
 		{ "insecure", required_argument, NULL, OPT_INSECURE },
 		{ "authfile", required_argument, NULL, OPT_AUTHFILE },
 		{ "ca-file", required_argument, NULL, OPT_CA },
@@ -165,6 +180,8 @@ static int parse(int argc, char **argv, struct options *o)
 	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		if (c == OPT_STOP)
 			o->stop = true;
+		else if (c == OPT_REPLACE)
+			o->replace = true;
 		else if (c == OPT_NO_BACKGROUND)
 			o->cfg.background = false;
 		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
@@ -191,6 +208,28 @@ static void on_ready(void *arg)
 {
 	lcm_notify("READY=1");
 	tell(arg, "ok\n");
+}
+
+/* One that runs is asked to end, and has ended when this returns. */
+static int replace(struct lcm_err *err)
+{
+	json_t *st = NULL;
+	int r = client_call("GET", "/v1/daemon", NULL, false, &st, err), fd;
+	struct pollfd p = { .events = POLLIN };
+
+	if (r < 0)
+		return r == -ECONNREFUSED ? 0 : r;
+	fd = (int)lcm_errno(
+	    syscall(SYS_pidfd_open, (pid_t)json_integer_value(json_object_get(st, "pid")), 0));
+	json_decref(st);
+	if (fd < 0)
+		return fd == -ESRCH ? 0 : fd;
+	r = client_call("POST", "/v1/daemon/stop", NULL, false, NULL, err);
+	p.fd = fd;
+	if (r == 0 && lcm_errno(poll(&p, 1, REPLACE_MS)) == 0)
+		r = lcm_err_set(err, -ETIMEDOUT, "the running daemon does not end");
+	(void)close(fd);
+	return r;
 }
 
 int cmd_daemon_main(int argc, char **argv)
@@ -221,7 +260,9 @@ int cmd_daemon_main(int argc, char **argv)
 	o.cfg.registry.auth_files = o.n_auth ? o.auth : NULL;
 	if (o.ready_fd)
 		(void)fcntl((int)o.ready_fd, F_SETFD, FD_CLOEXEC);
-	r = lcm_daemon_run(&o.cfg, on_ready, &o, &err);
+	r = o.replace ? replace(&err) : 0;
+	if (r == 0)
+		r = lcm_daemon_run(&o.cfg, on_ready, &o, &err);
 	lcm_notify("STOPPING=1");
 	if (r == 0)
 		return 0;

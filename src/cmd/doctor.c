@@ -122,7 +122,7 @@ int cmd_doctor_main(int argc, char **argv)
 		return 2;
 	if (o.help)
 		return fputs(usage, stdout) < 0;
-	lcm_daemon_decoder(decoder, sizeof(decoder));
+	lcm_daemon_program("locum-decode", decoder, sizeof(decoder));
 	lcm_doctor_examine(&d, o.root, o.socket, decoder);
 	mode = lcm_doctor_verdict(&d);
 	r = o.json ? print_json(&d, mode) : print_text(&d, mode);

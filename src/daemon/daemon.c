@@ -32,6 +32,9 @@ struct daemon {
 	struct lcm_web web;
 	int control_fd, web_fd, signal_fd, mountinfo_fd;
 	struct lcm_loop_fd *signals, *mountinfo;
+	struct lcm_loop_fd *holder;
+	struct lcm_kept *kept; /* owned, n_kept: gates of an earlier daemon */
+	size_t n_kept;
 	struct lcm_timer *settle; /* after a change of the mount table */
 };
 
@@ -117,6 +120,34 @@ static int watch_mounts(struct daemon *d)
 	return lcm_loop_add_fd(d->e.loop, d->mountinfo_fd, EPOLLPRI, on_mounts, d, &d->mountinfo);
 }
 
+static void on_holder(void *arg, uint32_t events);
+
+static int watch_holder(struct daemon *d)
+{
+	int fd = lcm_keep_fd(d->h.keep);
+
+	return fd < 0 ? 0 : lcm_loop_add_fd(d->e.loop, fd, EPOLLIN, on_holder, d, &d->holder);
+}
+
+/* It says nothing unasked: it has been killed. */
+static void on_holder(void *arg, uint32_t events)
+{
+	struct daemon *d = arg;
+	struct lcm_err err = { 0 };
+	int r;
+
+	(void)events;
+	lcm_loop_del_fd(d->holder);
+	d->holder = NULL;
+	r = lcm_keep_again(d->h.keep, &err);
+	if (r == 0)
+		r = watch_holder(d);
+	lcm_log(LCM_LOG_WARNING, "the holder of the gates has ended; %s",
+		r < 0 ? lcm_err_text(&err, r) : "another one has them now");
+	if (r == 0)
+		lcm_session_keep_all(&d->h);
+}
+
 static int probe(struct daemon *d, struct lcm_err *err)
 {
 	struct lcm_mount_features *f = &d->h.features;
@@ -138,6 +169,16 @@ static int probe(struct daemon *d, struct lcm_err *err)
 	return 0;
 }
 
+static int open_keep(struct daemon *d, struct lcm_err *err)
+{
+	char program[4096];
+	int r;
+
+	lcm_daemon_program("locum-holder", program, sizeof(program));
+	r = lcm_keep_open(d->cfg->keep, d->cfg->run_dir, program, &d->h.keep, err);
+	return r < 0 ? r : lcm_keep_take(d->h.keep, &d->kept, &d->n_kept, err);
+}
+
 /* Everything that may fork or fail for an ordinary reason comes before the first thread. */
 static int open_first(struct daemon *d, struct lcm_err *err)
 {
@@ -155,6 +196,8 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 	if (r == 0)
 		r = probe(d, err);
 	if (r == 0)
+		r = open_keep(d, err);
+	if (r == 0)
 		r = lcm_loop_new(&d->e.loop);
 	if (r == 0)
 		r = watch_signals(d);
@@ -162,20 +205,19 @@ static int open_first(struct daemon *d, struct lcm_err *err)
 }
 
 /* Beside this program in a build tree, else where it is installed. */
-void lcm_daemon_decoder(char *out, size_t cap)
+void lcm_daemon_program(const char *name, char *out, size_t cap)
 {
-	static const char name[] = "/locum-decode";
-	ssize_t n = readlink("/proc/self/exe", out, cap - sizeof(name));
+	ssize_t n = readlink("/proc/self/exe", out, cap - 1);
 	char *slash;
 
-	if (n > 0) {
-		out[n] = '\0';
-		slash = strrchr(out, '/');
-		memcpy(slash ? slash : out, name, sizeof(name));
+	out[LCM_MAX(n, (ssize_t)0)] = '\0';
+	slash = strrchr(out, '/');
+	if (slash) {
+		(void)snprintf(slash + 1, cap - (size_t)(slash + 1 - out), "%s", name);
 		if (access(out, X_OK) == 0)
 			return;
 	}
-	(void)snprintf(out, cap, "%s%s", LCM_LIBEXECDIR, name);
+	(void)snprintf(out, cap, "%s/%s", LCM_LIBEXECDIR, name);
 }
 
 static int start_functions(struct daemon *d, unsigned int threads, struct lcm_err *err)
@@ -188,7 +230,7 @@ static int start_functions(struct daemon *d, unsigned int threads, struct lcm_er
 		.first_uid = FN_FIRST_UID,
 	};
 
-	lcm_daemon_decoder(path, sizeof(path));
+	lcm_daemon_program("locum-decode", path, sizeof(path));
 	return lcm_fn_pool_new(&cfg, &d->e.fns, err);
 }
 
@@ -211,6 +253,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 		r = lcm_registry_new(d->e.loop, &d->cfg->registry, &d->e.reg, err);
 	if (r == 0)
 		r = watch_mounts(d);
+	if (r == 0)
+		r = watch_holder(d);
 	if (r < 0)
 		return r;
 	d->h.e = &d->e;
@@ -221,7 +265,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 					       .hold_ns = d->cfg->hold_ns,
 					       .grace_ns = d->cfg->grace_ns,
 					       .index = d->cfg->index };
-	lcm_session_recover(&d->h);
+	lcm_session_recover(&d->h, d->kept, d->n_kept);
+	d->n_kept = 0;
 	lcm_container_recover(&d->h);
 	r = lcm_snapshot_start(&d->h);
 	if (r < 0)
@@ -265,9 +310,16 @@ static void stop(struct daemon *d)
 	lcm_gate_threads_free(d->h.gates);
 	lcm_loop_del_fd(d->signals);
 	lcm_loop_del_fd(d->mountinfo);
+	lcm_loop_del_fd(d->holder);
 	lcm_timer_free(d->settle);
 	lcm_engine_fini(&d->e);
 	lcm_loop_free(d->e.loop);
+	for (size_t i = 0; i < d->n_kept; i++) {
+		lcm_closep(&d->kept[i].fuse);
+		lcm_closep(&d->kept[i].record);
+	}
+	free(d->kept);
+	lcm_keep_close(d->h.keep);
 	lcm_store_close(d->e.store);
 	lcm_closep(&d->signal_fd);
 	lcm_closep(&d->mountinfo_fd);

@@ -9,6 +9,7 @@
 
 #include "fuse/gate.h"
 #include "src/daemon/engine.h"
+#include "src/daemon/keep.h"
 
 #define LCM_DEFAULT_ROOT "/var/lib/locum"
 #define LCM_DEFAULT_RUN "/run/locum"
@@ -24,6 +25,7 @@ struct lcm_daemon_config {
 	uint64_t hold_ns;             /* background waits so long after a demand */
 	uint64_t grace_ns;            /* and so long after a mount, until its first one */
 	struct lcm_index_where index; /* of mounts that say nothing */
+	enum lcm_keep_by keep;        /* who has the gates when this daemon is gone */
 	bool background;
 	bool without_data_only; /* as on a kernel before 6.5: nothing is mounted lazily */
 	bool without_redirect;  /* as on a kernel before 6.16: mounted with metacopy=on */
@@ -43,7 +45,7 @@ void lcm_daemon_defaults(struct lcm_daemon_config *cfg);
 LCM_MUST_USE int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg),
 				void *arg, struct lcm_err *err);
 
-/** lcm_daemon_decoder - where the program of the isolated functions is. */
-void lcm_daemon_decoder(char *out, size_t cap);
+/** lcm_daemon_program - where a program of ours is, e.g. "locum-decode". */
+void lcm_daemon_program(const char *name, char *out, size_t cap);
 
 #endif

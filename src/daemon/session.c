@@ -142,6 +142,25 @@ static void advance_preparing(struct lcm_session *s)
 		pull_missing(s, may_be_lazy && lazy && plain);
 }
 
+/* A gate of an earlier daemon waits to be taken over. */
+static void advance_kept(struct lcm_session *s)
+{
+	uint32_t local, lazy, plain;
+
+	if (s->job || !count_layers(s, &local, &lazy, &plain))
+		return;
+	if (all_tocs(s)) {
+		session_take_gate(s);
+		return;
+	}
+	lcm_log(LCM_LOG_WARNING,
+		"id=%s a table of contents is gone: missing files cannot be read before they are "
+		"pulled",
+		s->id);
+	session_unkeep_gate(s);
+	session_advance(s);
+}
+
 void session_advance(struct lcm_session *s)
 {
 	uint32_t local, lazy, plain;
@@ -161,6 +180,10 @@ void session_advance(struct lcm_session *s)
 	}
 	if (s->phase == LCM_PREPARING)
 		advance_preparing(s);
+	else if (s->kept_fuse >= 0)
+		advance_kept(s);
+	else if (s->job)
+		return; /* it looks again when it is back */
 	else if (s->phase == LCM_LAZY && count_layers(s, &local, &lazy, &plain) &&
 		 local == s->n_slots)
 		session_begin_drain(s);
@@ -268,8 +291,15 @@ void session_destroy(struct lcm_session *s)
 	lcm_container_forget(s, s->host->e->closing);
 	if (!s->leaving)
 		session_unlist(s);
-	lcm_gate_close(s->gate);
+	if (s->host->e->closing) {
+		lcm_gate_leave(s->gate);
+	} else {
+		session_unkeep_gate(s);
+		lcm_gate_close(s->gate);
+	}
 	s->gate = NULL;
+	lcm_closep(&s->kept_fuse);
+	lcm_closep(&s->kept_record);
 	for (uint32_t i = 0; i < s->n_slots; i++) {
 		if (!s->slots[i].layer)
 			continue;
@@ -384,6 +414,7 @@ int session_alloc(struct lcm_host *h, struct lcm_session **ret)
 	if (!s)
 		return -ENOMEM;
 	s->host = h;
+	s->kept_fuse = s->kept_record = -EBADF;
 	s->serial = ++h->last_serial;
 	s->t_request = lcm_now_ns();
 	r = lcm_timer_new(h->e->loop, on_expire, s, &s->expire);

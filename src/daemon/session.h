@@ -39,6 +39,8 @@ const char *lcm_phase_name(enum lcm_phase phase);
 struct lcm_session_watch;
 struct lcm_snapshot_pull;
 struct lcm_container;
+struct lcm_keep;
+struct lcm_kept;
 
 struct lcm_host {                       /* what all sessions share */
 	struct lcm_engine *e;           /* borrowed */
@@ -47,6 +49,7 @@ struct lcm_host {                       /* what all sessions share */
 	bool lazy;               /* the features suffice for META::REAL::GATE */
 	struct lcm_gate_big big; /* defaults for new mounts */
 	uint64_t deadline_ns;
+	struct lcm_keep *keep;        /* borrowed; who has the gates' descriptors besides us */
 	const char *run_dir;          /* borrowed; where targets of `run` are made */
 	const char *web_url;          /* borrowed; NULL: the page is on the control socket only */
 	struct lcm_session *sessions; /* list by ->next, loop */
@@ -101,8 +104,11 @@ LCM_MUST_USE int lcm_session_close(struct lcm_session *s, bool lazy, int remove,
 /** lcm_session_free - the daemon ends: mounts stay as they are. */
 void lcm_session_free(struct lcm_session *s);
 /** lcm_session_recover - sessions for the rows of an earlier daemon: adopts what is still mounted,
- * clears away the rest. */
-void lcm_session_recover(struct lcm_host *h);
+ * with its gate if somebody kept that, clears away the rest. @kept: @n gates; their descriptors are
+ * taken. */
+void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n);
+/** lcm_session_keep_all - tell a new keeper of every gate. */
+void lcm_session_keep_all(struct lcm_host *h);
 /** lcm_session_check_mounts - the mount table changed: close sessions whose mount somebody took
  * away. */
 void lcm_session_check_mounts(struct lcm_host *h);

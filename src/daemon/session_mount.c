@@ -445,11 +445,18 @@ static int mount_meta(struct mount_job *j)
 	return lcm_mount_erofs(path, &j->err);
 }
 
-static int open_gate(struct mount_job *j)
+int session_gate_config(struct lcm_session *s, struct lcm_gate_layer **ret_layers,
+			struct lcm_gate_config *ret)
 {
-	struct lcm_session *s = j->s;
-	lcm_autofree struct lcm_gate_layer *layers = calloc(s->n_slots, sizeof(*layers));
-	struct lcm_gate_config cfg = {
+	struct lcm_gate_layer *layers = calloc(s->n_slots, sizeof(*layers));
+
+	if (!layers)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		layers[i] = (struct lcm_gate_layer){ .name = s->slots[i].layer->name,
+						     .toc = s->slots[i].layer->toc };
+	*ret_layers = layers;
+	*ret = (struct lcm_gate_config){
 		.layers = layers,
 		.n_layers = s->n_slots,
 		.big = s->big,
@@ -457,20 +464,25 @@ static int open_gate(struct mount_job *j)
 		.ops = &gate_ops,
 		.arg = s,
 	};
-	int fuse_fd, mnt, r;
+	return 0;
+}
 
-	if (!layers)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < s->n_slots; i++)
-		layers[i] = (struct lcm_gate_layer){ .name = s->slots[i].layer->name,
-						     .toc = s->slots[i].layer->toc };
-	r = lcm_gate_open(&cfg, &j->gate, &fuse_fd, &j->err);
+static int open_gate(struct mount_job *j)
+{
+	struct lcm_session *s = j->s;
+	lcm_autofree struct lcm_gate_layer *layers = NULL;
+	struct lcm_gate_config cfg;
+	int fuse_fd, mnt, r = session_gate_config(s, &layers, &cfg);
+
+	if (r == 0)
+		r = lcm_gate_open(&cfg, &j->gate, &fuse_fd, &j->err);
 	if (r < 0)
 		return r;
 	s->gate = j->gate; /* callbacks come as soon as it is served */
 	mnt = lcm_mount_gate(fuse_fd, &j->err);
 	if (mnt < 0)
 		return mnt;
+	session_keep_gate(s);
 	r = lcm_gate_start(j->gate, s->host->gates);
 	if (r == 0)
 		return mnt;
@@ -506,6 +518,16 @@ static void mount_job_run(void *arg)
 	lcm_loop_post_task(j->s->host->e->loop, &j->task);
 }
 
+void session_serve(struct lcm_session *s)
+{
+	lcm_timer_set(s->expire, 1000000000ULL);
+	lcm_engine_mounted(s->host->e);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->slots[i].layer->phase == LCM_LAYER_READY)
+			lcm_layer_pull(s->slots[i].layer, false);
+	session_advance(s);
+}
+
 static void on_mounted(void *arg)
 {
 	struct mount_job *j = arg;
@@ -516,6 +538,7 @@ static void on_mounted(void *arg)
 
 	free(j);
 	if (status < 0) {
+		session_unkeep_gate(s);
 		lcm_gate_close(s->gate);
 		s->gate = NULL;
 		if (!session_job_back(s))
@@ -526,14 +549,8 @@ static void on_mounted(void *arg)
 	if (session_job_back(s))
 		return;
 	session_set_phase(s, lazy ? LCM_LAZY : LCM_NATIVE);
-	if (!lazy)
-		return;
-	lcm_timer_set(s->expire, 1000000000ULL);
-	lcm_engine_mounted(s->host->e);
-	for (uint32_t i = 0; i < s->n_slots; i++)
-		if (s->slots[i].layer->phase == LCM_LAYER_READY)
-			lcm_layer_pull(s->slots[i].layer, false);
-	session_advance(s);
+	if (lazy)
+		session_serve(s);
 }
 
 int session_put_row(struct lcm_session *s, struct lcm_err *err)
@@ -582,6 +599,7 @@ static void drain_job(void *arg)
 
 	lcm_gate_draining(j->gate);
 	lcm_ignore(lcm_mount_shrink(j->s->target));
+	lcm_gate_recount(j->gate);
 	j->task.fn = on_drained;
 	lcm_loop_post_task(j->s->host->e->loop, &j->task);
 }
@@ -591,6 +609,7 @@ static void leave_gate(struct lcm_session *s)
 	lcm_gate_stats(s->gate, &s->last);
 	lcm_timer_clear(s->expire);
 	lcm_timer_clear(s->shrink);
+	session_unkeep_gate(s);
 	lcm_gate_close(s->gate);
 	s->gate = NULL;
 	session_set_phase(s, LCM_NATIVE);

@@ -38,6 +38,8 @@ struct lcm_session {
 	uint32_t n_slots;
 	struct lcm_gate
 	    *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
+	int kept_fuse, kept_record; /* owned; of a gate to be taken over; -EBADF: none */
+	_Atomic bool kept;          /* somebody else has the gate's descriptors, too */
 	struct lcm_gate_stats last; /* of the gate, kept when it is closed */
 	struct mount_job *job;      /* in the pool now */
 	bool closing;               /* free when the job comes back */
@@ -72,7 +74,20 @@ void session_pull_layers(struct lcm_session *s, bool urgent);
 /** session_remove_container - row, own mount point and, if @upper, what the container wrote. */
 void session_remove_container(struct lcm_session *s, bool upper);
 
+/* session_take.c */
+/** session_keep_gate - have the gate's descriptors kept. Thread: any. */
+void session_keep_gate(struct lcm_session *s);
+/** session_unkeep_gate - the gate ends, or is given up: no daemon is to go on with it. */
+void session_unkeep_gate(struct lcm_session *s);
+/** session_take_gate - go on with the gate of an earlier daemon; every layer has its table. */
+void session_take_gate(struct lcm_session *s);
+
 /* session_mount.c */
+/** session_gate_config - @ret_layers: owned by the caller while the gate is made. */
+LCM_MUST_USE int session_gate_config(struct lcm_session *s, struct lcm_gate_layer **ret_layers,
+				     struct lcm_gate_config *ret);
+/** session_serve - the gate is served: deadlines and pulls begin. */
+void session_serve(struct lcm_session *s);
 /** session_mount_start - run the mount job; @lazy: META::REAL::GATE, else the plain layout. */
 void session_mount_start(struct lcm_session *s, bool lazy);
 /** session_put_row - record the mount, durably. */

@@ -5,7 +5,14 @@
 #include <string.h>
 
 #include "src/base/log.h"
+#include "src/daemon/keep.h"
 #include "src/daemon/session_priv.h"
+
+struct recovery {
+	struct lcm_host *h;
+	struct lcm_kept *kept; /* borrowed, n; those without descriptors are taken */
+	size_t n;
+};
 
 /* Only run_dir/m/ID is made, and so removed, by the daemon; /run/locum-mine is somebody's. */
 static bool is_own_target(const struct lcm_host *h, const struct lcm_mount_row *row)
@@ -16,8 +23,23 @@ static bool is_own_target(const struct lcm_host *h, const struct lcm_mount_row *
 	       strncmp(row->target + n, "/m/", 3) == 0 && strcmp(row->target + n + 3, row->id) == 0;
 }
 
-static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_err *err)
+/* The gate of a mount, if somebody has kept it. */
+static void take_kept(struct lcm_session *s, const struct recovery *rec)
 {
+	for (size_t i = 0; i < rec->n; i++) {
+		struct lcm_kept *k = &rec->kept[i];
+
+		if (strcmp(k->name, s->id) != 0 || k->fuse < 0 || k->record < 0)
+			continue;
+		s->kept = true;
+		s->kept_fuse = lcm_steal_fd(&k->fuse);
+		s->kept_record = lcm_steal_fd(&k->record);
+	}
+}
+
+static int adopt(const struct recovery *rec, const struct lcm_mount_row *row, struct lcm_err *err)
+{
+	struct lcm_host *h = rec->h;
 	struct lcm_session *s;
 	int r = session_alloc(h, &s);
 
@@ -48,6 +70,8 @@ static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm
 	h->sessions = s;
 	s->phase = LCM_LAZY;
 	s->t_mounted = s->t_request;
+	s->deadline_ns = h->deadline_ns;
+	take_kept(s, rec);
 	session_watch_and_prepare(s);
 	session_pull_layers(s, false);
 	return 0;
@@ -55,7 +79,7 @@ static int adopt(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm
 
 static int collect_row(void *arg, const struct lcm_mount_row *row)
 {
-	struct lcm_host *h = arg;
+	const struct recovery *rec = arg;
 	struct lcm_err err = { 0 };
 	char source[80];
 	int r;
@@ -63,7 +87,7 @@ static int collect_row(void *arg, const struct lcm_mount_row *row)
 	(void)snprintf(source, sizeof(source), "locum:%s", row->id);
 	r = lcm_mounted_source(row->target, source);
 	if (r > 0)
-		r = adopt(h, row, &err);
+		r = adopt(rec, row, &err);
 	else
 		r = -ENOENT;
 	if (r < 0 && r != -ENOENT)
@@ -110,11 +134,24 @@ static void remove_own_targets(struct lcm_host *h)
 		(void)closedir(d);
 }
 
-void lcm_session_recover(struct lcm_host *h)
+/* Of mounts that are gone or cannot be continued: who waits there gets an error now. */
+static void let_go(struct lcm_host *h, struct lcm_kept *kept, size_t n)
 {
+	for (size_t i = 0; i < n; i++) {
+		if (kept[i].fuse >= 0)
+			lcm_keep_del(h->keep, kept[i].name);
+		lcm_closep(&kept[i].fuse);
+		lcm_closep(&kept[i].record);
+	}
+}
+
+void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n)
+{
+	struct recovery rec = { h, kept, n };
 	struct stale *st = calloc(1, sizeof(*st));
 
-	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, h));
+	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, &rec));
+	let_go(h, kept, n);
 	if (!st)
 		return;
 	do {

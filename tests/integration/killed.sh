@@ -106,8 +106,11 @@ echo written >"$MNT/tmp/written"
 cat "$MNT/many/5" >"$TAP_DIR/read" 2>/dev/null &
 waiter=$!
 tap_ok 'somebody waits' tap_until 10 daemon_is old waiters 1
+tap_kill "$(daemon_holder)"
+tap_ok 'the holder of the gate is killed, there is another' tap_until 10 sh -c '. "$1/daemon.sh"; [ -n "$(daemon_holder)" ]' sh "$LCM_LIB"
+kill -KILL "$(daemon_holder)" "$DAEMON_PID"
 daemon_kill
-tap_ok 'the waiter ends when the daemon is killed' tap_until 5 tap_gone "$waiter"
+tap_ok 'the waiter ends when both are killed' tap_until 5 tap_gone "$waiter"
 wait "$waiter"
 tap_ok 'with an error, not a wrong byte' test $? -ne 0 -a ! -s "$TAP_DIR/read"
 tap_fails 'a missing file cannot be read meanwhile' 1 tap_limit 10 cat "$MNT/many/6"

@@ -6,6 +6,7 @@
 #   daemon_start [OPTION...]        starts it and waits for its socket: DAEMON_PID; its log is $TAP_DIR/daemon.log
 #   daemon_stop                     ends it, waits; status 1 if it did not end with 0 or a sanitizer spoke
 #   daemon_kill                     SIGKILL, waits
+#   daemon_holder                   prints the pid of the holder of its gates, if there is one
 #   daemon_clean                    no mount, container, temporary file, half layer or mount point is left; says what is
 #   daemon_swept                    what was removed is gone from the disk too; it may wait for a sync(2) of the disk
 #   daemon_field ID KEY             a field of `locum status --json ID`
@@ -62,8 +63,19 @@ daemon_pids()
 	return 0
 }
 
+daemon_holder()
+{
+	for daemon_proc in /proc/[0-9]*; do
+		[ "$(tr '\0' ' ' <"$daemon_proc/cmdline" 2>/dev/null)" = "locum-holder $LOCUM_RUN/holder.sock " ] && echo "${daemon_proc#/proc/}"
+	done
+	return 0
+}
+
 daemon_end()
 {
+	for daemon_pid in $(daemon_holder); do
+		tap_kill "$daemon_pid"
+	done
 	for daemon_pid in $(daemon_pids); do
 		tap_kill "$daemon_pid"
 	done

@@ -411,6 +411,34 @@ static void queue_charges_files(void **state)
 	lcm_queue_fini(&q);
 }
 
+/* What the kernel holds from before: any forget ends it, and so does its word that it does not. */
+static void held_files_are_bound(void **state)
+{
+	struct lcm_bound b;
+
+	(void)state;
+	assert_int_equal(lcm_bound_init(&b), 0);
+	assert_int_equal(lcm_bound_hold(&b, 0, 1), 0);
+	assert_int_equal(lcm_bound_hold(&b, 0, 1), 0);
+	assert_int_equal(lcm_bound_nlookup(&b, 0, 1), 1);
+	assert_int_equal(lcm_bound_add(&b, 0, 1), 0);
+	assert_int_equal(lcm_bound_count(&b), 1);
+	assert_true(lcm_bound_sub(&b, 0, 1, 7));
+	assert_int_equal(lcm_bound_hold(&b, 0, 1), 0);
+	assert_true(lcm_bound_sub(&b, 0, 1, 1));
+	/* one that is counted is not held besides, and stays when the kernel is asked too early */
+	assert_int_equal(lcm_bound_add(&b, 2, 3), 0);
+	assert_int_equal(lcm_bound_hold(&b, 2, 3), 0);
+	assert_int_equal(lcm_bound_nlookup(&b, 2, 3), 1);
+	assert_false(lcm_bound_unhold(&b, 2, 3));
+	assert_int_equal(lcm_bound_nlookup(&b, 2, 3), 1);
+	assert_true(lcm_bound_sub(&b, 2, 3, 1));
+	assert_int_equal(lcm_bound_hold(&b, 2, 3), 0);
+	assert_true(lcm_bound_unhold(&b, 2, 3));
+	assert_false(lcm_bound_unhold(&b, 2, 3));
+	lcm_bound_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -419,6 +447,7 @@ int main(void)
 		cmocka_unit_test(map_grows),
 		cmocka_unit_test(bound_equals_model),
 		cmocka_unit_test(bound_visits_newcomers),
+		cmocka_unit_test(held_files_are_bound),
 		cmocka_unit_test(blocked_keeps_the_worst),
 		cmocka_unit_test(queue_charges_files),
 	};
