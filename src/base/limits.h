@@ -70,6 +70,8 @@
 /* A container's state as runtimes write it, and its config: Kubernetes has some 10 KB of them. */
 #define LCM_HOOK_STATE_MAX (1U << 20)
 #define LCM_HOOK_CONFIG_MAX (16U << 20)
+/* The daemon's configuration file. */
+#define LCM_CONFIG_FILE_MAX (64U << 10)
 /* Auth files and bearer token answers. */
 #define LCM_AUTH_FILE_MAX (1U << 20)
 #define LCM_TOKEN_REPLY_MAX (1U << 20)

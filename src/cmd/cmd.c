@@ -19,7 +19,7 @@ int cmd_usage(const char *verb, const char *fmt, ...)
 {
 	va_list ap;
 
-	(void)fprintf(stderr, "locum: %s: ", verb);
+	(void)fprintf(stderr, "locum: %s: %s", verb, cmd_globals.where ? cmd_globals.where : "");
 	va_start(ap, fmt);
 	(void)vfprintf(stderr, fmt, ap);
 	va_end(ap);

@@ -27,6 +27,7 @@ extern const struct cmd_verb cmd_verbs[]; /* ends with name NULL */
 /* Set by options before the verb, by LOCUM_ROOT and LOCUM_RUN, or the defaults. */
 struct cmd_globals {
 	const char *root, *run_dir;
+	const char *where; /* what cmd_usage() says first: "FILE, line 3: "; NULL: nothing */
 };
 extern struct cmd_globals cmd_globals;
 /** cmd_globals_default - from LOCUM_ROOT and LOCUM_RUN, or as documented. */

@@ -9,6 +9,7 @@
 #include "src/base/sys.h"
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
+#include "src/cmd/config_file.h"
 #include "src/daemon/daemon.h"
 #include "src/daemon/image_index.h"
 
@@ -22,6 +23,9 @@ static const char usage[] =
     "      --stop                 end the running daemon; mounts stay, missing files wait for the "
     "next daemon\n"
     "      --replace              end the running daemon and go on in its place\n"
+    "      --config FILE          options, one to a line without dashes (/etc/locum/daemon.conf, "
+    "if it is "
+    "there)\n"
     "      --keep WHO             has the gates while there is no daemon: holder (a process of its "
     "own), systemd (FDSTORE), none (holder)\n"
     "      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be "
@@ -49,6 +53,7 @@ enum {
 	OPT_STOP = 256,
 	OPT_REPLACE,
 	OPT_KEEP,
+	OPT_CONFIG,
 	OPT_INSECURE,
 	OPT_AUTHFILE,
 	OPT_CA,
@@ -72,6 +77,7 @@ struct options {
 	const char *insecure[LIST_MAX + 1], *auth[LIST_MAX + 1];
 	size_t n_insecure, n_auth;
 	uint64_t ready_fd;
+	struct lcm_config file; /* owned; other members point into it */
 	bool stop, replace, help;
 };
 
@@ -150,47 +156,102 @@ static int take(struct options *o, int c)
 	}
 }
 
+static const struct option longs[] = {
+	{ "stop", no_argument, NULL, OPT_STOP },
+	{ "replace", no_argument, NULL, OPT_REPLACE },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "keep", required_argument, NULL, OPT_KEEP },
+	{ "insecure", required_argument, NULL, OPT_INSECURE },
+	{ "authfile", required_argument, NULL, OPT_AUTHFILE },
+	{ "ca-file", required_argument, NULL, OPT_CA },
+	{ "big-data", required_argument, NULL, OPT_BIG_DATA },
+	{ "big-exec", required_argument, NULL, OPT_BIG_EXEC },
+	{ "deadline", required_argument, NULL, OPT_DEADLINE },
+	{ "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
+	{ "hold", required_argument, NULL, OPT_HOLD },
+	{ "grace", required_argument, NULL, OPT_GRACE },
+	{ "index", required_argument, NULL, OPT_INDEX },
+	{ "retries", required_argument, NULL, OPT_RETRIES },
+	{ "without", required_argument, NULL, OPT_WITHOUT },
+	{ "web", required_argument, NULL, OPT_WEB },
+	{ "verbose", no_argument, NULL, OPT_VERBOSE },
+	{ "debug", no_argument, NULL, OPT_DEBUG },
+	{ "ready-fd", required_argument, NULL, OPT_READY },
+	{ "help", no_argument, NULL, 'h' },
+	{ 0 },
+};
+
+static int take_any(struct options *o, int c)
+{
+	if (c == OPT_STOP)
+		o->stop = true;
+	else if (c == OPT_REPLACE)
+		o->replace = true;
+	else if (c == OPT_CONFIG)
+		return 0; /* it was read before */
+	else if (c == OPT_NO_BACKGROUND)
+		o->cfg.background = false;
+	else if (c == OPT_VERBOSE || c == OPT_DEBUG)
+		lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
+	else if (c == 'h')
+		o->help = true;
+	else
+		return take(o, c);
+	return 0;
+}
+
+static int take_line(struct options *o, const struct lcm_config_line *line)
+{
+	const struct option *l = longs;
+
+	while (l->name && strcmp(l->name, line->name) != 0)
+		l++;
+	if (!l->name || l->val == OPT_STOP || l->val == OPT_REPLACE || l->val == OPT_CONFIG ||
+	    l->val == OPT_READY || l->val == 'h')
+		return cmd_usage("daemon", "there is no option \"%s\" here", line->name);
+	if (l->has_arg == no_argument && line->value)
+		return cmd_usage("daemon", "%s takes no value", line->name);
+	if (l->has_arg == required_argument && !line->value)
+		return cmd_usage("daemon", "%s needs a value", line->name);
+	optarg = (char *)(uintptr_t)line->value;
+	return take_any(o, l->val);
+}
+
+/* What the file says comes first, so that the command line goes before it. */
+static int take_file(struct options *o, const char *path, bool must)
+{
+	struct lcm_err err = { 0 };
+	char where[4096];
+	int r = lcm_config_read(path, &o->file, &err);
+
+	if (r == 0 && must && !o->file.text)
+		r = lcm_err_set(&err, -ENOENT, "%s: no such file", path);
+	if (r < 0)
+		return cmd_error("daemon", &err, r);
+	for (size_t i = 0; r == 0 && i < o->file.n; i++) {
+		(void)snprintf(where, sizeof(where), "%s, line %u: ", path,
+			       o->file.lines[i].number);
+		cmd_globals.where = where;
+		r = take_line(o, &o->file.lines[i]);
+	}
+	cmd_globals.where = NULL;
+	return r;
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{ "stop", no_argument, NULL, OPT_STOP },
-		{ "replace", no_argument, NULL, OPT_REPLACE },
-		{ "keep", required_argument, NULL, OPT_KEEP },
-		{ "insecure", required_argument, NULL, OPT_INSECURE },
-		{ "authfile", required_argument, NULL, OPT_AUTHFILE },
-		{ "ca-file", required_argument, NULL, OPT_CA },
-		{ "big-data", required_argument, NULL, OPT_BIG_DATA },
-		{ "big-exec", required_argument, NULL, OPT_BIG_EXEC },
-		{ "deadline", required_argument, NULL, OPT_DEADLINE },
-		{ "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
-		{ "hold", required_argument, NULL, OPT_HOLD },
-		{ "grace", required_argument, NULL, OPT_GRACE },
-		{ "index", required_argument, NULL, OPT_INDEX },
-		{ "retries", required_argument, NULL, OPT_RETRIES },
-		{ "without", required_argument, NULL, OPT_WITHOUT },
-		{ "web", required_argument, NULL, OPT_WEB },
-		{ "verbose", no_argument, NULL, OPT_VERBOSE },
-		{ "debug", no_argument, NULL, OPT_DEBUG },
-		{ "ready-fd", required_argument, NULL, OPT_READY },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int c, r = 0;
+	const char *config = NULL;
+	int c, r;
 
-	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == OPT_STOP)
-			o->stop = true;
-		else if (c == OPT_REPLACE)
-			o->replace = true;
-		else if (c == OPT_NO_BACKGROUND)
-			o->cfg.background = false;
-		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
-			lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
-		else if (c == 'h')
-			o->help = true;
-		else
-			r = take(o, c);
-	}
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1)
+		if (c == OPT_CONFIG)
+			config = optarg;
+	r = take_file(o, config ? config : LCM_CONFIG_FILE, config != NULL);
+	opterr = 1;
+	optind = 1;
+	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1)
+		r = take_any(o, c);
 	if (r == 0 && optind != argc)
 		r = cmd_usage("daemon", "\"%s\" is not an option", argv[optind]);
 	return r;
@@ -232,19 +293,12 @@ static int replace(struct lcm_err *err)
 	return r;
 }
 
-int cmd_daemon_main(int argc, char **argv)
+static int run(struct options *o)
 {
-	struct options o = { .stop = false };
 	struct lcm_err err = { 0 };
 	int r;
 
-	lcm_daemon_defaults(&o.cfg);
-	r = parse(argc, argv, &o);
-	if (r)
-		return r;
-	if (o.help)
-		return fputs(usage, stdout) < 0;
-	if (o.stop) {
+	if (o->stop) {
 		r = client_call("POST", "/v1/daemon/stop", NULL, false, NULL, &err);
 		return r < 0 ? cmd_error("daemon", &err, r) : 0;
 	}
@@ -254,18 +308,31 @@ int cmd_daemon_main(int argc, char **argv)
 		    &(struct lcm_err){ .code = -EPERM,
 				       .msg = "not root: mounting needs root (try sudo)" },
 		    -EPERM);
-	o.cfg.root = cmd_globals.root;
-	o.cfg.run_dir = cmd_globals.run_dir;
-	o.cfg.registry.insecure_hosts = o.insecure;
-	o.cfg.registry.auth_files = o.n_auth ? o.auth : NULL;
-	if (o.ready_fd)
-		(void)fcntl((int)o.ready_fd, F_SETFD, FD_CLOEXEC);
-	r = o.replace ? replace(&err) : 0;
+	o->cfg.root = cmd_globals.root;
+	o->cfg.run_dir = cmd_globals.run_dir;
+	o->cfg.registry.insecure_hosts = o->insecure;
+	o->cfg.registry.auth_files = o->n_auth ? o->auth : NULL;
+	if (o->ready_fd)
+		(void)fcntl((int)o->ready_fd, F_SETFD, FD_CLOEXEC);
+	r = o->replace ? replace(&err) : 0;
 	if (r == 0)
-		r = lcm_daemon_run(&o.cfg, on_ready, &o, &err);
+		r = lcm_daemon_run(&o->cfg, on_ready, o, &err);
 	lcm_notify("STOPPING=1");
 	if (r == 0)
 		return 0;
-	tell(&o, lcm_err_text(&err, r));
+	tell(o, lcm_err_text(&err, r));
 	return cmd_error("daemon", &err, r);
+}
+
+int cmd_daemon_main(int argc, char **argv)
+{
+	struct options o = { .stop = false };
+	int r;
+
+	lcm_daemon_defaults(&o.cfg);
+	r = parse(argc, argv, &o);
+	if (r == 0)
+		r = o.help ? fputs(usage, stdout) < 0 : run(&o);
+	lcm_config_fini(&o.file);
+	return r;
 }
