@@ -259,6 +259,15 @@ refused()
 	tap_like "$V: and why" "$(cat "$TAP_DIR/err" "$TAP_DIR/out")" 'connect: connection refused'
 }
 
+# The configuration that packaging/kubernetes installs is one that this containerd takes.
+packaged()
+{
+	[ "$V" = testing ] || return 0
+	python "$LCM_LIB/k8s.py" --extract ConfigMap locum containerd.toml "$LCM_LIB/../../packaging/kubernetes/locum.yaml" >"$TAP_DIR/packaged.toml"
+	PATH=$CTD_PATH containerd --config "$TAP_DIR/packaged.toml" config dump >"$TAP_DIR/dumped.toml" 2>"$TAP_DIR/dumped.err"
+	tap_is "$V: the packaged configuration is understood" "$(tr -d " '" <"$TAP_DIR/dumped.toml" | grep -c '^snapshotter=locum$\|^address=/run/locum/containerd.sock$\|^\[proxy_plugins.locum\]$')" 5
+}
+
 # What does not depend on containerd's version
 once()
 {
@@ -280,6 +289,7 @@ for V in 1.6 testing; do
 	gone
 	kubernetes
 	ordinary
+	packaged
 	once
 	refused
 	ctd_stop

@@ -87,6 +87,39 @@ cp "$top/packaging/systemd/locum-containerd.socket" "$TAP_DIR/units"
 tap_is 'systemd understands the units' "$(cd "$TAP_DIR/units" && systemd-analyze verify --man=no --recursive-errors=no ./*.service ./*.socket 2>&1 |
 	grep -i 'locum' | head -n 5)" ''
 tap_like 'the snapshotter is well confined' "$(systemd-analyze security --offline=yes "$TAP_DIR/units/locum-containerd.service" 2>&1 | tail -n 1)" 'OK|SAFE'
+tap_is 'systemd understands the tmpfiles' "$(systemd-tmpfiles --create --dry-run --root="$TAP_DIR/units" "$top/packaging/tmpfiles.d/locum.conf" 2>&1 | grep -i 'locum.conf:' || :)" ''
+
+# ---- Kubernetes ----
+k8s()
+{
+	python "$LCM_LIB/k8s.py" "$@"
+}
+tap_is 'the manifests are what the API takes' "$(k8s "$top"/packaging/kubernetes/*.yaml 2>&1 | grep -v ' ok$')" ''
+k8s --extract ConfigMap locum install "$top/packaging/kubernetes/locum.yaml" >"$TAP_DIR/install.sh"
+tap_ok 'shellcheck finds nothing in the installer' shellcheck "$TAP_DIR/install.sh"
+k8s --extract ConfigMap locum nginx.conf "$top/packaging/kubernetes/locum.yaml" |
+	sed "s|/tmp/|$TAP_DIR/nginx-|; s|/run/locum/locum.sock|$LOCUM_RUN/locum.sock|; s|listen 9723|listen 127.0.0.1:$((20000 + $$ % 20000))|" >"$TAP_DIR/nginx.conf"
+daemon_start --no-background || exit 1
+PATH=$PATH:/usr/sbin nginx -e stderr -c "$TAP_DIR/nginx.conf" -g 'daemon off;' 2>"$TAP_DIR/nginx.log" &
+tap_cleanup "tap_kill $!"
+proxy=http://127.0.0.1:$((20000 + $$ % 20000))
+tap_ok 'the proxy answers' tap_until 10 curl -sf --max-time 5 -o "$TAP_DIR/body" "$proxy/metrics"
+tap_ok 'with the metrics' grep -q '^locum_build_info' "$TAP_DIR/body"
+tap_is 'and nothing else' "$(for p in /v1/mounts / /metrics/x /metricsx /v1/daemon; do curl -s -o /dev/null -w '%{http_code} ' --max-time 5 "$proxy$p"; done
+	curl -s -o /dev/null -w '%{http_code}' --max-time 5 -X POST "$proxy/metrics")" '404 404 404 404 404 403'
+tap_ok 'stop' daemon_stop
+
+# ---- configuration ----
+printf '# the test\nno-background\n web 0 \ndeadline 7\n' >"$TAP_DIR/daemon.conf"
+daemon_start --config "$TAP_DIR/daemon.conf" --deadline 8 || exit 1
+tap_like 'options stand in a file' "$(curl -s --unix-socket "$LOCUM_RUN/locum.sock" http://locum/v1/daemon | jq -r .web)" '^http://127'
+tap_ok 'stop' daemon_stop
+printf 'web 0\nhold soon\n' >"$TAP_DIR/daemon.conf"
+says 'a wrong line is named' 2 'daemon.conf, line 2: --hold soon is not a number' "$LOCUM" daemon --config "$TAP_DIR/daemon.conf"
+printf 'stop\n' >"$TAP_DIR/daemon.conf"
+says 'what is for the command line only' 2 'daemon.conf, line 1: there is no option "stop" here' "$LOCUM" daemon --config "$TAP_DIR/daemon.conf"
+says 'a file that is named has to be there' 1 '/no/such: no such file' "$LOCUM" daemon --config /no/such
+
 make -s -C "$build" packaging/hooks.d/locum-createRuntime.json packaging/hooks.d/locum-poststop.json >/dev/null || exit 1
 tap_is 'the hooks for podman and CRI-O are of the right stage' "$(jq -r '.stages[0] + " " + .hook.args[-1]' "$build"/packaging/hooks.d/locum-createRuntime.json)" 'createRuntime createRuntime'
 PATH=$build:$PATH

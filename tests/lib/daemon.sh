@@ -66,7 +66,7 @@ daemon_pids()
 daemon_holder()
 {
 	for daemon_proc in /proc/[0-9]*; do
-		[ "$(tr '\0' ' ' <"$daemon_proc/cmdline" 2>/dev/null)" = "locum-holder $LOCUM_RUN/holder.sock " ] && echo "${daemon_proc#/proc/}"
+		[ "$({ tr '\0' ' ' <"$daemon_proc/cmdline"; } 2>/dev/null)" = "locum-holder $LOCUM_RUN/holder.sock " ] && echo "${daemon_proc#/proc/}"
 	done
 	return 0
 }
