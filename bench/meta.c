@@ -155,7 +155,7 @@ static void measure(struct bench *s, const char *image)
 			die("META", r, &err);
 		s->write = least(s->write, since(start));
 		start = lcm_now_ns();
-		mnt = lcm_mount_erofs(image, &err);
+		mnt = lcm_mount_erofs(image, false, &err);
 		if (mnt < 0)
 			die("mount", mnt, &err);
 		s->mount = least(s->mount, since(start));

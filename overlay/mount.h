@@ -29,9 +29,10 @@ struct lcm_mount_features {
 LCM_MUST_USE int lcm_mount_probe(const char *dir, struct lcm_mount_features *ret,
 				 struct lcm_err *err);
 
-/** lcm_mount_erofs - a detached read-only mount of the image at @path. Return: mount fd or -errno.
- */
-LCM_MUST_USE int lcm_mount_erofs(const char *path, struct lcm_err *err);
+/** lcm_mount_erofs - a detached read-only mount of the image at @path. @loop: through a loop
+ * device, so that it counts for no level of stacking; else as a file, where the kernel can. Return:
+ * mount fd or -errno. */
+LCM_MUST_USE int lcm_mount_erofs(const char *path, bool loop, struct lcm_err *err);
 /** lcm_mount_gate - a detached mount of the FUSE session behind @fuse_fd (allow_other, read-only).
  * Return: mount fd or -errno. */
 LCM_MUST_USE int lcm_mount_gate(int fuse_fd, struct lcm_err *err);

@@ -81,13 +81,15 @@ int lcm_mount_erofs_loop(const char *path, struct lcm_err *err)
 	return mount_source(dev, path, err);
 }
 
-int lcm_mount_erofs(const char *path, struct lcm_err *err)
+int lcm_mount_erofs(const char *path, bool loop, struct lcm_err *err)
 {
-	int r = lcm_mount_erofs_file(path, err);
+	int r = loop ? -ENOTBLK : lcm_mount_erofs_file(path, err);
 
 	/* Before 6.12 EROFS wants a block device and says ENOTBLK. */
 	if (r != -ENOTBLK)
 		return r;
-	lcm_debug("erofs: path=%s is not mounted as a file (ENOTBLK), trying a loop device", path);
+	if (!loop)
+		lcm_debug("erofs: path=%s is not mounted as a file (ENOTBLK), trying a loop device",
+			  path);
 	return lcm_mount_erofs_loop(path, err);
 }

@@ -16,6 +16,8 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "status", "show mounts and what is still missing", cmd_status_main },
 	{ "pull", "fetch a whole image now", cmd_pull_main },
 	{ "images", "list the images in the store", cmd_images_main },
+	{ "image-store", "keep an image store that podman and CRI-O run from at once",
+	  cmd_image_store_main },
 	{ "index", "make, publish or show the tables of contents by which images are lazy",
 	  cmd_index_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },

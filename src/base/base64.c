@@ -39,3 +39,29 @@ long lcm_base64(const char *s, size_t len, uint8_t *out)
 			return -EUCLEAN;
 	return (long)n;
 }
+
+void lcm_base64_encode(const void *p, size_t len, char *out, size_t cap)
+{
+	static const char digits[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const uint8_t *in = p;
+	size_t n = 0;
+
+	out[0] = '\0';
+	if (cap < (len + 2) / 3 * 4 + 1)
+		return;
+	for (size_t i = 0; i < len; i += 3) {
+		size_t have = LCM_MIN(len - i, (size_t)3);
+		uint32_t v = (uint32_t)in[i] << 16;
+
+		if (have > 1)
+			v |= (uint32_t)in[i + 1] << 8;
+		if (have > 2)
+			v |= in[i + 2];
+		out[n++] = digits[v >> 18];
+		out[n++] = digits[v >> 12 & 63];
+		out[n++] = have > 1 ? digits[v >> 6 & 63] : '=';
+		out[n++] = have > 2 ? digits[v & 63] : '=';
+	}
+	out[n] = '\0';
+}

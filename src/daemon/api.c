@@ -182,6 +182,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		.read_only = bool_arg(args, "read_only"),
 		.full = bool_arg(args, "full"),
 		.keep = bool_arg(args, "keep"),
+		.lower = bool_arg(args, "lower"),
 		.big = c->host->big,
 		.deadline_ns = c->host->deadline_ns,
 		.policy = bool_arg(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
@@ -352,7 +353,8 @@ static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *
 
 static void mount_config(struct lcm_api_call *c, struct lcm_session *s)
 {
-	c->reply = json_pack("{s:o}", "config", json_string_nocheck(lcm_session_config(s)));
+	c->reply = json_pack("{s:o s:o}", "config", json_string_nocheck(lcm_session_config(s)),
+			     "manifest", json_string_nocheck(lcm_session_manifest(s)));
 	c->status = c->reply ? 200 : 500;
 }
 

@@ -476,6 +476,11 @@ const struct lcm_digest *lcm_image_digest(const struct lcm_image *img)
 	return &img->digest;
 }
 
+const char *lcm_image_manifest_json(const struct lcm_image *img)
+{
+	return img->manifest_json ? img->manifest_json : "";
+}
+
 const char *lcm_image_config_json(const struct lcm_image *img)
 {
 	return img->config_json ? img->config_json : "";

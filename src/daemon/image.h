@@ -43,5 +43,6 @@ struct lcm_layer *lcm_image_layer(const struct lcm_image *img, uint32_t i); /* b
 const struct lcm_digest *
 lcm_image_digest(const struct lcm_image *img); /* of its manifest; borrowed */
 const char *lcm_image_config_json(const struct lcm_image *img);
+const char *lcm_image_manifest_json(const struct lcm_image *img);
 
 #endif

@@ -472,6 +472,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->read_only = o->read_only;
 	s->full = o->full;
 	s->keep = o->keep;
+	s->lower = o->lower;
 	s->big = o->big;
 	s->deadline_ns = o->deadline_ns;
 	r = set_names(s, o, err);
@@ -630,6 +631,11 @@ struct lcm_session *lcm_session_next(const struct lcm_session *s)
 const char *lcm_session_config(const struct lcm_session *s)
 {
 	return s->image ? lcm_image_config_json(s->image) : "";
+}
+
+const char *lcm_session_manifest(const struct lcm_session *s)
+{
+	return s->image ? lcm_image_manifest_json(s->image) : "";
 }
 
 void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w)

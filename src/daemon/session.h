@@ -73,6 +73,7 @@ struct lcm_session_options {
 	bool read_only;
 	bool full;      /* mount only when everything is local */
 	bool keep;      /* the upper outlives umount */
+	bool lower;     /* other overlays will be mounted on it: it takes one level of stacking */
 	bool patient;   /* of pulls: nobody waits for it */
 	uint32_t depth; /* mount only so many of the image's layers, from the bottom; 0: all */
 	const char
@@ -133,6 +134,8 @@ struct lcm_session *lcm_session_next(const struct lcm_session *s);
 json_t *lcm_session_status(struct lcm_session *s, unsigned int with);
 /** lcm_session_config - the image's config as served; borrowed; "" while unknown. */
 const char *lcm_session_config(const struct lcm_session *s);
+/** lcm_session_manifest - the same of its manifest for this platform. */
+const char *lcm_session_manifest(const struct lcm_session *s);
 
 /* Whoever waits for a session is called at each change, and with gone=true when it ends. */
 struct lcm_session_watch {

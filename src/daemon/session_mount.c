@@ -429,12 +429,13 @@ static int write_meta(struct mount_job *j, const char *name)
 
 static int mount_meta(struct mount_job *j)
 {
-	struct lcm_store *store = j->s->host->e->store;
+	struct lcm_session *s = j->s;
+	struct lcm_store *store = s->host->e->store;
 	char name[META_NAME_MAX], path[4096];
 	struct stat st;
 	int r;
 
-	r = meta_name(j->s, name);
+	r = meta_name(s, name);
 	if (r == 0)
 		r = lcm_sys_fstatat(lcm_store_meta_fd(store), name, &st, 0);
 	if (r == -ENOENT)
@@ -442,7 +443,7 @@ static int mount_meta(struct mount_job *j)
 	if (r < 0)
 		return lcm_err_prefix(&j->err, r, "metadata image");
 	(void)snprintf(path, sizeof(path), "%s/meta/%s", lcm_store_root(store), name);
-	return lcm_mount_erofs(path, &j->err);
+	return lcm_mount_erofs(path, s->lower, &j->err);
 }
 
 int session_gate_config(struct lcm_session *s, struct lcm_gate_layer **ret_layers,

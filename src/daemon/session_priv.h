@@ -22,7 +22,7 @@ struct lcm_session {
 	char *target;    /* owned; NULL: pull */
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
-	bool pull, patient, read_only, full, keep, own_target, adopted;
+	bool pull, patient, read_only, full, keep, lower, own_target, adopted;
 	uint32_t depth; /* as in the options */
 	char *home;     /* owned; NULL: containers/ID */
 	char *above;    /* owned; n_above directories, each with its NUL */

@@ -52,5 +52,60 @@ tap_ok 'podman runs another' podman_run --rm --rootfs "$dir" cat /root/file
 tap_ok 'umount' "$LOCUM" umount "$dir"
 tap_ok 'takes the directory with it' test ! -e "$dir"
 tap_fails 'no image is no mount' 2 "$LOCUM" mount
+tap_ok 'drop' "$LOCUM" drop-cache --all
+
+# ---- an additional image store: `podman run IMAGE`, before the image is here ----
+STORE=$LOCUM_RUN/image-store
+podman_do()
+{
+	# shellcheck disable=SC2016
+	tap_limit 60 unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null
+		exec podman --cgroup-manager=cgroupfs --events-backend=none "$@"' sh "$@"
+}
+printf '[storage.options]\nadditionalimagestores = ["%s"]\n' "$STORE" >>"$TAP_DIR/storage.conf"
+tap_is 'an empty store lists nothing' "$("$LOCUM" image-store list)" ''
+tap_ok 'and podman takes it' podman_do images
+tap_ok 'an image is added' "$LOCUM" image-store add "$IT_REF"
+tap_like 'it is listed' "$("$LOCUM" image-store list)" "^$IT_REF  *[0-9a-f]{12}\$"
+tap_ok 'added again, nothing changes' "$LOCUM" image-store add "$IT_REF"
+tap_is 'one mount' "$("$LOCUM" status --json | jq length)" 1
+layer=$("$LOCUM" status --json | jq -r '.[0].target')
+tap_like 'podman images shows it' "$(podman_do images --format '{{.Repository}}:{{.Tag}} {{.ReadOnly}}')" "^$IT_REF true\$"
+tap_like 'podman run IMAGE, by its config' "$(podman_do run --rm --network none "$IT_REF")" '^hello from python 3'
+tap_is 'user, variables and directory are the image'\''s' "$(podman_do run --rm --network none "$IT_REF" sh -c 'echo "$(id -u):$(pwd):$APP"')" 1000:/app:tour
+tap_is 'it is still lazy' "$(daemon_field "$layer" phase)" lazy
+tap_ok 'little of it is here' [ "$(daemon_field "$layer" files_local)" -lt $(($(daemon_field "$layer" files_total) / 4)) ]
+mkdir -p "$TAP_DIR/v"
+podman_do run --rm --network none --user 0 -v "$TAP_DIR/v:/v" "$IT_REF" sh -c ': >/v/up; echo x >/usr/local/x; until test -e /v/go; do sleep 0.05; done; cat /usr/local/x; python3 -c "print(6 * 7)"' >"$TAP_DIR/long" 2>"$TAP_DIR/long.err" &
+long=$!
+tap_ok 'a container runs on it' tap_until 30 test -e "$TAP_DIR/v/up"
+says 'which keeps it in the store' 1 'containers run on it; end them first' "$LOCUM" image-store remove "$IT_REF"
+tap_ok 'the rest is pulled' it_rest 60
+tap_ok 'native, under the container' it_wait "$layer" native 30
+: >"$TAP_DIR/v/go"
+wait "$long"
+tap_is 'the container ends' $? 0
+tap_is 'and was right' "$(cat "$TAP_DIR/long")" 'x
+42'
+tap_like 'podman runs another on what is native now' "$(podman_do run --rm --network none "$IT_REF")" '^hello from python 3'
+tap_ok 'removed' "$LOCUM" image-store remove "$IT_REF"
+tap_is 'podman does not see it any more' "$(podman_do images --quiet)" ''
+tap_is 'nothing of it is left' "$(find "$STORE" -mindepth 2 ! -name '*.lock' ! -name '*.json' ! -name l)" ''
+says 'what is not there cannot be removed' 1 'is not in the store' "$LOCUM" image-store remove "$IT_REF"
+says 'an image that no registry has' 1 'x:none is not in the registry' "$LOCUM" image-store add "$BAD_HOST/x:none"
+tap_is 'leaves nothing' "$(find "$STORE" -mindepth 2 ! -name '*.lock' ! -name '*.json' ! -name l)" ''
+adders=
+for i in 1 2 3 4; do
+	"$LOCUM" image-store add "$IT_REF" 2>>"$TAP_DIR/parallel" &
+	adders="$adders $!"
+done
+# shellcheck disable=SC2086
+wait $adders
+tap_is 'added by four at once: one of them' "$("$LOCUM" status --json | jq length)/$(jq length "$STORE/overlay-images/images.json")/$(jq length "$STORE/overlay-layers/layers.json")" 1/1/1
+tap_is 'none of them failed' "$(cat "$TAP_DIR/parallel")" ''
+tap_like 'and it runs' "$(podman_do run --rm --network none "$IT_REF")" '^hello from python 3'
+tap_ok 'removed' "$LOCUM" image-store remove "$IT_REF"
+echo '{' >"$STORE/overlay-images/images.json"
+says 'a damaged store' 1 'overlay-images/images.json is not a list' "$LOCUM" image-store list
 it_end
 tap_end

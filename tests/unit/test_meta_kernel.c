@@ -95,7 +95,7 @@ static int fsck(const char *image)
 static int mount_image(struct fixture *f)
 {
 	struct lcm_err err = { 0 };
-	int fd = lcm_mount_erofs(f->image, &err);
+	int fd = lcm_mount_erofs(f->image, false, &err);
 
 	if (fd < 0)
 		fail_msg("mount: %s", lcm_err_text(&err, fd));
@@ -193,7 +193,7 @@ static void damage_is_seen(void **state)
 	assert_int_equal(lcm_sys_pwrite_full(fd, &byte, 1, 1300), 0);
 	(void)close(fd);
 	assert_int_not_equal(fsck(f->image), 0);
-	assert_true(lcm_mount_erofs(f->image, NULL) < 0);
+	assert_true(lcm_mount_erofs(f->image, false, NULL) < 0);
 	mm_layers_fini(&l);
 }
 

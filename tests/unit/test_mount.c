@@ -189,9 +189,9 @@ static void erofs_says_why(void **state)
 
 	(void)state;
 	put("junk", "not a file system");
-	assert_true(lcm_mount_erofs("junk", &err) < 0);
+	assert_true(lcm_mount_erofs("junk", false, &err) < 0);
 	assert_non_null(strstr(err.msg, "junk"));
-	assert_int_equal(lcm_mount_erofs("missing", &err), -ENOENT);
+	assert_int_equal(lcm_mount_erofs("missing", false, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "missing"));
 }
 
