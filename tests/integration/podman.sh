@@ -5,7 +5,7 @@
 set -u
 # shellcheck source=tests/lib/itest.sh
 . "${0%/*}/../lib/itest.sh"
-it_begin podman 120 "${1:-}"
+it_begin podman 150 "${1:-}"
 
 # podman's default limits are refused where root lacks CAP_SYS_RESOURCE
 limit()
@@ -32,6 +32,38 @@ podman_run()
 	# shellcheck disable=SC2016
 	tap_limit 60 unshare -m sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null
 		exec podman --cgroup-manager=cgroupfs --events-backend=none run --network=none "$@"' sh "$@"
+}
+
+# Debian testing's podman, in a root file system of its own: it wants a newer C library.
+podman5_root()
+{
+	ROOT5=${IT_CACHE:-/var/cache/locum-quickstart/itest}/testing-podman
+	[ ! -d "$ROOT5" ] || return 0
+	tap_clock_stop
+	new=$(mktemp -d "$ROOT5.XXXXXX") &&
+		images_step "Debian testing's podman" debootstrap --variant=minbase --include=podman,crun,ca-certificates testing "$new/root" \
+			"${IMAGES_MIRROR:-http://deb.debian.org/debian}" && mv -T "$new/root" "$ROOT5"
+	status=$?
+	rm -rf "$new"
+	tap_clock_start
+	return $status
+}
+
+# Its root is mounted over this case's directory, which it sees at the same path.
+podman5()
+{
+	# shellcheck disable=SC2016
+	PODMAN_IGNORE_CGROUPSV1_WARNING=1 tap_limit 60 unshare -m --propagation slave sh -c 'root=$1 dir=$2
+		shift 2
+		umount -l /sys/fs/cgroup/unified 2>/dev/null
+		mkdir -p "$dir/root5" "$dir/upper5" "$dir/work5" "$dir/graph5"
+		mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper5,workdir=$dir/work5" "$dir/root5" || exit
+		for m in /proc /sys /dev; do mount --rbind $m "$dir/root5$m"; done
+		mkdir -p "$dir/root5$dir/run" "$dir/root5$dir/graph5"
+		mount --rbind "$dir/run" "$dir/root5$dir/run" && mount --bind "$dir/graph5" "$dir/root5$dir/graph5" || exit
+		cp "$dir/storage5.conf" "$dir/containers.conf" "$dir/root5$dir"
+		export CONTAINERS_CONF="$dir/containers.conf" CONTAINERS_STORAGE_CONF="$dir/storage5.conf"
+		exec chroot "$dir/root5" podman --cgroup-manager=cgroupfs --events-backend=none "$@"' sh "$ROOT5" "$TAP_DIR" "$@"
 }
 
 it_image python zstd:chunked && it_serve && daemon_start --no-background || exit 1
@@ -104,6 +136,21 @@ wait $adders
 tap_is 'added by four at once: one of them' "$("$LOCUM" status --json | jq length)/$(jq length "$STORE/overlay-images/images.json")/$(jq length "$STORE/overlay-layers/layers.json")" 1/1/1
 tap_is 'none of them failed' "$(cat "$TAP_DIR/parallel")" ''
 tap_like 'and it runs' "$(podman_do run --rm --network none "$IT_REF")" '^hello from python 3'
+tap_ok 'removed' "$LOCUM" image-store remove "$IT_REF"
+
+# ---- podman 5 ----
+podman5_root || exit 1
+sed "s|/graph|/graph5|" "$TAP_DIR/storage.conf" >"$TAP_DIR/storage5.conf"
+tap_ok 'drop' "$LOCUM" drop-cache --all
+tap_diag "$(podman5 --version)"
+tap_ok 'an image is added' "$LOCUM" image-store add "$IT_REF"
+layer=$("$LOCUM" status --json | jq -r '.[0].target')
+tap_like 'podman 5 shows it' "$(podman5 images --format '{{.Repository}}:{{.Tag}} {{.ReadOnly}}')" "^$IT_REF true\$"
+tap_like 'and runs it' "$(podman5 run --rm --network none --cgroups=disabled "$IT_REF")" '^hello from python 3'
+tap_is 'while it is lazy' "$(daemon_field "$layer" phase)" lazy
+tap_ok 'the rest is pulled' it_rest 60
+tap_ok 'native' it_wait "$layer" native 30
+tap_like 'podman 5 runs another on what is native now' "$(podman5 run --rm --network none --cgroups=disabled "$IT_REF")" '^hello from python 3'
 tap_ok 'removed' "$LOCUM" image-store remove "$IT_REF"
 echo '{' >"$STORE/overlay-images/images.json"
 says 'a damaged store' 1 'overlay-images/images.json is not a list' "$LOCUM" image-store list
