@@ -46,6 +46,7 @@ int cmd_bench_main(int argc, char **argv);
 int cmd_daemon_main(int argc, char **argv);
 int cmd_doctor_main(int argc, char **argv);
 int cmd_drop_cache_main(int argc, char **argv);
+int cmd_gc_main(int argc, char **argv);
 int cmd_hook_main(int argc, char **argv);
 int cmd_image_store_main(int argc, char **argv);
 int cmd_images_main(int argc, char **argv);

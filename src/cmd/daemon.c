@@ -41,6 +41,10 @@ static const char usage[] =
     "      --grace MS             and so long after a mount for its first one (150)\n"
     "      --index WHERE          tables of contents beside images: manifest (what it names), "
     "referrers, none (manifest)\n"
+    "      --quota SIZE           when layers take more, those that nothing uses go, the oldest "
+    "first "
+    "(0: never)\n"
+    "      --quota-low SIZE       until they take no more than this (4/5 of it)\n"
     "      --retries N            further tries of one transfer, 1 to 100 (5)\n"
     "      --without FEATURE      do as if the kernel lacked data-only or redirect (for tests)\n"
     "      --web [ADDR:]PORT      the page of all mounts, and metrics, on a loopback address, for "
@@ -67,6 +71,8 @@ enum {
 	OPT_RETRIES,
 	OPT_WITHOUT,
 	OPT_WEB,
+	OPT_QUOTA,
+	OPT_QUOTA_LOW,
 	OPT_VERBOSE,
 	OPT_DEBUG,
 	OPT_READY,
@@ -117,6 +123,10 @@ static int take(struct options *o, int c)
 			return 0;
 		return cmd_usage("daemon", "--keep %s: holder, systemd or none is expected",
 				 optarg);
+	case OPT_QUOTA:
+		return number("quota", optarg, true, 1, &o->cfg.quota_high);
+	case OPT_QUOTA_LOW:
+		return number("quota-low", optarg, true, 1, &o->cfg.quota_low);
 	case OPT_WEB:
 		o->cfg.web = optarg;
 		return 0;
@@ -174,6 +184,8 @@ static const struct option longs[] = {
 	{ "retries", required_argument, NULL, OPT_RETRIES },
 	{ "without", required_argument, NULL, OPT_WITHOUT },
 	{ "web", required_argument, NULL, OPT_WEB },
+	{ "quota", required_argument, NULL, OPT_QUOTA },
+	{ "quota-low", required_argument, NULL, OPT_QUOTA_LOW },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
 	{ "debug", no_argument, NULL, OPT_DEBUG },
 	{ "ready-fd", required_argument, NULL, OPT_READY },
@@ -254,6 +266,8 @@ static int parse(int argc, char **argv, struct options *o)
 		r = take_any(o, c);
 	if (r == 0 && optind != argc)
 		r = cmd_usage("daemon", "\"%s\" is not an option", argv[optind]);
+	if (r == 0 && o->cfg.quota_low > o->cfg.quota_high)
+		r = cmd_usage("daemon", "--quota-low is more than --quota");
 	return r;
 }
 

@@ -37,15 +37,17 @@ int cmd_images_main(int argc, char **argv)
 		(void)(json_dumpf(json_object_get(reply, "images"), stdout, JSON_INDENT(2)) +
 		       printf("\n"));
 	json_array_foreach (json_object_get(reply, "images"), i, v) {
-		char bytes[24];
+		char bytes[24], disk[24], own[24];
 
 		if (json)
 			break;
-		(void)printf("%-60s %.19s %3lld layers %10s\n",
+		(void)printf("%-60s %.19s %3lld layers %10s %10s %10s\n",
 			     json_string_value(json_object_get(v, "image")),
 			     json_string_value(json_object_get(v, "digest")),
 			     (long long)json_integer_value(json_object_get(v, "layers")),
-			     cmd_bytes(json_number_value(json_object_get(v, "blob_bytes")), bytes));
+			     cmd_bytes(json_number_value(json_object_get(v, "blob_bytes")), bytes),
+			     cmd_bytes(json_number_value(json_object_get(v, "disk_bytes")), disk),
+			     cmd_bytes(json_number_value(json_object_get(v, "own_bytes")), own));
 	}
 	json_decref(reply);
 	return 0;

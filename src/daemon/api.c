@@ -12,7 +12,7 @@
  *   GET    /v1/mounts/ID/config    the image config
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
- *   GET    /v1/images              POST /v1/drop-cache {image, all}
+ *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
  *   GET    /v1/index               ?image=REF: the tables of contents of its layers
  *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
  *   DELETE /v1/containers/ID       it has ended
@@ -32,6 +32,7 @@
 #include "src/daemon/index_push.h"
 #include "src/daemon/metrics.h"
 #include "src/daemon/snapshot.h"
+#include "src/daemon/usage.h"
 
 #define WAIT_MS_MAX 600000
 
@@ -434,33 +435,33 @@ static void one_container(struct lcm_api_call *c, const char *method, const char
 
 /* ---- images and the daemon ---- */
 
-static int add_image(void *arg, const struct lcm_image_row *row)
-{
-	lcm_auto(lcm_manifest) m = NULL;
-	char digest[LCM_DIGEST_STR];
-	uint64_t bytes = 0;
-
-	if (lcm_manifest_parse(row->manifest_json, row->manifest_len, NULL, &m, NULL) == 0)
-		for (size_t i = 0; i < m->n_layers; i++)
-			bytes += m->layers[i].size;
-	return json_array_append_new(
-	    arg, json_pack("{s:s s:s s:I s:I s:I}", "image", row->ref, "digest",
-			   lcm_digest_str(&row->manifest, digest), "layers",
-			   (json_int_t)(m ? m->n_layers : 0), "blob_bytes", (json_int_t)bytes,
-			   "last_used_s", (json_int_t)(row->last_used_ns / 1000000000)));
-}
-
 static void images_get(struct lcm_api_call *c)
 {
-	json_t *list = json_array();
-	int r = lcm_store_image_each(c->host->e->store, add_image, list);
+	c->reply = lcm_usage_images(c->host);
+	c->status = c->reply ? 200 : 500;
+}
 
-	if (r < 0) {
-		json_decref(list);
-		lcm_api_fail(c, r, NULL);
+static void gc_post(struct lcm_api_call *c, json_t *args)
+{
+	struct lcm_gc_result res = { 0 };
+	struct lcm_err err = { 0 };
+	uint64_t to = c->host->quota_low;
+	int r = u64_arg(args, "to", &to);
+
+	if (r < 0 || (!json_object_get(args, "to") && !c->host->quota_low)) {
+		lcm_api_error(c, 400, -EINVAL,
+			      "\"to\", a number of bytes, is needed: the daemon has no quota");
 		return;
 	}
-	c->reply = json_pack("{s:o}", "images", list);
+	r = lcm_gc_run(c->host, to, bool_arg(args, "dry_run"), &res, &err);
+	if (r < 0) {
+		lcm_api_fail(c, r, &err);
+		return;
+	}
+	c->reply = json_pack("{s:I s:I s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers,
+			     "layers_in_use", (json_int_t)res.layers_used, "bytes_before",
+			     (json_int_t)res.before, "bytes_after", (json_int_t)res.after,
+			     "bytes_in_use", (json_int_t)res.used);
 	c->status = 200;
 }
 
@@ -556,6 +557,7 @@ static const struct {
 	{ "GET", "/v1/index", route_index },
 	{ "POST", "/v1/index/push", route_index_push },
 	{ "POST", "/v1/containers", containers_post },
+	{ "POST", "/v1/gc", gc_post },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)

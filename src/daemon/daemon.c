@@ -15,6 +15,7 @@
 #include "src/daemon/control.h"
 #include "src/daemon/layer.h"
 #include "src/daemon/snapshot.h"
+#include "src/daemon/usage.h"
 
 #define GATE_THREADS 2
 #define MOUNTS_SETTLE_NS 50000000ULL
@@ -29,6 +30,7 @@ struct daemon {
 	struct lcm_engine e;
 	struct lcm_host h;
 	struct lcm_control *control;
+	struct lcm_gc *gc;
 	struct lcm_web web;
 	int control_fd, web_fd, signal_fd, mountinfo_fd;
 	struct lcm_loop_fd *signals, *mountinfo;
@@ -234,6 +236,16 @@ static int start_functions(struct daemon *d, unsigned int threads, struct lcm_er
 	return lcm_fn_pool_new(&cfg, &d->e.fns, err);
 }
 
+static int start_gc(struct daemon *d)
+{
+	uint64_t high = d->cfg->quota_high, low = d->cfg->quota_low;
+
+	if (!high)
+		return 0;
+	d->h.quota_low = low ? low : high / 5 * 4;
+	return lcm_gc_start(&d->h, high, d->h.quota_low, &d->gc);
+}
+
 static int start(struct daemon *d, struct lcm_err *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -271,7 +283,9 @@ static int start(struct daemon *d, struct lcm_err *err)
 	r = lcm_snapshot_start(&d->h);
 	if (r < 0)
 		return r;
-	r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
+	r = start_gc(d);
+	if (r == 0)
+		r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
 	if (r < 0)
 		return r;
 	d->control_fd = -EBADF;
@@ -299,6 +313,7 @@ static void stop(struct daemon *d)
 		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, path, 0));
 	}
 	lcm_control_free(d->control);
+	lcm_gc_stop(d->gc);
 	lcm_pull_cancel_all(&d->e);
 	lcm_registry_free(d->e.reg);
 	lcm_pool_free(d->e.streams);

@@ -22,10 +22,11 @@ struct lcm_daemon_config {
 	struct lcm_registry_config registry;
 	struct lcm_gate_big big; /* defaults for mounts */
 	uint64_t deadline_ns;
-	uint64_t hold_ns;             /* background waits so long after a demand */
-	uint64_t grace_ns;            /* and so long after a mount, until its first one */
-	struct lcm_index_where index; /* of mounts that say nothing */
-	enum lcm_keep_by keep;        /* who has the gates when this daemon is gone */
+	uint64_t hold_ns;               /* background waits so long after a demand */
+	uint64_t grace_ns;              /* and so long after a mount, until its first one */
+	struct lcm_index_where index;   /* of mounts that say nothing */
+	enum lcm_keep_by keep;          /* who has the gates when this daemon is gone */
+	uint64_t quota_high, quota_low; /* bytes of layers; high 0: none, low 0: 4/5 of high */
 	bool background;
 	bool without_data_only; /* as on a kernel before 6.5: nothing is mounted lazily */
 	bool without_redirect;  /* as on a kernel before 6.16: mounted with metacopy=on */

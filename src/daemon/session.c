@@ -495,10 +495,23 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	return 0;
 }
 
+/* Its layers were used until now. */
+static void touch_layers(struct lcm_session *s)
+{
+	if (lcm_store_begin(s->host->e->store) < 0)
+		return;
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (s->slots[i].layer)
+			lcm_ignore(
+			    lcm_store_layer_touch(s->host->e->store, s->slots[i].layer->row.id));
+	lcm_ignore(lcm_store_end(s->host->e->store, 0));
+}
+
 void session_remove_container(struct lcm_session *s, bool upper)
 {
 	if (s->pull)
 		return;
+	touch_layers(s);
 	if (s->keep == upper) {
 		s->keep = !upper;
 		lcm_ignore(session_put_row(s, NULL));

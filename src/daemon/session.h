@@ -60,6 +60,8 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_snapshot_pull *pulls; /* list, of snapshot_remote.c */
 	struct lcm_timer *cleanup;       /* owned; of snapshot.c: images that could not go yet */
 	uint64_t cleanup_ns;
+	uint64_t quota_low;           /* what the gc leaves when nobody says more; 0: no quota */
+	uint64_t gc_layers, gc_bytes; /* dropped since start */
 };
 
 struct lcm_session_options {

@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 
 #include "overlay/stack_top.h"
+#include "src/base/buf.h"
 #include "src/base/log.h"
 #include "src/daemon/session_priv.h"
 
@@ -184,6 +185,19 @@ static int open_home(struct mount_job *j)
 	return r == 0 || r == -EEXIST ? open_dir(base, j->s->id) : r;
 }
 
+/* The gc spares the layers that a container which is kept has written on. */
+static int name_layers(const struct lcm_session *s, int home)
+{
+	lcm_autobuf struct lcm_buf text = LCM_BUF(64U << 10);
+	int r = 0;
+
+	if (!s->keep || s->home)
+		return 0;
+	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++)
+		r = lcm_buf_printf(&text, "%s\n", s->slots[i].layer->name);
+	return r < 0 ? r : lcm_write_file_at(home, "layers", lcm_buf_str(&text), text.len, 0600);
+}
+
 static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *ret_work)
 {
 	const char *name = j->s->home ? j->s->home : j->s->id;
@@ -197,6 +211,8 @@ static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *r
 	fresh = r == 0;
 	if (r == -EEXIST)
 		r = 0;
+	if (r == 0)
+		r = name_layers(j->s, dir);
 	if (r == 0)
 		r = lcm_sys_mkdirat(dir, "work", 0700);
 	if (r < 0 && r != -EEXIST)
