@@ -84,6 +84,7 @@ gate unit-asan unit build/asan
 parallel= # how threads interleave is what is tested
 gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
 gate unit-tsan unit build/tsan TESTS="$(tests/gates/threaded.sh)"
+gate takeover-tsan tests/integration/takeover.sh "$top/build/tsan"
 gate canaries tests/gates/canaries.sh build/asan build/tsan
 # Whole matrices of images run as users do, without sanitizers: what they go through is in the other cases too.
 for t in tests/integration/*.sh; do

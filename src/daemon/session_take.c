@@ -14,6 +14,7 @@
 struct take_job {
 	struct lcm_task task;
 	struct lcm_session *s; /* alive while s->job is this */
+	int fuse, record;      /* owned */
 	int status;
 	struct lcm_err err;
 };
@@ -55,6 +56,8 @@ static void on_taken(void *arg)
 	struct lcm_err err = j->err;
 	int status = j->status;
 
+	lcm_closep(&j->fuse);
+	lcm_closep(&j->record);
 	free(j);
 	if (session_job_back(s))
 		return;
@@ -79,8 +82,8 @@ static int take(struct take_job *j)
 	int r = session_gate_config(s, &layers, &cfg);
 
 	if (r == 0)
-		r = lcm_gate_adopt(&cfg, lcm_steal_fd(&s->kept_fuse), lcm_steal_fd(&s->kept_record),
-				   &g, &j->err);
+		r = lcm_gate_adopt(&cfg, lcm_steal_fd(&j->fuse), lcm_steal_fd(&j->record), &g,
+				   &j->err);
 	if (r < 0)
 		return r;
 	s->gate = g;
@@ -105,7 +108,10 @@ void session_take_gate(struct lcm_session *s)
 		session_unkeep_gate(s);
 		return;
 	}
-	*j = (struct take_job){ .task = { .fn = take_job_run, .arg = j }, .s = s };
+	*j = (struct take_job){ .task = { .fn = take_job_run, .arg = j },
+				.s = s,
+				.fuse = lcm_steal_fd(&s->kept_fuse),
+				.record = lcm_steal_fd(&s->kept_record) };
 	s->job = (struct mount_job *)j;
 	lcm_pool_submit(s->host->e->pool, LCM_POOL_DEMAND, &j->task);
 }
