@@ -14,6 +14,8 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "umount", "unmount it", cmd_umount_main },
 	{ "wait", "wait until a mount is ready, local or native", cmd_wait_main },
 	{ "status", "show mounts and what is still missing", cmd_status_main },
+	{ "why", "say what a mount was waited for, and where the time went", cmd_why_main },
+	{ "meter", "show what mounts cost, and set their shares", cmd_meter_main },
 	{ "pull", "fetch a whole image now", cmd_pull_main },
 	{ "images", "list the images in the store", cmd_images_main },
 	{ "image-store", "keep an image store that podman and CRI-O run from at once",

@@ -51,6 +51,7 @@ int cmd_hook_main(int argc, char **argv);
 int cmd_image_store_main(int argc, char **argv);
 int cmd_images_main(int argc, char **argv);
 int cmd_index_main(int argc, char **argv);
+int cmd_meter_main(int argc, char **argv);
 int cmd_mount_main(int argc, char **argv);
 int cmd_pull_main(int argc, char **argv);
 int cmd_run_main(int argc, char **argv);
@@ -58,5 +59,6 @@ int cmd_serve_main(int argc, char **argv);
 int cmd_status_main(int argc, char **argv);
 int cmd_umount_main(int argc, char **argv);
 int cmd_wait_main(int argc, char **argv);
+int cmd_why_main(int argc, char **argv);
 
 #endif

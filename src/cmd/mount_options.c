@@ -33,6 +33,8 @@ int mount_options_take(struct mount_options *o, const char *verb, int c, const c
 	case OPT_INDEX:
 		o->index = value;
 		return 0;
+	case OPT_WEIGHT:
+		return number(verb, "weight", value, false, &o->weight, &o->weight_number);
 	case OPT_M_DEADLINE:
 		return number(verb, "deadline", value, false, &o->deadline, &o->deadline_ms);
 	case OPT_M_BIG_DATA:
@@ -70,6 +72,7 @@ json_t *mount_options_body(const struct mount_options *o, const char *image, con
 	(void)json_object_set_new(body, "full", json_boolean(o->full));
 	(void)json_object_set_new(body, "keep", json_boolean(o->id != NULL));
 	set_number(body, "deadline_ms", o->deadline, o->deadline_ms * 1000);
+	set_number(body, "weight", o->weight, o->weight_number);
 	set_number(body, "big_data", o->big_data, o->big_data_bytes);
 	set_number(body, "big_exec", o->big_exec, o->big_exec_bytes);
 	return body;

@@ -11,8 +11,8 @@
 struct mount_options {
 	const char *id, *pull, *platform, *index; /* NULL or "": not given */
 	bool read_only, full;
-	const char *deadline, *big_data, *big_exec; /* as written; NULL: the daemon's */
-	uint64_t deadline_ms, big_data_bytes, big_exec_bytes;
+	const char *deadline, *big_data, *big_exec, *weight; /* as written; NULL: the daemon's */
+	uint64_t deadline_ms, big_data_bytes, big_exec_bytes, weight_number;
 };
 
 enum {
@@ -24,7 +24,8 @@ enum {
 	OPT_INDEX,
 	OPT_M_DEADLINE,
 	OPT_M_BIG_DATA,
-	OPT_M_BIG_EXEC
+	OPT_M_BIG_EXEC,
+	OPT_WEIGHT
 };
 
 #define MOUNT_OPTIONS_LONG                                                                         \
@@ -35,6 +36,7 @@ enum {
 	    { "index", required_argument, NULL, OPT_INDEX },                                       \
 	    { "deadline", required_argument, NULL, OPT_M_DEADLINE },                               \
 	    { "big-data", required_argument, NULL, OPT_M_BIG_DATA },                               \
+	    { "weight", required_argument, NULL, OPT_WEIGHT },                                     \
 	{                                                                                          \
 		"big-exec", required_argument, NULL, OPT_M_BIG_EXEC                                \
 	}
@@ -49,7 +51,8 @@ enum {
 	"digest\n"                                                                                 \
 	"      --deadline SECONDS  readers of missing files get EIO after so long (0: never)\n"    \
 	"      --big-data SIZE     data files from this size are read by range (0: never)\n"       \
-	"      --big-exec SIZE     the same for executables and libraries\n"
+	"      --big-exec SIZE     the same for executables and libraries\n"                       \
+	"      --weight N          its share where others fetch too, 1 to 10000 (100)\n"
 
 /** mount_options_take - one option of getopt_long(). Return: 0 or the exit status (said already).
  */

@@ -10,6 +10,7 @@
  *   GET    /v1/mounts/ID           ID may be a target, with '/' as %2F
  *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
  *   GET    /v1/mounts/ID/config    the image config
+ *   POST   /v1/mounts/ID/meter     {weight}
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
@@ -135,12 +136,14 @@ static int own_mount(struct lcm_session *s, const char *container, pid_t pid, st
 
 static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret_pid)
 {
-	uint64_t ms = o->deadline_ns / 1000000, pid = 0;
+	uint64_t ms = o->deadline_ns / 1000000, pid = 0, weight = LCM_LIF_WEIGHT;
 
 	if (u64_arg(args, "deadline_ms", &ms) < 0 || u64_arg(args, "pid", &pid) < 0 ||
 	    pid > INT_MAX || u64_arg(args, "big_data", &o->big.data_bytes) < 0 ||
-	    u64_arg(args, "big_exec", &o->big.exec_bytes) < 0)
+	    u64_arg(args, "big_exec", &o->big.exec_bytes) < 0 ||
+	    u64_arg(args, "weight", &weight) < 0 || weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
 		return false;
+	o->weight = (uint32_t)weight;
 	o->deadline_ns = ms * 1000000;
 	*ret_pid = (pid_t)pid;
 	return true;
@@ -168,7 +171,8 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 		    str_arg(args, "index"));
 	else if (!take_numbers(args, o, ret_pid))
 		lcm_api_error(c, 400, -EINVAL,
-			      "deadline_ms, big_data, big_exec and pid are numbers from 0");
+			      "deadline_ms, big_data, big_exec and pid are numbers from 0, weight "
+			      "is one from 1 to 10000");
 	return !c->status;
 }
 
@@ -359,16 +363,33 @@ static void mount_config(struct lcm_api_call *c, struct lcm_session *s)
 	c->status = c->reply ? 200 : 500;
 }
 
+static void mount_meter(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
+{
+	struct lcm_err err = { 0 };
+	uint64_t weight = 0;
+	int r = u64_arg(args, "weight", &weight);
+
+	r = r < 0 ? lcm_err_set(&err, r, "weight is a number")
+		  : lcm_session_set_weight(s, weight, &err);
+	if (r < 0) {
+		lcm_api_fail(c, r, &err);
+		return;
+	}
+	c->reply = lcm_session_meter(s);
+	c->status = 200;
+}
+
 static void one_mount(struct lcm_api_call *c, const char *method, const char *rest, json_t *args)
 {
 	const char *action = strrchr(rest, '/');
 	char name[4096];
 	struct lcm_session *s;
 	bool wait = action && strcmp(action, "/wait") == 0,
-	     config = action && strcmp(action, "/config") == 0;
+	     config = action && strcmp(action, "/config") == 0,
+	     meter = action && strcmp(action, "/meter") == 0;
 
 	(void)snprintf(name, sizeof(name), "%.*s",
-		       wait || config ? (int)(action - rest) : (int)strlen(rest), rest);
+		       wait || config || meter ? (int)(action - rest) : (int)strlen(rest), rest);
 	s = lcm_session_find(c->host, name);
 	if (!s)
 		lcm_api_error(c, 404, -ENOENT, "no mount \"%s\" (locum status lists them)", name);
@@ -376,6 +397,8 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 		mount_wait(c, s, args);
 	else if (config && strcmp(method, "GET") == 0)
 		mount_config(c, s);
+	else if (meter && strcmp(method, "POST") == 0)
+		mount_meter(c, s, args);
 	else if (strcmp(method, "GET") == 0)
 		reply_status(c, 200, s, status_args(args));
 	else if (strcmp(method, "DELETE") == 0)

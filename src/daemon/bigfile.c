@@ -36,6 +36,7 @@ struct lcm_bigfile {
 	uint8_t *chunks; /* owned; enum chunk_state */
 	uint32_t n_chunks, n_present;
 	struct read *reads;
+	struct lcm_lif *lif; /* borrowed during lcm_layer_read(); who asks */
 	uint64_t ra_next,
 	    ra_len;           /* where a sequential reader goes on, and how far ahead to fetch */
 	bool placing, placed; /* placing: a job has it */
@@ -235,7 +236,7 @@ static uint32_t want_from(struct lcm_bigfile *b, uint32_t i, uint32_t end)
 		b->chunks[i + n] = CHUNK_WANTED;
 		n++;
 	}
-	r = lcm_demand_chunks(b->layer, b->entry, first + i, n, b->fd);
+	r = lcm_demand_chunks(b->layer, b->lif, b->entry, first + i, n, b->fd);
 	if (r < 0)
 		memset(b->chunks + i, CHUNK_MISSING, n);
 	/* A chunk too large to fetch alone comes with the whole layer. */
@@ -307,7 +308,9 @@ void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t ent
 	*r = (struct read){ .next = b->reads, .w = w, .off = off, .len = len, .token = token };
 	b->reads = r;
 	atomic_fetch_or(&l->entries[entry], LCM_ENTRY_WANTED);
+	b->lif = w->lif;
 	want_range(b, off, len);
+	b->lif = NULL;
 	if (lcm_layer_is_local(l, entry))
 		lcm_bigfile_local(l, entry);
 	else

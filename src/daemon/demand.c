@@ -10,9 +10,10 @@
 #include <string.h>
 
 #include "src/base/log.h"
-#include "src/daemon/layer.h"
+#include "src/daemon/demand_priv.h"
 
 #define SPANS_MAX 16 /* transfers at once: what one HTTP/1.1 registry takes kindly */
+#define SPANS_KEPT 4 /* of those, never begun by one that has all the others */
 #define SPAN_BYTES_MAX (64ULL << 20) /* memory of all spans */
 #define SPAN_LEN_MAX (4ULL << 20)    /* wants are joined up to this length */
 #define READ_AHEAD (256ULL << 10)    /* a request is made that long where bytes are missing */
@@ -20,38 +21,7 @@
 #define SPAN_HEAD                                                                                  \
 	1024ULL /* before a file lies its tar header: with it, what demand fetched has no gaps for \
 		   the pull to fill */
-#define RUNS_MAX 32 /* present/missing runs told apart in one span */
 #define HOLD_AFTER_FAILURE_NS 1000000000ULL
-
-struct lcm_want {
-	struct lcm_want *next;
-	uint32_t entry, first, n; /* chunks */
-	int fd;            /* partial file of a big file, borrowed; -1: place the whole file */
-	uint64_t off, end; /* range of the blob; off == end: only holes */
-	int status;        /* set by the pool job */
-};
-
-struct run {
-	uint64_t off, len;
-	bool present;      /* in the blob file already */
-	uint64_t fetch;    /* id while in flight */
-	uint64_t asked_ns; /* 0: its first byte has come */
-	struct span *span;
-};
-
-struct span {
-	struct lcm_layer *layer; /* referenced */
-	struct lcm_want *wants;  /* owned */
-	uint64_t off, len;
-	struct lcm_fn_mem *mem; /* owned; len bytes of the blob, room for the largest chunk */
-	uint8_t *buf;           /* borrowed from mem */
-	struct lcm_fn *fn;      /* owned by the job, once a chunk needs it */
-	struct run runs[RUNS_MAX];
-	uint32_t n_runs, pending;
-	int status;
-	struct lcm_err err;
-	struct lcm_task task;
-};
 
 static bool transient(int status)
 {
@@ -71,6 +41,32 @@ static bool transient(int status)
 	}
 }
 
+static void want_free(struct lcm_want *w)
+{
+	for (size_t i = 0; i < w->n_lifs; i++) {
+		lcm_lif_leave(w->lifs[i]);
+		lcm_lif_unref(w->lifs[i]);
+	}
+	free(w->lifs);
+	free(w);
+}
+
+/* Without memory for it the request is nobody's. */
+static void want_add_lif(struct lcm_engine *e, struct lcm_want *w, struct lcm_lif *lif)
+{
+	struct lcm_lif **v = lif ? reallocarray(w->lifs, w->n_lifs + 1, sizeof(struct lcm_lif *))
+				 : NULL;
+
+	if (!v)
+		return;
+	w->lifs = v;
+	for (size_t i = 0; i < w->n_lifs; i++)
+		if (v[i] == lif)
+			return;
+	v[w->n_lifs++] = lcm_lif_ref(lif);
+	lcm_lif_enter(&e->lifs, lif);
+}
+
 static void want_end(struct lcm_layer *l, struct lcm_want *w, int status)
 {
 	if (w->fd >= 0) {
@@ -79,7 +75,7 @@ static void want_end(struct lcm_layer *l, struct lcm_want *w, int status)
 		atomic_fetch_and(&l->entries[w->entry], (uint8_t)~LCM_ENTRY_QUEUED);
 		lcm_layer_file_done(l, w->entry, status);
 	}
-	free(w);
+	want_free(w);
 }
 
 /* It comes with the pull, which tells whoever waits. */
@@ -89,7 +85,7 @@ static void want_later(struct lcm_layer *l, struct lcm_want *w)
 		lcm_bigfile_chunks_done(l, w->entry, w->first, w->n, -ENODATA);
 	else
 		atomic_fetch_and(&l->entries[w->entry], (uint8_t)~LCM_ENTRY_QUEUED);
-	free(w);
+	want_free(w);
 }
 
 static void enqueue(struct lcm_layer *l, struct lcm_want *w)
@@ -99,7 +95,8 @@ static void enqueue(struct lcm_layer *l, struct lcm_want *w)
 	l->queue_tail = &w->next;
 }
 
-static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int fd)
+static int queue_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t first,
+			uint32_t n, int fd)
 {
 	struct lcm_want *w;
 
@@ -116,7 +113,10 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
-	*w = (struct lcm_want){ .entry = entry, .first = first, .n = n, .fd = fd };
+	*w = (struct lcm_want){
+		.entry = entry, .first = first, .n = n, .fd = fd, .queued_ns = lcm_now_ns()
+	};
+	want_add_lif(l->e, w, lif);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
 
@@ -131,22 +131,36 @@ static int queue_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uin
 	return 0;
 }
 
-int lcm_demand_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n, int fd)
+int lcm_demand_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t first,
+		      uint32_t n, int fd)
 {
-	return queue_chunks(l, entry, first, n, fd);
+	return queue_chunks(l, lif, entry, first, n, fd);
 }
 
-int lcm_demand_file(struct lcm_layer *l, uint32_t entry)
+/* It is queued already, or on its way: then only those who were there when it began are charged. */
+static void join(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry)
+{
+	struct lcm_want *w = l->queue;
+
+	while (w && (w->entry != entry || w->fd >= 0))
+		w = w->next;
+	if (w)
+		want_add_lif(l->e, w, lif);
+}
+
+int lcm_demand_file(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry)
 {
 	const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, entry);
 	int r;
 
-	if (atomic_load(&l->entries[entry]) & LCM_ENTRY_QUEUED)
+	if (atomic_load(&l->entries[entry]) & LCM_ENTRY_QUEUED) {
+		join(l, lif, entry);
 		return 0;
+	}
 	if (e->n_chunks == 0)
 		return -ENODATA;
 	atomic_fetch_or(&l->entries[entry], LCM_ENTRY_QUEUED);
-	r = queue_chunks(l, entry, e->first_chunk, e->n_chunks, -1);
+	r = queue_chunks(l, lif, entry, e->first_chunk, e->n_chunks, -1);
 	if (r < 0)
 		atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_QUEUED);
 	return r;
@@ -163,7 +177,7 @@ void lcm_demand_drop(struct lcm_layer *l, uint32_t entry)
 		if (l->queue_tail == &w->next)
 			l->queue_tail = p;
 		atomic_fetch_and(&l->entries[entry], (uint8_t)~LCM_ENTRY_QUEUED);
-		free(w);
+		want_free(w);
 		return;
 	}
 }
@@ -180,173 +194,6 @@ void lcm_demand_cancel_all(struct lcm_layer *l, int status)
 		want_end(l, w, status);
 		w = next;
 	}
-}
-
-/* ---- the pool's half ---- */
-
-/* The compressed bytes of a chunk in spans that have digests. Return: 1 they are good, 0 there is
- * nothing to tell by, -EBADMSG. */
-static int spans_verified(struct span *s, const struct lcm_toc_chunk *c)
-{
-	const struct lcm_toc *toc = s->layer->toc;
-	uint32_t n = c->span == LCM_TOC_NONE ? 0 : lcm_toc_chunk_spans(toc, c);
-
-	for (uint32_t i = 0; i < n; i++) {
-		const struct lcm_toc_span *p = lcm_toc_span(toc, c->span + i);
-		struct lcm_digest is;
-		int r;
-
-		if (lcm_digest_is_zero(&p->digest))
-			return 0;
-		r = lcm_digest_of(s->buf + (p->blob_off - s->off), p->blob_len, &is);
-		if (r < 0)
-			return r;
-		if (!lcm_digest_equal(&is, &p->digest))
-			return -EBADMSG;
-	}
-	return n > 0;
-}
-
-static int function_get(struct span *s)
-{
-	struct lcm_layer *l = s->layer;
-	int r;
-
-	if (s->fn)
-		return 0;
-	r = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, 0, &s->fn, &s->err);
-	return r < 0 ? r : lcm_fn_bind(s->fn, s->mem, &s->err);
-}
-
-static int decode_chunk(struct span *s, const struct lcm_toc_chunk *c, uint8_t *out)
-{
-	const struct lcm_toc *toc = s->layer->toc;
-	struct lcm_fn_unit u = {
-		.comp = s->layer->comp,
-		.in_off = c->blob_off - s->off,
-		.in_len = c->blob_len,
-		.skip = c->skip,
-		.len = c->file_len,
-	};
-	int r;
-
-	if (u.comp == LCM_COMP_NONE) { /* there is nothing to decode */
-		if (u.skip > u.in_len || u.len > u.in_len - u.skip)
-			return -EBADMSG;
-		memcpy(out, s->buf + u.in_off + u.skip, u.len);
-		return 0;
-	}
-	if (c->span != LCM_TOC_NONE) {
-		const struct lcm_toc_span *p = lcm_toc_span(toc, c->span);
-
-		u.start = (enum lcm_toc_start)p->start;
-		u.bits = p->bits;
-		u.window = lcm_toc_window(toc, p);
-	}
-	r = function_get(s);
-	return r < 0 ? r : lcm_fn_unit(s->fn, &u, out, &s->err);
-}
-
-static int write_chunk(struct span *s, const struct lcm_toc_entry *e, const struct lcm_toc_chunk *c,
-		       uint8_t *out, int fd)
-{
-	const struct lcm_digest *want = lcm_digest_is_zero(&c->digest) && e->n_chunks == 1
-					    ? &e->digest
-					    : &c->digest;
-	struct lcm_digest is;
-	int r, good;
-
-	if (c->flags & LCM_TOC_CHUNK_ZEROS)
-		return 0;
-	good = spans_verified(s, c);
-	if (good < 0)
-		return good;
-	r = decode_chunk(s, c, out);
-	if (r < 0)
-		return r;
-	if (!lcm_digest_is_zero(want)) {
-		r = lcm_digest_of(out, c->file_len, &is);
-		if (r == 0 && !lcm_digest_equal(&is, want))
-			r = -EBADMSG;
-	} else if (!good) {
-		r = -EBADMSG;
-	}
-	return r < 0 ? r : lcm_sys_pwrite_full(fd, out, c->file_len, c->file_off);
-}
-
-static int write_chunks(struct span *s, const struct lcm_want *w, int fd)
-{
-	const struct lcm_toc_entry *e = lcm_toc_entry(s->layer->toc, w->entry);
-	lcm_autofree uint8_t *out = NULL;
-	uint64_t max = 1;
-	int r = 0;
-
-	for (uint32_t i = 0; i < w->n; i++) {
-		const struct lcm_toc_chunk *c = lcm_toc_chunk(s->layer->toc, w->first + i);
-
-		if (!(c->flags & LCM_TOC_CHUNK_ZEROS))
-			max = LCM_MAX(max, c->file_len);
-	}
-	out = malloc(max);
-	if (!out)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < w->n && r == 0; i++)
-		r = write_chunk(s, e, lcm_toc_chunk(s->layer->toc, w->first + i), out, fd);
-	return r;
-}
-
-static int place_file(struct span *s, const struct lcm_want *w)
-{
-	struct lcm_layer *l = s->layer;
-	lcm_autoclose int fd = -EBADF;
-	char tmp[64];
-	int r;
-
-	if (lcm_layer_is_local(l, w->entry))
-		return 0;
-	fd = lcm_layer_tmp(l->dir, l->toc, w->entry, tmp);
-	if (fd < 0)
-		return fd;
-	r = lcm_sys_ftruncate(fd, lcm_toc_entry(l->toc, w->entry)->size);
-	if (r == 0)
-		r = write_chunks(s, w, fd);
-	if (r < 0) {
-		if (tmp[0])
-			lcm_ignore(lcm_sys_unlinkat(lcm_store_tmp_fd(l->e->store), tmp, 0));
-		return r;
-	}
-	r = lcm_layer_place(l->dir, l->toc, w->entry, fd, tmp, NULL);
-	if (r < 0 && r != -EEXIST)
-		return r;
-	lcm_layer_mark_local(l, w->entry);
-	return 0;
-}
-
-static void span_done(void *arg);
-
-/* Wants first, since somebody waits for them; then the blob file, so that the pull finds the bytes.
- */
-static void span_job(void *arg)
-{
-	struct span *s = arg;
-
-	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
-		if (s->runs[i].present)
-			s->status = lcm_blob_read(s->layer->blob, s->runs[i].off,
-						  s->buf + (s->runs[i].off - s->off),
-						  s->runs[i].len);
-	for (struct lcm_want *w = s->wants; w; w = w->next)
-		w->status = s->status    ? s->status
-			    : w->fd >= 0 ? write_chunks(s, w, w->fd)
-					 : place_file(s, w);
-	lcm_fn_put(s->layer->e->fns, s->fn);
-	for (uint32_t i = 0; i < s->n_runs && s->status == 0; i++)
-		if (!s->runs[i].present)
-			lcm_ignore(lcm_blob_write(s->layer->blob, s->runs[i].off,
-						  s->buf + (s->runs[i].off - s->off),
-						  s->runs[i].len));
-	s->task.fn = span_done;
-	lcm_loop_post_task(s->layer->e->loop, &s->task);
 }
 
 /* ---- the loop's half ---- */
@@ -398,7 +245,43 @@ static void broken_function(struct span *s)
 	lcm_layer_condemn(l, &err);
 }
 
-static void span_done(void *arg)
+static void charge_want(struct span *s, struct lcm_want *w, uint64_t fetched)
+{
+	struct lcm_layer *l = s->layer;
+	char path[LCM_PATH_MAX + 2] = "/";
+
+	w->cost.requests = 1;
+	w->cost.fetched_bytes = fetched;
+	w->cost.queue_ns = s->started_ns - w->queued_ns;
+	w->cost.fetch_ns = s->fetch_ns;
+	if (lcm_toc_path(l->toc, w->entry, path + 1, sizeof(path) - 1) < 0)
+		path[1] = '\0';
+	lcm_lif_charge(&l->e->lifs, w->lifs, w->n_lifs, &w->cost, path);
+	w->cost = (struct lcm_lif_cost){ 0 };
+}
+
+/* What was fetched is split by the ranges that were asked for; what came along with them, too. */
+static void charge(struct span *s)
+{
+	uint64_t total = 0, left = s->fetched_bytes;
+
+	lcm_lif_end(s->lif, s->estimate);
+	lcm_lif_unref(s->lif);
+	for (const struct lcm_want *w = s->wants; w; w = w->next)
+		total += w->end - w->off + 1;
+	for (struct lcm_want *w = s->wants; w; w = w->next) {
+		double part = (double)(w->end - w->off + 1) / (double)total;
+		uint64_t fetched = w->next ? (uint64_t)((double)s->fetched_bytes * part) : left;
+
+		fetched = LCM_MIN(fetched, left);
+		left -= fetched;
+		charge_want(s, w, fetched);
+	}
+	lcm_lifs_measured(&s->layer->e->lifs, s->fetched_bytes,
+			  s->fetch_ns / LCM_MAX(s->layer->e->spans, 1U));
+}
+
+void demand_span_done(void *arg)
 {
 	struct span *s = arg;
 	struct lcm_layer *l = s->layer;
@@ -406,6 +289,7 @@ static void span_done(void *arg)
 	uint64_t bytes = s->len;
 	bool held = false;
 
+	charge(s);
 	broken_function(s);
 	while (s->wants) {
 		struct lcm_want *w = s->wants;
@@ -418,6 +302,7 @@ static void span_done(void *arg)
 		note_want(s, w);
 		if (transient(w->status) && still_wanted(l, w) && l->phase == LCM_LAYER_READY &&
 		    !e->closing) {
+			w->queued_ns = lcm_now_ns();
 			enqueue(l, w);
 			held = true;
 			continue;
@@ -453,7 +338,8 @@ static int on_bytes(void *arg, uint64_t off, const void *p, size_t len)
 
 static void submit(struct span *s)
 {
-	s->task = (struct lcm_task){ .fn = span_job, .arg = s };
+	s->fetch_ns = lcm_now_ns() - s->started_ns;
+	s->task = (struct lcm_task){ .fn = demand_span_job, .arg = s };
 	lcm_pool_submit(s->layer->e->pool, LCM_POOL_DEMAND, &s->task);
 }
 
@@ -474,6 +360,7 @@ static void on_fetched(void *arg, const struct lcm_fetch_result *res)
 
 	l->demand_bytes += res->bytes;
 	l->e->demand_bytes += res->bytes;
+	r->span->fetched_bytes += res->bytes;
 	run_end(r->span, res->status, &res->err);
 }
 
@@ -534,13 +421,14 @@ static void span_start(struct span *s)
 	run_end(s, 0, NULL);
 }
 
-/* Takes the head of the queue and every queued neighbour that makes one range with it. */
-static void gather(struct lcm_layer *l, struct span *s, uint64_t *off, uint64_t *end)
+/* Takes @head out of the queue, and every queued neighbour that makes one range with it. */
+static void gather(struct lcm_layer *l, const struct lcm_want *head, struct span *s, uint64_t *off,
+		   uint64_t *end)
 {
-	struct lcm_want *head = l->queue, **p = &l->queue, **tail = &s->wants;
+	struct lcm_want **p = &l->queue, **tail = &s->wants;
 
-	*off = l->queue->off;
-	*end = l->queue->end;
+	*off = head->off;
+	*end = head->end;
 	while (*p) {
 		struct lcm_want *w = *p;
 		uint64_t lo = LCM_MIN(*off, w->off), hi = LCM_MAX(*end, w->end);
@@ -590,7 +478,7 @@ static uint64_t plain_max(const struct span *s)
 	return max;
 }
 
-static void start_one(struct lcm_layer *l)
+static void start_one(struct lcm_layer *l, const struct lcm_want *head, struct lcm_lif *lif)
 {
 	struct span *s = calloc(1, sizeof(*s));
 	uint64_t off, end;
@@ -599,12 +487,15 @@ static void start_one(struct lcm_layer *l)
 		lcm_demand_cancel_all(l, -ENOMEM);
 		return;
 	}
-	gather(l, s, &off, &end);
+	s->lif = lif ? lcm_lif_ref(lif) : NULL;
+	gather(l, head, s, &off, &end);
 	end = read_ahead(l, off, end);
 	s->layer = l;
 	l->refs++;
 	s->off = off;
 	s->len = end - off;
+	s->started_ns = lcm_now_ns();
+	s->estimate = lcm_lif_start(&l->e->lifs, lif, s->len);
 	lcm_engine_demand_begin(l->e, s->len);
 	s->status = lcm_fn_mem_new(s->len + LCM_TOC_WINDOW, plain_max(s), &s->mem);
 	if (s->status < 0) {
@@ -615,28 +506,68 @@ static void start_one(struct lcm_layer *l)
 	span_start(s);
 }
 
+/* Demand of a layer waits a moment after trouble that may pass. */
+static bool held_back(struct lcm_layer *l, uint64_t *now)
+{
+	struct lcm_engine *e = l->e;
+
+	if (!l->hold_until_ns)
+		return false;
+	*now = *now ? *now : lcm_now_ns();
+	if (*now >= l->hold_until_ns) {
+		l->hold_until_ns = 0;
+		return false;
+	}
+	if (!lcm_timer_armed(e->resume))
+		lcm_timer_set(e->resume, l->hold_until_ns - *now);
+	return true;
+}
+
+struct turn {
+	struct lcm_layer *layer;
+	const struct lcm_want *want; /* NULL: nobody's turn */
+	struct lcm_lif *lif;
+};
+
+/* Of all who wait for this the one whose turn it is first. */
+static struct lcm_lif *first_of(const struct lcm_engine *e, const struct lcm_want *w)
+{
+	struct lcm_lif *lif = w->n_lifs ? w->lifs[0] : NULL;
+
+	for (size_t i = 1; i < w->n_lifs; i++)
+		if (lcm_lif_before(&e->lifs, w->lifs[i], lif))
+			lif = w->lifs[i];
+	return lif;
+}
+
+/* There are about as many wants as threads that wait: each is looked at for each turn. */
+static void look_through(struct lcm_layer *l, struct turn *t)
+{
+	const struct lcm_engine *e = l->e;
+
+	for (const struct lcm_want *w = l->queue; w; w = w->next) {
+		struct lcm_lif *lif = first_of(e, w);
+
+		if (lif && lif->spans >= SPANS_MAX - SPANS_KEPT)
+			continue;
+		if (!t->want || lcm_lif_before(&e->lifs, lif, t->lif))
+			*t = (struct turn){ l, w, lif };
+	}
+}
+
 void lcm_demand_pump(struct lcm_engine *e)
 {
 	uint64_t now = 0;
-	bool more = true;
 
 	/* The registry and the pool may be gone already when the last spans end. */
-	while (more && !e->closing && e->spans < SPANS_MAX && e->span_bytes < SPAN_BYTES_MAX) {
-		more = false;
-		for (struct lcm_layer *l = e->layers; l; l = l->next) {
-			if (!l->queue || l->phase != LCM_LAYER_READY || e->spans >= SPANS_MAX)
-				continue;
-			if (l->hold_until_ns) {
-				now = now ? now : lcm_now_ns();
-				if (now < l->hold_until_ns) {
-					if (!lcm_timer_armed(e->resume))
-						lcm_timer_set(e->resume, l->hold_until_ns - now);
-					continue;
-				}
-				l->hold_until_ns = 0;
-			}
-			start_one(l);
-			more = true;
-		}
+	while (!e->closing && e->spans < SPANS_MAX && e->span_bytes < SPAN_BYTES_MAX) {
+		struct turn t = { .want = NULL };
+
+		for (struct lcm_layer *l = e->layers; l; l = l->next)
+			if (l->queue && l->phase == LCM_LAYER_READY && !held_back(l, &now))
+				look_through(l, &t);
+		if (!t.want)
+			return;
+		start_one(t.layer, t.want, t.lif);
 	}
 }

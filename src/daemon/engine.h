@@ -16,6 +16,7 @@
 #define LCM_ENGINE_H
 
 #include "decode/fn.h"
+#include "meter/lif.h"
 #include "registry/registry.h"
 #include "src/base/loop.h"
 #include "src/base/pool.h"
@@ -62,6 +63,7 @@ struct lcm_engine {
 					tried (again) */
 	uint64_t starved_since_ns;   /* since when background is held back; 0: it is not */
 	struct lcm_timer *resume;    /* owned; lets background go on */
+	struct lcm_lifs lifs;        /* whose turn it is, and what was charged */
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
 	struct lcm_task sweep; /* removes what the store has in its trash */
 	bool sweeping, sweep_again;

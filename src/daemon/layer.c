@@ -352,6 +352,20 @@ void lcm_layer_post_done(struct lcm_layer *l, uint32_t entry)
 	lcm_loop_post_task(l->e->loop, &d->task);
 }
 
+#define PAYERS_MAX 256 /* of more the first pay */
+
+void lcm_layer_charge(struct lcm_layer *l, uint64_t bytes)
+{
+	const struct lcm_lif_cost cost = { .requests = 1, .fetched_bytes = bytes };
+	struct lcm_lif *who[PAYERS_MAX];
+	size_t n = 0;
+
+	for (const struct lcm_layer_watch *w = l->watches; w && n < PAYERS_MAX; w = w->next)
+		if (w->lif)
+			who[n++] = w->lif;
+	lcm_lif_charge_background(&l->e->lifs, who, n, &cost);
+}
+
 void lcm_layer_note(struct lcm_layer *l, const struct lcm_err *why)
 {
 	if (l->error.code == -EBADMSG && why->code != -EBADMSG)
@@ -378,7 +392,7 @@ void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why)
 
 /* ---- demand and pull ---- */
 
-void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
+void lcm_layer_want(struct lcm_layer *l, const struct lcm_layer_watch *w, uint32_t entry)
 {
 	int r;
 
@@ -392,7 +406,7 @@ void lcm_layer_want(struct lcm_layer *l, uint32_t entry)
 		lcm_layer_file_done(l, entry, -EIO);
 		return;
 	}
-	r = lcm_demand_file(l, entry);
+	r = lcm_demand_file(l, w->lif, entry);
 	if (r == -ENODATA)
 		lcm_layer_pull(l, true);
 	else if (r < 0)

@@ -42,6 +42,7 @@ struct lcm_layer_watch {
 	void (*read_done)(void *arg, uint64_t token, int fd, uint64_t off, uint32_t len,
 			  int status);
 	void *arg;
+	struct lcm_lif *lif; /* borrowed while it watches; who is charged; NULL: nobody */
 };
 
 struct lcm_want;
@@ -128,8 +129,8 @@ void lcm_layer_prepare(struct lcm_layer *l);
 LCM_MUST_USE int lcm_layer_load_toc(struct lcm_layer *l);
 /** lcm_layer_pull - have the whole layer pulled; @urgent: somebody waits for all of it. */
 void lcm_layer_pull(struct lcm_layer *l, bool urgent);
-/** lcm_layer_want - have ->file_done called for a regular file. */
-void lcm_layer_want(struct lcm_layer *l, uint32_t entry);
+/** lcm_layer_want - have ->file_done called for a regular file; @w: who asks, and is charged. */
+void lcm_layer_want(struct lcm_layer *l, const struct lcm_layer_watch *w, uint32_t entry);
 /** lcm_layer_unwant - nobody waits for it any more. */
 void lcm_layer_unwant(struct lcm_layer *l, uint32_t entry);
 
@@ -165,6 +166,8 @@ void lcm_layer_note(struct lcm_layer *l,
 		    const struct lcm_err *why); /* transient trouble, shown in status */
 void lcm_layer_changed(struct lcm_layer *l);
 void lcm_layer_file_done(struct lcm_layer *l, uint32_t entry, int status);
+/** lcm_layer_charge - @bytes of its blob came with nobody waiting: whoever uses the layer pays. */
+void lcm_layer_charge(struct lcm_layer *l, uint64_t bytes);
 /** lcm_layer_post_done - have lcm_layer_file_done() run on the loop. Thread: the stream's. */
 void lcm_layer_post_done(struct lcm_layer *l, uint32_t entry);
 /** lcm_layer_pulled - the pull ended with both digests proven: LOCAL now, COMPLETE in the store
@@ -179,11 +182,11 @@ void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err 
 /* demand.c */
 /** lcm_demand_file - queue the want of a whole file. Return: 0, -ENOMEM, -ENODATA (no ranges known:
  * only the pull can bring it). */
-LCM_MUST_USE int lcm_demand_file(struct lcm_layer *l, uint32_t entry);
+LCM_MUST_USE int lcm_demand_file(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry);
 /** lcm_demand_chunks - queue the want of @n chunks from @first, for the big file's partial @fd
  * (borrowed until chunks_done). */
-LCM_MUST_USE int lcm_demand_chunks(struct lcm_layer *l, uint32_t entry, uint32_t first, uint32_t n,
-				   int fd);
+LCM_MUST_USE int lcm_demand_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry,
+				   uint32_t first, uint32_t n, int fd);
 void lcm_demand_drop(struct lcm_layer *l, uint32_t entry); /* a queued file want nobody waits for */
 void lcm_demand_cancel_all(struct lcm_layer *l,
 			   int status); /* queued wants; spans end by themselves */

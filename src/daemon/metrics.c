@@ -120,7 +120,7 @@ static int phases(struct lcm_host *h, struct lcm_buf *out)
 /* ---- each mount ---- */
 
 static const struct {
-	/* @key: in its status; "gate." goes one deeper, "_ms" becomes seconds */
+	/* @key: in its status, a dot goes one deeper; "_ms" becomes seconds */
 	const char *key, *name, *type, *help;
 } of_mount[] = {
 	{ "files_total", "locum_mount_files", "gauge", "Files of the image." },
@@ -136,6 +136,25 @@ static const struct {
 	  "Compressed bytes of those." },
 	{ "blocked_ms", "locum_mount_blocked_seconds_total", "counter",
 	  "Time in which somebody waited for a missing file." },
+	{ "meter.weight", "locum_mount_weight", "gauge", "Share where others ask too." },
+	{ "meter.demand.requests", "locum_mount_meter_requests_total", "counter",
+	  "Requests of its that were fetched for." },
+	{ "meter.demand.fetched_bytes", "locum_mount_meter_fetched_bytes_total", "counter",
+	  "Its part of what demand fetched." },
+	{ "meter.demand.decoded_bytes", "locum_mount_meter_decoded_bytes_total", "counter",
+	  "Its part of the compressed bytes that were decoded for demand." },
+	{ "meter.demand.written_bytes", "locum_mount_meter_written_bytes_total", "counter",
+	  "Its part of what demand wrote." },
+	{ "meter.demand.queue_ms", "locum_mount_meter_queue_seconds_total", "counter",
+	  "Its requests waited for a turn." },
+	{ "meter.demand.network_ms", "locum_mount_meter_network_seconds_total", "counter",
+	  "Its requests waited for the network." },
+	{ "meter.demand.decode_ms", "locum_mount_meter_decode_seconds_total", "counter",
+	  "Its part of the decoders' time." },
+	{ "meter.demand.disk_ms", "locum_mount_meter_disk_seconds_total", "counter",
+	  "Its part of the time files were written." },
+	{ "meter.background.fetched_bytes", "locum_mount_meter_background_bytes_total", "counter",
+	  "Its part of what was pulled with nobody waiting." },
 	{ "gate.requests", "locum_mount_gate_requests_total", "counter",
 	  "Requests of the kernel to the gate." },
 	{ "gate.errors", "locum_mount_gate_errors_total", "counter",
@@ -144,12 +163,14 @@ static const struct {
 
 static double number(const json_t *status, const char *key)
 {
-	static const char gate[] = "gate.";
 	bool ms = strcmp(key + strlen(key) - 3, "_ms") == 0;
+	const char *dot;
+	char part[32];
 
-	if (strncmp(key, gate, sizeof(gate) - 1) == 0) {
-		status = json_object_get(status, "gate");
-		key += sizeof(gate) - 1;
+	while ((dot = strchr(key, '.'))) {
+		(void)snprintf(part, sizeof(part), "%.*s", (int)(dot - key), key);
+		status = json_object_get(status, part);
+		key = dot + 1;
 	}
 	return json_number_value(json_object_get(status, key)) * (ms ? 1e-3 : 1);
 }

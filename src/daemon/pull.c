@@ -203,6 +203,7 @@ static void on_window(void *arg, const struct lcm_fetch_result *res)
 
 	p->fetch = 0;
 	p->paused = false;
+	lcm_layer_charge(l, res->bytes);
 	if (res->status == 0 || res->status == -ESPIPE) {
 		l->no_ranges |= res->status == -ESPIPE; /* asked for anew, and then it skips */
 		p->failures = 0;

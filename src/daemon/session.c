@@ -229,7 +229,8 @@ void session_fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l)
 	struct slot *slot = &s->slots[i];
 
 	*slot = (struct slot){ .s = s, .layer = l };
-	slot->watch = (struct lcm_layer_watch){ .changed = on_layer_changed,
+	slot->watch = (struct lcm_layer_watch){ .lif = s->lif,
+						.changed = on_layer_changed,
 						.file_done = on_file_done,
 						.read_done = on_read_done,
 						.arg = slot };
@@ -310,6 +311,7 @@ void session_destroy(struct lcm_session *s)
 	lcm_image_free(s->image);
 	lcm_timer_free(s->expire);
 	lcm_timer_free(s->shrink);
+	lcm_lif_unref(s->lif);
 	free(s->slots);
 	free(s->target);
 	free(s->image_ref);
@@ -417,7 +419,8 @@ int session_alloc(struct lcm_host *h, struct lcm_session **ret)
 	s->kept_fuse = s->kept_record = -EBADF;
 	s->serial = ++h->last_serial;
 	s->t_request = lcm_now_ns();
-	r = lcm_timer_new(h->e->loop, on_expire, s, &s->expire);
+	s->lif = lcm_lif_new();
+	r = s->lif ? lcm_timer_new(h->e->loop, on_expire, s, &s->expire) : -ENOMEM;
 	if (r == 0)
 		r = lcm_timer_new(h->e->loop, on_shrink, s, &s->shrink);
 	if (r < 0) {
@@ -473,6 +476,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->full = o->full;
 	s->keep = o->keep;
 	s->lower = o->lower;
+	s->lif->weight = o->weight ? o->weight : LCM_LIF_WEIGHT;
 	s->big = o->big;
 	s->deadline_ns = o->deadline_ns;
 	r = set_names(s, o, err);

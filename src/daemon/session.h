@@ -73,11 +73,12 @@ struct lcm_session_options {
 	struct lcm_index_where index;
 	bool pull; /* no mount: only have everything local */
 	bool read_only;
-	bool full;      /* mount only when everything is local */
-	bool keep;      /* the upper outlives umount */
-	bool lower;     /* other overlays will be mounted on it: it takes one level of stacking */
-	bool patient;   /* of pulls: nobody waits for it */
-	uint32_t depth; /* mount only so many of the image's layers, from the bottom; 0: all */
+	bool full;       /* mount only when everything is local */
+	bool keep;       /* the upper outlives umount */
+	bool lower;      /* other overlays will be mounted on it: it takes one level of stacking */
+	bool patient;    /* of pulls: nobody waits for it */
+	uint32_t weight; /* 0: LCM_LIF_WEIGHT */
+	uint32_t depth;  /* mount only so many of the image's layers, from the bottom; 0: all */
 	const char
 	    *home; /* below the state directory, where upper and work are; NULL: containers/ID */
 	const char *above; /* directories below the state directory, each with its NUL, and one NUL
@@ -130,6 +131,11 @@ struct lcm_session *lcm_session_at(struct lcm_host *h, dev_t dev);
 /** lcm_session_ms - a new JSON number: from the request to @at (CLOCK_MONOTONIC ns). */
 json_t *lcm_session_ms(const struct lcm_session *s, uint64_t at);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
+/** lcm_session_meter - what the mount has cost, as a new JSON object. */
+json_t *lcm_session_meter(const struct lcm_session *s);
+/** lcm_session_set_weight - its share where others ask too; live. Return: 0, -EINVAL (text). */
+LCM_MUST_USE int lcm_session_set_weight(struct lcm_session *s, uint64_t weight,
+					struct lcm_err *err);
 #define LCM_STATUS_HOLDERS (1U << 0) /* look for processes that hold bound files (slow) */
 #define LCM_STATUS_DETAIL (1U << 1)  /* each layer, and what was waited for longest */
 /** lcm_session_status - a new JSON object; NULL: out of memory. @with: LCM_STATUS_*. */

@@ -53,7 +53,7 @@ static void run_post(struct lcm_session *s, const struct post *p)
 
 	switch (p->kind) {
 	case POST_WANT_FILE:
-		lcm_layer_want(slot->layer, p->entry);
+		lcm_layer_want(slot->layer, &slot->watch, p->entry);
 		break;
 	case POST_WANT_RANGE:
 		lcm_layer_read(slot->layer, &slot->watch, p->entry, p->off, p->len, p->token);

@@ -34,6 +34,7 @@ struct lcm_session {
 	enum lcm_phase phase;
 	struct lcm_err error;    /* why FAILED */
 	struct lcm_image *image; /* owned; NULL once adopted */
+	struct lcm_lif *lif;     /* owned reference; who pays */
 	struct slot *slots;      /* owned, n_slots */
 	uint32_t n_slots;
 	struct lcm_gate

@@ -283,6 +283,47 @@ static json_t *worst_files(const struct lcm_session *s, const struct lcm_gate_st
 	return out;
 }
 
+static json_t *cost_json(const struct lcm_lif_cost *c)
+{
+	return json_pack("{s:I s:I s:I s:I s:f s:f s:f s:f}", "requests", (json_int_t)c->requests,
+			 "fetched_bytes", (json_int_t)c->fetched_bytes, "decoded_bytes",
+			 (json_int_t)c->decoded_bytes, "written_bytes",
+			 (json_int_t)c->written_bytes, "queue_ms", (double)c->queue_ns / 1e6,
+			 "network_ms", (double)c->fetch_ns / 1e6, "decode_ms",
+			 (double)c->decode_ns / 1e6, "disk_ms", (double)c->write_ns / 1e6);
+}
+
+json_t *lcm_session_meter(const struct lcm_session *s)
+{
+	return json_pack("{s:I s:o s:o}", "weight", (json_int_t)s->lif->weight, "demand",
+			 cost_json(&s->lif->demand), "background", cost_json(&s->lif->background));
+}
+
+/* The requests that took longest, by stage. */
+static json_t *slowest(const struct lcm_session *s)
+{
+	json_t *out = json_array();
+
+	for (uint32_t i = 0; i < s->lif->n_worst; i++) {
+		json_t *o = cost_json(&s->lif->worst[i].cost);
+
+		(void)json_object_del(o, "requests");
+		(void)json_object_set_new(o, "path", json_string_nocheck(s->lif->worst[i].path));
+		(void)json_array_append_new(out, o);
+	}
+	return out;
+}
+
+int lcm_session_set_weight(struct lcm_session *s, uint64_t weight, struct lcm_err *err)
+{
+	if (weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
+		return lcm_err_set(err, -EINVAL, "weight %llu: 1 to %u is expected",
+				   (unsigned long long)weight, LCM_LIF_WEIGHT_MAX);
+	s->lif->weight = (uint32_t)weight;
+	session_changed(s);
+	return 0;
+}
+
 json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 {
 	const struct lcm_err *error = current_error(s);
@@ -313,6 +354,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	(void)json_object_set_new(o, "native_ms", ms_since(s, s->t_native));
 	(void)json_object_set_new(o, "blocked_ms", json_real((double)g.blocked_ns / 1e6));
 	(void)json_object_set_new(o, "gate", gate_json(&g));
+	(void)json_object_set_new(o, "meter", lcm_session_meter(s));
 	if (error) {
 		(void)json_object_set_new(o, "error", json_string_nocheck(error->msg));
 		(void)json_object_set_new(o, "error_code", json_integer(error->code));
@@ -325,6 +367,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	if (with & LCM_STATUS_DETAIL) {
 		(void)json_object_set_new(o, "each_layer", each_layer(s));
 		(void)json_object_set_new(o, "blocked", worst_files(s, &g));
+		(void)json_object_set_new(o, "slowest", slowest(s));
 	}
 	return o;
 }

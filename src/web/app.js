@@ -121,6 +121,19 @@ function updateMount(item, mount) {
     (row, l) => updateLayer(row, l.layer, l.index));
   $('.blocked', item).hidden = mount.blocked.length === 0;
   updateBlocked(item, mount.blocked);
+  const cost = mount.meter.demand;
+  facts($('.meter .facts', item), [
+    ['weight', String(mount.meter.weight)],
+    ['requests', String(cost.requests)],
+    ['fetched', bytes(cost.fetched_bytes)],
+    ['decoded', bytes(cost.decoded_bytes)],
+    ['written', bytes(cost.written_bytes)],
+    ['in the background', bytes(mount.meter.background.fetched_bytes)],
+    ['waited for a turn', duration(cost.queue_ms)],
+    ['for the network', duration(cost.network_ms)],
+    ['for decoders', duration(cost.decode_ms)],
+    ['for the disk', duration(cost.disk_ms)],
+  ]);
   facts($('.gate .facts', item), Object.entries(mount.gate).map(([name, n]) => [name.replace(/_/g, ' '), String(n)]));
 }
 

@@ -102,6 +102,7 @@ def while_lazy(b, url, token, image, mount, path):
     check("the file that was waited for, as text", path in b.js(
         "return [...document.querySelectorAll('.blocked tbody td:first-child')].map(e => e.textContent)"))
     check("and for how long", b.js("return document.querySelector('.blocked td:nth-child(2)').textContent.trim().endsWith('s')"))
+    check("what it cost", b.js("return [...document.querySelectorAll('.meter dt')].find(e => e.textContent === 'requests').nextElementSibling.textContent"), "1")
     check("not all is here", b.js("return document.querySelector('.total progress').value < 1"))
     role, label = b.computed("#mounts .total progress")
     check("a progress bar for those who listen", (role, label), ("progressbar", f"{mount}: what is here"))

@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What each mount is charged: what it used, no more, and nobody else; a greedy one does not hold the others up.
+# Usage: meter.sh BUILDDIR
+set -u
+# shellcheck source=tests/lib/itest.sh
+. "${0%/*}/../lib/itest.sh"
+it_begin meter 150 "${1:-}"
+STALL=$TAP_DIR/stall
+
+# ID FILTER: of its meter
+meter()
+{
+	"$LOCUM" meter show --json "$1" | jq -r ".[0].meter | $2"
+}
+
+demanded()
+{
+	curl -s --unix-socket "$LOCUM_RUN/locum.sock" http://locum/v1/daemon | jq .demand_bytes
+}
+
+# ---- charges ----
+it_image nasty-small zstd:chunked && it_serve && daemon_start --no-background || exit 1
+mkdir "$TAP_DIR/m2"
+tap_ok 'a mount' "$LOCUM" mount --id a "$IT_REF" "$M"
+tap_ok 'another of the same image' "$LOCUM" mount --id b --weight 300 "$IT_REF" "$TAP_DIR/m2"
+tap_is 'weights' "$(meter a .weight)/$(meter b .weight)" 100/300
+before=$(demanded)
+find "$M" -type f -links 1 -size -64k ! -size 0 | head -n 40 | tr '\n' '\0' | xargs -0 cat >"$TAP_DIR/cat"
+got=$(meter a .demand.fetched_bytes)
+tap_is 'what was fetched is charged to the byte' "$got" "$(($(demanded) - before))"
+tap_ok 'so is what was written' [ "$(meter a .demand.written_bytes)" -ge "$(wc -c <"$TAP_DIR/cat")" ]
+tap_ok 'and decoded' [ "$(meter a .demand.decoded_bytes)" -gt 0 ]
+tap_is 'each request once' "$(meter a .demand.requests)" "$(daemon_field a demand_fetches)"
+tap_is 'to nobody else' "$(meter b '.demand | [.requests, .fetched_bytes, .written_bytes, .decode_ms] | add')" 0
+"$LOCUM" why --json a >"$TAP_DIR/why"
+tap_ok 'why names files, the slowest first' jq -e '(.slowest | length) == 10 and ([.slowest[] | .queue_ms + .network_ms + .decode_ms + .disk_ms] | . == (sort | reverse)) and all(.slowest[]; .path | length > 0)' "$TAP_DIR/why"
+tap_like 'also in words' "$("$LOCUM" why a)" 'turn ms +network +decoder +disk +file'
+tap_like 'meter show in words' "$("$LOCUM" meter show)" '^a  *weight 100 .* fetched'
+tap_ok 'a weight is changed live' "$LOCUM" meter set a --weight 50
+tap_is 'and is what it says' "$(meter a .weight)" 50
+says 'not to nothing' 1 'weight 0: 1 to 10000 is expected' "$LOCUM" meter set a --weight 0
+says 'nor of no mount' 1 'no mount "c"' "$LOCUM" meter set c --weight 5
+says 'a mount with no right weight' 1 'weight is one from 1 to 10000' "$LOCUM" mount --weight 10001 "$IT_REF"
+tap_ok 'metrics have it' sh -c 'curl -s --unix-socket "$1" http://locum/metrics | grep -q "^locum_mount_meter_fetched_bytes_total{id=\"a\",image=\"[^\"]*\"} $2\$"' sh "$LOCUM_RUN/locum.sock" "$got"
+tap_ok 'the rest is pulled' tap_limit 60 "$LOCUM" pull "$IT_REF"
+tap_ok 'and is background, in equal parts' [ "$(meter a .background.fetched_bytes)" -gt 0 -a "$(meter a .background.fetched_bytes)" -le "$(($(meter b .background.fetched_bytes) + 4))" ]
+tap_ok 'umount' "$LOCUM" umount --remove a
+tap_ok 'umount' "$LOCUM" umount --remove b
+bad_stop
+daemon_stop
+rm -rf --one-file-system "$LOCUM_ROOT"
+
+# ---- two wait for one file ----
+IMG=$TAP_DIR/img
+small_image "$IMG" || exit 1
+# shellcheck disable=SC2046
+set -- $(python "$LCM_LIB/badimage.py" layer "$IMG/zc" 0)
+bad_start "$IMG/zc" --stall "$STALL" --stall-only "$1:$(python "$LCM_LIB/badimage.py" toc "$IMG/zc" 0)" && daemon_start --no-background || exit 1
+touch "$STALL"
+"$LOCUM" mount --id a "$BAD_HOST/small:t" "$M" >/dev/null && "$LOCUM" mount --id b "$BAD_HOST/small:t" "$TAP_DIR/m2" >/dev/null || exit 1
+for f in $(cd "$IMG/rootfs/many" && ls | head -n 40); do
+	cat "$M/many/$f" >/dev/null 2>&1 &
+	readers="${readers:-} $!"
+	cat "$TAP_DIR/m2/many/$f" >/dev/null 2>&1 &
+	readers="$readers $!"
+done
+# some of the files are of the other layer, which is not held
+tap_ok 'both wait' tap_until 20 sh -c "[ \"\$($LOCUM status --json | jq '[.[].waiters] | add')\" -ge 70 ]"
+rm "$STALL"
+# shellcheck disable=SC2086
+wait $readers
+total=$(curl -s --unix-socket "$LOCUM_RUN/locum.sock" http://locum/v1/mounts | jq '[.mounts[].meter.demand.written_bytes] | add')
+# shellcheck disable=SC2046
+once=$(cd "$IMG/rootfs/many" && cat $(ls | head -n 40) | wc -c)
+tap_ok 'what both waited for is charged once' [ "$total" -le "$once" ]
+tap_ok 'to both' [ "$(meter a .demand.written_bytes)" -gt 0 -a "$(meter b .demand.written_bytes)" -gt 0 ]
+tap_ok 'umount' "$LOCUM" umount --remove a
+tap_ok 'umount' "$LOCUM" umount --remove b
+bad_stop
+daemon_stop
+rm -rf --one-file-system "$LOCUM_ROOT"
+
+# ---- a greedy neighbour ----
+it_image python zstd:chunked && it_serve --delay-ms 20 || exit 1
+greedy=$IT_REF
+it_image nasty-small zstd:chunked || exit 1
+"$LOCUM" serve "$IT_OCI" >"$TAP_DIR/serve" 2>&1 &
+tap_cleanup "tap_kill $!"
+tap_until 10 grep -q http:// "$TAP_DIR/serve"
+modest=$(sed -n 's|.*http://\([^ /]*\).*|\1|p' "$TAP_DIR/serve" | head -n 1)/modest:t
+daemon_start --no-background || exit 1
+"$LOCUM" mount --id greedy "$greedy" "$M" >/dev/null && "$LOCUM" mount --id modest "$modest" "$TAP_DIR/m2" >/dev/null || exit 1
+python - "$M" "$TAP_DIR/m2" >"$TAP_DIR/ms" <<-'END'
+	import os, random, statistics, sys, threading, time
+	def files(top, n):
+	    out = [os.path.join(d, f) for d, _, fs in os.walk(os.fsencode(top)) for f in fs]
+	    out = [f for f in out if os.path.isfile(f) and not os.path.islink(f) and 0 < os.path.getsize(f) < 65536]
+	    random.Random(1).shuffle(out)
+	    return out[:n]
+	many, few = files(sys.argv[1], 6000), files(sys.argv[2], 25)
+	end = threading.Event()
+	def read(f):
+	    with open(f, "rb") as h:
+	        h.read()
+	def hog(mine):
+	    for f in mine:
+	        if end.is_set():
+	            return
+	        read(f)
+	hogs = [threading.Thread(target=hog, args=(many[i::48],)) for i in range(48)]
+	for t in hogs:
+	    t.start()
+	took = []
+	for f in few:
+	    t = time.monotonic()
+	    read(f)
+	    took.append((time.monotonic() - t) * 1e3)
+	end.set()
+	for t in hogs:
+	    t.join()
+	print(f"{statistics.median(took):.1f} {max(took):.1f}")
+END
+read -r median most <"$TAP_DIR/ms"
+wait_greedy=$(meter greedy '.demand.queue_ms / .demand.requests')
+wait_modest=$(meter modest '.demand.queue_ms / .demand.requests')
+tap_diag "48 readers beside: the modest one's opens took $median ms (median), $most at most; a turn came after $wait_modest ms (greedy: $wait_greedy)"
+tap_ok 'the greedy one waits for its turns' awk "BEGIN { exit !($wait_greedy > 1) }"
+tap_ok 'the modest one hardly does' awk "BEGIN { exit !($wait_modest * 5 < $wait_greedy) }"
+tap_ok 'umount' "$LOCUM" umount --remove greedy
+tap_ok 'umount' "$LOCUM" umount --remove modest
+it_end
+tap_end
