@@ -91,37 +91,8 @@ tap_until 10 grep -q http:// "$TAP_DIR/serve"
 modest=$(sed -n 's|.*http://\([^ /]*\).*|\1|p' "$TAP_DIR/serve" | head -n 1)/modest:t
 daemon_start --no-background || exit 1
 "$LOCUM" mount --id greedy "$greedy" "$M" >/dev/null && "$LOCUM" mount --id modest "$modest" "$TAP_DIR/m2" >/dev/null || exit 1
-python - "$M" "$TAP_DIR/m2" >"$TAP_DIR/ms" <<-'END'
-	import os, random, statistics, sys, threading, time
-	def files(top, n):
-	    out = [os.path.join(d, f) for d, _, fs in os.walk(os.fsencode(top)) for f in fs]
-	    out = [f for f in out if os.path.isfile(f) and not os.path.islink(f) and 0 < os.path.getsize(f) < 65536]
-	    random.Random(1).shuffle(out)
-	    return out[:n]
-	many, few = files(sys.argv[1], 6000), files(sys.argv[2], 25)
-	end = threading.Event()
-	def read(f):
-	    with open(f, "rb") as h:
-	        h.read()
-	def hog(mine):
-	    for f in mine:
-	        if end.is_set():
-	            return
-	        read(f)
-	hogs = [threading.Thread(target=hog, args=(many[i::48],)) for i in range(48)]
-	for t in hogs:
-	    t.start()
-	took = []
-	for f in few:
-	    t = time.monotonic()
-	    read(f)
-	    took.append((time.monotonic() - t) * 1e3)
-	end.set()
-	for t in hogs:
-	    t.join()
-	print(f"{statistics.median(took):.1f} {max(took):.1f}")
-END
-read -r median most <"$TAP_DIR/ms"
+python "$LCM_LIB/neighbours.py" "$M" "$TAP_DIR/m2" 48 25 0 >"$TAP_DIR/ms"
+read -r median _ most _ _ <"$TAP_DIR/ms"
 wait_greedy=$(meter greedy '.demand.queue_ms / .demand.requests')
 wait_modest=$(meter modest '.demand.queue_ms / .demand.requests')
 tap_diag "48 readers beside: the modest one's opens took $median ms (median), $most at most; a turn came after $wait_modest ms (greedy: $wait_greedy)"
