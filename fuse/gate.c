@@ -180,7 +180,7 @@ void lcm_gate_tell(struct lcm_gate *g, uint32_t layer, uint32_t entry)
 
 	for (bool again = false;; again = true) {
 		(void)pthread_mutex_lock(&g->mu);
-		what = lcm_queue_tell(&g->queue, layer, entry, again);
+		what = lcm_queue_tell(&g->queue, layer, entry, again, atomic_load(&g->hold));
 		(void)pthread_mutex_unlock(&g->mu);
 		if (what == LCM_TELL_NOTHING)
 			return;
@@ -294,6 +294,63 @@ uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns)
 	return next;
 }
 
+/* What waited for the end of a hold. */
+struct released {
+	struct {
+		uint64_t token, off;
+		uint32_t layer, entry, len;
+	} * v; /* owned */
+	size_t n, cap;
+};
+
+static void release_one(void *arg, struct lcm_waiter *w)
+{
+	struct released *r = arg;
+
+	if (r->n == r->cap || (w->len && w->off == LCM_NOT_HELD))
+		return;
+	r->v[r->n].token = w->id.key;
+	r->v[r->n].off = w->off;
+	r->v[r->n].layer = w->layer;
+	r->v[r->n].entry = w->entry;
+	r->v[r->n++].len = w->len;
+	w->off = LCM_NOT_HELD;
+}
+
+static void release(struct lcm_gate *g)
+{
+	struct released r = { .n = 0 };
+
+	(void)pthread_mutex_lock(&g->mu);
+	atomic_store(&g->hold, false);
+	r.cap = lcm_queue_count(&g->queue);
+	r.v = calloc(r.cap + 1, sizeof(*r.v));
+	if (r.v)
+		lcm_queue_each(&g->queue, release_one, &r);
+	(void)pthread_mutex_unlock(&g->mu);
+	/* Without memory they are answered by their deadlines. */
+	for (size_t i = 0; i < r.n; i++) {
+		if (!r.v[i].len)
+			lcm_gate_tell(g, r.v[i].layer, r.v[i].entry);
+		else
+			g->ops->want_range(g->arg, r.v[i].layer, r.v[i].entry, r.v[i].off,
+					   r.v[i].len, r.v[i].token);
+	}
+	free(r.v);
+}
+
+void lcm_gate_regulate(struct lcm_gate *g, enum lcm_gate_admission how, int error)
+{
+	atomic_store(&g->reject, how == LCM_GATE_REJECT ? error : 0);
+	if (how == LCM_GATE_HOLD) {
+		(void)pthread_mutex_lock(&g->mu);
+		atomic_store(&g->hold, true);
+		(void)pthread_mutex_unlock(&g->mu);
+	} else if (atomic_load(&g->hold)) {
+		release(g);
+	}
+}
+
 void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns)
 {
 	atomic_store(&g->deadline_ns, deadline_ns);
@@ -341,6 +398,7 @@ void lcm_gate_stats(struct lcm_gate *g, struct lcm_gate_stats *ret)
 		.interrupts = atomic_load(&c->interrupts),
 		.answered_stale = atomic_load(&c->answered_stale),
 		.answered_error = atomic_load(&c->answered_error),
+		.rejected = atomic_load(&c->rejected),
 	};
 	(void)pthread_mutex_lock(&g->mu);
 	ret->waiters = lcm_queue_count(&g->queue);

@@ -139,6 +139,22 @@ uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
 /** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
 void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
 
+enum lcm_gate_admission {
+	LCM_GATE_OPEN,
+	LCM_GATE_HOLD,   /* those for what is missing wait, and nobody is told to fetch it */
+	LCM_GATE_REJECT, /* they are answered with an error */
+};
+/**
+ * lcm_gate_regulate - what becomes of requests for what is missing from now on
+ * @error: for LCM_GATE_REJECT, positive: EAGAIN or EIO
+ *
+ * Those that wait already go on. All others (directories, what is local, the second look after an
+ * ESTALE) are answered as ever: an open that was admitted needs them to complete. That is why the
+ * queue of /dev/fuse is read on during a hold. Who is held can be killed, and meets the deadline.
+ * Thread: any but a gate thread.
+ */
+void lcm_gate_regulate(struct lcm_gate *g, enum lcm_gate_admission how, int error);
+
 /**
  * lcm_gate_draining - make the kernel let go of bound files as soon as nobody uses them
  *
@@ -166,7 +182,8 @@ struct lcm_gate_stats {
 	uint64_t requests; /* all opcodes but INIT, FORGET and INTERRUPT */
 	uint64_t lookups, lookups_files, reads, read_bytes, forgets, interrupts;
 	uint64_t answered_stale, answered_error;
-	uint32_t waiters; /* requests waiting now */
+	uint64_t rejected; /* by lcm_gate_regulate() */
+	uint32_t waiters;  /* requests waiting now */
 	uint32_t waiters_peak;
 	uint32_t bound_inodes; /* regular files with a lookup count above zero */
 	uint64_t blocked_ns;   /* time in which at least one request waited, until the last went */

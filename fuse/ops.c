@@ -195,7 +195,7 @@ static uint32_t layer_find(const struct lcm_gate *g, const char *name)
  * whoever takes the waiter out, so it must not be touched here any more.
  */
 static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry,
-		    uint32_t len)
+		    uint32_t len, uint64_t off, bool *ret_held)
 {
 	uint64_t wait = atomic_load(&g->deadline_ns);
 	struct lcm_waiter *w = calloc(1, sizeof(*w));
@@ -210,6 +210,8 @@ static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t
 		w->pid = current->pid;
 		w->len = len;
 		(void)pthread_mutex_lock(&g->mu);
+		*ret_held = atomic_load(&g->hold);
+		w->off = *ret_held ? off : LCM_NOT_HELD;
 		r = lcm_queue_add(&g->queue, w);
 		(void)pthread_mutex_unlock(&g->mu);
 	}
@@ -218,6 +220,18 @@ static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t
 	free(w);
 	answer_error(g, req, EIO);
 	return false;
+}
+
+/* More than it may, by two measures: answered at once. */
+static bool rejected(struct lcm_gate *g, fuse_req_t req)
+{
+	int error = atomic_load(&g->reject);
+
+	if (!error)
+		return false;
+	atomic_fetch_add(&g->count.rejected, 1);
+	answer_error(g, req, error);
+	return true;
 }
 
 /*
@@ -229,8 +243,9 @@ static void lookup_missing(struct lcm_gate *g, fuse_req_t req, uint32_t layer, u
 {
 	uint64_t id = current->unique;
 	struct lcm_waiter *w;
+	bool held;
 
-	if (!enqueue(g, req, layer, entry, 0))
+	if (rejected(g, req) || !enqueue(g, req, layer, entry, 0, LCM_NOT_HELD, &held))
 		return;
 	if (g->ops->is_local(g->arg, layer, entry)) {
 		(void)pthread_mutex_lock(&g->mu);
@@ -397,6 +412,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	const struct lcm_toc_entry *e = NULL;
 	uint64_t token = current->unique, len, from = (uint64_t)off;
 	uint32_t layer, entry;
+	bool held;
 
 	(void)fi;
 	atomic_fetch_add(&g->count.reads, 1);
@@ -411,7 +427,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		  : 0;
 	if (len == 0)
 		lcm_ignore(fuse_reply_buf(req, NULL, 0));
-	else if (enqueue(g, req, layer, entry, (uint32_t)len))
+	else if (!g->ops->is_local(g->arg, layer, entry) && rejected(g, req))
+		return;
+	else if (enqueue(g, req, layer, entry, (uint32_t)len, from, &held) && !held)
 		g->ops->want_range(g->arg, layer, entry, from, (uint32_t)len, token);
 }
 

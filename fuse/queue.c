@@ -176,6 +176,26 @@ void lcm_queue_signal(struct lcm_queue *q, struct lcm_waiter *w, uint64_t now_ns
 	signalled_add(q, w);
 }
 
+struct each {
+	void (*fn)(void *arg, struct lcm_waiter *w);
+	void *arg;
+};
+
+static void each_waiter(void *arg, struct lcm_map_node *node)
+{
+	const struct each *e = arg;
+
+	e->fn(e->arg, lcm_container_of(node, struct lcm_waiter, id));
+}
+
+void lcm_queue_each(const struct lcm_queue *q, void (*fn)(void *arg, struct lcm_waiter *w),
+		    void *arg)
+{
+	struct each e = { fn, arg };
+
+	lcm_map_each(&q->ids, each_waiter, &e);
+}
+
 struct lcm_waiter *lcm_queue_signalled(struct lcm_queue *q)
 {
 	struct lcm_waiter *w = q->signalled_first;
@@ -284,13 +304,14 @@ uint64_t lcm_queue_next_deadline(const struct lcm_queue *q)
 	return q->first ? q->first->deadline : 0;
 }
 
-enum lcm_queue_tell lcm_queue_tell(struct lcm_queue *q, uint32_t layer, uint32_t entry, bool again)
+enum lcm_queue_tell lcm_queue_tell(struct lcm_queue *q, uint32_t layer, uint32_t entry, bool again,
+				   bool hold)
 {
 	struct lcm_wait_file *f = file_find(q, layer, entry);
 
 	if (!f || (f->telling && !again))
 		return LCM_TELL_NOTHING;
-	if (f->told == (f->first != NULL)) {
+	if (f->told == (f->first != NULL) || (hold && !f->told)) {
 		f->telling = false;
 		file_put(q, f);
 		return LCM_TELL_NOTHING;

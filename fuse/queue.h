@@ -31,12 +31,16 @@
 
 struct lcm_wait_file; /* one file's blocking queue; private */
 
+#define LCM_NOT_HELD UINT64_MAX
+
 struct lcm_waiter {
 	struct lcm_map_node
 	    id;            /* key: the kernel's id of the request, never 0, unique while it waits */
 	void *req;         /* what to answer: fuse_req_t; owned with the waiter */
 	uint64_t since;    /* when it was put in, CLOCK_MONOTONIC ns; set by lcm_queue_add() */
 	uint64_t deadline; /* CLOCK_MONOTONIC ns; 0: never */
+	uint64_t
+	    off; /* READ that is held, of which nobody was told: from where; else LCM_NOT_HELD */
 	uint64_t signalled;    /* when a signal came that is not known to be fatal, ns; 0: none */
 	uint32_t layer, entry; /* the file */
 	uint32_t pid; /* thread that waits, as the kernel reports it; 0: not visible from here */
@@ -88,6 +92,10 @@ struct lcm_waiter *lcm_queue_find(const struct lcm_queue *q, uint64_t id);
  * counts. */
 void lcm_queue_signal(struct lcm_queue *q, struct lcm_waiter *w, uint64_t now_ns);
 
+/** lcm_queue_each - every waiter; @fn must not change the queue. */
+void lcm_queue_each(const struct lcm_queue *q, void (*fn)(void *arg, struct lcm_waiter *w),
+		    void *arg);
+
 /** lcm_queue_take - take the waiter of one request out. Return: it, or NULL when it is not there
  * (any more). */
 struct lcm_waiter *lcm_queue_take(struct lcm_queue *q, uint64_t id);
@@ -108,12 +116,14 @@ uint64_t lcm_queue_next_deadline(const struct lcm_queue *q);
  * lcm_queue_tell - what the fetch side has to be told about a file now
  * @again: false at first; true when the caller has just told what the last call for this file
  *returned
+ * @hold: nothing is wanted now; whoever ends the hold tells again
  *
  * One thread at a time tells about one file. Usage, after every change of a file's queue:
  *	for (again = false; (t = locked(lcm_queue_tell(q, layer, entry, again))) !=
  *LCM_TELL_NOTHING; again = true) tell the fetch side t, without the lock; Another thread that comes
  *meanwhile gets LCM_TELL_NOTHING; the first one then sees its change.
  */
-enum lcm_queue_tell lcm_queue_tell(struct lcm_queue *q, uint32_t layer, uint32_t entry, bool again);
+enum lcm_queue_tell lcm_queue_tell(struct lcm_queue *q, uint32_t layer, uint32_t entry, bool again,
+				   bool hold);
 
 #endif

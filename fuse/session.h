@@ -48,7 +48,7 @@ struct gate_record {
 
 struct gate_counters {
 	_Atomic uint64_t requests, lookups, lookups_files, reads, read_bytes, forgets, interrupts,
-	    answered_stale, answered_error;
+	    answered_stale, answered_error, rejected;
 };
 
 struct lcm_gate {
@@ -63,6 +63,8 @@ struct lcm_gate {
 	_Atomic uint64_t deadline_ns; /* 0: never */
 	_Atomic bool open_free;       /* the kernel opens files without asking */
 	_Atomic bool gone;            /* ops->gone was called */
+	_Atomic bool hold;            /* nobody is told to fetch anything; changed under mu */
+	_Atomic int reject;           /* error for what is missing; 0: none is rejected */
 	pthread_mutex_t mu;           /* guards queue and bound */
 	struct lcm_queue queue;
 	struct lcm_bound bound;

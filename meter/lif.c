@@ -156,6 +156,8 @@ void lcm_lif_charge(struct lcm_lifs *all, struct lcm_lif *const *lifs, size_t n,
 						      (double)c.decode_ns + (double)c.write_ns);
 		if (path)
 			remember(lifs[i], cost, path);
+		if (lifs[i]->charged)
+			lifs[i]->charged(lifs[i]->arg, &c);
 	}
 	if (n)
 		return;

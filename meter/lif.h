@@ -51,6 +51,9 @@ struct lcm_lif {
 	uint32_t spans;  /* transfers in flight that it began */
 	uint64_t clock;  /* ns of cost times LCM_LIF_WEIGHT / weight */
 	struct lcm_lif_cost demand, background;
+	void (*charged)(void *arg, const struct lcm_lif_cost *cost); /* for demand; NULL: nobody
+									 asks */
+	void *arg;
 	struct lcm_lif_file worst[LCM_LIF_WORST]; /* longest first */
 	uint32_t n_worst;
 };

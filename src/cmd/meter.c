@@ -6,27 +6,51 @@
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
-static const char usage[] = "Usage: locum meter show [--watch|--json] [ID|DIR]\n"
-			    "       locum meter set ID|DIR --weight N\n"
-			    "Show what mounts have cost the network, the decoders and the disk, "
-			    "and how long their requests\n"
-			    "waited; change a mount's share where others ask too.\n"
-			    "\n"
-			    "      --watch     show again at every change\n"
-			    "      --json      as JSON\n"
-			    "      --weight N  1 to 10000 (100)\n"
-			    "  -h, --help      this text\n";
+static const char usage[] =
+    "Usage: locum meter show [--watch|--json] [ID|DIR]\n"
+    "       locum meter set ID|DIR [--weight N] [--limit LIMIT]... [--no-limits] [--readmit WHEN] "
+    "[--reject ERROR]\n"
+    "Show what mounts have cost the network, the decoders and the disk, "
+    "and how long their requests\n"
+    "waited; change a mount's share where others ask too, and what it may use.\n"
+    "\n"
+    "      --watch     show again at every change\n"
+    "      --json      as JSON\n"
+    "      --weight N  1 to 10000 (100)\n"
+    "      --limit RESOURCE=N[/MS]  no more than N in MS milliseconds (1000) of requests, "
+    "fetched_bytes,\n"
+    "                  decoded_bytes, written_bytes, decode_ms or disk_ms; may be repeated\n"
+    "      --no-limits none any more\n"
+    "      --readmit WHEN  rollover, time=MS or others=REQUESTS (rollover)\n"
+    "      --reject ERROR  EAGAIN or EIO, when two limits are passed (EAGAIN)\n"
+    "  -h, --help      this text\n";
 
 struct options {
 	const char *what, *name; /* name NULL: all */
 	bool watch, json;
-	const char *weight;
-	uint64_t weight_number;
+	json_t *body; /* owned; what is set */
 };
 
 static double num(const json_t *o, const char *part, const char *key)
 {
 	return json_number_value(json_object_get(json_object_get(o, part), key));
+}
+
+static void print_limits(const json_t *reg)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach (json_object_get(reg, "limits"), i, v)
+		(void)printf("    limit %s %lld in %lld ms\n",
+			     json_string_value(json_object_get(v, "resource")),
+			     (long long)json_integer_value(json_object_get(v, "threshold")),
+			     (long long)json_integer_value(json_object_get(v, "interval_ms")));
+	if (i)
+		(void)printf("    %s; held %lld times, rejecting %lld times\n",
+			     json_string_value(json_object_get(reg, "state")),
+			     (long long)json_integer_value(json_object_get(reg, "times_held")),
+			     (long long)json_integer_value(json_object_get(reg, "times_rejected")));
 }
 
 static void print_one(const json_t *st)
@@ -46,6 +70,7 @@ static void print_one(const json_t *st)
 		     num(m, "demand", "queue_ms"), num(m, "demand", "network_ms"),
 		     num(m, "demand", "decode_ms"), num(m, "demand", "disk_ms"),
 		     cmd_bytes(num(m, "background", "fetched_bytes"), background));
+	print_limits(json_object_get(m, "regulation"));
 }
 
 static json_t *meters(json_t *reply, bool one)
@@ -105,10 +130,77 @@ static int set(const struct options *o, struct lcm_err *err)
 	char real[PATH_MAX];
 	lcm_autofree char *path = client_path(client_name(o->name, real), "/meter");
 
-	return path ? client_call("POST", path,
-				  json_pack("{s:I}", "weight", (json_int_t)o->weight_number), false,
-				  NULL, err)
-		    : -ENOMEM;
+	return path ? client_call("POST", path, json_incref(o->body), false, NULL, err) : -ENOMEM;
+}
+
+/* "RESOURCE=N" or "RESOURCE=N/MS"; what resources there are the daemon knows. */
+static int add_limit(struct options *o, char *text)
+{
+	char *is = strchr(text, '='), *per = is ? strchr(is, '/') : NULL;
+	json_t *list = json_object_get(o->body, "limits"), *limit;
+	uint64_t n, ms = 1000;
+
+	if (per)
+		*per++ = '\0';
+	if (is)
+		*is++ = '\0';
+	if (!is || cmd_number(is, true, &n) < 0 || n > INT64_MAX ||
+	    (per && cmd_number(per, false, &ms) < 0) || ms > 60000)
+		return cmd_usage("meter", "--limit %s: RESOURCE=N or RESOURCE=N/MS is expected",
+				 text);
+	if (!list) {
+		list = json_array();
+		(void)json_object_set_new(o->body, "limits", list);
+	}
+	limit = json_pack("{s:s s:I s:I}", "resource", text, "threshold", (json_int_t)n,
+			  "interval_ms", (json_int_t)ms);
+	return json_array_append_new(list, limit) < 0 ? CMD_FAILED : 0;
+}
+
+static int set_readmit(struct options *o, char *text)
+{
+	char *is = strchr(text, '=');
+	uint64_t n = 0;
+
+	if (is)
+		*is++ = '\0';
+	if (is && (cmd_number(is, false, &n) < 0 || n > INT64_MAX))
+		return cmd_usage("meter", "--readmit %s=%s is not a number", text, is);
+	(void)json_object_set_new(o->body, "readmit", json_string(text));
+	if (is)
+		(void)json_object_set_new(o->body, "after", json_integer((json_int_t)n));
+	return 0;
+}
+
+static int take(struct options *o, int c)
+{
+	uint64_t n;
+
+	switch (c) {
+	case 'w':
+		o->watch = true;
+		return 0;
+	case 'j':
+		o->json = true;
+		return 0;
+	case 'n':
+		if (cmd_number(optarg, false, &n) < 0 || n > INT64_MAX)
+			return cmd_usage("meter", "--weight %s is not a number", optarg);
+		(void)json_object_set_new(o->body, "weight", json_integer((json_int_t)n));
+		return 0;
+	case 'l':
+		return add_limit(o, optarg);
+	case 'o':
+		(void)json_object_set_new(o->body, "limits", json_array());
+		return 0;
+	case 'r':
+		return set_readmit(o, optarg);
+	case 'e':
+		(void)json_object_set_new(o->body, "reject", json_string(optarg));
+		return 0;
+	default:
+		return c == 'h' ? -1 : CMD_USAGE;
+	}
 }
 
 static int parse(int argc, char **argv, struct options *o)
@@ -116,42 +208,44 @@ static int parse(int argc, char **argv, struct options *o)
 	static const struct option longs[] = { { "watch", no_argument, NULL, 'w' },
 					       { "json", no_argument, NULL, 'j' },
 					       { "weight", required_argument, NULL, 'n' },
+					       { "limit", required_argument, NULL, 'l' },
+					       { "no-limits", no_argument, NULL, 'o' },
+					       { "readmit", required_argument, NULL, 'r' },
+					       { "reject", required_argument, NULL, 'e' },
 					       { "help", no_argument, NULL, 'h' },
 					       { 0 } };
-	int c;
+	int c, r = 0;
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'w')
-			o->watch = true;
-		else if (c == 'j')
-			o->json = true;
-		else if (c == 'n')
-			o->weight = optarg;
-		else
-			return c == 'h' ? -1 : CMD_USAGE;
-	}
+	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1)
+		r = take(o, c);
+	if (r)
+		return r;
 	o->what = optind < argc ? argv[optind++] : "";
 	o->name = optind < argc ? argv[optind++] : NULL;
 	if (optind < argc)
 		return cmd_usage("meter", "\"%s\" is not expected", argv[optind]);
 	if (strcmp(o->what, "show") != 0 && strcmp(o->what, "set") != 0)
 		return cmd_usage("meter", "show or set is expected");
-	if (strcmp(o->what, "set") == 0 && (!o->name || !o->weight))
-		return cmd_usage("meter", "set needs a mount and --weight");
-	if (o->weight &&
-	    (cmd_number(o->weight, false, &o->weight_number) < 0 || o->weight_number > INT64_MAX))
-		return cmd_usage("meter", "--weight %s is not a number", o->weight);
+	if (strcmp(o->what, "set") == 0 && (!o->name || json_object_size(o->body) == 0))
+		return cmd_usage("meter", "set needs a mount and something to set");
+	if (!json_object_get(o->body, "limits") &&
+	    (json_object_get(o->body, "readmit") || json_object_get(o->body, "reject")))
+		return cmd_usage("meter", "--readmit and --reject go with --limit");
 	return 0;
 }
 
 int cmd_meter_main(int argc, char **argv)
 {
-	struct options o = { .name = NULL };
+	struct options o = { .body = json_object() };
 	struct lcm_err err = { 0 };
 	int r = parse(argc, argv, &o);
 
-	if (r)
-		return r < 0 ? fputs(usage, stdout) < 0 : r;
-	r = strcmp(o.what, "show") == 0 ? show(&o, &err) : set(&o, &err);
-	return r < 0 ? cmd_error("meter", &err, r) : 0;
+	if (r < 0)
+		r = fputs(usage, stdout) < 0;
+	else if (r == 0) {
+		r = strcmp(o.what, "show") == 0 ? show(&o, &err) : set(&o, &err);
+		r = r < 0 ? cmd_error("meter", &err, r) : 0;
+	}
+	json_decref(o.body);
+	return r;
 }

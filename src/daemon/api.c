@@ -366,11 +366,8 @@ static void mount_config(struct lcm_api_call *c, struct lcm_session *s)
 static void mount_meter(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
 {
 	struct lcm_err err = { 0 };
-	uint64_t weight = 0;
-	int r = u64_arg(args, "weight", &weight);
+	int r = lcm_session_set_meter(s, args, &err);
 
-	r = r < 0 ? lcm_err_set(&err, r, "weight is a number")
-		  : lcm_session_set_weight(s, weight, &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
 		return;

@@ -311,7 +311,7 @@ void session_destroy(struct lcm_session *s)
 	lcm_image_free(s->image);
 	lcm_timer_free(s->expire);
 	lcm_timer_free(s->shrink);
-	lcm_lif_unref(s->lif);
+	session_meter_fini(s);
 	free(s->slots);
 	free(s->target);
 	free(s->image_ref);
@@ -419,8 +419,9 @@ int session_alloc(struct lcm_host *h, struct lcm_session **ret)
 	s->kept_fuse = s->kept_record = -EBADF;
 	s->serial = ++h->last_serial;
 	s->t_request = lcm_now_ns();
-	s->lif = lcm_lif_new();
-	r = s->lif ? lcm_timer_new(h->e->loop, on_expire, s, &s->expire) : -ENOMEM;
+	r = session_meter_init(s);
+	if (r == 0)
+		r = lcm_timer_new(h->e->loop, on_expire, s, &s->expire);
 	if (r == 0)
 		r = lcm_timer_new(h->e->loop, on_shrink, s, &s->shrink);
 	if (r < 0) {

@@ -133,9 +133,10 @@ json_t *lcm_session_ms(const struct lcm_session *s, uint64_t at);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
 /** lcm_session_meter - what the mount has cost, as a new JSON object. */
 json_t *lcm_session_meter(const struct lcm_session *s);
-/** lcm_session_set_weight - its share where others ask too; live. Return: 0, -EINVAL (text). */
-LCM_MUST_USE int lcm_session_set_weight(struct lcm_session *s, uint64_t weight,
-					struct lcm_err *err);
+/** lcm_session_set_meter - its weight and limits, as doc/control-api.md has them; at once, and all
+ * or nothing. Return: 0, -EINVAL (text). */
+LCM_MUST_USE int lcm_session_set_meter(struct lcm_session *s, const json_t *args,
+				       struct lcm_err *err);
 #define LCM_STATUS_HOLDERS (1U << 0) /* look for processes that hold bound files (slow) */
 #define LCM_STATUS_DETAIL (1U << 1)  /* each layer, and what was waited for longest */
 /** lcm_session_status - a new JSON object; NULL: out of memory. @with: LCM_STATUS_*. */

@@ -3,6 +3,7 @@
 #ifndef LCM_SESSION_PRIV_H
 #define LCM_SESSION_PRIV_H
 
+#include "meter/limit.h"
 #include "src/daemon/session.h"
 
 /* One layer of a session; the arg of its watch and, by slot, of gate callbacks. */
@@ -32,10 +33,14 @@ struct lcm_session {
 	struct lcm_gate_big big;
 	uint64_t deadline_ns;
 	enum lcm_phase phase;
-	struct lcm_err error;    /* why FAILED */
-	struct lcm_image *image; /* owned; NULL once adopted */
-	struct lcm_lif *lif;     /* owned reference; who pays */
-	struct slot *slots;      /* owned, n_slots */
+	struct lcm_err error;     /* why FAILED */
+	struct lcm_image *image;  /* owned; NULL once adopted */
+	struct lcm_lif *lif;      /* owned reference; who pays */
+	struct lcm_limits limits; /* of what it may use */
+	int reject_error;         /* what rejected requests are told: EAGAIN or EIO */
+	enum lcm_admission admission;
+	struct lcm_timer *readmit; /* owned */
+	struct slot *slots;        /* owned, n_slots */
 	uint32_t n_slots;
 	struct lcm_gate
 	    *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
@@ -74,6 +79,15 @@ void session_watch_and_prepare(struct lcm_session *s);
 void session_pull_layers(struct lcm_session *s, bool urgent);
 /** session_remove_container - row, own mount point and, if @upper, what the container wrote. */
 void session_remove_container(struct lcm_session *s, bool upper);
+
+/* session_meter.c */
+/** session_meter_init - what is charged to it is held against its limits. Return: 0, -ENOMEM. */
+LCM_MUST_USE int session_meter_init(struct lcm_session *s);
+void session_meter_fini(struct lcm_session *s);
+/** session_slowest - a new JSON array. */
+json_t *session_slowest(const struct lcm_session *s);
+/** session_regulate - bring the gate in line with the limits. */
+void session_regulate(struct lcm_session *s);
 
 /* session_take.c */
 /** session_keep_gate - have the gate's descriptors kept. Thread: any. */

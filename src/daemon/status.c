@@ -217,12 +217,12 @@ static json_t *ms_since(const struct lcm_session *s, uint64_t at)
 
 static json_t *gate_json(const struct lcm_gate_stats *g)
 {
-	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I}", "requests", (json_int_t)g->requests,
-			 "lookups_files", (json_int_t)g->lookups_files, "reads",
-			 (json_int_t)g->reads, "read_bytes", (json_int_t)g->read_bytes,
-			 "interrupts", (json_int_t)g->interrupts, "answered",
-			 (json_int_t)g->answered_stale, "errors", (json_int_t)g->answered_error,
-			 "waiters_peak", (json_int_t)g->waiters_peak);
+	return json_pack(
+	    "{s:I s:I s:I s:I s:I s:I s:I s:I s:I}", "requests", (json_int_t)g->requests,
+	    "lookups_files", (json_int_t)g->lookups_files, "reads", (json_int_t)g->reads,
+	    "read_bytes", (json_int_t)g->read_bytes, "interrupts", (json_int_t)g->interrupts,
+	    "answered", (json_int_t)g->answered_stale, "errors", (json_int_t)g->answered_error,
+	    "rejected", (json_int_t)g->rejected, "waiters_peak", (json_int_t)g->waiters_peak);
 }
 
 static const struct lcm_err *current_error(const struct lcm_session *s)
@@ -283,47 +283,6 @@ static json_t *worst_files(const struct lcm_session *s, const struct lcm_gate_st
 	return out;
 }
 
-static json_t *cost_json(const struct lcm_lif_cost *c)
-{
-	return json_pack("{s:I s:I s:I s:I s:f s:f s:f s:f}", "requests", (json_int_t)c->requests,
-			 "fetched_bytes", (json_int_t)c->fetched_bytes, "decoded_bytes",
-			 (json_int_t)c->decoded_bytes, "written_bytes",
-			 (json_int_t)c->written_bytes, "queue_ms", (double)c->queue_ns / 1e6,
-			 "network_ms", (double)c->fetch_ns / 1e6, "decode_ms",
-			 (double)c->decode_ns / 1e6, "disk_ms", (double)c->write_ns / 1e6);
-}
-
-json_t *lcm_session_meter(const struct lcm_session *s)
-{
-	return json_pack("{s:I s:o s:o}", "weight", (json_int_t)s->lif->weight, "demand",
-			 cost_json(&s->lif->demand), "background", cost_json(&s->lif->background));
-}
-
-/* The requests that took longest, by stage. */
-static json_t *slowest(const struct lcm_session *s)
-{
-	json_t *out = json_array();
-
-	for (uint32_t i = 0; i < s->lif->n_worst; i++) {
-		json_t *o = cost_json(&s->lif->worst[i].cost);
-
-		(void)json_object_del(o, "requests");
-		(void)json_object_set_new(o, "path", json_string_nocheck(s->lif->worst[i].path));
-		(void)json_array_append_new(out, o);
-	}
-	return out;
-}
-
-int lcm_session_set_weight(struct lcm_session *s, uint64_t weight, struct lcm_err *err)
-{
-	if (weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
-		return lcm_err_set(err, -EINVAL, "weight %llu: 1 to %u is expected",
-				   (unsigned long long)weight, LCM_LIF_WEIGHT_MAX);
-	s->lif->weight = (uint32_t)weight;
-	session_changed(s);
-	return 0;
-}
-
 json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 {
 	const struct lcm_err *error = current_error(s);
@@ -367,7 +326,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	if (with & LCM_STATUS_DETAIL) {
 		(void)json_object_set_new(o, "each_layer", each_layer(s));
 		(void)json_object_set_new(o, "blocked", worst_files(s, &g));
-		(void)json_object_set_new(o, "slowest", slowest(s));
+		(void)json_object_set_new(o, "slowest", session_slowest(s));
 	}
 	return o;
 }

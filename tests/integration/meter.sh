@@ -51,6 +51,69 @@ bad_stop
 daemon_stop
 rm -rf --one-file-system "$LOCUM_ROOT"
 
+# ---- limits: one passed holds, two reject ----
+it_serve && daemon_start --no-background || exit 1
+tap_ok 'a mount' "$LOCUM" mount --id a "$IT_REF" "$M"
+find "$M" -type f -links 1 -size -64k ! -size 0 >"$TAP_DIR/files"
+nth()
+{
+	sed -n "$1p" "$TAP_DIR/files"
+}
+state()
+{
+	meter a .regulation.state
+}
+is_state()
+{
+	[ "$(state)" = "$1" ]
+}
+tap_ok 'three requests in 4 s' "$LOCUM" meter set a --limit requests=3/4000
+tap_is 'admitted' "$(state)" admitted
+# a window begins: what follows is in one
+cat "$(nth 1)" >/dev/null
+start=$(now_ms)
+until [ $(($(cut -d. -f1 /proc/uptime) % 4)) = 0 ]; do sleep 0.1; done
+for i in 2 3 4; do cat "$(nth $i)" >/dev/null; done
+tap_is 'as many as the threshold are admitted' "$(state)" admitted
+cat "$(nth 5)" >/dev/null
+tap_is 'one more completes, and holds what comes' "$(state)" held
+requests=$(meter a .demand.requests)
+cat "$(nth 6)" >"$TAP_DIR/held" &
+held=$!
+cat "$(nth 7)" >/dev/null &
+doomed=$!
+tap_until 1 false
+tap_ok 'an additional one waits' kill -0 "$held"
+tap_is 'and nothing is fetched for it' "$(meter a .demand.requests)" "$requests"
+tap_ok 'a directory is read as ever' ls "$M/many"
+kill -KILL "$doomed"
+tap_ok 'one that is held can be killed' tap_until 2 tap_gone "$doomed"
+tap_ok 'the other is readmitted with the next window' tap_until 5 tap_gone "$held"
+wait "$held"
+tap_ok 'and is right' [ -s "$TAP_DIR/held" ]
+tap_ok 'two limits that nothing keeps' "$LOCUM" meter set a --limit requests=0/60000 --limit written_bytes=0/60000 --readmit time=60000 --reject EIO
+cat "$(nth 8)" >/dev/null 2>&1
+tap_is 'reject' "$(state)" rejected
+tap_like 'with the error that was set' "$(cat "$(nth 9)" 2>&1)" 'Input/output error'
+tap_ok 'counted' [ "$(daemon_field a gate | jq .rejected)" -ge 1 ]
+tap_ok 'what is here is read as ever' cat "$(nth 1)"
+tap_ok 'no limits any more' "$LOCUM" meter set a --no-limits
+tap_is 'admitted at once' "$(state)" admitted
+tap_ok 'and read' cat "$(nth 9)"
+tap_ok 'until others have had two' "$LOCUM" meter set a --limit requests=0/10 --readmit others=2
+cat "$(nth 10)" >/dev/null
+tap_is 'held' "$(state)" held
+tap_ok 'another mount' "$LOCUM" mount --id b "$IT_REF" "$TAP_DIR/m2"
+for i in 40 60 80 100; do cat "$TAP_DIR/m2$(nth $i | sed "s|^$M||")" >/dev/null; done
+tap_ok 'readmitted' tap_until 2 is_state admitted
+says 'no such resource' 1 'limits: at most 8 of resource' "$LOCUM" meter set a --limit cpu=1
+says 'no such time' 2 'RESOURCE=N/MS is expected' "$LOCUM" meter set a --limit requests=1/70000
+tap_ok 'umount' "$LOCUM" umount --remove a
+tap_ok 'umount' "$LOCUM" umount --remove b
+bad_stop
+daemon_stop
+rm -rf --one-file-system "$LOCUM_ROOT"
+
 # ---- two wait for one file ----
 IMG=$TAP_DIR/img
 small_image "$IMG" || exit 1

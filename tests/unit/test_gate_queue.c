@@ -63,7 +63,7 @@ static void model_drop(struct model *m, struct lcm_waiter *w)
 static void tell(struct model *m, struct lcm_queue *q, uint32_t file, bool again)
 {
 	bool has = model_waiters(m, file) != 0;
-	enum lcm_queue_tell what = lcm_queue_tell(q, file % 3, file, again);
+	enum lcm_queue_tell what = lcm_queue_tell(q, file % 3, file, again, false);
 
 	if (m->f[file].telling && !again) {
 		assert_int_equal(what, LCM_TELL_NOTHING);
@@ -239,18 +239,18 @@ static void telling_keeps_order(void **state)
 	assert_int_equal(lcm_queue_init(&q), 0);
 	w->id.key = 7;
 	assert_int_equal(lcm_queue_add(&q, w), 0);
-	assert_int_equal(lcm_queue_tell(&q, 0, 0, false), LCM_TELL_WANT);
-	assert_int_equal(lcm_queue_tell(&q, 0, 0, true), LCM_TELL_NOTHING);
+	assert_int_equal(lcm_queue_tell(&q, 0, 0, false, false), LCM_TELL_WANT);
+	assert_int_equal(lcm_queue_tell(&q, 0, 0, true, false), LCM_TELL_NOTHING);
 	assert_ptr_equal(lcm_queue_take(&q, 7), w);
 	assert_null(lcm_queue_take(&q, 7));
-	assert_int_equal(lcm_queue_tell(&q, 0, 0, false), LCM_TELL_UNWANT);
+	assert_int_equal(lcm_queue_tell(&q, 0, 0, false, false), LCM_TELL_UNWANT);
 	*w = (struct lcm_waiter){ .id.key = 8 };
 	assert_int_equal(lcm_queue_add(&q, w), 0);
-	assert_int_equal(lcm_queue_tell(&q, 0, 0, false), LCM_TELL_NOTHING);
-	assert_int_equal(lcm_queue_tell(&q, 0, 0, true), LCM_TELL_WANT);
+	assert_int_equal(lcm_queue_tell(&q, 0, 0, false, false), LCM_TELL_NOTHING);
+	assert_int_equal(lcm_queue_tell(&q, 0, 0, true, false), LCM_TELL_WANT);
 	/* done while "want" is being told: answered, and nothing is left to tell. */
 	assert_ptr_equal(lcm_queue_take_file(&q, 0, 0), w);
-	assert_int_equal(lcm_queue_tell(&q, 0, 0, true), LCM_TELL_NOTHING);
+	assert_int_equal(lcm_queue_tell(&q, 0, 0, true, false), LCM_TELL_NOTHING);
 	assert_int_equal(q.files.n, 0);
 	lcm_queue_fini(&q);
 	free(w);
@@ -439,6 +439,33 @@ static void held_files_are_bound(void **state)
 	lcm_bound_fini(&b);
 }
 
+/* During a hold nobody is told to fetch; that nobody waits any more is told. */
+static void a_hold_tells_no_want(void **state)
+{
+	struct lcm_waiter *w = calloc(1, sizeof(*w)), *v = calloc(1, sizeof(*v));
+	struct lcm_queue q;
+
+	(void)state;
+	assert_true(w && v);
+	assert_int_equal(lcm_queue_init(&q), 0);
+	w->id.key = 1;
+	w->entry = 7;
+	assert_int_equal(lcm_queue_add(&q, w), 0);
+	assert_int_equal(lcm_queue_tell(&q, 0, 7, false, true), LCM_TELL_NOTHING);
+	assert_int_equal(lcm_queue_tell(&q, 0, 7, false, false), LCM_TELL_WANT);
+	assert_int_equal(lcm_queue_tell(&q, 0, 7, true, false), LCM_TELL_NOTHING);
+	free(lcm_queue_take(&q, 1));
+	assert_int_equal(lcm_queue_tell(&q, 0, 7, false, true), LCM_TELL_UNWANT);
+	assert_int_equal(lcm_queue_tell(&q, 0, 7, true, true), LCM_TELL_NOTHING);
+	v->id.key = 2;
+	v->entry = 7;
+	assert_int_equal(lcm_queue_add(&q, v), 0);
+	assert_int_equal(lcm_queue_tell(&q, 0, 7, false, true), LCM_TELL_NOTHING);
+	free(lcm_queue_take_file(&q, 0, 7));
+	assert_int_equal(lcm_queue_count(&q), 0);
+	lcm_queue_fini(&q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -448,6 +475,7 @@ int main(void)
 		cmocka_unit_test(bound_equals_model),
 		cmocka_unit_test(bound_visits_newcomers),
 		cmocka_unit_test(held_files_are_bound),
+		cmocka_unit_test(a_hold_tells_no_want),
 		cmocka_unit_test(blocked_keeps_the_worst),
 		cmocka_unit_test(queue_charges_files),
 	};
