@@ -9,7 +9,7 @@ it_begin quiet 120 "${1:-}"
 
 requests()
 {
-	"$LOCUM" status --json "$M" | sed -n 's/^ *"requests": \([0-9]*\),*$/\1/p'
+	daemon_field "$M" gate.requests
 }
 
 missing()

@@ -183,11 +183,14 @@ daemon_rows()
 	END
 }
 
+# daemon_field MOUNT KEY[.KEY]...: a field of its status; empty if there is none
 daemon_field()
 {
 	"$LOCUM" status --json "$1" | python -c '
 import json, sys
-v = json.load(sys.stdin).get(sys.argv[1], "")
+v = json.load(sys.stdin)
+for key in sys.argv[1].split("."):
+    v = (v or {}).get(key, "")
 print(v if isinstance(v, str) else json.dumps(v))' "$2"
 }
 
