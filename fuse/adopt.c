@@ -99,29 +99,40 @@ static bool is_held(struct lcm_gate *g, uint32_t layer, uint32_t entry)
 	return fuse_lowlevel_notify_inval_inode(g->se, lcm_gate_ino(layer, entry), -1, 0) == 0;
 }
 
-static void recount_one(struct lcm_gate *g, uint32_t layer, uint32_t entry)
+static int set_held(struct lcm_gate *g, uint32_t layer, uint32_t entry, bool held)
 {
-	bool held = is_held(g, layer, entry), none = false;
+	bool none = false;
+	int r = 0;
 
 	(void)pthread_mutex_lock(&g->mu);
 	if (held)
-		lcm_ignore(lcm_bound_hold(&g->bound, layer, entry));
+		r = lcm_bound_hold(&g->bound, layer, entry);
 	else
 		none = lcm_bound_unhold(&g->bound, layer, entry);
 	(void)pthread_mutex_unlock(&g->mu);
 	if (none && g->ops->unbound)
 		g->ops->unbound(g->arg);
+	return r;
 }
 
-void lcm_gate_recount(struct lcm_gate *g)
+/* @ask: the kernel; else each counts as held. */
+static int each_big(struct lcm_gate *g, bool ask)
 {
-	for (uint32_t layer = 0; g->adopted && layer < g->n_layers; layer++) {
+	int r = 0;
+
+	for (uint32_t layer = 0; layer < g->n_layers; layer++) {
 		const struct lcm_toc *toc = g->layers[layer].toc;
 
-		for (uint32_t i = 0; i < lcm_toc_count(toc); i++)
+		for (uint32_t i = 0; r == 0 && i < lcm_toc_count(toc); i++)
 			if (lcm_gate_is_big(&g->big, toc, lcm_toc_entry(toc, i)))
-				recount_one(g, layer, i);
+				r = set_held(g, layer, i, !ask || is_held(g, layer, i));
 	}
+	return r;
+}
+
+int lcm_gate_recount(struct lcm_gate *g)
+{
+	return g->adopted ? each_big(g, true) : 0;
 }
 
 static int read_record(int fd, struct gate_record *ret)
@@ -155,8 +166,10 @@ int lcm_gate_adopt(const struct lcm_gate_config *cfg, int fuse_fd, int record_fd
 	if (r == 0) {
 		g->adopted = true;
 		g->record = lcm_steal_fd(&record);
-		r = take_up(g, rec);
+		r = each_big(g, false);
 	}
+	if (r == 0)
+		r = take_up(g, rec);
 	free(rec);
 	if (r < 0) {
 		lcm_gate_free(g);

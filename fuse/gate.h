@@ -89,9 +89,9 @@ LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gat
  * @cfg: the same layers in the same order; what is big, and the deadline, are as they were
  * @fuse_fd, @record_fd: as lcm_gate_fds() gave them; taken, also on failure
  *
- * What the earlier daemon had read and not answered comes again. Which big files the kernel holds
- * is not known before lcm_gate_recount(). Return: 0; -ENODEV (the file system is gone); -EUCLEAN
- * (the record); -errno; text.
+ * What the earlier daemon had read and not answered comes again. Each big file counts as one that
+ * the kernel holds until lcm_gate_recount() has asked. Return: 0; -ENODEV (the file system is
+ * gone); -EUCLEAN (the record); -errno; text.
  */
 LCM_MUST_USE int lcm_gate_adopt(const struct lcm_gate_config *cfg, int fuse_fd, int record_fd,
 				struct lcm_gate **ret, struct lcm_err *err);
@@ -101,11 +101,13 @@ void lcm_gate_fds(const struct lcm_gate *g, int *ret_fuse, int *ret_record);
 /**
  * lcm_gate_recount - of an adopted gate: ask the kernel which big files it holds; others: nothing
  *
- * Once after lcm_gate_start(), and before a count of zero bound files is believed: forgets that the
- * earlier daemon read are not seen again. Thread: any but a gate thread; one write for each big
- * file.
+ * Before a count of zero bound files is believed: forgets that the earlier daemon read are not seen
+ * again, and one that crosses a lookup may be of the lookups before it. What the kernel lets go of
+ * meanwhile may count as held until the next time. Not before lcm_gate_start(): the kernel may wait
+ * for READs of a file first. Thread: any but a gate thread; one write for each big file. Return: 0;
+ * -ENOMEM (the count is too small).
  */
-void lcm_gate_recount(struct lcm_gate *g);
+LCM_MUST_USE int lcm_gate_recount(struct lcm_gate *g);
 /** lcm_gate_start - after the mount: let @t serve it. Thread: any. */
 LCM_MUST_USE int lcm_gate_start(struct lcm_gate *g, struct lcm_gate_threads *t);
 /**

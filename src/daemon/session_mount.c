@@ -616,7 +616,7 @@ static void drain_job(void *arg)
 
 	lcm_gate_draining(j->gate);
 	lcm_ignore(lcm_mount_shrink(j->s->target));
-	lcm_gate_recount(j->gate);
+	j->status = lcm_gate_recount(j->gate);
 	j->task.fn = on_drained;
 	lcm_loop_post_task(j->s->host->e->loop, &j->task);
 }
@@ -637,12 +637,13 @@ static void on_drained(void *arg)
 	struct mount_job *j = arg;
 	struct lcm_session *s = j->s;
 	struct lcm_gate_stats st;
+	bool counted = j->status == 0;
 
 	free(j);
 	if (session_job_back(s))
 		return;
 	lcm_gate_stats(s->gate, &st);
-	if (st.bound_inodes == 0 && st.waiters == 0) {
+	if (counted && st.bound_inodes == 0 && st.waiters == 0) {
 		leave_gate(s);
 		return;
 	}

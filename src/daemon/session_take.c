@@ -87,8 +87,8 @@ static int take(struct take_job *j)
 	if (r < 0)
 		return r;
 	s->gate = g;
-	lcm_gate_recount(g);
-	return lcm_gate_start(g, s->host->gates);
+	r = lcm_gate_start(g, s->host->gates);
+	return r < 0 ? r : lcm_gate_recount(g);
 }
 
 static void take_job_run(void *arg)
