@@ -28,7 +28,7 @@ int lcm_gate_record_new(struct lcm_gate *g)
 	struct gate_record rec = { .magic = RECORD_MAGIC,
 				   .data_bytes = g->big.data_bytes,
 				   .exec_bytes = g->big.exec_bytes,
-				   .deadline_ns = atomic_load(&g->deadline_ns) };
+				   .deadline_ns = g->deadline_ns };
 	lcm_autoclose int fd = (int)lcm_errno(memfd_create("locum-gate", MFD_CLOEXEC));
 	int r = fd < 0 ? fd : lcm_sys_pwrite_full(fd, &rec, sizeof(rec), 0);
 

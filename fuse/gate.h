@@ -138,8 +138,6 @@ void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off
 /** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns
  * of the next deadline, 0 if none. Thread: any. */
 uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
-/** lcm_gate_set_deadline - for waiters from now on. Thread: any. */
-void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
 
 enum lcm_gate_admission {
 	LCM_GATE_OPEN,

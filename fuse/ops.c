@@ -197,14 +197,13 @@ static uint32_t layer_find(const struct lcm_gate *g, const char *name)
 static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t entry,
 		    uint32_t len, uint64_t off, bool *ret_held)
 {
-	uint64_t wait = atomic_load(&g->deadline_ns);
 	struct lcm_waiter *w = calloc(1, sizeof(*w));
 	int r = -ENOMEM;
 
 	if (w) {
 		w->id.key = current->unique;
 		w->req = req;
-		w->deadline = wait ? lcm_now_ns() + wait : 0;
+		w->deadline = g->deadline_ns ? lcm_now_ns() + g->deadline_ns : 0;
 		w->layer = layer;
 		w->entry = entry;
 		w->pid = current->pid;
@@ -427,9 +426,11 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		  : 0;
 	if (len == 0)
 		lcm_ignore(fuse_reply_buf(req, NULL, 0));
-	else if (!g->ops->is_local(g->arg, layer, entry) && rejected(g, req))
+	else if (atomic_load(&g->reject) && !g->ops->is_local(g->arg, layer, entry) &&
+		 rejected(g, req))
 		return;
-	else if (enqueue(g, req, layer, entry, (uint32_t)len, from, &held) && !held)
+	else if (enqueue(g, req, layer, entry, (uint32_t)len, from, &held) &&
+		 (!held || lcm_gate_unhold_local(g, layer, entry, token)))
 		g->ops->want_range(g->arg, layer, entry, from, (uint32_t)len, token);
 }
 

@@ -80,7 +80,8 @@ static inline uint32_t lcm_queue_count(const struct lcm_queue *q)
 
 /**
  * lcm_queue_add - put @w in
- * @w: id.key, req, deadline, layer, entry, pid and len are set, the rest zero; taken on success
+ * @w: id.key, req, deadline, off, layer, entry, pid and len are set, the rest zero; taken on
+ * success
  * Return: 0; -EEXIST (a request of this id waits already); -ENOMEM.
  * Complexity: O(1) while deadlines are added in their order, else O(waiters with a later one).
  */

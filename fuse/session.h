@@ -3,7 +3,8 @@
  * session.h - what the parts of the gate share; private to fuse/.
  *
  * Layer: fuse. gate.c: life cycle and completion; ops.c: the operations;
- * interrupt.c: FUSE_INTERRUPT; threads.c: who serves which gate.
+ * regulate.c: holds; interrupt.c: FUSE_INTERRUPT; threads.c: who serves which gate;
+ * adopt.c: the gate of a lost daemon.
  *
  * Lock order: lcm_gate_threads.mu and lcm_gate.mu are never held together, and
  * neither is held while a request is answered, a notification is sent or a
@@ -60,12 +61,12 @@ struct lcm_gate {
 	struct lcm_gate_big big;
 	const struct lcm_gate_ops *ops; /* borrowed */
 	void *arg;
-	_Atomic uint64_t deadline_ns; /* 0: never */
-	_Atomic bool open_free;       /* the kernel opens files without asking */
-	_Atomic bool gone;            /* ops->gone was called */
-	_Atomic bool hold;            /* nobody is told to fetch anything; changed under mu */
-	_Atomic int reject;           /* error for what is missing; 0: none is rejected */
-	pthread_mutex_t mu;           /* guards queue and bound */
+	uint64_t deadline_ns;   /* 0: never */
+	_Atomic bool open_free; /* the kernel opens files without asking */
+	_Atomic bool gone;      /* ops->gone was called */
+	_Atomic bool hold;      /* nobody is told to fetch anything; changed under mu */
+	_Atomic int reject;     /* error for what is missing; 0: none is rejected */
+	pthread_mutex_t mu;     /* guards queue and bound */
 	struct lcm_queue queue;
 	struct lcm_bound bound;
 	struct gate_counters count;
@@ -109,6 +110,9 @@ void lcm_gate_tell(struct lcm_gate *g, uint32_t layer, uint32_t entry);
 void lcm_gate_answer(struct lcm_gate *g, struct lcm_waiter *chain, int error);
 /** lcm_gate_give_up - as lcm_gate_answer(), and tell the fetch side that these no longer wait. */
 void lcm_gate_give_up(struct lcm_gate *g, struct lcm_waiter *chain, int error);
+/** lcm_gate_unhold_local - a READ (@id) that was held is let go, if its file is local by now.
+ * Return: true, and the caller goes on with it; false: nothing has changed. */
+bool lcm_gate_unhold_local(struct lcm_gate *g, uint32_t layer, uint32_t entry, uint64_t id);
 /** lcm_gate_unbind - the kernel forgot @n lookups of a file. */
 void lcm_gate_unbind(struct lcm_gate *g, uint32_t layer, uint32_t entry, uint64_t n);
 

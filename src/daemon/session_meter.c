@@ -31,8 +31,11 @@ void session_regulate(struct lcm_session *s)
 	enum lcm_admission was = s->admission;
 
 	s->admission = lcm_limits_admission(&s->limits, now, others(s), &again);
+	/* Nothing is missing any more while it drains. */
 	if (s->gate && s->t_mounted)
-		lcm_gate_regulate(s->gate, gate[s->admission], s->reject_error);
+		lcm_gate_regulate(s->gate,
+				  s->phase == LCM_DRAINING ? LCM_GATE_OPEN : gate[s->admission],
+				  s->reject_error);
 	if (again)
 		lcm_timer_set(s->readmit, again > now ? again - now : 0);
 	else

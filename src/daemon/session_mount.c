@@ -672,6 +672,7 @@ void session_begin_drain(struct lcm_session *s)
 {
 	s->shrink_ns = SHRINK_FIRST_NS;
 	session_set_phase(s, LCM_DRAINING);
+	session_regulate(s);
 	if (s->gate)
 		session_drain(s);
 	else

@@ -316,13 +316,14 @@ static void failure_is_eio_and_not_kept(void **state)
 
 static void deadline_is_eio(void **state)
 {
-	struct gate_env *e = small_env(5);
+	struct gate_env *e = env_new(
+	    threads, fetcher, &(struct env_options){ .n_files = 5, .deadline_ns = 20000000 });
 	struct opener o[2] = { 0 };
 	uint64_t next;
 
 	(void)state;
+	env_overlay(e);
 	assert_int_equal(lcm_gate_expire(e->gate, lcm_now_ns()), 0);
-	lcm_gate_set_deadline(e->gate, 20000000);
 	atomic_store(&e->stall, true);
 	start_openers(e, o, 1, 1);
 	env_wait(e, waiters, 1);
@@ -333,7 +334,6 @@ static void deadline_is_eio(void **state)
 	assert_int_equal(lcm_gate_expire(e->gate, next), 0);
 	join_openers(o, 1, -EIO);
 	assert_int_equal(e->unwants, 1);
-	lcm_gate_set_deadline(e->gate, 0);
 	env_resume(e); /* the fetch ends after all */
 	start_openers(e, o, 1, 1);
 	join_openers(o, 1, 0);
@@ -586,279 +586,6 @@ static void the_gate_lists_names(void **state)
 	env_free(e);
 }
 
-/* ---- big files ---- */
-
-static struct gate_env *big_env(void)
-{
-	struct gate_env *e = env_new(
-	    threads, fetcher, &(struct env_options){ .n_files = 3, .n_big = ENV_BIG, .big = BIG });
-
-	env_overlay(e);
-	return e;
-}
-
-static void sum_bound(void *arg, uint32_t layer, uint32_t entry, uint64_t nlookup)
-{
-	(void)entry;
-	assert_int_equal(layer, 1);
-	*(uint64_t *)arg += nlookup;
-}
-
-/* The whole life of a big file: ranges, then bound, then forgotten, then native. */
-static void big_file_becomes_native(void **state)
-{
-	struct gate_env *e = big_env();
-	uint32_t f = env_entry(e, 1, "sub/big0.bin"), ranges;
-	lcm_autofree char *p = malloc(100000);
-	uint64_t nlookup = 0, requests;
-	int fd = open(env_path(e, "sub/big0.bin"), O_RDONLY | O_CLOEXEC);
-
-	(void)state;
-	assert_true(fd >= 0);
-	assert_non_null(p);
-	assert_int_equal(e->wants, 0);
-	assert_int_equal(env_stats(e).bound_inodes, 1);
-	lcm_gate_bound_each(e->gate, sum_bound, &nlookup);
-	assert_int_equal(nlookup, 1);
-	assert_int_equal(lcm_sys_pread_full(fd, p, 100000, 3000000), 0);
-	assert_true(env_check(e, 1, f, p, 3000000, 100000));
-	ranges = e->ranges;
-	assert_in_range(ranges, 1, 4);
-	assert_true(env_stats(e).read_bytes < ENV_BIG_BYTES);
-	assert_int_equal(lcm_sys_pread_full(fd, p, 100000, 3000000), 0);
-	assert_int_equal(e->ranges, ranges);
-	env_fetch(e, 1, f);
-	lcm_gate_draining(e->gate);
-	/* Open: bound, and its reads go on through the gate. */
-	env_shrink(e);
-	assert_int_equal(env_stats(e).bound_inodes, 1);
-	assert_int_equal(lcm_sys_pread_full(fd, p, 123, ENV_BIG_BYTES - 123), 0);
-	assert_true(env_check(e, 1, f, p, ENV_BIG_BYTES - 123, 123));
-	assert_true(e->ranges > ranges);
-	assert_int_equal(close(fd), 0);
-	env_shrink(e);
-	env_wait(e, bound_inodes, 0);
-	env_until(e->unbounds == 1);
-	requests = env_stats(e).requests;
-	assert_int_equal(env_read_all(e, "sub/big0.bin", 1, f), 0);
-	assert_int_equal(env_stats(e).requests, requests);
-	assert_int_equal(env_stats(e).bound_inodes, 0);
-	env_free(e);
-}
-
-static void mapped_file_stays_bound(void **state)
-{
-	struct gate_env *e = big_env();
-	uint32_t f = env_entry(e, 1, "sub/big1.bin"), other = env_entry(e, 1, "sub/big2.bin");
-	int fd = open(env_path(e, "sub/big1.bin"), O_RDONLY | O_CLOEXEC);
-	char *map;
-
-	(void)state;
-	assert_true(fd >= 0);
-	map = mmap(NULL, ENV_BIG_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
-	assert_ptr_not_equal(map, MAP_FAILED);
-	assert_int_equal(close(fd), 0);
-	assert_true(env_check(e, 1, f, map + 1000000, 1000000, 5000));
-	/* Local before the first lookup: never bound. */
-	env_fetch(e, 1, other);
-	assert_int_equal(env_read_all(e, "sub/big2.bin", 1, other), 0);
-	env_fetch(e, 1, f);
-	lcm_gate_draining(e->gate);
-	env_shrink(e);
-	assert_int_equal(env_stats(e).bound_inodes, 1);
-	assert_int_equal(env_read_all(e, "sub/big1.bin", 1, f), 0);
-	assert_true(env_check(e, 1, f, map, 0, ENV_BIG_BYTES));
-	assert_int_equal(env_stats(e).bound_inodes, 1);
-	assert_int_equal(munmap(map, ENV_BIG_BYTES), 0);
-	env_shrink(e);
-	env_wait(e, bound_inodes, 0);
-	env_free(e);
-}
-
-/* Unused but cached when draining begins, in either order with the overlay's shrinking. */
-static void cached_files_are_let_go(void **state)
-{
-	(void)state;
-	for (int shrink_first = 0; shrink_first < 2; shrink_first++) {
-		struct gate_env *e = big_env();
-		int fd[ENV_BIG];
-		char path[32];
-
-		for (int i = 0; i < ENV_BIG; i++) {
-			(void)snprintf(path, sizeof(path), "sub/big%d.bin", i);
-			fd[i] = open(env_path(e, path), O_RDONLY | O_CLOEXEC);
-			assert_true(fd[i] >= 0);
-			assert_int_equal(env_read_all(e, path, 1, env_entry(e, 1, path)), 0);
-			env_fetch(e, 1, env_entry(e, 1, path));
-		}
-		assert_int_equal(env_stats(e).bound_inodes, ENV_BIG);
-		for (int i = 0; i < ENV_BIG; i++)
-			assert_int_equal(close(fd[i]), 0);
-		if (shrink_first)
-			env_shrink(e);
-		lcm_gate_draining(e->gate);
-		if (!shrink_first)
-			env_shrink(e);
-		env_wait(e, bound_inodes, 0);
-		env_until(e->unbounds == 1);
-		env_free(e);
-	}
-}
-
-static int read_big_in_child(const struct gate_env *e, const char *path, bool mapped)
-{
-	int fd = open(env_path(e, path), O_RDONLY | O_CLOEXEC);
-	const volatile char *map;
-	char c;
-
-	if (fd < 0)
-		return 1;
-	if (!mapped)
-		return pread(fd, &c, 1, 5 << 20) == 1 ? 0 : 2;
-	map = mmap(NULL, ENV_BIG_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (map == MAP_FAILED)
-		return 3;
-	/* Read page by page: a fault waits for exactly one READ. */
-	(void)madvise((void *)(uintptr_t)map, ENV_BIG_BYTES, MADV_RANDOM);
-	c = map[5 << 20];
-	return 0;
-}
-
-/* Stalled READs: killable at once, not disturbed by a handler (a fault would end in SIGBUS). */
-static void stalled_reads(void **state)
-{
-	struct gate_env *e = big_env();
-	struct sigaction sa = { .sa_handler = on_signal };
-	int status;
-
-	(void)state;
-	for (int mapped = 0; mapped < 2; mapped++) {
-		for (int with_kill = 1; with_kill >= 0; with_kill--) {
-			char path[32];
-			pid_t pid;
-
-			(void)snprintf(path, sizeof(path), "sub/big%d.bin", mapped * 2 + with_kill);
-			atomic_store(&e->stall, true);
-			pid = fork();
-			assert_true(pid >= 0);
-			if (pid == 0) {
-				(void)sigaction(SIGUSR1, &sa, NULL);
-				_exit(read_big_in_child(e, path, mapped));
-			}
-			env_until(env_stats(e).waiters != 0);
-			assert_int_equal(kill(pid, SIGUSR1), 0);
-			(void)usleep(100000);
-			assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
-			if (with_kill) {
-				assert_true(kill_ms(pid, SIGKILL, &status) < 100);
-			} else {
-				env_resume(e);
-				assert_int_equal(waitpid(pid, &status, 0), pid);
-				assert_true(WIFEXITED(status));
-				assert_int_equal(WEXITSTATUS(status), 0);
-			}
-			env_resume(e);
-			env_wait(e, waiters, 0);
-		}
-	}
-	env_free(e);
-}
-
-static void failed_range_is_eio(void **state)
-{
-	struct gate_env *e = big_env();
-	struct env_job *j;
-	char c[10];
-	int fd;
-
-	(void)state;
-	atomic_store(&e->stall, true);
-	fd = open(env_path(e, "sub/big0.bin"), O_RDONLY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	lcm_gate_set_deadline(e->gate, 1);
-	for (int i = 0; i < 2; i++) {
-		pid_t pid = fork();
-		int status;
-
-		assert_true(pid >= 0);
-		if (pid == 0)
-			_exit(read(fd, c, sizeof(c)) < 0 ? errno : 0);
-		while (waitpid(pid, &status, WNOHANG) == 0) {
-			(void)usleep(1000);
-			if (i == 0) {
-				(void)lcm_gate_expire(e->gate, lcm_now_ns());
-				continue;
-			}
-			(void)pthread_mutex_lock(&e->mu);
-			for (j = e->aside; j; j = j->next) /* short, failed, unknown */
-				lcm_gate_read_done(e->gate, j->token, fd, 0, 1, 0);
-			(void)pthread_mutex_unlock(&e->mu);
-		}
-		assert_true(WIFEXITED(status));
-		assert_int_equal(WEXITSTATUS(status), EIO);
-	}
-	assert_true(e->unwants >= 1);
-	lcm_gate_read_done(e->gate, 12345678, -1, 0, 1, 0);
-	lcm_gate_set_deadline(e->gate, 0);
-	env_resume(e);
-	assert_int_equal(lcm_sys_pread_full(fd, c, sizeof(c), 0), 0);
-	assert_true(env_check(e, 1, env_entry(e, 1, "sub/big0.bin"), c, 0, sizeof(c)));
-	assert_int_equal(close(fd), 0);
-	env_free(e);
-}
-
-static void policy(void **state)
-{
-	static const struct {
-		const char *path;
-		uint32_t mode;
-		uint64_t size, chunk;
-		bool big;
-	} rows[] = {
-		{ "small", 0644, 99, 10, false },         { "data", 0644, 100, 10, true },
-		{ "one-chunk", 0644, 1000, 1000, false }, { "program", 0755, 199, 10, false },
-		{ "program2", 0755, 200, 10, true },      { "libx.so", 0644, 199, 10, false },
-		{ "libx.so.1.2", 0644, 199, 10, false },  { "liby.so.1", 0644, 200, 10, true },
-		{ "x.sock", 0644, 150, 10, true },        { "so", 0644, 150, 10, true },
-	};
-	static const struct lcm_gate_big on = { 100, 200 }, off = { 0, 0 };
-
-	(void)state;
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		const struct lcm_toc_id id = { .blob.b[0] = 1,
-					       .blob_size = 1 << 20,
-					       .compression = LCM_COMP_ZSTD };
-		struct lcm_toc_item_chunk chunks[128] = { 0 };
-		struct lcm_toc_item item = { .path = rows[i].path,
-					     .path_len = strlen(rows[i].path),
-					     .type = LCM_TOC_REG,
-					     .mode = rows[i].mode,
-					     .size = rows[i].size,
-					     .chunks = chunks,
-					     .digest.b[0] = 1 };
-		lcm_auto(lcm_toc_builder) b = NULL;
-		lcm_auto(lcm_toc) toc = NULL;
-		char *dir = test_mkdir();
-		lcm_autoclose int dirfd = lcm_sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
-
-		for (uint64_t off_ = 0; off_ < rows[i].size; off_ += rows[i].chunk) {
-			struct lcm_toc_item_chunk *c = &chunks[item.n_chunks++];
-
-			c->blob_off = c->file_off = off_;
-			c->blob_len = c->file_len = LCM_MIN(rows[i].chunk, rows[i].size - off_);
-			c->digest.b[0] = 1;
-		}
-		assert_int_equal(lcm_toc_builder_new(&b), 0);
-		assert_int_equal(lcm_toc_builder_add(b, &item, NULL), 0);
-		assert_int_equal(lcm_toc_builder_finish(b, &id, dirfd, "toc", false, NULL), 0);
-		assert_int_equal(lcm_toc_open(dirfd, "toc", &toc, NULL), 0);
-		assert_int_equal(lcm_gate_is_big(&on, toc, lcm_toc_entry(toc, 1)), rows[i].big);
-		assert_false(lcm_gate_is_big(&off, toc, lcm_toc_entry(toc, 1)));
-		assert_false(lcm_gate_is_big(&on, toc, lcm_toc_entry(toc, 0)));
-		test_rmdir(dir);
-	}
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -867,7 +594,6 @@ int main(int argc, char **argv)
 #ifdef LCM_FAULTS
 		cmocka_unit_test(no_device),
 #endif
-		cmocka_unit_test(policy),
 		cmocka_unit_test(first_open_fetches),
 		cmocka_unit_test(metadata_costs_nothing),
 		cmocka_unit_test(one_file_many_threads),
@@ -883,11 +609,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kill_races_done),
 		cmocka_unit_test(what_the_gate_shows),
 		cmocka_unit_test(the_gate_lists_names),
-		cmocka_unit_test(big_file_becomes_native),
-		cmocka_unit_test(mapped_file_stays_bound),
-		cmocka_unit_test(cached_files_are_let_go),
-		cmocka_unit_test(stalled_reads),
-		cmocka_unit_test(failed_range_is_eio),
 	};
 	int failed;
 
