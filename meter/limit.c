@@ -82,6 +82,7 @@ void lcm_limits_replace(struct lcm_limits *l, const struct lcm_limits *by, uint6
 	struct lcm_limits next = *by;
 
 	next.over_since_ns = 0;
+	next.last = l->last;
 	next.times_held = l->times_held;
 	next.times_rejected = l->times_rejected;
 	for (uint32_t i = 0; i < next.n; i++) {
@@ -130,44 +131,54 @@ static bool readmitted(const struct lcm_limits *l, uint64_t now_ns, uint64_t oth
 					      : others >= l->others_then + l->after;
 }
 
-static enum lcm_admission crossed(struct lcm_limits *l, uint32_t over)
+static enum lcm_admission admission_of(uint32_t over)
 {
-	enum lcm_admission a = over == 0 ? LCM_ADMITTED : over == 1 ? LCM_HELD : LCM_REJECTED;
+	return over == 0 ? LCM_ADMITTED : over == 1 ? LCM_HELD : LCM_REJECTED;
+}
 
-	l->times_held += a == LCM_HELD;
-	l->times_rejected += a == LCM_REJECTED;
-	return a;
+static enum lcm_admission by_windows(struct lcm_limits *l, uint64_t now_ns, uint64_t *ret_again)
+{
+	uint64_t rolls;
+	uint32_t over = count_over(l, now_ns, &rolls);
+
+	*ret_again = over ? rolls : 0;
+	return admission_of(over);
+}
+
+/* Until it is readmitted it is held at least, whatever rolls over meanwhile. */
+static enum lcm_admission until_readmitted(struct lcm_limits *l, uint64_t now_ns, uint64_t others,
+					   uint64_t *ret_again)
+{
+	uint64_t rolls;
+	uint32_t over;
+
+	*ret_again = 0;
+	if (l->over_since_ns && readmitted(l, now_ns, others)) {
+		for (uint32_t i = 0; i < l->n; i++)
+			l->v[i].used = 0;
+		l->over_since_ns = 0;
+	}
+	over = count_over(l, now_ns, &rolls);
+	if (over && !l->over_since_ns) {
+		l->over_since_ns = now_ns;
+		l->others_then = others;
+	}
+	if (!l->over_since_ns)
+		return LCM_ADMITTED;
+	if (l->readmit == LCM_READMIT_TIME)
+		*ret_again = l->over_since_ns + l->after;
+	return admission_of(LCM_MAX(over, 1U));
 }
 
 enum lcm_admission lcm_limits_admission(struct lcm_limits *l, uint64_t now_ns, uint64_t others,
 					uint64_t *ret_again)
 {
-	uint64_t rolls;
-	uint32_t over;
-	bool was = l->over_since_ns != 0;
+	enum lcm_admission a = l->readmit == LCM_READMIT_ROLLOVER
+				   ? by_windows(l, now_ns, ret_again)
+				   : until_readmitted(l, now_ns, others, ret_again);
 
-	*ret_again = 0;
-	if (was && l->readmit != LCM_READMIT_ROLLOVER && readmitted(l, now_ns, others)) {
-		for (uint32_t i = 0; i < l->n; i++)
-			l->v[i].used = 0;
-		l->over_since_ns = 0;
-		return LCM_ADMITTED;
-	}
-	over = count_over(l, now_ns, &rolls);
-	if (was && l->readmit != LCM_READMIT_ROLLOVER) {
-		*ret_again = l->readmit == LCM_READMIT_TIME ? l->over_since_ns + l->after : 0;
-		return over > 1 ? LCM_REJECTED : LCM_HELD;
-	}
-	if (over == 0) {
-		l->over_since_ns = 0;
-		return LCM_ADMITTED;
-	}
-	*ret_again = l->readmit == LCM_READMIT_ROLLOVER ? rolls
-		     : l->readmit == LCM_READMIT_TIME   ? now_ns + l->after
-							: 0;
-	if (was)
-		return over == 1 ? LCM_HELD : LCM_REJECTED;
-	l->over_since_ns = now_ns;
-	l->others_then = others;
-	return crossed(l, over);
+	l->times_held += a == LCM_HELD && l->last != LCM_HELD;
+	l->times_rejected += a == LCM_REJECTED && l->last != LCM_REJECTED;
+	l->last = a;
+	return a;
 }

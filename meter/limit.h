@@ -63,6 +63,7 @@ struct lcm_limits {
 	enum lcm_readmit readmit;
 	uint64_t after;
 	uint64_t over_since_ns, others_then; /* private: of the crossing; 0: not over */
+	enum lcm_admission last;             /* private: the answer before */
 	uint64_t times_held, times_rejected; /* how often it became so */
 };
 

@@ -54,11 +54,13 @@ static void thresholds_are_exact(void **state)
 	assert_int_equal(lcm_limits_admission(&l, T0 + S, 0, &again), LCM_HELD);
 	assert_int_equal(again, T0 + 2 * S);
 	assert_int_equal(ask(&l, T0 + 2 * S, 0), LCM_ADMITTED);
-	assert_int_equal(l.times_held, 1);
-	assert_int_equal(l.times_rejected, 0);
+	assert_int_equal(l.times_held, 2);
+	assert_int_equal(l.times_rejected, 1);
 	use(&l, 11, 1001, T0 + 2 * S);
 	assert_int_equal(ask(&l, T0 + 2 * S, 0), LCM_REJECTED);
-	assert_int_equal(l.times_rejected, 1);
+	assert_int_equal(ask(&l, T0 + 2 * S, 0), LCM_REJECTED);
+	assert_int_equal(l.times_held, 2);
+	assert_int_equal(l.times_rejected, 2);
 }
 
 static void readmission_after_a_time(void **state)
