@@ -127,19 +127,34 @@ static uint64_t took(const struct lcm_lif_cost *c)
 	return c->queue_ns + c->fetch_ns + c->decode_ns + c->write_ns;
 }
 
-/* @cost: of the whole request, which is what this LIF has waited for. */
+/* As much of the end as is kept, whole characters of UTF-8. */
+static const char *end_of(const char *path)
+{
+	size_t len = strlen(path), keep = sizeof(((struct lcm_lif_file *)0)->path) - 1;
+
+	if (len <= keep)
+		return path;
+	path += len - keep;
+	while (((uint8_t)*path & 0xc0) == 0x80)
+		path++;
+	return path;
+}
+
+/* @cost: of the whole request, which is what this LIF has waited for. A file is there once. */
 static void remember(struct lcm_lif *l, const struct lcm_lif_cost *cost, const char *path)
 {
-	size_t len = strlen(path), keep = sizeof(l->worst[0].path) - 1;
-	uint32_t at = l->n_worst;
+	const char *end = end_of(path);
+	uint32_t at = 0;
 
-	if (at == LCM_LIF_WORST && took(cost) <= took(&l->worst[--at].cost))
-		return;
-	if (l->n_worst < LCM_LIF_WORST)
+	while (at < l->n_worst && strcmp(l->worst[at].path, end) != 0)
+		at++;
+	if (at == l->n_worst && at < LCM_LIF_WORST)
 		l->n_worst++;
+	else if (took(cost) <= took(&l->worst[at = LCM_MIN(at, LCM_LIF_WORST - 1)].cost))
+		return;
 	for (; at > 0 && took(&l->worst[at - 1].cost) < took(cost); at--)
 		l->worst[at] = l->worst[at - 1];
-	memcpy(l->worst[at].path, path + (len > keep ? len - keep : 0), LCM_MIN(len, keep) + 1);
+	(void)strcpy(l->worst[at].path, end);
 	l->worst[at].cost = *cost;
 }
 

@@ -39,7 +39,7 @@ struct lcm_lif_cost {
 	uint64_t queue_ns, fetch_ns; /* waited for a turn, and for the network */
 };
 
-/* The requests that took longest, by stage. */
+/* The requests that took longest, by stage; of each file the longest. */
 struct lcm_lif_file {
 	char path[160]; /* its end when it is longer */
 	struct lcm_lif_cost cost;

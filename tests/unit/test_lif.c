@@ -250,6 +250,30 @@ static void the_worst_are_remembered(void **state)
 	free_all(l);
 }
 
+/* A big file is read in many pieces; names are not cut within a character. */
+static void a_file_is_remembered_once(void **state)
+{
+	struct lcm_lifs all = { 0 };
+	struct lcm_lif *l[LIFS];
+	char path[402] = "";
+
+	(void)state;
+	make_all(l);
+	for (int i = 0; i < 200; i++)
+		memcpy(path + strlen(path), "\xc3\xa9", 3);
+	for (uint64_t i = 0; i < 300; i++) {
+		struct lcm_lif_cost c = { .queue_ns = i * 7 % 300 };
+
+		lcm_lif_charge(&all, l, 1, &c, i % 3 ? path : "/other");
+	}
+	assert_int_equal(l[0]->n_worst, 2);
+	assert_int_equal(l[0]->worst[0].cost.queue_ns, 299);
+	assert_string_equal(l[0]->worst[0].path, path + 400 - 158);
+	assert_string_equal(l[0]->worst[1].path, "/other");
+	assert_int_equal(l[0]->worst[1].cost.queue_ns, 297);
+	free_all(l);
+}
+
 static void rates_are_measured(void **state)
 {
 	struct lcm_lifs all = { 0 };
@@ -273,6 +297,7 @@ int main(void)
 		cmocka_unit_test(idle_time_is_not_saved),
 		cmocka_unit_test(nobody_starves),
 		cmocka_unit_test(the_worst_are_remembered),
+		cmocka_unit_test(a_file_is_remembered_once),
 		cmocka_unit_test(rates_are_measured),
 	};
 
