@@ -36,7 +36,6 @@ struct lcm_bigfile {
 	uint8_t *chunks; /* owned; enum chunk_state */
 	uint32_t n_chunks, n_present;
 	struct read *reads;
-	struct lcm_lif *lif; /* borrowed during lcm_layer_read(); who asks */
 	uint64_t ra_next,
 	    ra_len;           /* where a sequential reader goes on, and how far ahead to fetch */
 	bool placing, placed; /* placing: a job has it */
@@ -224,7 +223,7 @@ static bool all_present(const struct lcm_bigfile *b, uint64_t off, uint64_t len)
 }
 
 /* Queues one want from chunk @i on; returns how many chunks it took. */
-static uint32_t want_from(struct lcm_bigfile *b, uint32_t i, uint32_t end)
+static uint32_t want_from(struct lcm_bigfile *b, struct lcm_lif *lif, uint32_t i, uint32_t end)
 {
 	uint32_t first = lcm_toc_entry(b->layer->toc, b->entry)->first_chunk, n = 0;
 	uint64_t bytes = 0;
@@ -236,7 +235,7 @@ static uint32_t want_from(struct lcm_bigfile *b, uint32_t i, uint32_t end)
 		b->chunks[i + n] = CHUNK_WANTED;
 		n++;
 	}
-	r = lcm_demand_chunks(b->layer, b->lif, b->entry, first + i, n, b->fd);
+	r = lcm_demand_chunks(b->layer, lif, b->entry, first + i, n, b->fd);
 	if (r < 0)
 		memset(b->chunks + i, CHUNK_MISSING, n);
 	/* A chunk too large to fetch alone comes with the whole layer. */
@@ -245,9 +244,9 @@ static uint32_t want_from(struct lcm_bigfile *b, uint32_t i, uint32_t end)
 	return n;
 }
 
-static void want_range(struct lcm_bigfile *b, uint64_t off, uint64_t len)
+static void want_range(struct lcm_bigfile *b, struct lcm_lif *lif, uint64_t off, uint64_t len)
 {
-	uint64_t size = lcm_toc_entry(b->layer->toc, b->entry)->size;
+	const struct lcm_toc_entry *e = lcm_toc_entry(b->layer->toc, b->entry);
 	uint32_t i, end;
 
 	b->ra_len = off == b->ra_next && off ? LCM_MIN(b->ra_len * 2, READAHEAD_MAX)
@@ -255,9 +254,13 @@ static void want_range(struct lcm_bigfile *b, uint64_t off, uint64_t len)
 	b->ra_next = off + len;
 	if (!b->n_chunks)
 		return;
-	end = chunk_at(b, LCM_MIN(off + LCM_MAX(len, b->ra_len), size) - 1) + 1;
+	end = chunk_at(b, off + len - 1) + 1;
+	for (i = chunk_at(b, off); i < end; i++)
+		if (b->chunks[i] == CHUNK_WANTED)
+			lcm_demand_join(b->layer, lif, b->entry, e->first_chunk + i);
+	end = chunk_at(b, LCM_MIN(off + LCM_MAX(len, b->ra_len), e->size) - 1) + 1;
 	for (i = chunk_at(b, off); i < end;)
-		i += b->chunks[i] == CHUNK_MISSING ? want_from(b, i, end) : 1;
+		i += b->chunks[i] == CHUNK_MISSING ? want_from(b, lif, i, end) : 1;
 }
 
 static void answer_ready(struct lcm_bigfile *b, int status)
@@ -308,9 +311,7 @@ void lcm_layer_read(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t ent
 	*r = (struct read){ .next = b->reads, .w = w, .off = off, .len = len, .token = token };
 	b->reads = r;
 	atomic_fetch_or(&l->entries[entry], LCM_ENTRY_WANTED);
-	b->lif = w->lif;
-	want_range(b, off, len);
-	b->lif = NULL;
+	want_range(b, w->lif, off, len);
 	if (lcm_layer_is_local(l, entry))
 		lcm_bigfile_local(l, entry);
 	else
@@ -397,7 +398,7 @@ static void chunks_failed(struct lcm_bigfile *b, uint32_t base, uint32_t n, int 
 			}
 			if (n > 1) {
 				if (b->chunks[i] == CHUNK_MISSING)
-					(void)want_from(b, i, i + 1);
+					(void)want_from(b, r->w->lif, i, i + 1);
 				break;
 			}
 			*p = r->next;

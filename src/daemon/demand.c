@@ -137,13 +137,19 @@ int lcm_demand_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, 
 	return queue_chunks(l, lif, entry, first, n, fd);
 }
 
-/* It is queued already, or on its way: then only those who were there when it began are charged. */
-static void join(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry)
+static struct lcm_want *queued(struct lcm_layer *l, uint32_t entry, uint32_t chunk)
 {
 	struct lcm_want *w = l->queue;
 
-	while (w && (w->entry != entry || w->fd >= 0))
+	while (w && (w->entry != entry || chunk < w->first || chunk - w->first >= w->n))
 		w = w->next;
+	return w;
+}
+
+void lcm_demand_join(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t chunk)
+{
+	struct lcm_want *w = queued(l, entry, chunk);
+
 	if (w)
 		want_add_lif(l->e, w, lif);
 }
@@ -154,7 +160,7 @@ int lcm_demand_file(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry)
 	int r;
 
 	if (atomic_load(&l->entries[entry]) & LCM_ENTRY_QUEUED) {
-		join(l, lif, entry);
+		lcm_demand_join(l, lif, entry, e->first_chunk);
 		return 0;
 	}
 	if (e->n_chunks == 0)
@@ -529,15 +535,19 @@ struct turn {
 	struct lcm_lif *lif;
 };
 
-/* Of all who wait for this the one whose turn it is first. */
+/* Of all who wait for this, and have not too many transfers, the one whose turn it is first. */
 static struct lcm_lif *first_of(const struct lcm_engine *e, const struct lcm_want *w)
 {
-	struct lcm_lif *lif = w->n_lifs ? w->lifs[0] : NULL;
+	struct lcm_lif *first = NULL;
 
-	for (size_t i = 1; i < w->n_lifs; i++)
-		if (lcm_lif_before(&e->lifs, w->lifs[i], lif))
-			lif = w->lifs[i];
-	return lif;
+	for (size_t i = 0; i < w->n_lifs; i++) {
+		struct lcm_lif *lif = w->lifs[i];
+
+		if (lif->spans < SPANS_MAX - SPANS_KEPT &&
+		    (!first || lcm_lif_before(&e->lifs, lif, first)))
+			first = lif;
+	}
+	return first;
 }
 
 /* There are about as many wants as threads that wait: each is looked at for each turn. */
@@ -548,9 +558,7 @@ static void look_through(struct lcm_layer *l, struct turn *t)
 	for (const struct lcm_want *w = l->queue; w; w = w->next) {
 		struct lcm_lif *lif = first_of(e, w);
 
-		if (lif && lif->spans >= SPANS_MAX - SPANS_KEPT)
-			continue;
-		if (!t->want || lcm_lif_before(&e->lifs, lif, t->lif))
+		if ((lif || !w->n_lifs) && (!t->want || lcm_lif_before(&e->lifs, lif, t->lif)))
 			*t = (struct turn){ l, w, lif };
 	}
 }

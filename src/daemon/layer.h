@@ -187,6 +187,9 @@ LCM_MUST_USE int lcm_demand_file(struct lcm_layer *l, struct lcm_lif *lif, uint3
  * (borrowed until chunks_done). */
 LCM_MUST_USE int lcm_demand_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry,
 				   uint32_t first, uint32_t n, int fd);
+/** lcm_demand_join - @lif waits for a chunk, too, that is wanted already. On its way it stays with
+ * those who were there when it began. */
+void lcm_demand_join(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t chunk);
 void lcm_demand_drop(struct lcm_layer *l, uint32_t entry); /* a queued file want nobody waits for */
 void lcm_demand_cancel_all(struct lcm_layer *l,
 			   int status); /* queued wants; spans end by themselves */
