@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image/json.h"
 
+#include <string.h>
+
 #include "src/base/limits.h"
 #include "src/base/sys.h"
 
@@ -158,4 +160,50 @@ bool lcm_json_is_plain(const char *s)
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
 			return false;
 	return true;
+}
+
+/* Bytes of the character at @p, which ends with NUL at the latest; 0: it is none. */
+static size_t utf8_len(const uint8_t *p)
+{
+	static const struct {
+		uint8_t first, last, low, high; /* of the first byte, of the second */
+		size_t len;
+	} forms[] = { { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
+		      { 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 },
+		      { 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
+		      { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 } };
+
+	if (*p < 0x80)
+		return 1;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(forms); i++) {
+		size_t n = 2;
+
+		if (*p < forms[i].first || *p > forms[i].last)
+			continue;
+		if (p[1] < forms[i].low || p[1] > forms[i].high)
+			return 0;
+		while (n < forms[i].len && (p[n] & 0xc0) == 0x80)
+			n++;
+		return n == forms[i].len ? n : 0;
+	}
+	return 0;
+}
+
+json_t *lcm_json_text(const char *s)
+{
+	json_t *good = json_string(s);
+	lcm_autofree char *out = good ? NULL : malloc(strlen(s) * 3 + 1);
+	char *to = out;
+
+	if (good || !out)
+		return good;
+	while (*s) {
+		size_t n = utf8_len((const uint8_t *)s);
+
+		memcpy(to, n ? s : "\xef\xbf\xbd", n ? n : 3);
+		to += n ? n : 3;
+		s += n ? n : 1;
+	}
+	*to = '\0';
+	return json_string(out);
 }

@@ -45,6 +45,14 @@ json_t *lcm_json_member(const json_t *obj, const char *key);
 bool lcm_json_is_plain(const char *s);
 
 /**
+ * lcm_json_text - a JSON string of any bytes: what is not UTF-8 (RFC 3629) becomes U+FFFD
+ *
+ * Names in images are bytes, and texts may be cut anywhere; jansson dumps nothing at all of a tree
+ * with one bad string. Return: a new reference, or NULL: out of memory.
+ */
+json_t *lcm_json_text(const char *s);
+
+/**
  * lcm_json_oom_begin, lcm_json_oom_end - did an allocation of jansson fail in this thread in
  * between?
  *

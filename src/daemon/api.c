@@ -10,7 +10,7 @@
  *   GET    /v1/mounts/ID           ID may be a target, with '/' as %2F
  *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
  *   GET    /v1/mounts/ID/config    the image config
- *   POST   /v1/mounts/ID/meter     {weight}
+ *   POST   /v1/mounts/ID/meter     {weight, limits, readmit, after, reject}
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/json.h"
 #include "src/base/log.h"
 #include "src/daemon/container.h"
 #include "src/daemon/index.h"
@@ -46,8 +47,7 @@ void lcm_api_error(struct lcm_api_call *c, int http, int code, const char *fmt, 
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	c->status = http;
-	c->reply = json_pack("{s:o s:i}", "error", json_stringn_nocheck(text, strlen(text)), "code",
-			     code);
+	c->reply = json_pack("{s:o s:i}", "error", lcm_json_text(text), "code", code);
 }
 
 void lcm_api_fail(struct lcm_api_call *c, int code, const struct lcm_err *err)

@@ -80,6 +80,8 @@ static enum MHD_Result reply(struct request *rq)
 	lcm_autofree char *json = rq->call.reply ? json_dumps(rq->call.reply, JSON_COMPACT) : NULL;
 	const char *type = rq->call.type ? rq->call.type : "application/json", *text = json;
 
+	if (rq->call.reply && !json)
+		rq->call.status = 500;
 	if (rq->call.type)
 		text = lcm_buf_str(&rq->call.text);
 	return respond(rq->conn, rq->call.status, type, text ? text : "", text ? strlen(text) : 0,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/json.h"
 #include "src/daemon/container.h"
 #include "src/daemon/session_priv.h"
 
@@ -170,7 +171,7 @@ static json_t *bound_files(struct lcm_session *s, bool holders)
 		struct lcm_file_id id;
 
 		path_of(s, b.files[i].layer, b.files[i].entry, path);
-		(void)json_object_set_new(o, "path", json_string_nocheck(path));
+		(void)json_object_set_new(o, "path", lcm_json_text(path));
 		(void)snprintf(full, sizeof(full), "%.*s%s", LCM_PATH_MAX - 2, s->target, path);
 		if (holders && lcm_sys_file_id(AT_FDCWD, full, &id, AT_SYMLINK_NOFOLLOW) == 0)
 			(void)json_object_set_new(o, "holders", find_holders(&id));
@@ -275,10 +276,10 @@ static json_t *worst_files(const struct lcm_session *s, const struct lcm_gate_st
 		char path[LCM_PATH_MAX + 2];
 
 		path_of(s, g->blocked[i].layer, g->blocked[i].entry, path);
-		(void)json_array_append_new(
-		    out, json_pack("{s:o s:f s:I}", "path", json_string_nocheck(path), "ms",
-				   (double)g->blocked[i].wait_ns / 1e6, "waits",
-				   (json_int_t)g->blocked[i].waits));
+		(void)json_array_append_new(out,
+					    json_pack("{s:o s:f s:I}", "path", lcm_json_text(path),
+						      "ms", (double)g->blocked[i].wait_ns / 1e6,
+						      "waits", (json_int_t)g->blocked[i].waits));
 	}
 	return out;
 }
@@ -306,8 +307,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 		      (json_int_t)(gate ? g.bound_inodes : 0), "layers", (json_int_t)s->n_slots);
 	if (!o)
 		return NULL;
-	(void)json_object_set_new(o, "target",
-				  s->target ? json_string_nocheck(s->target) : json_null());
+	(void)json_object_set_new(o, "target", s->target ? lcm_json_text(s->target) : json_null());
 	(void)json_object_set_new(o, "mounted_ms", ms_since(s, s->t_mounted));
 	(void)json_object_set_new(o, "local_ms", ms_since(s, s->t_local));
 	(void)json_object_set_new(o, "native_ms", ms_since(s, s->t_native));
@@ -315,7 +315,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	(void)json_object_set_new(o, "gate", gate_json(&g));
 	(void)json_object_set_new(o, "meter", lcm_session_meter(s));
 	if (error) {
-		(void)json_object_set_new(o, "error", json_string_nocheck(error->msg));
+		(void)json_object_set_new(o, "error", lcm_json_text(error->msg));
 		(void)json_object_set_new(o, "error_code", json_integer(error->code));
 	}
 	containers = lcm_container_list(s);
