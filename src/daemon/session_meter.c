@@ -2,6 +2,7 @@
 /* session_meter.c - what a mount cost, its share, and how much it may use. */
 #include <string.h>
 
+#include "image/json.h"
 #include "src/daemon/session_priv.h"
 
 static json_t *cost_json(const struct lcm_lif_cost *c)
@@ -133,7 +134,7 @@ json_t *session_slowest(const struct lcm_session *s)
 		json_t *o = cost_json(&s->lif->worst[i].cost);
 
 		(void)json_object_del(o, "requests");
-		(void)json_object_set_new(o, "path", json_string_nocheck(s->lif->worst[i].path));
+		(void)json_object_set_new(o, "path", lcm_json_text(s->lif->worst[i].path));
 		(void)json_array_append_new(out, o);
 	}
 	return out;
@@ -150,7 +151,8 @@ static bool take_limit(const json_t *o, struct lcm_limit *ret)
 				 : (json_int_t)(LCM_LIMIT_INTERVAL / 1000000);
 
 	if (!name || lcm_resource_parse(name, &ret->resource) < 0 || !json_is_integer(threshold) ||
-	    json_integer_value(threshold) < 0 || ms < 1 || ms > 60000)
+	    json_integer_value(threshold) < 0 || ms < 1 ||
+	    ms > (json_int_t)(LCM_LIMIT_INTERVAL_MAX / 1000000))
 		return false;
 	ret->threshold = (uint64_t)json_integer_value(threshold);
 	ret->interval_ns = (uint64_t)ms * 1000000;
@@ -194,8 +196,7 @@ static int set_limits(struct lcm_session *s, const json_t *args, struct lcm_err 
 				   "(EAGAIN, EIO) are expected",
 				   LCM_LIMITS_MAX);
 	lcm_limits_replace(&s->limits, &next, lcm_now_ns());
-	if (reject)
-		s->reject_error = strcmp(reject, "EIO") == 0 ? EIO : EAGAIN;
+	s->reject_error = reject && strcmp(reject, "EIO") == 0 ? EIO : EAGAIN;
 	session_regulate(s);
 	return 0;
 }
@@ -208,6 +209,10 @@ int lcm_session_set_meter(struct lcm_session *s, const json_t *args, struct lcm_
 	if (weight && (!json_is_integer(weight) || n < 1 || n > (json_int_t)LCM_LIF_WEIGHT_MAX))
 		return lcm_err_set(err, -EINVAL, "weight %lld: 1 to %u is expected", (long long)n,
 				   LCM_LIF_WEIGHT_MAX);
+	if (!json_object_get(args, "limits") &&
+	    (json_object_get(args, "readmit") || json_object_get(args, "after") ||
+	     json_object_get(args, "reject")))
+		return lcm_err_set(err, -EINVAL, "readmit, after and reject go with limits");
 	if (json_object_get(args, "limits")) {
 		int r = set_limits(s, args, err);
 
