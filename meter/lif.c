@@ -154,7 +154,7 @@ static void remember(struct lcm_lif *l, const struct lcm_lif_cost *cost, const c
 		return;
 	for (; at > 0 && took(&l->worst[at - 1].cost) < took(cost); at--)
 		l->worst[at] = l->worst[at - 1];
-	(void)strcpy(l->worst[at].path, end);
+	memcpy(l->worst[at].path, end, strlen(end) + 1);
 	l->worst[at].cost = *cost;
 }
 
