@@ -2,7 +2,6 @@
 /* fn_call.c - one function: its process, its memory, a request and the answer. */
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -149,35 +148,6 @@ void lcm_fn_kick(struct lcm_fn *fn)
 
 /* ---- the process ---- */
 
-static int spawn_at(const char *path, uint32_t uid, int sock, pid_t *ret)
-{
-	char arg[16];
-	char *const argv[] = { (char *)(uintptr_t) "locum-decode", arg, NULL };
-	char *none[] = { NULL };
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t attr;
-	sigset_t no_signals;
-	int r;
-
-	(void)snprintf(arg, sizeof(arg), "%u", uid);
-	r = -posix_spawn_file_actions_init(&fa);
-	if (r < 0)
-		return r;
-	r = -posix_spawn_file_actions_adddup2(&fa, sock, FN_SOCK);
-	for (int fd = 0; r == 0 && fd < FN_SOCK; fd++)
-		r = -posix_spawn_file_actions_addopen(&fa, fd, "/dev/null", O_RDWR, 0);
-	/* A session of its own: a terminal's signals are for the daemon. */
-	(void)sigemptyset(&no_signals);
-	(void)posix_spawnattr_init(&attr);
-	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-	(void)posix_spawnattr_setsigmask(&attr, &no_signals);
-	if (r == 0)
-		r = -posix_spawn(ret, path, &fa, &attr, argv, none);
-	(void)posix_spawnattr_destroy(&attr);
-	(void)posix_spawn_file_actions_destroy(&fa);
-	return r;
-}
-
 static int confined(struct lcm_fn *fn, struct lcm_err *err)
 {
 	struct fn_reply r;
@@ -194,6 +164,8 @@ static int confined(struct lcm_fn *fn, struct lcm_err *err)
 
 int lcm_fn_spawn(const char *path, uint32_t uid, struct lcm_fn *fn, struct lcm_err *err)
 {
+	char name[] = "locum-decode", arg[16];
+	char *const argv[] = { name, arg, NULL };
 	lcm_autoclose int theirs = -EBADF;
 	int sv[2], r;
 
@@ -202,7 +174,8 @@ int lcm_fn_spawn(const char *path, uint32_t uid, struct lcm_fn *fn, struct lcm_e
 		return lcm_err_set(err, r, "no socket for a decoder: %s", strerror(-r));
 	fn->sock = sv[0];
 	theirs = sv[1];
-	r = spawn_at(path, uid, theirs, &fn->pid);
+	(void)snprintf(arg, sizeof(arg), "%u", uid);
+	r = lcm_sys_spawn(path, argv, theirs, FN_SOCK, &fn->pid);
 	if (r < 0) {
 		lcm_closep(&fn->sock);
 		return lcm_err_set(err, r, "%s cannot be started: %s; install locum whole", path,

@@ -93,12 +93,6 @@ int lcm_notify_fds(const char *state, const int *fds, size_t n)
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	size_t len = path ? strlen(path) : 0;
-	struct iovec iov = { (void *)(uintptr_t)state, strlen(state) };
-	union {
-		char buf[CMSG_SPACE(2 * sizeof(int))];
-		struct cmsghdr h;
-	} c = { .buf = { 0 } };
-	struct msghdr m = { .msg_name = &sa, .msg_iov = &iov, .msg_iovlen = 1 };
 	lcm_autoclose int fd = -EBADF;
 
 	if (len < 2 || len >= sizeof(sa.sun_path) || (*path != '/' && *path != '@') || n > 2)
@@ -106,19 +100,12 @@ int lcm_notify_fds(const char *state, const int *fds, size_t n)
 	memcpy(sa.sun_path, path, len);
 	if (*path == '@')
 		sa.sun_path[0] = '\0';
-	m.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-	if (n) {
-		m.msg_control = c.buf;
-		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
-		c.h.cmsg_level = SOL_SOCKET;
-		c.h.cmsg_type = SCM_RIGHTS;
-		c.h.cmsg_len = CMSG_LEN(n * sizeof(int));
-		memcpy(CMSG_DATA(&c.h), fds, n * sizeof(int));
-	}
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return (int)lcm_errno(-1);
-	return (int)LCM_MIN(lcm_errno(sendmsg(fd, &m, MSG_NOSIGNAL)), 0L);
+	return lcm_sys_send_fds(fd, (const struct sockaddr *)&sa,
+				(socklen_t)(offsetof(struct sockaddr_un, sun_path) + len), state,
+				strlen(state), fds, n);
 }
 
 void lcm_notify(const char *state)

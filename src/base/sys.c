@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <linux/openat2.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -433,6 +434,70 @@ static uint64_t clock_ns(clockid_t id)
 
 	(void)clock_gettime(id, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
+}
+
+int lcm_sys_send_fds(int sock, const struct sockaddr *to, socklen_t to_len, const void *p,
+		     size_t len, const int *fds, size_t n)
+{
+	union {
+		char buf[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr h;
+	} c = { .buf = { 0 } };
+	struct iovec iov = { (void *)(uintptr_t)p, len };
+	struct msghdr m = { .msg_name = (void *)(uintptr_t)to,
+			    .msg_namelen = to_len,
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1 };
+	long r = lcm_fault_check();
+
+	if (n > 2)
+		return -EINVAL;
+	if (n) {
+		m.msg_control = c.buf;
+		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		c.h.cmsg_level = SOL_SOCKET;
+		c.h.cmsg_type = SCM_RIGHTS;
+		c.h.cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(&c.h), fds, n * sizeof(int));
+	}
+	if (r < 0)
+		return (int)r;
+	do
+		r = lcm_errno(sendmsg(sock, &m, MSG_NOSIGNAL));
+	while (r == -EINTR);
+	return (int)LCM_MIN(r, 0L);
+}
+
+static int spawn_actions(posix_spawn_file_actions_t *fa, int fd, int at)
+{
+	/* Onto itself it loses close-on-exec. */
+	int r = -posix_spawn_file_actions_adddup2(fa, fd, at);
+
+	for (int low = 0; r == 0 && low < at; low++)
+		r = -posix_spawn_file_actions_addopen(fa, low, "/dev/null", O_RDWR, 0);
+	return r;
+}
+
+int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *ret)
+{
+	char *none[] = { NULL };
+	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t no_signals;
+	int r = -posix_spawn_file_actions_init(&fa);
+
+	if (r < 0)
+		return r;
+	(void)sigemptyset(&no_signals);
+	(void)posix_spawnattr_init(&attr);
+	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+	(void)posix_spawnattr_setsigmask(&attr, &no_signals);
+	r = spawn_actions(&fa, fd, at);
+	if (r == 0)
+		r = -posix_spawn(ret, path, &fa, &attr, argv, none);
+	(void)posix_spawnattr_destroy(&attr);
+	(void)posix_spawn_file_actions_destroy(&fa);
+	return r;
 }
 
 uint64_t lcm_now_ns(void)

@@ -10,6 +10,7 @@
 #define LCM_SYS_H
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -83,6 +84,21 @@ LCM_MUST_USE int lcm_mkdir_p(const char *path, mode_t mode);
 /** lcm_rmtree_at - remove @path below @dirfd and all in it; stays on one file system, follows no
  * link. Missing is success. */
 LCM_MUST_USE int lcm_rmtree_at(int dirfd, const char *path);
+
+/**
+ * lcm_sys_send_fds - one message with @n (0 to 2) descriptors, SCM_RIGHTS
+ * @to: address for a socket that is not connected; NULL: none
+ * Return: 0; -EPIPE (no signal); -errno. Source: unix(7).
+ */
+LCM_MUST_USE int lcm_sys_send_fds(int sock, const struct sockaddr *to, socklen_t to_len,
+				  const void *p, size_t len, const int *fds, size_t n);
+/**
+ * lcm_sys_spawn - start @path with @fd as its descriptor @at, /dev/null as those below it, no
+ * environment, no signal blocked, in a session of its own: a terminal's signals are for the daemon
+ * @argv: ends with NULL
+ * Return: 0; -errno, also of execve(2). Source: posix_spawn(3).
+ */
+LCM_MUST_USE int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *ret);
 
 uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
