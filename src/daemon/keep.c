@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,14 +15,13 @@
 #include "src/base/log.h"
 #include "src/base/sys.h"
 
-#define LISTEN_FD 3
 #define STORE_PREFIX "gate-"
-#define KEPT_MAX 8192
 
 struct lcm_keep {
 	enum lcm_keep_by by;
-	int sock;           /* owned; to the holder; -EBADF: none */
-	pid_t pid;          /* of the holder, if we started it; 0: another daemon did */
+	int sock;  /* owned; to the holder; -EBADF: none */
+	pid_t pid; /* of the holder, if we started it; 0: another daemon did */
+	_Atomic uint32_t generation;
 	pthread_mutex_t mu; /* one message at a time */
 	char path[108], program[4096];
 };
@@ -89,46 +88,27 @@ static int listen_for_it(const struct lcm_keep *k)
 	return r < 0 ? r : lcm_steal_fd(&fd);
 }
 
-static int spawn(struct lcm_keep *k, int listening)
+static int start(struct lcm_keep *k)
 {
-	static char name[] = "locum-holder";
-	char *const argv[] = { name, (char *)(uintptr_t)k->path, NULL };
-	char *none[] = { NULL };
-	posix_spawn_file_actions_t fa;
-	posix_spawnattr_t attr;
-	sigset_t no_signals;
-	int r = -posix_spawn_file_actions_init(&fa);
+	char name[] = "locum-holder";
+	char *const argv[] = { name, k->path, NULL };
+	lcm_autoclose int fd = listen_for_it(k);
+	int r = fd < 0 ? fd : lcm_sys_spawn(k->program, argv, fd, LCM_KEEP_LISTEN_FD, &k->pid);
 
 	if (r < 0)
-		return r;
-	/* Of the same number it would keep its close-on-exec flag. */
-	r = listening == LISTEN_FD ? -EBADFD
-				   : -posix_spawn_file_actions_adddup2(&fa, listening, LISTEN_FD);
-	for (int fd = 0; r == 0 && fd < LISTEN_FD; fd++)
-		r = -posix_spawn_file_actions_addopen(&fa, fd, "/dev/null", O_RDWR, 0);
-	(void)sigemptyset(&no_signals);
-	(void)posix_spawnattr_init(&attr);
-	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-	(void)posix_spawnattr_setsigmask(&attr, &no_signals);
-	if (r == 0)
-		r = -posix_spawn(&k->pid, k->program, &fa, &attr, argv, none);
-	if (r < 0)
 		k->pid = 0;
-	(void)posix_spawnattr_destroy(&attr);
-	(void)posix_spawn_file_actions_destroy(&fa);
 	return r;
 }
 
+/* start() has closed the listening socket: dialling a holder that died at once fails and does not
+ * wait. */
 static int have_holder(struct lcm_keep *k, struct lcm_err *err)
 {
-	lcm_autoclose int fd = -EBADF, high = -EBADF;
 	int r = dial(k);
 
 	if (r == 0)
 		return 0;
-	fd = listen_for_it(k);
-	high = fd < 0 ? fd : (int)lcm_errno(fcntl(fd, F_DUPFD_CLOEXEC, LISTEN_FD + 1));
-	r = high < 0 ? high : spawn(k, high);
+	r = start(k);
 	if (r == 0)
 		r = dial(k);
 	return r < 0 ? lcm_err_set(err, r, "holder %s on %s: %s", k->program, k->path, strerror(-r))
@@ -174,16 +154,24 @@ int lcm_keep_fd(const struct lcm_keep *k)
 	return k->sock;
 }
 
+uint32_t lcm_keep_generation(const struct lcm_keep *k)
+{
+	return atomic_load(&k->generation);
+}
+
 int lcm_keep_again(struct lcm_keep *k, struct lcm_err *err)
 {
 	int r;
 
 	(void)pthread_mutex_lock(&k->mu);
 	lcm_closep(&k->sock);
-	if (k->pid > 0)
+	if (k->pid > 0) {
+		(void)kill(k->pid, SIGKILL); /* it may have ended the connection only */
 		(void)waitpid(k->pid, NULL, 0);
+	}
 	k->pid = 0;
 	r = have_holder(k, err);
+	atomic_fetch_add(&k->generation, 1);
 	(void)pthread_mutex_unlock(&k->mu);
 	return r;
 }
@@ -237,7 +225,7 @@ struct taken {
 
 static int add(struct taken *t, const char *name, int fuse, int record)
 {
-	struct lcm_kept *v = t->n < KEPT_MAX ? reallocarray(t->v, t->n + 1, sizeof(*v)) : NULL;
+	struct lcm_kept *v = t->n < LCM_KEEP_MAX ? reallocarray(t->v, t->n + 1, sizeof(*v)) : NULL;
 
 	if (!v) {
 		lcm_closep(&fuse);

@@ -46,6 +46,9 @@ LCM_MUST_USE int lcm_keep_put(struct lcm_keep *k, const char *name, int fuse, in
 void lcm_keep_del(struct lcm_keep *k, const char *name);
 /** lcm_keep_fd - readable when the holder is gone; -EBADF: there is none. Borrowed. */
 int lcm_keep_fd(const struct lcm_keep *k);
+/** lcm_keep_generation - changes with lcm_keep_again(): what was put before is not kept. Thread:
+ * any. */
+uint32_t lcm_keep_generation(const struct lcm_keep *k);
 /** lcm_keep_again - another holder in place of one that is gone; it holds nothing yet. Return: 0;
  * -errno (text). */
 LCM_MUST_USE int lcm_keep_again(struct lcm_keep *k, struct lcm_err *err);
@@ -60,6 +63,9 @@ LCM_MUST_USE int lcm_keep_take(struct lcm_keep *k, struct lcm_kept **ret, size_t
 			       struct lcm_err *err);
 
 /* ---- the holder's protocol: SOCK_SEQPACKET, one message each ---- */
+
+#define LCM_KEEP_LISTEN_FD 3 /* the holder's, from its start */
+#define LCM_KEEP_MAX 8192    /* gates: libfuse makes no more than some 1,000 sessions */
 
 enum lcm_keep_op {
 	LCM_KEEP_HELLO = 'H', /* answered by the same: it is there and does not end now */
@@ -77,7 +83,7 @@ struct lcm_keep_msg {
 /** lcm_keep_send - one message, with two descriptors unless @fds is NULL. Return: 0, -errno. */
 LCM_MUST_USE int lcm_keep_send(int sock, const struct lcm_keep_msg *m, const int *fds);
 /** lcm_keep_receive - @fds: owned by the caller, -EBADF: none came. Return: 1, 0 (the end),
- * -EPROTO, -errno. */
+ * -EMFILE (descriptors came, and there was no room for them), -EPROTO, -errno. */
 LCM_MUST_USE int lcm_keep_receive(int sock, struct lcm_keep_msg *ret, int fds[2]);
 
 #endif

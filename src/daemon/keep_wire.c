@@ -6,30 +6,9 @@
 #include "src/base/sys.h"
 #include "src/daemon/keep.h"
 
-union control {
-	char buf[CMSG_SPACE(2 * sizeof(int))];
-	struct cmsghdr align;
-};
-
 int lcm_keep_send(int sock, const struct lcm_keep_msg *m, const int *fds)
 {
-	struct iovec iov = { (void *)(uintptr_t)m, sizeof(*m) };
-	union control c = { .buf = { 0 } };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
-
-	if (fds) {
-		h.msg_control = c.buf;
-		h.msg_controllen = sizeof(c.buf);
-		c.align.cmsg_level = SOL_SOCKET;
-		c.align.cmsg_type = SCM_RIGHTS;
-		c.align.cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(&c.align), fds, 2 * sizeof(int));
-	}
-	do
-		n = lcm_errno(sendmsg(sock, &h, MSG_NOSIGNAL));
-	while (n == -EINTR);
-	return (int)LCM_MIN(n, (ssize_t)0);
+	return lcm_sys_send_fds(sock, NULL, 0, m, sizeof(*m), fds, fds ? 2 : 0);
 }
 
 static void take_fds(struct msghdr *h, int fds[2])
@@ -45,7 +24,10 @@ static void take_fds(struct msghdr *h, int fds[2])
 int lcm_keep_receive(int sock, struct lcm_keep_msg *ret, int fds[2])
 {
 	struct iovec iov = { ret, sizeof(*ret) };
-	union control c;
+	union {
+		char buf[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr h;
+	} c;
 	struct msghdr h = { .msg_iov = &iov,
 			    .msg_iovlen = 1,
 			    .msg_control = c.buf,
@@ -58,11 +40,10 @@ int lcm_keep_receive(int sock, struct lcm_keep_msg *ret, int fds[2])
 	if (n <= 0)
 		return (int)n;
 	take_fds(&h, fds);
-	if (n != (ssize_t)sizeof(*ret) || (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
-	    !memchr(ret->name, '\0', sizeof(ret->name)) || (fds[0] < 0) != (fds[1] < 0)) {
-		lcm_closep(&fds[0]);
-		lcm_closep(&fds[1]);
-		return -EPROTO;
-	}
-	return 1;
+	if (n == (ssize_t)sizeof(*ret) && !(h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
+	    memchr(ret->name, '\0', sizeof(ret->name)) && (fds[0] < 0) == (fds[1] < 0))
+		return 1;
+	lcm_closep(&fds[0]);
+	lcm_closep(&fds[1]);
+	return h.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 }

@@ -17,9 +17,7 @@
 #include "src/base/sys.h"
 #include "src/daemon/keep.h"
 
-#define LISTEN_FD 3
 #define CLIENTS_MAX 4
-#define ENTRIES_MAX 8192
 #define NOTIFY_RESEND 7 /* FUSE_NOTIFY_RESEND; not in old headers */
 
 struct entry {
@@ -27,12 +25,12 @@ struct entry {
 	int fds[2]; /* owned */
 };
 
-static struct entry entries[ENTRIES_MAX];
+static struct entry entries[LCM_KEEP_MAX];
 static size_t n_entries;
 static int clients[CLIENTS_MAX];
 static size_t n_clients;
 /* the listening socket, clients, and of each entry /dev/fuse, which says when its mount is gone */
-static struct pollfd polled[1 + CLIENTS_MAX + ENTRIES_MAX];
+static struct pollfd polled[1 + CLIENTS_MAX + LCM_KEEP_MAX];
 
 static void drop(size_t i)
 {
@@ -51,7 +49,7 @@ static void drop_name(const char *name)
 static void put(const struct lcm_keep_msg *m, int fds[2])
 {
 	drop_name(m->name);
-	if (fds[0] < 0 || n_entries == ENTRIES_MAX) {
+	if (fds[0] < 0 || n_entries == LCM_KEEP_MAX) {
 		lcm_closep(&fds[0]);
 		lcm_closep(&fds[1]);
 		return;
@@ -89,6 +87,8 @@ static bool serve(int sock)
 	struct lcm_keep_msg m;
 	int fds[2], r = lcm_keep_receive(sock, &m, fds);
 
+	if (r == -EMFILE)
+		return true; /* all others stay */
 	if (r <= 0)
 		return false;
 	if (m.op == LCM_KEEP_PUT) {
@@ -116,7 +116,7 @@ static bool serve_all(int sock)
 
 static void accept_client(void)
 {
-	int fd = accept4(LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
+	int fd = accept4(LCM_KEEP_LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
 
 	if (fd >= 0 && n_clients < CLIENTS_MAX)
 		clients[n_clients++] = fd;
@@ -144,7 +144,7 @@ static void turn(void)
 {
 	size_t had = n_entries, n = 0;
 
-	polled[n++] = (struct pollfd){ .fd = LISTEN_FD, .events = POLLIN };
+	polled[n++] = (struct pollfd){ .fd = LCM_KEEP_LISTEN_FD, .events = POLLIN };
 	for (size_t i = 0; i < n_clients; i++)
 		polled[n++] = (struct pollfd){ .fd = clients[i], .events = POLLIN };
 	for (size_t i = 0; i < had; i++)

@@ -64,6 +64,9 @@ void session_fail(struct lcm_session *s, int status, const struct lcm_err *why)
 	if (!s->error.code)
 		lcm_err_set(&s->error, status, "%s", strerror(-status));
 	lcm_log(LCM_LOG_WARNING, "id=%s failed: %s", s->id, s->error.msg);
+	/* Nobody would serve the gate that waits to be taken over. */
+	if (s->kept_fuse >= 0)
+		session_unkeep_gate(s);
 	session_set_phase(s, LCM_FAILED);
 }
 
@@ -561,8 +564,10 @@ bool session_job_back(struct lcm_session *s)
 		session_destroy(s);
 		return true;
 	}
-	if (!s->closing)
+	if (!s->closing) {
+		session_keep_again(s);
 		return false;
+	}
 	if (s->target && lcm_mounted_source(s->target, session_source(s, source)) > 0)
 		lcm_ignore(lcm_umount(s->target, true, NULL));
 	session_remove_container(s, s->close_remove);

@@ -13,8 +13,6 @@ struct slot {
 	struct lcm_layer_watch watch;
 };
 
-struct mount_job;
-
 struct lcm_session {
 	struct lcm_session *next;
 	struct lcm_host *host; /* borrowed */
@@ -46,8 +44,9 @@ struct lcm_session {
 	    *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
 	int kept_fuse, kept_record; /* owned; of a gate to be taken over; -EBADF: none */
 	_Atomic bool kept;          /* somebody else has the gate's descriptors, too */
+	_Atomic uint32_t kept_in;   /* lcm_keep_generation() when they were put */
 	struct lcm_gate_stats last; /* of the gate, kept when it is closed */
-	struct mount_job *job;      /* in the pool now */
+	const void *job;            /* in the pool now */
 	bool closing;               /* free when the job comes back */
 	bool leaving;               /* the daemon ends: as closing, but everything stays as it is */
 	bool close_remove;          /* and remove the upper */
@@ -92,6 +91,8 @@ void session_regulate(struct lcm_session *s);
 /* session_take.c */
 /** session_keep_gate - have the gate's descriptors kept. Thread: any. */
 void session_keep_gate(struct lcm_session *s);
+/** session_keep_again - if whoever kept them is gone: by whoever does now. */
+void session_keep_again(struct lcm_session *s);
 /** session_unkeep_gate - the gate ends, or is given up: no daemon is to go on with it. */
 void session_unkeep_gate(struct lcm_session *s);
 /** session_take_gate - go on with the gate of an earlier daemon; every layer has its table. */

@@ -32,6 +32,7 @@ static void take_kept(struct lcm_session *s, const struct recovery *rec)
 		if (strcmp(k->name, s->id) != 0 || k->fuse < 0 || k->record < 0)
 			continue;
 		s->kept = true;
+		s->kept_in = lcm_keep_generation(s->host->keep);
 		s->kept_fuse = lcm_steal_fd(&k->fuse);
 		s->kept_record = lcm_steal_fd(&k->record);
 	}
@@ -70,7 +71,6 @@ static int adopt(const struct recovery *rec, const struct lcm_mount_row *row, st
 	h->sessions = s;
 	s->phase = LCM_LAZY;
 	s->t_mounted = s->t_request;
-	s->deadline_ns = h->deadline_ns;
 	take_kept(s, rec);
 	session_watch_and_prepare(s);
 	session_pull_layers(s, false);

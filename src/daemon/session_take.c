@@ -19,11 +19,11 @@ struct take_job {
 	struct lcm_err err;
 };
 
-void session_keep_gate(struct lcm_session *s)
+static void keep(struct lcm_session *s, int fuse, int record)
 {
-	int fuse, record, r;
+	int r;
 
-	lcm_gate_fds(s->gate, &fuse, &record);
+	s->kept_in = lcm_keep_generation(s->host->keep);
 	r = lcm_keep_put(s->host->keep, s->id, fuse, record);
 	s->kept = r == 0;
 	if (r < 0)
@@ -31,6 +31,20 @@ void session_keep_gate(struct lcm_session *s)
 			"id=%s nobody keeps its gate (%s): without this daemon its missing files "
 			"cannot be read",
 			s->id, strerror(-r));
+}
+
+void session_keep_gate(struct lcm_session *s)
+{
+	int fuse, record;
+
+	lcm_gate_fds(s->gate, &fuse, &record);
+	keep(s, fuse, record);
+}
+
+void session_keep_again(struct lcm_session *s)
+{
+	if (s->gate && s->kept_in != lcm_keep_generation(s->host->keep))
+		session_keep_gate(s);
 }
 
 void session_unkeep_gate(struct lcm_session *s)
@@ -45,8 +59,10 @@ void session_unkeep_gate(struct lcm_session *s)
 void lcm_session_keep_all(struct lcm_host *h)
 {
 	for (struct lcm_session *s = h->sessions; s; s = s->next)
-		if (s->gate && s->t_mounted)
-			session_keep_gate(s);
+		if (s->kept_fuse >= 0)
+			keep(s, s->kept_fuse, s->kept_record);
+		else if (!s->job)
+			session_keep_again(s);
 }
 
 static void on_taken(void *arg)
@@ -112,6 +128,6 @@ void session_take_gate(struct lcm_session *s)
 				.s = s,
 				.fuse = lcm_steal_fd(&s->kept_fuse),
 				.record = lcm_steal_fd(&s->kept_record) };
-	s->job = (struct mount_job *)j;
+	s->job = j;
 	lcm_pool_submit(s->host->e->pool, LCM_POOL_DEMAND, &j->task);
 }

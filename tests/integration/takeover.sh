@@ -104,6 +104,25 @@ umount "$M"
 tap_ok 'unmounted without a daemon: the holder has nothing to hold' tap_until 5 sh -c '. "$1/daemon.sh"; [ -z "$(daemon_holder)" ]' sh "$LCM_LIB"
 daemon_start --no-background || exit 1
 tap_is 'the next daemon does not know it' "$("$LOCUM" status --json | jq length)" 0
+
+# ---- a mount that the next daemon cannot go on with ----
+touch "$STALL"
+tap_ok 'mount' tap_limit 30 "$LOCUM" mount --id c "$BAD_HOST/small:t" "$M"
+cat "$M/many/7" >/dev/null 2>&1 &
+waiter=$!
+tap_ok 'somebody waits' tap_until 10 waiting c 1
+daemon_kill
+for blob in "$LOCUM_ROOT"/blobs/*; do
+	rm "$blob" && mkdir "$blob"
+done
+daemon_start --no-background || exit 1
+tap_ok 'its layer cannot be opened: it has failed' tap_until 10 daemon_is c phase failed
+tap_ok 'who waits is let go' tap_until 10 tap_gone "$waiter"
+wait "$waiter"
+tap_is 'with an error' $? 1
+tap_ok 'umount' "$LOCUM" umount --remove c
+rmdir "$LOCUM_ROOT"/blobs/* 2>/dev/null
+rm "$STALL"
 tap_ok 'its end' daemon_stop
 bad_stop
 rm -rf --one-file-system "$LOCUM_ROOT"

@@ -172,6 +172,41 @@ static void nonsense_ends_the_connection(void **state)
 	lcm_keep_close(again);
 }
 
+/* What is started and dies before it answers is an error, and nobody waits for it. */
+static void one_that_dies_at_once(void **state)
+{
+	char other[] = "/tmp/locum-keep-XXXXXX";
+	struct lcm_err err = { 0 };
+	struct lcm_keep *k;
+
+	(void)state;
+	assert_non_null(mkdtemp(other));
+	for (int i = 0; i < 50; i++)
+		assert_true(lcm_keep_open(LCM_KEEP_HOLDER, other, "/bin/true", &k, &err) < 0);
+	assert_non_null(strstr(err.msg, "/bin/true"));
+	assert_int_equal(lcm_rmtree_at(AT_FDCWD, other), 0);
+}
+
+/* One that ends the connection and lives on is not waited for either. */
+static void another_in_place_of_a_living_one(void **state)
+{
+	struct lcm_keep *k = open_keep();
+	struct lcm_keep_msg m = { .op = '?' };
+	struct pollfd p = { .fd = lcm_keep_fd(k), .events = POLLIN };
+	uint32_t before = lcm_keep_generation(k);
+	struct lcm_err err = { 0 };
+
+	(void)state;
+	put(k, "one", "one", "record");
+	assert_int_equal(lcm_keep_send(lcm_keep_fd(k), &m, NULL), 0);
+	assert_int_equal(poll(&p, 1, 10000), 1);
+	if (lcm_keep_again(k, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_not_equal(lcm_keep_generation(k), before);
+	assert_int_equal(look(k), 0);
+	lcm_keep_close(k);
+}
+
 static void names_of_keepers(void **state)
 {
 	enum lcm_keep_by by;
@@ -203,6 +238,8 @@ int main(void)
 		cmocka_unit_test(it_outlives_its_daemons),
 		cmocka_unit_test(a_killed_one_is_noticed),
 		cmocka_unit_test(nonsense_ends_the_connection),
+		cmocka_unit_test(one_that_dies_at_once),
+		cmocka_unit_test(another_in_place_of_a_living_one),
 		cmocka_unit_test(names_of_keepers),
 		cmocka_unit_test(nobody_keeps_nothing),
 	};
