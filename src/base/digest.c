@@ -3,6 +3,9 @@
 
 #include <openssl/evp.h>
 #include <string.h>
+#include <sys/random.h>
+
+#include "src/base/sys.h"
 
 struct lcm_hash {
 	EVP_MD_CTX *ctx; /* owned */
@@ -43,16 +46,21 @@ int lcm_digest_parse(const char *s, size_t len, struct lcm_digest *ret)
 	return 0;
 }
 
-const char *lcm_digest_str(const struct lcm_digest *d, char out[LCM_DIGEST_STR])
+static void write_hex(const uint8_t *b, size_t n, char *out)
 {
 	static const char hex[] = "0123456789abcdef";
 
-	memcpy(out, "sha256:", 7);
-	for (size_t i = 0; i < 32; i++) {
-		out[7 + 2 * i] = hex[d->b[i] >> 4];
-		out[8 + 2 * i] = hex[d->b[i] & 15];
+	for (size_t i = 0; i < n; i++) {
+		out[2 * i] = hex[b[i] >> 4];
+		out[2 * i + 1] = hex[b[i] & 15];
 	}
-	out[71] = '\0';
+	out[2 * n] = '\0';
+}
+
+const char *lcm_digest_str(const struct lcm_digest *d, char out[LCM_DIGEST_STR])
+{
+	memcpy(out, "sha256:", 7);
+	write_hex(d->b, sizeof(d->b), out + 7);
 	return out;
 }
 
@@ -124,4 +132,15 @@ void lcm_hash_final(struct lcm_hash *h, struct lcm_digest *ret)
 	unsigned int n = sizeof(ret->b);
 
 	(void)EVP_DigestFinal_ex(h->ctx, ret->b, &n);
+}
+
+int lcm_random_hex(char *out, size_t n)
+{
+	uint8_t raw[32];
+	ssize_t got = n / 2 > sizeof(raw) ? -EINVAL : (ssize_t)lcm_errno(getrandom(raw, n / 2, 0));
+
+	if (got < 0)
+		return (int)got;
+	write_hex(raw, n / 2, out);
+	return 0;
 }

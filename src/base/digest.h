@@ -43,4 +43,8 @@ void lcm_hash_update(struct lcm_hash *h, const void *p, size_t len);
 void lcm_hash_final(struct lcm_hash *h, struct lcm_digest *ret);
 LCM_DEFINE_AUTO(lcm_hash)
 
+/** lcm_random_hex - @n random hex digits (even, at most 64) and a NUL, from getrandom(2). Return:
+ * 0, -errno. */
+LCM_MUST_USE int lcm_random_hex(char *out, size_t n);
+
 #endif

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "overlay/mountinfo.h"
@@ -162,11 +161,8 @@ static int fill_layer(const struct lcm_cstore *c, const char *layer, const char 
 int lcm_cstore_new_layer(struct lcm_cstore *c, char layer[LCM_CSTORE_LAYER], char **ret_diff,
 			 struct lcm_err *err)
 {
-	uint8_t raw[(LCM_CSTORE_LAYER - 1) / 2];
-	int r = getrandom(raw, sizeof(raw), 0) == sizeof(raw) ? 0 : -EIO;
+	int r = lcm_random_hex(layer, LCM_CSTORE_LAYER - 1);
 
-	for (size_t i = 0; i < sizeof(raw); i++)
-		(void)snprintf(layer + 2 * i, 3, "%02x", raw[i]);
 	if (r == 0 && asprintf(ret_diff, "%s/overlay/%s/diff", c->dir, layer) < 0)
 		r = -ENOMEM;
 	if (r == 0)

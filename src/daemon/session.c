@@ -2,7 +2,6 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "src/base/log.h"
 #include "src/daemon/container.h"
@@ -323,16 +322,6 @@ void session_destroy(struct lcm_session *s)
 	free(s);
 }
 
-static void make_id(char out[LCM_ID_MAX + 1])
-{
-	uint8_t raw[8] = { 0 };
-
-	if (getrandom(raw, sizeof(raw), 0) < 0)
-		memcpy(raw, &(uint64_t){ lcm_realtime_ns() }, sizeof(raw));
-	for (size_t i = 0; i < sizeof(raw); i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", raw[i]);
-}
-
 static int check_id(const char *id, struct lcm_err *err)
 {
 	size_t n = strlen(id);
@@ -346,6 +335,20 @@ static int check_id(const char *id, struct lcm_err *err)
 	if (n > LCM_ID_MAX)
 		return lcm_err_set(err, -EINVAL, "id is longer than %d characters", LCM_ID_MAX);
 	return 0;
+}
+
+#define ID_RANDOM 16 /* hex digits */
+
+static int set_id(struct lcm_session *s, const char *id, struct lcm_err *err)
+{
+	int r;
+
+	if (!id || !*id)
+		return lcm_random_hex(s->id, ID_RANDOM);
+	r = check_id(id, err);
+	if (r == 0)
+		(void)snprintf(s->id, sizeof(s->id), "%s", id);
+	return r;
 }
 
 static int check_target(struct lcm_host *h, const char *target, struct lcm_err *err)
@@ -364,14 +367,10 @@ static int set_names(struct lcm_session *s, const struct lcm_session_options *o,
 	char ref[LCM_REFERENCE_STR_MAX], path[4096];
 	int r = lcm_reference_parse(o->image, &s->ref, err);
 
-	if (r == 0 && o->id && *o->id)
-		r = check_id(o->id, err);
+	if (r == 0)
+		r = set_id(s, o->id, err);
 	if (r < 0)
 		return r;
-	if (o->id && *o->id)
-		(void)snprintf(s->id, sizeof(s->id), "%s", o->id);
-	else
-		make_id(s->id);
 	if (lcm_session_find(s->host, s->id))
 		return lcm_err_set(err, -EEXIST, "id %s is in use (locum status %s)", s->id, s->id);
 	s->image_ref = strdup(lcm_reference_str(&s->ref, ref, sizeof(ref)));

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include <openssl/crypto.h>
 
+#include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
 
@@ -80,7 +80,7 @@ static int parse_where(const char *where, struct sockaddr_storage *ret, socklen_
 	v4->sin_port = htons((uint16_t)n);
 	*ret_len = sizeof(*v4);
 	return inet_pton(AF_INET, host, &v4->sin_addr) == 1 &&
-		       ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
+		       ntohl(v4->sin_addr.s_addr) == INADDR_LOOPBACK
 		   ? 0
 		   : -EINVAL;
 }
@@ -117,17 +117,6 @@ static int name_url(int fd, char *out, size_t cap)
 	return 0;
 }
 
-static int new_token(char out[LCM_WEB_TOKEN_LEN + 1])
-{
-	uint8_t raw[LCM_WEB_TOKEN_LEN / 2];
-
-	if (getrandom(raw, sizeof(raw), 0) != sizeof(raw))
-		return -EIO;
-	for (size_t i = 0; i < sizeof(raw); i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", raw[i]);
-	return 0;
-}
-
 static int have_token(const char *run_dir, char out[LCM_WEB_TOKEN_LEN + 1], struct lcm_err *err)
 {
 	lcm_autofree char *old = NULL;
@@ -142,7 +131,7 @@ static int have_token(const char *run_dir, char out[LCM_WEB_TOKEN_LEN + 1], stru
 		out[LCM_WEB_TOKEN_LEN] = '\0';
 		return 0;
 	}
-	r = new_token(out);
+	r = lcm_random_hex(out, LCM_WEB_TOKEN_LEN);
 	if (r == 0)
 		r = lcm_write_file_at(AT_FDCWD, path, out, LCM_WEB_TOKEN_LEN, 0600);
 	return r < 0 ? lcm_err_set(err, r, "%s: %s", path, strerror(-r)) : 0;

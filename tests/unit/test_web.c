@@ -90,7 +90,7 @@ static void only_loopback_is_listened_on(void **state)
 	static const char *const bad[] = {
 		"",          "x",          "0.0.0.0:80",  "10.0.0.1:80", "[::]:80",      ":80",
 		"127.0.0.1", "127.0.0.1:", "localhost:1", "65536",       "127.0.0.1:-1", "80x",
-		"[::1]80",   "1.2.3:127"
+		"[::1]80",   "1.2.3:127",  "127.0.0.2:0"
 	};
 	lcm_autofree char *dir = strdup("/tmp/locum-web-XXXXXX");
 	struct lcm_web w;
