@@ -370,6 +370,25 @@ int lcm_mkdir_p(const char *path, mode_t mode)
 	return r;
 }
 
+int lcm_dir_each(int fd, lcm_dir_each_fn fn, void *arg)
+{
+	lcm_autoclose int own = lcm_sys_openat(fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	DIR *d = own < 0 ? NULL : fdopendir(own);
+	struct dirent *e;
+	int r = own < 0 ? own : d ? 0 : -ENOMEM;
+
+	if (!d)
+		return r;
+	(void)lcm_steal_fd(&own);
+	while (r == 0 && (errno = 0, e = readdir(d)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = fn(arg, dirfd(d), e->d_name);
+	if (r == 0)
+		r = -errno;
+	(void)closedir(d);
+	return r;
+}
+
 /* Removes the children of the directory @fd (consumed). Depth is bounded by open descriptors. */
 static int rmtree_children(int fd, dev_t dev)
 {

@@ -72,6 +72,12 @@ LCM_MUST_USE int lcm_sys_write_full(int fd, const void *p, size_t len);
  * 0, -EFBIG, -errno. */
 LCM_MUST_USE int lcm_read_file_at(int dirfd, const char *path, size_t max, char **ret,
 				  size_t *ret_len);
+typedef int (*lcm_dir_each_fn)(void *arg, int dirfd, const char *name);
+/** lcm_dir_each - call @fn for each name in the directory @fd (borrowed, its offset is not used)
+ * but
+ * "." and "..", until it returns other than 0; @dirfd is valid during the call. Return: 0, -errno,
+ * what @fn returned. */
+LCM_MUST_USE int lcm_dir_each(int fd, lcm_dir_each_fn fn, void *arg);
 /** lcm_write_file_at - create or replace @path atomically and durably (tmp + fsync + rename + fsync
  * of the directory). */
 LCM_MUST_USE int lcm_write_file_at(int dirfd, const char *path, const void *p, size_t len,

@@ -457,8 +457,12 @@ static void one_container(struct lcm_api_call *c, const char *method, const char
 
 static void images_get(struct lcm_api_call *c)
 {
-	c->reply = lcm_usage_images(c->host);
-	c->status = c->reply ? 200 : 500;
+	int r = lcm_usage_images(c->host, &c->reply);
+
+	if (r < 0)
+		lcm_api_fail(c, r, NULL);
+	else
+		c->status = 200;
 }
 
 static void gc_post(struct lcm_api_call *c, json_t *args)
@@ -473,7 +477,7 @@ static void gc_post(struct lcm_api_call *c, json_t *args)
 			      "\"to\", a number of bytes, is needed: the daemon has no quota");
 		return;
 	}
-	r = lcm_gc_run(c->host, to, bool_arg(args, "dry_run"), &res, &err);
+	r = lcm_gc_run(c->host, to, to, bool_arg(args, "dry_run"), &res, &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
 		return;

@@ -32,18 +32,17 @@ static bool selected(const struct drop *d, const struct lcm_layer_row *row)
 static int collect(void *arg, const struct lcm_layer_row *row)
 {
 	struct drop *d = arg;
+	struct lcm_layer *l = lcm_layer_find(d->h->e, row->id);
 
 	if (!selected(d, row))
 		return 0;
-	for (struct lcm_layer *l = d->h->e->layers; l; l = l->next) {
-		if (l->row.id != row->id)
-			continue;
-		if (l->watches) {
-			d->res->in_use++;
-		} else {
-			lcm_layer_doom(l, d->toc);
-			d->res->layers++;
-		}
+	if (l && l->watches) {
+		d->res->in_use++;
+		return 0;
+	}
+	if (l) {
+		lcm_layer_doom(l, d->toc);
+		d->res->layers++;
 		return 0;
 	}
 	if (d->n == d->cap) {

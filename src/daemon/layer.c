@@ -86,7 +86,7 @@ static int layer_new(struct lcm_engine *e, const struct lcm_layer_row *row, stru
 	return 0;
 }
 
-static struct lcm_layer *find_row(struct lcm_engine *e, int64_t id)
+struct lcm_layer *lcm_layer_find(const struct lcm_engine *e, int64_t id)
 {
 	struct lcm_layer *l = e->layers;
 
@@ -99,7 +99,7 @@ static struct lcm_layer *find_row(struct lcm_engine *e, int64_t id)
  * used. */
 static int share(struct lcm_engine *e, int64_t id, struct lcm_layer **ret, struct lcm_err *err)
 {
-	struct lcm_layer *l = find_row(e, id);
+	struct lcm_layer *l = lcm_layer_find(e, id);
 
 	if (!l)
 		return 0;

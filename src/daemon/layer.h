@@ -102,6 +102,8 @@ LCM_MUST_USE int lcm_layer_get(struct lcm_engine *e, const struct lcm_reference 
 			       const struct lcm_descriptor *desc, const struct lcm_digest *diffid,
 			       const struct lcm_layer_toc *beside, struct lcm_layer **ret,
 			       struct lcm_err *err);
+/** lcm_layer_find - the object of this row of the store, borrowed; NULL: there is none now. */
+struct lcm_layer *lcm_layer_find(const struct lcm_engine *e, int64_t id);
 /** lcm_layer_row_of - what the store has of this layer. Return: 0; -ENOENT; -ENOTSUP, -EUCLEAN (as
  * lcm_layer_get()); -errno. */
 LCM_MUST_USE int lcm_layer_row_of(struct lcm_store *s, const struct lcm_descriptor *desc,

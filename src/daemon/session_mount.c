@@ -185,13 +185,14 @@ static int open_home(struct mount_job *j)
 	return r == 0 || r == -EEXIST ? open_dir(base, j->s->id) : r;
 }
 
-/* The gc spares the layers that a container which is kept has written on. */
+/* The gc spares the layers that a container which is kept has written on. Whether it is kept may
+ * also be decided at its end; containerd's snapshots are in the database. */
 static int name_layers(const struct lcm_session *s, int home)
 {
 	lcm_autobuf struct lcm_buf text = LCM_BUF(64U << 10);
 	int r = 0;
 
-	if (!s->keep || s->home)
+	if (s->home)
 		return 0;
 	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++)
 		r = lcm_buf_printf(&text, "%s\n", s->slots[i].layer->name);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/daemon/usage.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,15 +12,6 @@
 #define PERIOD_NS 60000000000ULL
 
 /* ---- collecting ---- */
-
-static struct lcm_layer *live(const struct lcm_host *h, int64_t id)
-{
-	struct lcm_layer *l = h->e->layers;
-
-	while (l && l->row.id != id)
-		l = l->next;
-	return l;
-}
 
 static uint64_t blob_blocks(const struct lcm_host *h, int64_t id)
 {
@@ -42,7 +32,7 @@ struct collecting {
 static int collect(void *arg, const struct lcm_layer_row *row)
 {
 	const struct collecting *c = arg;
-	const struct lcm_layer *l = live(c->h, row->id);
+	const struct lcm_layer *l = lcm_layer_find(c->h->e, row->id);
 	struct lcm_usage_layer *v = reallocarray(c->u->layers, c->u->n + 1, sizeof(*c->u->layers));
 	char mount[65];
 
@@ -92,31 +82,31 @@ static void mark_lines(struct lcm_usage *u, const char *text)
 	}
 }
 
+struct marking {
+	struct lcm_usage *u;
+	struct lcm_err *err;
+};
+
 /* What containers that were kept have written lies on these. */
-static void mark_kept(struct lcm_host *h, struct lcm_usage *u)
+static int mark_kept(void *arg, int containers, const char *id)
 {
-	int fd = lcm_sys_openat(lcm_store_containers_fd(h->e->store), ".", O_RDONLY | O_DIRECTORY,
-				0);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	const struct marking *m = arg;
+	lcm_autofree char *text = NULL;
+	char path[300];
+	size_t len;
+	int r;
 
-	while (d && (e = readdir(d))) {
-		lcm_autofree char *text = NULL;
-		char path[300];
-		size_t len;
-
-		(void)snprintf(path, sizeof(path), "%s/layers", e->d_name);
-		if (e->d_name[0] != '.' &&
-		    lcm_read_file_at(fd, path, KEPT_FILE_MAX, &text, &len) == 0)
-			mark_lines(u, text);
-	}
-	if (d)
-		(void)closedir(d);
-	else
-		lcm_closep(&fd);
+	(void)snprintf(path, sizeof(path), "%s/layers", id);
+	r = lcm_read_file_at(containers, path, KEPT_FILE_MAX, &text, &len);
+	if (r == 0)
+		mark_lines(m->u, text);
+	if (r == 0 || r == -ENOENT || r == -ENOTDIR)
+		return 0;
+	return lcm_err_set(m->err, r, "containers/%s: %s", path, strerror(-r));
 }
 
-int lcm_usage_collect(struct lcm_host *h, struct lcm_usage *ret)
+/* The layers of the store; of those in use the ones that a mount or a pull has. */
+static int collect_layers(struct lcm_host *h, struct lcm_usage *ret)
 {
 	struct lcm_usage u = { .n = 0 };
 	struct collecting c = { h, &u };
@@ -126,7 +116,6 @@ int lcm_usage_collect(struct lcm_host *h, struct lcm_usage *ret)
 		lcm_usage_fini(&u);
 		return r;
 	}
-	mark_kept(h, &u);
 	*ret = u;
 	return 0;
 }
@@ -171,7 +160,7 @@ uint64_t lcm_usage_choose(struct lcm_usage *u, uint64_t target)
 
 static int drop(struct lcm_host *h, const struct lcm_usage_layer *v, struct lcm_err *err)
 {
-	struct lcm_layer *l = live(h, v->id);
+	struct lcm_layer *l = lcm_layer_find(h->e, v->id);
 
 	if (!l)
 		return lcm_store_layer_drop(h->e->store, v->id, true, err);
@@ -179,25 +168,34 @@ static int drop(struct lcm_host *h, const struct lcm_usage_layer *v, struct lcm_
 	return 0;
 }
 
-int lcm_gc_run(struct lcm_host *h, uint64_t target, bool dry, struct lcm_gc_result *ret,
+int lcm_gc_run(struct lcm_host *h, uint64_t high, uint64_t low, bool dry, struct lcm_gc_result *ret,
 	       struct lcm_err *err)
 {
-	struct lcm_usage u;
-	int r = lcm_usage_collect(h, &u);
+	struct lcm_usage u = { .n = 0 };
+	struct marking m = { &u, err };
+	int r = collect_layers(h, &u);
 
-	if (r < 0)
+	if (r == 0)
+		r = lcm_dir_each(lcm_store_containers_fd(h->e->store), mark_kept, &m);
+	if (r < 0) {
+		lcm_usage_fini(&u);
 		return r;
-	*ret = (struct lcm_gc_result){ .before = u.bytes, .after = lcm_usage_choose(&u, target) };
+	}
+	*ret = (struct lcm_gc_result){ .before = u.bytes, .after = u.bytes };
+	if (u.bytes > high)
+		(void)lcm_usage_choose(&u, low);
 	for (size_t i = 0; i < u.n; i++) {
 		const struct lcm_usage_layer *v = &u.layers[i];
 
 		ret->used += v->used ? v->bytes : 0;
 		ret->layers_used += v->used;
-		if (!v->chosen)
+		if (!v->chosen || r < 0)
 			continue;
-		ret->layers++;
-		if (!dry && r == 0)
-			r = drop(h, v, err);
+		r = dry ? 0 : drop(h, v, err);
+		if (r == 0) {
+			ret->layers++;
+			ret->after -= v->bytes;
+		}
 		if (r == -EBUSY)
 			r = 0; /* a mount took it just now */
 	}
@@ -307,20 +305,20 @@ static void add_sizes(struct listing *l)
 	free(l->of);
 }
 
-json_t *lcm_usage_images(struct lcm_host *h)
+int lcm_usage_images(struct lcm_host *h, json_t **ret)
 {
 	struct listing l = { .h = h, .list = json_array() };
-	int r = lcm_usage_collect(h, &l.u);
-	json_t *out = NULL;
+	int r = collect_layers(h, &l.u);
 
 	if (r == 0)
 		r = lcm_store_image_each(h->e->store, add_image, &l);
 	add_sizes(&l);
 	if (r == 0)
-		out = json_pack("{s:O s:I}", "images", l.list, "disk_bytes", (json_int_t)l.u.bytes);
+		*ret = json_pack("{s:O s:I}", "images", l.list, "disk_bytes",
+				 (json_int_t)l.u.bytes);
 	json_decref(l.list);
 	lcm_usage_fini(&l.u);
-	return out;
+	return r;
 }
 
 /* ---- by itself ---- */
@@ -338,16 +336,11 @@ static void on_timer(void *arg)
 	struct lcm_gc *g = arg;
 	struct lcm_gc_result res = { 0 };
 	struct lcm_err err = { 0 };
-	struct lcm_usage u = { .n = 0 };
-	int r = lcm_usage_collect(g->h, &u);
-	bool full = u.bytes > g->high;
+	int r = lcm_gc_run(g->h, g->high, g->low, false, &res, &err);
 
-	lcm_usage_fini(&u);
-	if (r == 0 && full)
-		r = lcm_gc_run(g->h, g->low, false, &res, &err);
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "gc: %s", lcm_err_text(&err, r));
-	else if (full)
+	else if (res.layers)
 		lcm_log(LCM_LOG_NOTICE,
 			"gc: %llu layers dropped, %llu of %llu bytes left, %llu of them in use",
 			(unsigned long long)res.layers, (unsigned long long)res.after,

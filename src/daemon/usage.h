@@ -28,23 +28,22 @@ struct lcm_usage {
 	uint64_t bytes; /* of all */
 };
 
-/** lcm_usage_collect - every layer of the store. Return: 0, -ENOMEM, -errno. */
-LCM_MUST_USE int lcm_usage_collect(struct lcm_host *h, struct lcm_usage *ret);
 void lcm_usage_fini(struct lcm_usage *u);
 /** lcm_usage_choose - mark the layers to drop so that at most @target bytes stay, as far as what is
  * not in use goes. Return: the bytes that would stay. Pure. */
 uint64_t lcm_usage_choose(struct lcm_usage *u, uint64_t target);
-/** lcm_usage_images - the images in the store as JSON, with their bytes. NULL: out of memory, or
- * the store's error. */
-json_t *lcm_usage_images(struct lcm_host *h);
+/** lcm_usage_images - the images in the store as JSON, with their bytes; the caller's. Return: 0,
+ * -ENOMEM, -errno of the store. */
+LCM_MUST_USE int lcm_usage_images(struct lcm_host *h, json_t **ret);
 
 struct lcm_gc_result {
 	uint64_t before, after, used; /* bytes */
 	uint64_t layers, layers_used;
 };
-/** lcm_gc_run - drop unused layers until at most @target bytes are left. @dry: only say what would
- * go. Return: 0, -errno (text). */
-LCM_MUST_USE int lcm_gc_run(struct lcm_host *h, uint64_t target, bool dry,
+/** lcm_gc_run - when there are more than @high bytes, drop unused layers until at most @low are
+ * left.
+ * @dry: only say what would go. *@ret says what went, also on failure. Return: 0, -errno (text). */
+LCM_MUST_USE int lcm_gc_run(struct lcm_host *h, uint64_t high, uint64_t low, bool dry,
 			    struct lcm_gc_result *ret, struct lcm_err *err);
 
 struct lcm_gc;

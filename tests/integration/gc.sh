@@ -87,7 +87,28 @@ tap_ok 'umount for good' "$LOCUM" umount --remove kept
 tap_ok 'gc of everything' "$LOCUM" gc --to 0
 tap_is 'now they go' "$(total)" 0
 tap_ok 'and their space comes back' daemon_swept
+
+# ---- one that is kept as it ends ----
+bad_start "$TAP_DIR/python" --port "$port" || exit 1
+tap_ok 'mount without a name' "$LOCUM" mount "$BAD_HOST/a:t" "$M"
+name=$(daemon_field "$M" id)
+tap_ok 'it is local' it_wait "$M" native 60
+echo mine >"$M/root/mine"
+tap_ok 'umount, and keep what it wrote' "$LOCUM" umount --keep "$M"
+tap_ok 'gc of everything' "$LOCUM" gc --to 0
+tap_is 'spares what it has written on' "$(image a disk_bytes)" "$size"
+mv "$LOCUM_ROOT/containers/$name/layers" "$TAP_DIR/layers"
+mkdir "$LOCUM_ROOT/containers/$name/layers"
+says 'what cannot be read is no leave to drop' 1 "containers/$name/layers: Is a directory" "$LOCUM" gc --to 0
+tap_is 'nothing is dropped' "$(image a disk_bytes)" "$size"
+rmdir "$LOCUM_ROOT/containers/$name/layers"
+mv "$TAP_DIR/layers" "$LOCUM_ROOT/containers/$name/layers"
+tap_ok 'mount by its name' "$LOCUM" mount --id "$name" --pull never "$BAD_HOST/a:t" "$M"
+tap_is 'with what it wrote' "$(cat "$M/root/mine")" mine
+tap_ok 'umount for good' "$LOCUM" umount --remove "$name"
+tap_ok 'gc of everything' "$LOCUM" gc --to 0
 daemon_stop
+bad_stop
 
 # ---- by itself ----
 bad_start "$TAP_DIR/python" --port "$port" || exit 1

@@ -43,6 +43,59 @@ static void digest_refuses(void **state)
 	}
 }
 
+static void random_hex_differs(void **state)
+{
+	char a[65], b[65] = "untouched";
+
+	(void)state;
+	assert_int_equal(lcm_random_hex(b, 66), -EINVAL);
+	assert_string_equal(b, "untouched");
+	assert_int_equal(lcm_random_hex(a, 64), 0);
+	assert_int_equal(lcm_random_hex(b, 64), 0);
+	assert_int_equal(strlen(a), 64);
+	assert_int_equal(strspn(a, "0123456789abcdef"), 64);
+	assert_string_not_equal(a, b);
+}
+
+struct seen {
+	int calls, stop_at;
+	char names[64];
+};
+
+static int see(void *arg, int dirfd, const char *name)
+{
+	struct seen *s = arg;
+	struct stat st;
+
+	assert_int_equal(lcm_sys_fstatat(dirfd, name, &st, 0), 0);
+	(void)strncat(s->names, name, 8);
+	return ++s->calls == s->stop_at ? -EXFULL : 0;
+}
+
+static void dir_each_names_all(void **state)
+{
+	char dir[] = "/tmp/locum-each-XXXXXX";
+	struct seen s = { 0 };
+	lcm_autoclose int fd = -EBADF;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	fd = lcm_sys_openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(lcm_dir_each(fd, see, &s), 0);
+	assert_int_equal(s.calls, 0);
+	assert_int_equal(lcm_write_file_at(fd, ".a", "", 0, 0600), 0);
+	for (int twice = 0; twice < 2; twice++)
+		assert_int_equal(lcm_dir_each(fd, see, &s), 0);
+	assert_string_equal(s.names, ".a.a");
+	assert_int_equal(lcm_write_file_at(fd, "b", "", 0, 0600), 0);
+	s = (struct seen){ .stop_at = 1 };
+	assert_int_equal(lcm_dir_each(fd, see, &s), -EXFULL);
+	assert_int_equal(s.calls, 1);
+	assert_int_equal(lcm_dir_each(-EBADF, see, &s), -EBADF);
+	assert_int_equal(lcm_rmtree_at(AT_FDCWD, dir), 0);
+}
+
 static void buf_has_a_maximum(void **state)
 {
 	struct lcm_buf b = LCM_BUF(10);
@@ -161,9 +214,10 @@ static void files_are_atomic(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(digest_round_trip), cmocka_unit_test(digest_refuses),
-		cmocka_unit_test(buf_has_a_maximum), cmocka_unit_test(err_text_is_clean),
-		cmocka_unit_test(log_redacts),       cmocka_unit_test(loop_timer_pool_mailbox),
+		cmocka_unit_test(digest_round_trip),  cmocka_unit_test(digest_refuses),
+		cmocka_unit_test(random_hex_differs), cmocka_unit_test(dir_each_names_all),
+		cmocka_unit_test(buf_has_a_maximum),  cmocka_unit_test(err_text_is_clean),
+		cmocka_unit_test(log_redacts),        cmocka_unit_test(loop_timer_pool_mailbox),
 		cmocka_unit_test(files_are_atomic),
 	};
 
