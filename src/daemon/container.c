@@ -47,13 +47,6 @@ static struct lcm_container *find(const struct lcm_host *h, const char *id)
 	return c;
 }
 
-struct lcm_session *lcm_container_find(struct lcm_host *h, const char *id)
-{
-	struct lcm_container *c = find(h, id);
-
-	return c ? c->s : NULL;
-}
-
 static void drop(struct lcm_host *h, struct lcm_container *c)
 {
 	struct lcm_container **p = &h->containers;

@@ -27,8 +27,6 @@ struct lcm_container_tie {
  * -EINVAL (id); -EEXIST (it is tied to another mount); -ENOMEM; -errno of the file; text. */
 LCM_MUST_USE int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t,
 				   struct lcm_err *err);
-/** lcm_container_find - the mount that a container is tied to; NULL: none. */
-struct lcm_session *lcm_container_find(struct lcm_host *h, const char *id);
 /** lcm_container_release - it has ended: forget it, and unmount what was made for it. Return: 0;
  * -ENOENT; -errno (text). */
 LCM_MUST_USE int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_err *err);
