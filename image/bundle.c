@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "image/json.h"
+#include "src/base/limits.h"
 
 #define OPTIONS_MAX 8
 
@@ -469,4 +470,14 @@ int lcm_bundle_config(const struct lcm_image_config *c, const struct lcm_bundle_
 		out->data[len] = '\0';
 	}
 	return r;
+}
+
+bool lcm_container_id_ok(const char *id)
+{
+	static const char allowed[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	    "_+-.";
+	size_t n = strlen(id);
+
+	return n > 0 && n <= LCM_CONTAINER_ID_MAX && strspn(id, allowed) == n && *id != '.';
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bundle.h - the config.json of an OCI runtime bundle for an image.
+ * bundle.h - the config.json of an OCI runtime bundle for an image; ids of containers.
  *
  * Layer: image. Pure: text out, nothing is written. Sources: OCI Runtime Spec
  * v1.0.2 (config.md, config-linux.md), OCI Image Spec v1.1 conversion.md;
@@ -55,5 +55,12 @@ struct lcm_bundle_opts {
 LCM_MUST_USE int lcm_bundle_config(const struct lcm_image_config *c,
 				   const struct lcm_bundle_opts *o, struct lcm_buf *out,
 				   struct lcm_err *err);
+
+/**
+ * lcm_container_id_ok - 1 to LCM_CONTAINER_ID_MAX letters, digits and _+-., the first no dot
+ *
+ * What crun and runc take for an id, which is a name of files, too. Pure. Thread: any.
+ */
+bool lcm_container_id_ok(const char *id);
 
 #endif

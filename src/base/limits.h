@@ -67,6 +67,9 @@
 #define LCM_CONTROL_BODY_MAX (1U << 20)
 /* A control answer: the status of thousands of mounts. */
 #define LCM_CONTROL_REPLY_MAX (64U << 20)
+/* A container's id: RUN/c/ID.json.PID.SERIAL.tmp, as which its tie is written, must be a file name
+ * (LCM_NAME_LEN_MAX) with both numbers at their longest. Runtimes' clients use 64 and 76. */
+#define LCM_CONTAINER_ID_MAX 224
 /* A container's state as runtimes write it, and its config: Kubernetes has some 10 KB of them. */
 #define LCM_HOOK_STATE_MAX (1U << 20)
 #define LCM_HOOK_CONFIG_MAX (16U << 20)

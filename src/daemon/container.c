@@ -8,7 +8,9 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
+#include "image/bundle.h"
 #include "image/json.h"
+#include "src/base/limits.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
 
@@ -27,16 +29,6 @@ struct lcm_container {
 	uint64_t started_ns;      /* CLOCK_MONOTONIC; 0: not yet */
 	bool owns;
 };
-
-static bool is_id(const char *id)
-{
-	static const char allowed[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	    "_+-.";
-	size_t n = strlen(id);
-
-	return n > 0 && n <= LCM_CONTAINER_ID_MAX && strspn(id, allowed) == n && *id != '.';
-}
 
 static struct lcm_container *find(const struct lcm_host *h, const char *id)
 {
@@ -200,7 +192,7 @@ static int make(struct lcm_session *s, const char *id, struct lcm_container **re
 	struct lcm_host *h = lcm_session_host(s);
 	struct lcm_container *c = find(h, id);
 
-	if (!is_id(id))
+	if (!lcm_container_id_ok(id))
 		return lcm_err_set(err, -EINVAL,
 				   "container id: 1 to %d letters, digits and _+-. are expected",
 				   LCM_CONTAINER_ID_MAX);

@@ -14,8 +14,6 @@
 
 #include "src/daemon/session.h"
 
-#define LCM_CONTAINER_ID_MAX 255
-
 struct lcm_container_tie {
 	const char *id;
 	pid_t pid;    /* 0: not known yet */

@@ -140,7 +140,7 @@ static int tie(struct hook *h, struct lcm_err *err)
 
 static int release(struct hook *h, struct lcm_err *err)
 {
-	char path[LCM_HOOK_ID_MAX * 3 + 32];
+	char path[LCM_CONTAINER_ID_MAX * 3 + 32];
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/v1/containers/%s", h->state.id);

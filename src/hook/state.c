@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/bundle.h"
 #include "image/json.h"
 #include "src/base/limits.h"
 
@@ -27,17 +28,6 @@ int lcm_hook_stage_parse(const char *name, enum lcm_hook_stage *ret)
 		return 0;
 	}
 	return -EINVAL;
-}
-
-/* What crun and runc take for an id: it is a name of files, too. */
-static bool is_id(const char *s)
-{
-	static const char allowed[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	    "_+-.";
-	size_t n = strlen(s);
-
-	return n > 0 && n <= LCM_HOOK_ID_MAX && strspn(s, allowed) == n && *s != '.';
 }
 
 static int take_annotation(const json_t *all, const char *key, const char **ret,
@@ -88,11 +78,11 @@ static int take_state(struct lcm_hook_state *s, enum lcm_hook_stage stage, struc
 		r = lcm_json_string(s->doc, "bundle", "state", &s->bundle, err);
 	if (r < 0)
 		return r;
-	if (!is_id(s->id))
+	if (!lcm_container_id_ok(s->id))
 		return lcm_err_set(err, -EUCLEAN,
 				   "state: id is missing, longer than %d or has other characters "
 				   "than letters, digits and _+-.",
-				   LCM_HOOK_ID_MAX);
+				   LCM_CONTAINER_ID_MAX);
 	if (*s->bundle != '/' || !lcm_json_is_plain(s->bundle) || strlen(s->bundle) > LCM_PATH_MAX)
 		return lcm_err_set(err, -EUCLEAN, "state: bundle is not an absolute path");
 	if (stage == LCM_HOOK_POSTSTOP)

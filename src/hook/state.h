@@ -24,8 +24,6 @@ enum lcm_hook_stage {
  */
 LCM_MUST_USE int lcm_hook_stage_parse(const char *name, enum lcm_hook_stage *ret);
 
-#define LCM_HOOK_ID_MAX 255
-
 struct lcm_hook_state {
 	json_t *doc; /* owned; the strings are borrowed from it */
 	const char *id;

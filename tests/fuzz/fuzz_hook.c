@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "src/base/base.h"
+#include "src/base/limits.h"
 #include "src/hook/state.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,7 +26,7 @@ static void state(const char *text, size_t size, enum lcm_hook_stage stage)
 
 	if (lcm_hook_state_parse(text, size, stage, &s, &err) < 0)
 		return;
-	if (strchr(s.id, '/') || s.id[0] == '.' || strlen(s.id) > LCM_HOOK_ID_MAX ||
+	if (strchr(s.id, '/') || s.id[0] == '.' || strlen(s.id) > LCM_CONTAINER_ID_MAX ||
 	    s.bundle[0] != '/' || (stage != LCM_HOOK_POSTSTOP && s.pid < 1))
 		abort();
 	if (strpbrk(s.image, "\r\n") || strpbrk(s.pull, "\r\n"))

@@ -3,6 +3,7 @@
 
 #include "image/bundle.h"
 #include "image/user.h"
+#include "src/base/limits.h"
 #include "tests/unit/test.h"
 
 static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
@@ -385,6 +386,31 @@ static void allocations_fail_in_turn(void **state)
 }
 #endif
 
+static void container_ids(void **state)
+{
+	static const struct {
+		const char *id;
+		bool ok;
+	} rows[] = {
+		{ "a", true },    { "a-b_c.d+1", true }, { "-", true },    { "", false },
+		{ ".", false },   { "..", false },       { ".a", false },  { "a/b", false },
+		{ "a b", false }, { "a\n", false },      { "a?b", false }, { "\xc3\xa4", false },
+	};
+	char id[LCM_CONTAINER_ID_MAX + 2];
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++)
+		if (lcm_container_id_ok(rows[i].id) != rows[i].ok)
+			fail_msg("\"%s\"", rows[i].id);
+	memset(id, 'x', sizeof(id) - 1);
+	id[LCM_CONTAINER_ID_MAX + 1] = '\0';
+	assert_false(lcm_container_id_ok(id));
+	id[LCM_CONTAINER_ID_MAX] = '\0';
+	assert_true(lcm_container_id_ok(id));
+	/* Its tie is a file, written under the longest name that lcm_write_file_at() may make. */
+	assert_true(strlen(id) + strlen(".json.4194304.4294967295.tmp") <= LCM_NAME_LEN_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +421,7 @@ int main(void)
 		cmocka_unit_test(working_directory),
 		cmocka_unit_test(options_reach_the_bundle),
 		cmocka_unit_test(refuses_bundles),
+		cmocka_unit_test(container_ids),
 #ifdef LCM_FAULTS
 		cmocka_unit_test(allocations_fail_in_turn),
 #endif
