@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "image/json.h"
@@ -12,21 +13,41 @@
 #include "src/base/limits.h"
 #include "src/base/sys.h"
 
+/* connect(2) waits as long as the daemon's backlog is full, write(2) while its buffer is. */
+static int set_patience(const struct lcm_hook_client *c, int fd)
+{
+	uint64_t now = lcm_now_ns(), left_us;
+	struct timeval tv;
+
+	if (now >= c->deadline_ns)
+		return -ETIMEDOUT;
+	left_us = (c->deadline_ns - now) / 1000 + 1; /* 0 would be for ever */
+	tv = (struct timeval){ .tv_sec = (time_t)(left_us / 1000000),
+			       .tv_usec = (suseconds_t)(left_us % 1000000) };
+	return (int)lcm_errno(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)));
+}
+
 static int dial(const struct lcm_hook_client *c, struct lcm_err *err)
 {
-	lcm_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	lcm_autoclose int fd = (int)lcm_errno(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/locum.sock", c->run_dir);
+	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/locum.sock", c->run_dir), r;
 
 	if (fd < 0)
-		return lcm_err_set(err, -EMFILE, "socket: no descriptor");
+		return lcm_err_set(err, fd, "socket: %s", strerror(-fd));
 	if (n < 0 || (size_t)n >= sizeof(sa.sun_path))
 		return lcm_err_set(err, -ENAMETOOLONG, "%s is too long a name", c->run_dir);
-	if (connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
+	r = set_patience(c, fd);
+	if (r == 0)
+		r = (int)lcm_errno(connect(fd, (const struct sockaddr *)&sa, sizeof(sa)));
+	if (r == -EAGAIN || r == -ETIMEDOUT)
+		return lcm_err_set(err, -ETIMEDOUT, "the daemon takes no connection on %s: %s",
+				   sa.sun_path, strerror(ETIMEDOUT));
+	if (r < 0)
 		return lcm_err_set(
 		    err, -ECONNREFUSED,
-		    "no daemon answers on %s (systemctl start locum, or locum daemon)",
-		    sa.sun_path);
+		    "no daemon answers on %s: %s (systemctl start locum, or locum daemon)",
+		    sa.sun_path, strerror(-r));
 	return lcm_steal_fd(&fd);
 }
 
@@ -97,6 +118,8 @@ int lcm_hook_call(const struct lcm_hook_client *c, const char *method, const cha
 	if (r < 0)
 		return r;
 	r = lcm_sys_write_full(fd, out.data, out.len);
+	if (r == -EAGAIN)
+		r = -ETIMEDOUT;
 	if (r == 0)
 		r = receive(c, fd, &in);
 	if (r < 0)

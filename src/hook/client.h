@@ -24,7 +24,8 @@ struct lcm_hook_client {
  * @path: as on the wire, escaped
  * @body: taken, also on failure; NULL: none
  * @ret: a new reference; may be NULL
- * Return: 0; the daemon's code with its text; -ECONNREFUSED (no daemon); -ETIMEDOUT; -EPROTO.
+ * Return: 0; the daemon's code with its text; -ECONNREFUSED (no daemon; the text has connect(2)'s
+ * own reason); -ETIMEDOUT; -EPROTO.
  */
 LCM_MUST_USE int lcm_hook_call(const struct lcm_hook_client *c, const char *method,
 			       const char *path, json_t *body, json_t **ret, struct lcm_err *err);

@@ -3,8 +3,12 @@
 #include "tests/unit/test.h"
 
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "src/daemon/container.h"
+#include "src/hook/client.h"
 #include "src/hook/state.h"
 
 static int parse(const char *text, enum lcm_hook_stage stage, struct lcm_hook_state *s,
@@ -167,6 +171,71 @@ static void cgroups(void **state)
 	}
 }
 
+/* A socket that listens in ./locum.sock of @dir; nobody will accept. */
+static int listen_in(const char *dir, struct sockaddr_un *ret)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	(void)snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/locum.sock", dir);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)ret, sizeof(*ret)), 0);
+	return fd;
+}
+
+static int call_for(const char *dir, uint64_t ms, struct lcm_err *err)
+{
+	const struct lcm_hook_client c = { .run_dir = dir,
+					   .deadline_ns = lcm_now_ns() + ms * 1000000 };
+
+	return lcm_hook_call(&c, "GET", "/v1/daemon", NULL, NULL, err);
+}
+
+static void no_daemon_says_why(void **state)
+{
+	char *dir = test_mkdir();
+	struct lcm_err err = { 0 };
+	struct sockaddr_un sa;
+	int fd;
+
+	(void)state;
+	assert_int_equal(call_for(dir, 1000, &err), -ECONNREFUSED);
+	assert_non_null(strstr(err.msg, "/locum.sock: No such file or directory"));
+	fd = listen_in(dir, &sa);
+	assert_int_equal(call_for(dir, 1000, &err), -ECONNREFUSED);
+	assert_non_null(strstr(err.msg, "/locum.sock: Connection refused"));
+	(void)close(fd);
+	test_rmdir(dir);
+}
+
+/* connect(2) to a full backlog waits until it is accepted, which may be never. */
+static void a_stuck_daemon_is_left(void **state)
+{
+	char *dir = test_mkdir();
+	uint64_t began = lcm_now_ns();
+	struct lcm_err err = { 0 };
+	struct sockaddr_un sa;
+	int fd = listen_in(dir, &sa), full;
+
+	(void)state;
+	assert_int_equal(listen(fd, 0), 0);
+	(void)alarm(20);
+	assert_int_equal(call_for(dir, 300, &err), -ETIMEDOUT); /* accepted by no one */
+	full = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	while (connect(full, (const struct sockaddr *)&sa, sizeof(sa)) == 0) {
+		(void)close(full);
+		full = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	}
+	assert_int_equal(call_for(dir, 300, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.msg, "takes no connection"));
+	assert_int_equal(call_for(dir, 0, &err), -ETIMEDOUT);
+	(void)alarm(0);
+	assert_true(lcm_now_ns() - began < 10000000000ULL);
+	(void)close(full);
+	(void)close(fd);
+	test_rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +244,8 @@ int main(void)
 		cmocka_unit_test(roots_of_bundles),
 		cmocka_unit_test(stages),
 		cmocka_unit_test(cgroups),
+		cmocka_unit_test(no_daemon_says_why),
+		cmocka_unit_test(a_stuck_daemon_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
