@@ -32,7 +32,20 @@ static void moves_fini(struct moves *v)
 	free(v->m);
 }
 
-static int add(struct moves *v, const char *path, const char *rel)
+/* The container's root before. */
+struct root {
+	int fd;                      /* owned */
+	bool is_mount;               /* not only a directory on one */
+	uint64_t mount;              /* id of the mount that it is, or is on */
+	char name[LCM_PATH_MAX + 1]; /* the kernel's: as in mountinfo, links resolved */
+};
+
+static void root_fini(struct root *o)
+{
+	lcm_closep(&o->fd);
+}
+
+static int add(struct moves *v, int root, const char *rel)
 {
 	struct moved *m = realloc(v->m, (v->n + 1) * sizeof(*m));
 
@@ -41,7 +54,7 @@ static int add(struct moves *v, const char *path, const char *rel)
 	v->m = m;
 	m += v->n;
 	m->rel = strdup(rel);
-	m->fd = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_NOFOLLOW, 0);
+	m->fd = lcm_sys_open_beneath(root, rel, O_PATH, 0);
 	if (!m->rel || m->fd < 0) {
 		free(m->rel);
 		return m->fd < 0 ? m->fd : -ENOMEM;
@@ -50,27 +63,79 @@ static int add(struct moves *v, const char *path, const char *rel)
 	return 0;
 }
 
-/* Of each mount point on the mount @root only what is on top is seen by its path. */
-static int find_moves(const char *rootfs, uint64_t root, struct moves *v)
+static int name_of(int fd, char *out, size_t cap)
 {
+	char link[32];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = lcm_errno(readlink(link, out, cap));
+	if (n < 0 || (size_t)n >= cap)
+		return n < 0 ? (int)n : -ENAMETOOLONG;
+	out[n] = '\0';
+	return 0;
+}
+
+static int open_root(const char *rootfs, struct root *o, struct lcm_err *err)
+{
+	struct statx st;
+	int r = o->fd = lcm_sys_openat(AT_FDCWD, rootfs, O_PATH | O_DIRECTORY, 0);
+
+	if (r >= 0)
+		r = sys_statx(o->fd, &st);
+	if (r == 0)
+		r = name_of(o->fd, o->name, sizeof(o->name));
+	if (r < 0)
+		return lcm_err_set(err, r, "root %s of the container: %s", rootfs, strerror(-r));
+	if (strcmp(o->name, "/") == 0)
+		return lcm_err_set(err, -EINVAL, "root %s of the container is the host's /",
+				   rootfs);
+	o->is_mount = st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+	o->mount = st.stx_mnt_id;
+	return 0;
+}
+
+/* A mount on the mount of @o. One that is not moved is missing in the container, which must not
+ * start then. */
+static int take_mount(const struct root *o, const struct lcm_mountinfo *m, struct moves *v,
+		      struct lcm_err *err)
+{
+	char rel[LCM_PATH_MAX + 1];
+	int r = lcm_mountinfo_below(&m->mount_point, o->name, rel, sizeof(rel));
+
+	if (r == -EXDEV && !o->is_mount)
+		return 0; /* beside the root */
+	if (r == 0 && !*rel)
+		return 0; /* on the root itself: whatever that is, it is covered */
+	if (r == 0)
+		r = add(v, o->fd, rel);
+	if (r < 0)
+		return lcm_err_set(err, r, "mount %.*s on the container's root %s: %s",
+				   (int)m->mount_point.len, m->mount_point.p, o->name,
+				   r == -EXDEV ? "it is not below it" : strerror(-r));
+	return 0;
+}
+
+/* Of each mount point on the root's mount only what is on top is seen by its path. */
+static int find_moves(const struct root *o, struct moves *v, struct lcm_err *err)
+{
+	static const char file[] = "/proc/self/mountinfo";
 	lcm_autofree char *text = NULL;
-	size_t len = 0, skip = strlen(rootfs) + 1;
 	struct lcm_mountinfo m;
+	size_t len = 0;
 	const char *at;
-	int r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX, &text, &len),
-	    got;
+	int r = lcm_read_file_at(AT_FDCWD, file, LCM_MOUNTINFO_MAX, &text, &len);
 
+	if (r < 0)
+		return lcm_err_set(err, r, "%s: %s", file, strerror(-r));
 	at = text;
-	while (r == 0 && (got = lcm_mountinfo_next(&at, text + len, &m)) != 0) {
-		char path[LCM_PATH_MAX + 1];
+	while (r == 0) {
+		int got = lcm_mountinfo_next(&at, text + len, &m);
 
-		if (got < 0 || m.parent != root)
-			continue;
-		r = lcm_mountinfo_copy(&m.mount_point, path, sizeof(path));
-		if (r == 0 && (strncmp(path, rootfs, skip - 1) != 0 || path[skip - 1] != '/'))
-			continue; /* on the root itself: whatever that is, it is covered */
-		if (r == 0)
-			r = add(v, path, path + skip);
+		if (got <= 0)
+			return got < 0 ? lcm_err_set(err, got, "%s has a damaged line", file) : 0;
+		if (m.parent == o->mount)
+			r = take_mount(o, &m, v, err);
 	}
 	return r;
 }
@@ -129,14 +194,14 @@ static int move_over(int root, const struct moved *m, struct lcm_err *err)
 static int replace(int tree, const char *rootfs, bool *ret_begun, struct lcm_err *err)
 {
 	LCM_CLEANUP(moves_fini) struct moves v = { .n = 0 };
-	lcm_autoclose int old = lcm_sys_openat(AT_FDCWD, rootfs, O_PATH | O_DIRECTORY, 0);
-	struct statx st;
-	int r = old < 0 ? old : sys_statx(old, &st);
+	LCM_CLEANUP(root_fini) struct root o = { .fd = -EBADF };
+	int r = open_root(rootfs, &o, err);
 
-	if (r == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT)
-		r = find_moves(rootfs, st.stx_mnt_id, &v);
 	if (r == 0)
-		r = sys_move_mount(tree, old);
+		r = find_moves(&o, &v, err);
+	if (r < 0)
+		return r;
+	r = sys_move_mount(tree, o.fd);
 	if (r < 0)
 		return lcm_err_set(err, r, "root %s of the container: %s", rootfs, strerror(-r));
 	*ret_begun = true;

@@ -23,13 +23,14 @@
  * @owner:  a process that sees @source: the daemon; the runtime may have a mount namespace of its
  * own
  * @source: an overlay's mount point there; a private clone is used, nothing propagates back
- * @rootfs: the bundle's root, an absolute path without "." and ".." in the container's namespace
+ * @rootfs: the bundle's root, an absolute path without "." and ".." in the container's namespace;
+ * links are followed there, but not to "/"
  * @ret_begun: true once something has been changed: a failure then leaves a container that must
  * not start
  *
  * What is missing of mount points in the new tree is made there. Links in the new tree are
- * followed inside it. Return: 0; -ESRCH; -EINVAL (it is in the owner's mount namespace); -errno
- * (text names the step).
+ * followed inside it. Every mount on the old root moves, or it is an error. Return: 0; -ESRCH;
+ * -EINVAL (it is in the owner's mount namespace; the root is "/"); -errno (text names the step).
  */
 LCM_MUST_USE int lcm_mount_replace_root(pid_t pid, pid_t owner, const char *source,
 					const char *rootfs, bool *ret_begun, struct lcm_err *err);

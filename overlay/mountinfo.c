@@ -133,3 +133,18 @@ int lcm_mountinfo_copy(const struct lcm_mountinfo_field *f, char *out, size_t ca
 	out[n] = '\0';
 	return 0;
 }
+
+int lcm_mountinfo_below(const struct lcm_mountinfo_field *f, const char *dir, char *out, size_t cap)
+{
+	size_t n = strlen(dir);
+	int r = lcm_mountinfo_copy(f, out, cap);
+
+	if (r < 0)
+		return r;
+	n -= n && dir[n - 1] == '/';
+	if (strncmp(out, dir, n) != 0 || (out[n] && out[n] != '/'))
+		return -EXDEV;
+	n += out[n] == '/';
+	memmove(out, out + n, strlen(out + n) + 1);
+	return 0;
+}

@@ -40,5 +40,14 @@ LCM_MUST_USE int lcm_mountinfo_next(const char **at, const char *end, struct lcm
 bool lcm_mountinfo_is(const struct lcm_mountinfo_field *f, const char *plain);
 /** lcm_mountinfo_copy - the field, unescaped, as a string. Return: 0, -ENAMETOOLONG. */
 LCM_MUST_USE int lcm_mountinfo_copy(const struct lcm_mountinfo_field *f, char *out, size_t cap);
+/**
+ * lcm_mountinfo_below - where a mount point is below a directory
+ * @dir: as the kernel names it: absolute, no links, not escaped
+ * @out: "proc", "etc/hosts"; "": @dir itself; undefined on failure
+ *
+ * Return: 0; -EXDEV (it is elsewhere); -ENAMETOOLONG.
+ */
+LCM_MUST_USE int lcm_mountinfo_below(const struct lcm_mountinfo_field *f, const char *dir,
+				     char *out, size_t cap);
 
 #endif

@@ -29,7 +29,7 @@ bundle()
 
 run_bundle()
 {
-	tap_limit 60 unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' sh "$runtime" run --bundle "$B" "$@" \
+	tap_limit 60 unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' sh "$runtime" run --bundle "${by:-$B}" "$@" \
 		>"$TAP_DIR/c.out" 2>"$TAP_DIR/c.err" </dev/null
 }
 
@@ -94,6 +94,20 @@ by_mount()
 	tap_is "$runtime: it ends" $? 0
 	tap_is "$runtime: the tie is gone, the mount stays" "$("$LOCUM" status --json mine | jq -r '.phase + (.containers | tostring)' | sed s/lazy/native/)" nativenull
 	tap_ok "$runtime: umount" "$LOCUM" umount --remove mine
+}
+
+# Mounts have the names that the kernel gives them, not the way that led there.
+by_link()
+{
+	bundle rootfs "{\"org.locum.image\": \"$IT_REF\"}" '["--policy", "refuse"]' 'mountpoint -q /proc && echo proc; cat /made/here/file /etc/one-file'
+	ln -sfn b "$TAP_DIR/link"
+	by=$TAP_DIR/link
+	tap_ok "$runtime: by a link to its bundle" run_bundle "l-$runtime"
+	by=
+	tap_is "$runtime: everything is mounted in it" "$(cat "$TAP_DIR/c.out")" 'proc
+v
+v'
+	tap_is "$runtime: and gone" "$("$LOCUM" status --json | jq length)" 0
 }
 
 # Not ours, or nothing right: the policy decides.
@@ -178,6 +192,7 @@ for runtime; do
 	rm -f "$TAP_DIR/vol/go" "$TAP_DIR/vol/up"
 	by_annotation
 	by_mount
+	by_link
 	others
 done
 podman_hooks

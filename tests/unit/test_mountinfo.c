@@ -99,12 +99,43 @@ static void unescaping(void **state)
 	}
 }
 
+static void below(void **state)
+{
+	static const struct {
+		const char *field, *dir, *rel; /* NULL: -EXDEV */
+	} rows[] = {
+		{ "/b/rootfs/proc", "/b/rootfs", "proc" },
+		{ "/b/rootfs/etc/hosts", "/b/rootfs", "etc/hosts" },
+		{ "/b/rootfs", "/b/rootfs", "" },
+		{ "/b/rootfs2/proc", "/b/rootfs", NULL },
+		{ "/b/root", "/b/rootfs", NULL },
+		{ "/link/proc", "/b/rootfs", NULL },
+		{ "/", "/b/rootfs", NULL },
+		{ "/a\\040b/c\\011", "/a b", "c\t" },
+		{ "/proc", "/", "proc" },
+		{ "/", "/", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		const struct lcm_mountinfo_field f = { .p = rows[i].field,
+						       .len = strlen(rows[i].field) };
+		char out[32];
+		int r = lcm_mountinfo_below(&f, rows[i].dir, out, sizeof(out));
+
+		if (rows[i].rel ? r < 0 || strcmp(out, rows[i].rel) != 0 : r != -EXDEV)
+			fail_msg("%s below %s: %d", rows[i].field, rows[i].dir, r);
+		assert_int_equal(lcm_mountinfo_below(&f, rows[i].dir, out, 1), -ENAMETOOLONG);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines),
 		cmocka_unit_test(a_bad_line_is_stepped_over),
 		cmocka_unit_test(unescaping),
+		cmocka_unit_test(below),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root of a container that its runtime has prepared, replaced: real mounts in real mount
+ * namespaces. Needs root; without it the test is skipped (LCM_TESTS_MUST_RUN=1 makes that a
+ * failure).
+ */
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include "overlay/mount.h"
+#include "overlay/mount_root.h"
+#include "tests/unit/test.h"
+
+/* What lcm_mount_replace_root() did, in a process of its own. */
+struct result {
+	int r;
+	bool begun;
+	struct lcm_err err;
+};
+
+static char *dir;             /* the working directory of every test; no link on the way */
+static pid_t container;       /* waits in a mount namespace of its own; 0: none */
+static struct result *result; /* shared with the child */
+
+static void put(const char *path, const char *text)
+{
+	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0644), 0);
+}
+
+static void make_dirs(const char *const *names)
+{
+	for (; *names; names++)
+		assert_int_equal(lcm_mkdir_p(*names, 0755), 0);
+}
+#define DIRS(...) make_dirs((const char *const[]){ __VA_ARGS__, NULL })
+
+static int open_dir(const char *path)
+{
+	int fd = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* image/: the image's only layer; mnt/: where it is mounted; b/rootfs/: the container's root. */
+static int setup(void **state)
+{
+	(void)state;
+	dir = test_mkdir();
+	assert_int_equal(chdir(dir), 0);
+	DIRS("image", "up", "wk", "mnt", "b/rootfs", "outside");
+	put("image/of-image", "image");
+	put("b/rootfs/of-bundle", "bundle");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct lcm_err err;
+
+	(void)state;
+	if (container) {
+		(void)kill(container, SIGKILL);
+		assert_int_equal(waitpid(container, NULL, 0), container);
+		container = 0;
+	}
+	assert_int_equal(lcm_umount("mnt", true, &err), 0);
+	assert_int_equal(chdir("/"), 0);
+	test_rmdir(dir);
+	return 0;
+}
+
+static void mount_image(void)
+{
+	struct lcm_err err = { 0 };
+	int l = open_dir("image"), u = open_dir("up"), w = open_dir("wk");
+	int m = lcm_mount_overlay(
+	    &(struct lcm_overlay_spec){
+		.lowers = &l, .n_lowers = 1, .upper = u, .work = w, .source = "locum:x" },
+	    &err);
+
+	if (m < 0 || lcm_mount_attach(m, "mnt", &err) < 0)
+		fail_msg("%s", err.msg);
+	(void)close(m);
+	(void)close(l);
+	(void)close(u);
+	(void)close(w);
+}
+
+/* A tmpfs with the file "in" in it, which says where it was mounted. */
+static void mount_tmpfs(const char *at)
+{
+	char path[256];
+
+	if (mount("none", at, "tmpfs", 0, NULL) < 0)
+		_exit(1);
+	(void)snprintf(path, sizeof(path), "%s/in", at);
+	if (lcm_write_file_at(AT_FDCWD, path, at, strlen(at), 0644) < 0)
+		_exit(1);
+}
+
+static void bind_root(void)
+{
+	if (mount("b/rootfs", "b/rootfs", NULL, MS_BIND | MS_REC, NULL) < 0)
+		_exit(1);
+}
+
+/* As a runtime does it before createRuntime: @prepare() runs in the container's namespace. */
+static void start_container(void (*prepare)(void))
+{
+	int pipes[2];
+	char byte;
+
+	assert_int_equal(pipe(pipes), 0);
+	container = fork();
+	assert_true(container >= 0);
+	if (container == 0) {
+		if (unshare(CLONE_NEWNS) < 0 || chdir(dir) < 0)
+			_exit(1);
+		prepare();
+		if (write(pipes[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	(void)close(pipes[1]);
+	assert_int_equal(read(pipes[0], &byte, 1), 1);
+	(void)close(pipes[0]);
+}
+
+static void replace(const char *rootfs)
+{
+	char source[256], path[256];
+	pid_t pid;
+
+	(void)snprintf(source, sizeof(source), "%s/mnt", dir);
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, rootfs);
+	*result = (struct result){ .r = -ECHILD };
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		result->r = lcm_mount_replace_root(container, getppid(), source,
+						   *rootfs == '/' ? rootfs : path, &result->begun,
+						   &result->err);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void replace_works(const char *rootfs)
+{
+	replace(rootfs);
+	if (result->r < 0)
+		fail_msg("%s: %d %s", rootfs, result->r, result->err.msg);
+	assert_true(result->begun);
+}
+
+/* A file of the root that the container would start on; @want NULL: there is none. */
+static void assert_sees(const char *file, const char *want)
+{
+	lcm_autofree char *got = NULL, *path = NULL;
+	size_t len = 0;
+	int r;
+
+	assert_true(asprintf(&path, "/proc/%d/root%s/b/rootfs/%s", (int)container, dir, file) > 0);
+	r = lcm_read_file_at(AT_FDCWD, path, 1U << 20, &got, &len);
+	if (want ? r < 0 || strcmp(got, want) != 0 : r != -ENOENT)
+		fail_msg("%s: %d \"%s\" instead of \"%s\"", file, r, got ? got : "",
+			 want ? want : "");
+}
+
+/* ---- mounts move ---- */
+
+static void prepare_plain(void)
+{
+	bind_root();
+	if (lcm_mkdir_p("b/rootfs/proc", 0755) < 0 || lcm_mkdir_p("b/rootfs/a/vol", 0755) < 0)
+		_exit(1);
+	mount_tmpfs("b/rootfs/proc");
+	mount_tmpfs("b/rootfs/a/vol");
+}
+
+static void mounts_move(void **state)
+{
+	(void)state;
+	DIRS("image/proc");
+	mount_image();
+	start_container(prepare_plain);
+	replace_works("b/rootfs");
+	assert_sees("of-image", "image");
+	assert_sees("of-bundle", NULL);
+	assert_sees("proc/in", "b/rootfs/proc");
+	assert_sees("a/vol/in", "b/rootfs/a/vol");
+}
+
+/* The kernel names mounts without links, whatever way the bundle goes. */
+static void mounts_move_through_links(void **state)
+{
+	static const char *const ways[] = { "link/rootfs", "b/to-root", "far" };
+
+	(void)state;
+	mount_image();
+	assert_int_equal(lcm_sys_symlinkat("b", AT_FDCWD, "link"), 0);
+	assert_int_equal(lcm_sys_symlinkat("./rootfs", AT_FDCWD, "b/to-root"), 0);
+	assert_int_equal(lcm_sys_symlinkat("link/to-root", AT_FDCWD, "far"), 0);
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(ways); i++) {
+		start_container(prepare_plain);
+		replace_works(ways[i]);
+		assert_sees("of-image", "image");
+		assert_sees("proc/in", "b/rootfs/proc");
+		assert_sees("a/vol/in", "b/rootfs/a/vol");
+		(void)kill(container, SIGKILL);
+		assert_int_equal(waitpid(container, NULL, 0), container);
+		container = 0;
+	}
+}
+
+/* Not a mount of its own: what is mounted below it is on the mount that it is on. */
+static void prepare_unbound(void)
+{
+	if (lcm_mkdir_p("b/rootfs/vol", 0755) < 0)
+		_exit(1);
+	mount_tmpfs("b/rootfs/vol");
+	mount_tmpfs("outside");
+}
+
+static void mounts_move_from_a_directory(void **state)
+{
+	(void)state;
+	mount_image();
+	start_container(prepare_unbound);
+	replace_works("b/rootfs");
+	assert_sees("of-image", "image");
+	assert_sees("vol/in", "b/rootfs/vol");
+	assert_sees("../../outside/in", "outside");
+}
+
+static void a_root_that_is_all(void **state)
+{
+	(void)state;
+	mount_image();
+	start_container(prepare_plain);
+	assert_int_equal(lcm_sys_symlinkat("/", AT_FDCWD, "all"), 0);
+	replace("all");
+	assert_int_equal(result->r, -EINVAL);
+	assert_non_null(strstr(result->err.msg, "/all of the container"));
+	assert_false(result->begun);
+	replace("none");
+	assert_int_equal(result->r, -ENOENT);
+	assert_false(result->begun);
+	assert_sees("of-bundle", "bundle");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(mounts_move, setup, teardown),
+		cmocka_unit_test_setup_teardown(mounts_move_through_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(mounts_move_from_a_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_root_that_is_all, setup, teardown),
+	};
+
+	result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (result == MAP_FAILED || geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		fprintf(stderr, "test_mount_root: needs root and mount namespaces\n");
+		return getenv("LCM_TESTS_MUST_RUN") ? 1 : 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
