@@ -47,19 +47,17 @@ static void root_fini(struct root *o)
 
 static int add(struct moves *v, int root, const char *rel)
 {
-	struct moved *m = realloc(v->m, (v->n + 1) * sizeof(*m));
+	lcm_autoclose int fd = lcm_sys_open_beneath(root, rel, O_PATH, 0);
+	lcm_autofree char *name = strdup(rel);
+	struct moved *m;
 
+	if (fd < 0 || !name)
+		return fd < 0 ? fd : -ENOMEM;
+	m = realloc(v->m, (v->n + 1) * sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	v->m = m;
-	m += v->n;
-	m->rel = strdup(rel);
-	m->fd = lcm_sys_open_beneath(root, rel, O_PATH, 0);
-	if (!m->rel || m->fd < 0) {
-		free(m->rel);
-		return m->fd < 0 ? m->fd : -ENOMEM;
-	}
-	v->n++;
+	m[v->n++] = (struct moved){ .rel = lcm_steal(&name), .fd = lcm_steal_fd(&fd) };
 	return 0;
 }
 

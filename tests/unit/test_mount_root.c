@@ -4,6 +4,7 @@
  * namespaces. Needs root; without it the test is skipped (LCM_TESTS_MUST_RUN=1 makes that a
  * failure).
  */
+#include <dirent.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -18,12 +19,37 @@
 struct result {
 	int r;
 	bool begun;
+	int fds; /* how many more were open after it than before */
 	struct lcm_err err;
 };
+
+/* By the linker: stands for strdup(3) in all that is tested. */
+char *__wrap_strdup(const char *s);
+static long strdup_fails; /* which call from now on; 0: none */
 
 static char *dir;             /* the working directory of every test; no link on the way */
 static pid_t container;       /* waits in a mount namespace of its own; 0: none */
 static struct result *result; /* shared with the child */
+
+char *__wrap_strdup(const char *s)
+{
+	size_t len = strlen(s) + 1;
+	char *p = strdup_fails && --strdup_fails == 0 ? NULL : malloc(len);
+
+	return p ? memcpy(p, s, len) : NULL;
+}
+
+static int count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		(void)closedir(d);
+	return n;
+}
 
 static void put(const char *path, const char *text)
 {
@@ -131,6 +157,16 @@ static void start_container(void (*prepare)(void))
 	(void)close(pipes[0]);
 }
 
+static void replace_in_child(const char *source, const char *rootfs)
+{
+	int before = count_fds();
+
+	result->r = lcm_mount_replace_root(container, getppid(), source, rootfs, &result->begun,
+					   &result->err);
+	result->fds = count_fds() - before;
+	_exit(0);
+}
+
 static void replace(const char *rootfs)
 {
 	char source[256], path[256];
@@ -141,13 +177,10 @@ static void replace(const char *rootfs)
 	*result = (struct result){ .r = -ECHILD };
 	pid = fork();
 	assert_true(pid >= 0);
-	if (pid == 0) {
-		result->r = lcm_mount_replace_root(container, getppid(), source,
-						   *rootfs == '/' ? rootfs : path, &result->begun,
-						   &result->err);
-		_exit(0);
-	}
+	if (pid == 0)
+		replace_in_child(source, path);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(result->fds, 0);
 }
 
 static void replace_works(const char *rootfs)
@@ -254,6 +287,21 @@ static void a_root_that_is_all(void **state)
 	assert_sees("of-bundle", "bundle");
 }
 
+static void memory_runs_out(void **state)
+{
+	(void)state;
+	mount_image();
+	start_container(prepare_plain);
+	for (strdup_fails = 1; strdup_fails <= 2; strdup_fails++) {
+		replace("b/rootfs");
+		assert_int_equal(result->r, -ENOMEM);
+		assert_false(result->begun);
+	}
+	strdup_fails = 0;
+	replace_works("b/rootfs");
+	assert_sees("proc/in", "b/rootfs/proc");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +309,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mounts_move_through_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(mounts_move_from_a_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_root_that_is_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(memory_runs_out, setup, teardown),
 	};
 
 	result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
