@@ -12,6 +12,10 @@
 #include "src/base/limits.h"
 #include "src/base/sys.h"
 
+/* Parts of a mount point that are made, and links to nothing on the way: an image may have made
+ * them up. */
+#define PARTS_MAX 128
+
 /* A mount directly on the old root, and where it is below it: "proc", "etc/hosts". */
 struct moved {
 	char *rel; /* owned */
@@ -138,40 +142,92 @@ static int find_moves(const struct root *o, struct moves *v, struct lcm_err *err
 	return r;
 }
 
-/* The last part of @path (changed) below @root; its parents are there. */
-static int make_point(int root, char *path, bool dir)
-{
-	char *cut = strrchr(path, '/'), *name = cut ? cut + 1 : path;
-	lcm_autoclose int up = -EBADF;
-	int r;
+/* A path in the image: part [at, end) of it is looked at. */
+struct point {
+	char path[LCM_PATH_MAX + 1];
+	char name[LCM_NAME_LEN_MAX + 1]; /* that part */
+	size_t at, end;
+};
 
-	if (cut)
-		*cut = '\0';
-	up = lcm_sys_open_in_root(root, cut ? path : ".", O_PATH | O_DIRECTORY);
-	if (up < 0)
-		return up;
-	r = dir ? lcm_sys_mkdirat(up, name, 0755) : lcm_sys_mknodat(up, name, S_IFREG | 0644, 0);
-	return r == -EEXIST ? 0 : r;
+/* The last part of @p that is missing while those before it are there. Return: O_PATH fd of the
+ * directory that it is missing in, -errno. */
+static int find_missing(int root, struct point *p)
+{
+	char up[LCM_PATH_MAX + 3];
+	int fd = -ENOENT;
+
+	p->at = strlen(p->path);
+	while (fd == -ENOENT && p->at) {
+		p->end = p->at;
+		while (p->end && p->path[p->end - 1] == '/')
+			p->end--;
+		p->at = p->end;
+		while (p->at && p->path[p->at - 1] != '/')
+			p->at--;
+		(void)snprintf(up, sizeof(up), "./%.*s", (int)p->at, p->path);
+		fd = lcm_sys_open_in_root(root, up, O_PATH | O_DIRECTORY);
+	}
+	if (fd >= 0)
+		(void)snprintf(p->name, sizeof(p->name), "%.*s", (int)(p->end - p->at),
+			       p->path + p->at);
+	return fd;
 }
 
-/* The file or directory @rel below @root, made with its parents when it is missing. Return: O_PATH
- * fd or -errno. */
+/* What the link @p->name in @up says takes its place in the path. */
+static int follow(int up, struct point *p)
+{
+	char to[LCM_PATH_MAX + 1], path[sizeof(p->path)];
+	long n = lcm_errno(readlinkat(up, p->name, to, sizeof(to)));
+	int len;
+
+	if (n < 0)
+		return (int)n;
+	len = snprintf(path, sizeof(path), "%.*s%.*s%s", *to == '/' ? 0 : (int)p->at, p->path,
+		       (int)n, to, p->path + p->end);
+	if ((size_t)n >= sizeof(to) || (size_t)len >= sizeof(path))
+		return -ENAMETOOLONG;
+	(void)snprintf(p->path, sizeof(p->path), "%s", path);
+	return 0;
+}
+
+/* One part of @p that is missing below @root is made; a link to nothing is followed one step. */
+static int make_part(int root, struct point *p, bool dir)
+{
+	lcm_autoclose int up = find_missing(root, p);
+	int r;
+
+	if (up < 0)
+		return up;
+	if (p->end - p->at >= sizeof(p->name))
+		return -ENAMETOOLONG;
+	dir = dir || p->path[p->end + strspn(p->path + p->end, "/")];
+	r = dir ? lcm_sys_mkdirat(up, p->name, 0755)
+		: lcm_sys_mknodat(up, p->name, S_IFREG | 0644, 0);
+	return r == -EEXIST ? follow(up, p) : r;
+}
+
+/*
+ * The file or directory @rel below @root, made with its parents when it is missing. An image may
+ * have links to nothing there, as /etc/resolv.conf of systemd's hosts: what they lead to inside the
+ * image is made, as runtimes do. No call follows a link but those that stay in @root.
+ * Return: O_PATH fd or -errno.
+ */
 static int have_point(int root, const char *rel, bool dir)
 {
-	int fd = lcm_sys_open_in_root(root, rel, O_PATH), r = 0;
-	char path[LCM_PATH_MAX + 1];
-	const char *slash = rel;
+	struct point p;
 
-	if (fd != -ENOENT)
-		return fd;
-	while (r == 0 && (slash = strchr(slash + 1, '/'))) {
-		(void)snprintf(path, sizeof(path), "%.*s", (int)(slash - rel), rel);
-		r = make_point(root, path, true);
+	if (snprintf(p.path, sizeof(p.path), "%s", rel) >= (int)sizeof(p.path))
+		return -ENAMETOOLONG;
+	for (int i = 0; i < PARTS_MAX; i++) {
+		int r = lcm_sys_open_in_root(root, p.path, O_PATH);
+
+		if (r != -ENOENT)
+			return r;
+		r = make_part(root, &p, dir);
+		if (r < 0)
+			return r;
 	}
-	(void)snprintf(path, sizeof(path), "%s", rel);
-	if (r == 0)
-		r = make_point(root, path, dir);
-	return r < 0 ? r : lcm_sys_open_in_root(root, rel, O_PATH);
+	return -ELOOP;
 }
 
 static int move_over(int root, const struct moved *m, struct lcm_err *err)

@@ -191,18 +191,33 @@ static void replace_works(const char *rootfs)
 	assert_true(result->begun);
 }
 
-/* A file of the root that the container would start on; @want NULL: there is none. */
-static void assert_sees(const char *file, const char *want)
+/* A file below ./@root in the container's namespace; @want NULL: there is none. */
+static void assert_sees_in(const char *root, const char *file, const char *want)
 {
-	lcm_autofree char *got = NULL, *path = NULL;
+	lcm_autofree char *got = NULL;
+	char path[256];
 	size_t len = 0;
-	int r;
+	int fd, r;
 
-	assert_true(asprintf(&path, "/proc/%d/root%s/b/rootfs/%s", (int)container, dir, file) > 0);
-	r = lcm_read_file_at(AT_FDCWD, path, 1U << 20, &got, &len);
+	(void)snprintf(path, sizeof(path), "/proc/%d/root%s/%s", (int)container, dir, root);
+	fd = open_dir(path);
+	r = lcm_sys_open_in_root(fd, file, O_RDONLY);
+	(void)close(fd);
+	if (r >= 0) {
+		fd = r;
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		r = lcm_read_file_at(AT_FDCWD, path, 1U << 20, &got, &len);
+		(void)close(fd);
+	}
 	if (want ? r < 0 || strcmp(got, want) != 0 : r != -ENOENT)
 		fail_msg("%s: %d \"%s\" instead of \"%s\"", file, r, got ? got : "",
 			 want ? want : "");
+}
+
+/* In the root that it would start on. */
+static void assert_sees(const char *file, const char *want)
+{
+	assert_sees_in("b/rootfs", file, want);
 }
 
 /* ---- mounts move ---- */
@@ -268,7 +283,7 @@ static void mounts_move_from_a_directory(void **state)
 	replace_works("b/rootfs");
 	assert_sees("of-image", "image");
 	assert_sees("vol/in", "b/rootfs/vol");
-	assert_sees("../../outside/in", "outside");
+	assert_sees_in("outside", "in", "outside");
 }
 
 static void a_root_that_is_all(void **state)
@@ -302,6 +317,134 @@ static void memory_runs_out(void **state)
 	assert_sees("proc/in", "b/rootfs/proc");
 }
 
+/* ---- links in the image ---- */
+
+static void prepare_etc(void)
+{
+	bind_root();
+	if (lcm_mkdir_p("b/rootfs/etc/deep/dir", 0755) < 0)
+		_exit(1);
+	mount_tmpfs("b/rootfs/etc/deep/dir");
+	if (lcm_write_file_at(AT_FDCWD, "b/rootfs/etc/file", "", 0, 0644) < 0 ||
+	    mount("b/rootfs/etc/deep/dir/in", "b/rootfs/etc/file", NULL, MS_BIND, NULL) < 0)
+		_exit(1);
+}
+
+#define LINK(to, at) assert_int_equal(lcm_sys_symlinkat(to, AT_FDCWD, "image/" at), 0)
+#define IN "b/rootfs/etc/deep/dir"
+
+static void assert_missing(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(lcm_sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW), -ENOENT);
+}
+
+/* Debian: /etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf, without a /run/systemd. */
+static void links_to_nothing_are_made(void **state)
+{
+	(void)state;
+	DIRS("image/etc");
+	LINK("../run/made/file", "etc/file");
+	LINK("//var/./a/../b/", "etc/deep");
+	mount_image();
+	start_container(prepare_etc);
+	replace_works("b/rootfs");
+	assert_sees("etc/file", IN);
+	assert_sees("run/made/file", IN);
+	assert_sees("etc/deep/dir/in", IN);
+	assert_sees("var/b/dir/in", IN);
+}
+
+static void links_lead_to_links(void **state)
+{
+	(void)state;
+	DIRS("image/x/y");
+	LINK("x/y", "etc");
+	LINK("/one", "x/y/file");
+	LINK("two", "one");
+	LINK("x/y/../three", "two");
+	LINK("../../four", "x/y/deep");
+	LINK("five", "four");
+	mount_image();
+	start_container(prepare_etc);
+	replace_works("b/rootfs");
+	assert_sees("etc/file", IN);
+	assert_sees("x/three", IN);
+	assert_sees("five/dir/in", IN);
+}
+
+/* "/" and ".." are the image's. */
+static void links_do_not_lead_out(void **state)
+{
+	lcm_autofree char *abs = NULL;
+
+	(void)state;
+	DIRS("image/etc");
+	assert_true(asprintf(&abs, "%s/outside/abs", dir) > 0);
+	assert_int_equal(lcm_sys_symlinkat(abs, AT_FDCWD, "image/etc/file"), 0);
+	LINK("../../../../../../../../../../../../../../outside", "etc/deep");
+	mount_image();
+	start_container(prepare_etc);
+	replace_works("b/rootfs");
+	assert_sees("etc/file", IN);
+	assert_sees(abs + 1, IN);
+	assert_sees("outside/dir/in", IN);
+	assert_missing("outside/abs");
+	assert_missing("outside/dir");
+	assert_missing("/outside");
+}
+
+static void fails_with(int r)
+{
+	mount_image();
+	start_container(prepare_etc);
+	replace("b/rootfs");
+	assert_int_equal(result->r, r);
+	assert_non_null(strstr(result->err.msg, "mount point /etc/"));
+	assert_true(result->begun);
+}
+
+static void links_in_circles(void **state)
+{
+	(void)state;
+	DIRS("image/etc");
+	LINK("b", "etc/a");
+	LINK("a", "etc/b");
+	LINK("a/x", "etc/deep");
+	fails_with(-ELOOP);
+}
+
+/* Each time it is longer; the kernel would stop after 40. */
+static void links_that_grow(void **state)
+{
+	(void)state;
+	DIRS("image/etc");
+	LINK("deep/x", "etc/deep");
+	fails_with(-ELOOP);
+}
+
+static void links_through_files(void **state)
+{
+	(void)state;
+	DIRS("image/etc");
+	put("image/etc/a-file", "");
+	LINK("a-file/x", "etc/deep");
+	fails_with(-ENOTDIR);
+}
+
+static void links_that_are_too_deep(void **state)
+{
+	char to[600] = "";
+
+	(void)state;
+	DIRS("image/etc");
+	for (size_t i = 0; i < 290; i++)
+		(void)snprintf(to + 2 * i, sizeof(to) - 2 * i, "/d");
+	assert_int_equal(lcm_sys_symlinkat(to, AT_FDCWD, "image/etc/deep"), 0);
+	fails_with(-ELOOP);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +453,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(mounts_move_from_a_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_root_that_is_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_runs_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_to_nothing_are_made, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_lead_to_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_do_not_lead_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_in_circles, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_that_grow, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_through_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_that_are_too_deep, setup, teardown),
 	};
 
 	result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
