@@ -190,6 +190,21 @@ static int follow(int up, struct point *p)
 	return 0;
 }
 
+/* By a link an image could have a volume cover what runtimes write to themselves (CVE-2019-16884),
+ * or a cgroup made. What is mounted there by right is on that mount, not on the root. */
+static int refuse_kernel(int fd)
+{
+	static const long magics[] = { PROC_SUPER_MAGIC, SYSFS_MAGIC, CGROUP_SUPER_MAGIC,
+				       CGROUP2_SUPER_MAGIC };
+	struct statfs fs;
+	int r = (int)lcm_errno(fstatfs(fd, &fs));
+
+	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(magics); i++)
+		if (fs.f_type == magics[i])
+			r = -EXDEV;
+	return r;
+}
+
 /* One part of @p that is missing below @root is made; a link to nothing is followed one step. */
 static int make_part(int root, struct point *p, bool dir)
 {
@@ -198,6 +213,9 @@ static int make_part(int root, struct point *p, bool dir)
 
 	if (up < 0)
 		return up;
+	r = refuse_kernel(up);
+	if (r < 0)
+		return r;
 	if (p->end - p->at >= sizeof(p->name))
 		return -ENAMETOOLONG;
 	dir = dir || p->path[p->end + strspn(p->path + p->end, "/")];
@@ -239,7 +257,14 @@ static int move_over(int root, const struct moved *m, struct lcm_err *err)
 	if (r == 0)
 		r = to = have_point(root, m->rel, S_ISDIR(st.st_mode));
 	if (r >= 0)
+		r = refuse_kernel(to);
+	if (r >= 0)
 		r = sys_move_mount(m->fd, to);
+	if (r == -EXDEV)
+		return lcm_err_set(err, r,
+				   "mount point /%s of the image leads into a file system of the "
+				   "kernel's, such as /proc",
+				   m->rel);
 	return r < 0 ? lcm_err_set(err, r, "mount point /%s of the image: %s", m->rel, strerror(-r))
 		     : 0;
 }

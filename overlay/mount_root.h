@@ -29,8 +29,10 @@
  * not start
  *
  * What is missing of mount points in the new tree is made there. Links in the new tree are
- * followed inside it; what one leads to and is missing is made, too. Every mount on the old root moves, or it is an error. Return: 0; -ESRCH;
- * -EINVAL (it is in the owner's mount namespace; the root is "/"); -errno (text names the step).
+ * followed inside it; what one leads to and is missing is made, too, but nothing is mounted in
+ * procfs, sysfs or cgroups by way of one. Every mount on the old root moves, or it is an error.
+ * Return: 0; -ESRCH; -EINVAL (it is in the owner's mount namespace; the root is "/"); -errno (text
+ * names the step).
  */
 LCM_MUST_USE int lcm_mount_replace_root(pid_t pid, pid_t owner, const char *source,
 					const char *rootfs, bool *ret_begun, struct lcm_err *err);

@@ -83,16 +83,21 @@ static int setup(void **state)
 	return 0;
 }
 
+static void stop_container(void)
+{
+	if (!container)
+		return;
+	(void)kill(container, SIGKILL);
+	assert_int_equal(waitpid(container, NULL, 0), container);
+	container = 0;
+}
+
 static int teardown(void **state)
 {
 	struct lcm_err err;
 
 	(void)state;
-	if (container) {
-		(void)kill(container, SIGKILL);
-		assert_int_equal(waitpid(container, NULL, 0), container);
-		container = 0;
-	}
+	stop_container();
 	assert_int_equal(lcm_umount("mnt", true, &err), 0);
 	assert_int_equal(chdir("/"), 0);
 	test_rmdir(dir);
@@ -260,9 +265,7 @@ static void mounts_move_through_links(void **state)
 		assert_sees("of-image", "image");
 		assert_sees("proc/in", "b/rootfs/proc");
 		assert_sees("a/vol/in", "b/rootfs/a/vol");
-		(void)kill(container, SIGKILL);
-		assert_int_equal(waitpid(container, NULL, 0), container);
-		container = 0;
+		stop_container();
 	}
 }
 
@@ -433,6 +436,39 @@ static void links_through_files(void **state)
 	fails_with(-ENOTDIR);
 }
 
+static void prepare_proc(void)
+{
+	bind_root();
+	if (lcm_mkdir_p("b/rootfs/proc", 0755) < 0 ||
+	    mount("none", "b/rootfs/proc", "proc", 0, NULL) < 0 ||
+	    lcm_mkdir_p("b/rootfs/etc/deep", 0755) < 0)
+		_exit(1);
+	mount_tmpfs("b/rootfs/etc/deep");
+}
+
+/* /proc has moved already, and is inside the image. */
+static void links_into_proc(void **state)
+{
+	static const char *const to[] = { "/proc/sys", "../proc", "/proc/none/x" };
+
+	(void)state;
+	DIRS("image/etc", "image/proc");
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(to); i++) {
+		if (i)
+			assert_int_equal(lcm_sys_unlinkat(AT_FDCWD, "image/etc/deep", 0), 0);
+		assert_int_equal(lcm_sys_symlinkat(to[i], AT_FDCWD, "image/etc/deep"), 0);
+		mount_image();
+		start_container(prepare_proc);
+		replace("b/rootfs");
+		assert_int_equal(result->r, -EXDEV);
+		assert_non_null(strstr(result->err.msg, "mount point /etc/deep of the image"));
+		assert_true(result->begun);
+		stop_container();
+		assert_int_equal(lcm_umount("mnt", false, NULL), 0);
+	}
+	mount_image();
+}
+
 static void links_that_are_too_deep(void **state)
 {
 	char to[600] = "";
@@ -459,6 +495,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(links_in_circles, setup, teardown),
 		cmocka_unit_test_setup_teardown(links_that_grow, setup, teardown),
 		cmocka_unit_test_setup_teardown(links_through_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(links_into_proc, setup, teardown),
 		cmocka_unit_test_setup_teardown(links_that_are_too_deep, setup, teardown),
 	};
 
