@@ -44,7 +44,7 @@ LCM_MUST_USE int lcm_sys_mknodat(int dirfd, const char *path, mode_t mode, dev_t
 LCM_MUST_USE int lcm_sys_fstatat(int dirfd, const char *path, struct stat *ret, int flags);
 LCM_MUST_USE int lcm_sys_fstat(int fd, struct stat *ret);
 /** lcm_sys_file_id - which file it is, from what the kernel knows already, without waiting for a
- * FUSE or network server. @flags: AT_SYMLINK_NOFOLLOW. */
+ * FUSE or network server. @flags: AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH. */
 LCM_MUST_USE int lcm_sys_file_id(int dirfd, const char *path, struct lcm_file_id *ret, int flags);
 LCM_MUST_USE int lcm_sys_fchown(int fd, uid_t uid, gid_t gid);
 LCM_MUST_USE int lcm_sys_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags);

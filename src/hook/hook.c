@@ -7,6 +7,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "image/json.h"
 #include "overlay/mount_root.h"
 #include "src/base/buf.h"
 #include "src/base/limits.h"
@@ -103,19 +104,25 @@ static int find_root(const struct hook *h, char *out, size_t cap, struct lcm_err
 	return lcm_hook_root(text, len, h->state.bundle, out, cap, err);
 }
 
-/* The file system that the container's root is on: of a mount of ours, that mount's own. */
+/* The file system that the container's root is on: of a mount of ours, that mount's own. Links are
+ * the container's, not ours. */
 static int find_device(const struct hook *h, dev_t *ret, struct lcm_err *err)
 {
-	char path[2 * LCM_PATH_MAX], root[LCM_PATH_MAX] = "";
+	lcm_autoclose int top = -EBADF, fd = -EBADF;
+	char path[32], root[LCM_PATH_MAX] = "/";
 	struct lcm_file_id id;
 	int r = h->stage == LCM_HOOK_CREATE_RUNTIME ? find_root(h, root, sizeof(root), err) : 0;
 
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "/proc/%d/root%s", (int)h->state.pid, root);
-	r = lcm_sys_file_id(AT_FDCWD, path, &id, 0);
+	(void)snprintf(path, sizeof(path), "/proc/%d/root", (int)h->state.pid);
+	r = top = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
+	if (r >= 0)
+		r = fd = lcm_sys_open_in_root(top, root, O_PATH);
+	if (r >= 0)
+		r = lcm_sys_file_id(fd, "", &id, AT_EMPTY_PATH);
 	if (r < 0)
-		return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
+		return lcm_err_set(err, r, "%s in %s: %s", root, path, strerror(-r));
 	*ret = id.dev;
 	return 0;
 }
@@ -125,7 +132,7 @@ static int find_device(const struct hook *h, dev_t *ret, struct lcm_err *err)
 /* A container that is not on a mount of ours is none of our business. */
 static int tie(struct hook *h, struct lcm_err *err)
 {
-	dev_t dev;
+	dev_t dev = 0;
 	int r = find_device(h, &dev, err);
 
 	if (r < 0)
@@ -140,7 +147,7 @@ static int tie(struct hook *h, struct lcm_err *err)
 
 static int release(struct hook *h, struct lcm_err *err)
 {
-	char path[LCM_CONTAINER_ID_MAX * 3 + 32];
+	char path[LCM_CONTAINER_ID_MAX + 32];
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/v1/containers/%s", h->state.id);
@@ -162,34 +169,42 @@ static json_t *mount_body(const struct lcm_hook_state *s)
 	return body;
 }
 
+/* The phase in which a wait has ended. */
+static int check_phase(const struct hook *h, const json_t *st, struct lcm_err *err)
+{
+	const char *phase = json_string_value(json_object_get(st, "phase")),
+		   *why = json_string_value(json_object_get(st, "error"));
+
+	if (!phase || strcmp(phase, "preparing") == 0)
+		return lcm_err_set(err, -ETIMEDOUT, "image %s: not mounted after %u s",
+				   h->state.image, h->seconds);
+	if (strcmp(phase, "failed") == 0)
+		return lcm_err_set(err, -EIO, "image %s: %s", h->state.image, why ? why : "failed");
+	return 0;
+}
+
 /* POST, then wait until it can be used. @ret: its status. */
 static int mount_image(struct hook *h, json_t **ret, struct lcm_err *err)
 {
+	lcm_autojson json_t *made = NULL, *st = NULL;
 	char path[128];
-	json_t *st = NULL;
-	const char *phase;
-	int r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state), &st, err);
+	const char *id;
+	int n, r;
 
+	r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state), &made, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(path, sizeof(path), "/v1/mounts/%.64s/wait?for=ready&timeout_ms=%u",
-		       json_string_value(json_object_get(st, "id")), h->seconds * 1000);
-	json_decref(st);
-	st = NULL;
+	id = json_string_value(json_object_get(made, "id"));
+	n = snprintf(path, sizeof(path), "/v1/mounts/%s/wait?for=ready&timeout_ms=%u", id ? id : "",
+		     h->seconds * 1000);
+	if (!id || n < 0 || (size_t)n >= sizeof(path))
+		return lcm_err_set(err, -EPROTO,
+				   "the daemon's answer has no id of a mount, or too long a one");
 	r = lcm_hook_call(&h->client, "GET", path, NULL, &st, err);
-	if (r < 0)
-		return r;
-	phase = json_string_value(json_object_get(st, "phase"));
-	if (!phase || strcmp(phase, "preparing") == 0)
-		r = lcm_err_set(err, -ETIMEDOUT, "image %s: not mounted after %u s", h->state.image,
-				h->seconds);
-	else if (strcmp(phase, "failed") == 0)
-		r = lcm_err_set(err, -EIO, "image %s: %s", h->state.image,
-				json_string_value(json_object_get(st, "error")));
-	if (r < 0)
-		json_decref(st);
-	else
-		*ret = st;
+	if (r == 0)
+		r = check_phase(h, st, err);
+	if (r == 0)
+		*ret = lcm_steal(&st);
 	return r;
 }
 

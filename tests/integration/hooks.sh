@@ -158,6 +158,48 @@ hostile()
 	tap_is 'nothing is left of all that' "$("$LOCUM" status --json | jq length)" 0
 }
 
+# TEXT STATUS ERE ASKED ANSWERS ARGUMENT...: the hook with a daemon that answers so was to ask for ASKED, and no more
+hook_asks()
+{
+	asked=$4
+	rm -rf "$TAP_DIR/fake" && mkdir "$TAP_DIR/fake" && : >"$TAP_DIR/fake/log"
+	python "$LCM_LIB/hook_daemon.py" "$TAP_DIR/fake/locum.sock" "$TAP_DIR/fake/log" "$5" &
+	fake=$!
+	tap_until 10 test -e "$TAP_DIR/fake/locum.sock"
+	hook_text=$1
+	hook_status=$2
+	hook_ere=$3
+	shift 5
+	hook_says "$hook_text" "$hook_status" "$hook_ere" "$@" --run "$TAP_DIR/fake" --policy refuse createRuntime
+	tap_is "$hook_text: what it asked for" "$(tr '\n' ',' <"$TAP_DIR/fake/log")" "$asked"
+	tap_kill "$fake"
+}
+
+answers()
+{
+	state="{\"id\": \"h\", \"pid\": $$, \"bundle\": \"$TAP_DIR/hb\", \"annotations\": {\"org.locum.image\": \"x\"}}"
+	ask='GET /v1/daemon,POST /v1/mounts'
+	hook_asks 'an id that does not fit' 1 'no id of a mount, or too long' "$ask,DELETE /v1/containers/h," \
+		"{\"POST /v1/mounts\": [202, {\"id\": \"$(printf '%0100d' 0)\"}]}" "$state"
+	hook_asks 'no id' 1 'no id of a mount, or too long' "$ask,DELETE /v1/containers/h," '{}' "$state"
+}
+
+# Links in the container's namespace are the container's.
+link_of_others()
+{
+	mkdir -p "$TAP_DIR/lb" "$TAP_DIR/inner"
+	ln -sfn "$TAP_DIR/inner" "$TAP_DIR/root-link"
+	echo "{\"root\": {\"path\": \"$TAP_DIR/root-link\"}}" >"$TAP_DIR/lb/config.json"
+	"$LOCUM" mount --id linked "$IT_REF" "$M" || return 1
+	unshare -m --propagation private sh -c 'mount --bind "$1" "$2" && : >"$3" && exec sleep 60' sh "$M" "$TAP_DIR/inner" "$TAP_DIR/bound" &
+	other=$!
+	tap_until 10 test -e "$TAP_DIR/bound"
+	hook_says 'a root by a link' 0 '^$' "{\"id\": \"linked-1\", \"pid\": $other, \"bundle\": \"$TAP_DIR/lb\"}" --policy refuse createRuntime
+	tap_is 'a root by a link: is tied' "$("$LOCUM" status --json linked | jq -r '.containers[0].id')" linked-1
+	tap_kill "$other"
+	tap_ok 'a root by a link: umount' "$LOCUM" umount --remove linked
+}
+
 podman_hooks()
 {
 	command -v podman >/dev/null || {
@@ -197,6 +239,8 @@ for runtime; do
 done
 podman_hooks
 hostile
+answers
+link_of_others
 tap_is 'no tie is left' "$(ls "$LOCUM_RUN/c")" ''
 it_end
 tap_end
