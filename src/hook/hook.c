@@ -39,6 +39,7 @@ struct hook {
 	struct lcm_hook_state state;
 	unsigned int seconds;
 	bool refuse, help;
+	bool made;  /* a mount for the container, or perhaps */
 	bool begun; /* the container's root is not what its runtime made of it any more */
 };
 
@@ -127,6 +128,11 @@ static int find_device(const struct hook *h, dev_t *ret, struct lcm_err *err)
 	return 0;
 }
 
+static void give_time(struct hook *h, unsigned int seconds)
+{
+	h->client.deadline_ns = lcm_now_ns() + seconds * 1000000000ULL;
+}
+
 /* ---- the stages ---- */
 
 /* A container that is not on a mount of ours is none of our business. */
@@ -150,6 +156,7 @@ static int release(struct hook *h, struct lcm_err *err)
 	char path[LCM_CONTAINER_ID_MAX + 32];
 	int r;
 
+	give_time(h, TELL_SECONDS); /* what went before may have used up its own */
 	(void)snprintf(path, sizeof(path), "/v1/containers/%s", h->state.id);
 	r = lcm_hook_call(&h->client, "DELETE", path, NULL, NULL, err);
 	return r == -ENOENT ? 0 : r;
@@ -183,6 +190,12 @@ static int check_phase(const struct hook *h, const json_t *st, struct lcm_err *e
 	return 0;
 }
 
+/* The daemon may have done what it was asked for and was hindered to say so. */
+static bool is_unanswered(int r)
+{
+	return r == -ETIMEDOUT || r == -EPROTO || r == -ECONNRESET || r == -EPIPE;
+}
+
 /* POST, then wait until it can be used. @ret: its status. */
 static int mount_image(struct hook *h, json_t **ret, struct lcm_err *err)
 {
@@ -192,6 +205,7 @@ static int mount_image(struct hook *h, json_t **ret, struct lcm_err *err)
 	int n, r;
 
 	r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state), &made, err);
+	h->made = r == 0 || is_unanswered(r);
 	if (r < 0)
 		return r;
 	id = json_string_value(json_object_get(made, "id"));
@@ -208,24 +222,24 @@ static int mount_image(struct hook *h, json_t **ret, struct lcm_err *err)
 	return r;
 }
 
+/* A refused mount is not undone: the container of that id is then somebody else's. */
 static int give_image(struct hook *h, struct lcm_err *err)
 {
-	json_t *st = NULL, *daemon = NULL;
+	lcm_autojson json_t *st = NULL, *daemon = NULL;
 	char root[LCM_PATH_MAX];
 	int r = find_root(h, root, sizeof(root), err);
 
-	h->client.deadline_ns = lcm_now_ns() + (h->seconds + TELL_SECONDS) * 1000000000ULL;
-	if (r == 0)
-		r = lcm_hook_call(&h->client, "GET", "/v1/daemon", NULL, &daemon, err);
+	if (r < 0)
+		return r;
+	give_time(h, h->seconds + TELL_SECONDS);
+	r = lcm_hook_call(&h->client, "GET", "/v1/daemon", NULL, &daemon, err);
 	if (r == 0)
 		r = mount_image(h, &st, err);
 	if (r == 0)
 		r = lcm_mount_replace_root(
 		    h->state.pid, (pid_t)json_integer_value(json_object_get(daemon, "pid")),
 		    json_string_value(json_object_get(st, "target")), root, &h->begun, err);
-	json_decref(st);
-	json_decref(daemon);
-	if (r < 0)
+	if (r < 0 && h->made)
 		lcm_ignore(release(h, NULL));
 	return r;
 }
@@ -236,11 +250,11 @@ static int run(struct hook *h, struct lcm_err *err)
 
 	if (r < 0)
 		return r;
-	h->client.deadline_ns = lcm_now_ns() + TELL_SECONDS * 1000000000ULL;
 	if (h->stage == LCM_HOOK_POSTSTOP)
 		return release(h, err);
 	if (h->stage == LCM_HOOK_CREATE_RUNTIME && *h->state.image)
 		return give_image(h, err);
+	give_time(h, TELL_SECONDS);
 	return tie(h, err);
 }
 

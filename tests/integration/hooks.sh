@@ -181,6 +181,16 @@ answers()
 	ask='GET /v1/daemon,POST /v1/mounts'
 	hook_asks 'an id that does not fit' 1 'no id of a mount, or too long' "$ask,DELETE /v1/containers/h," \
 		"{\"POST /v1/mounts\": [202, {\"id\": \"$(printf '%0100d' 0)\"}]}" "$state"
+	ready='"GET /v1/mounts/7/wait": [200, {"phase":'
+	hook_asks 'no bundle: nothing is undone' 1 '/b/config.json: No such file' '' '{}' "{\"id\": \"h\", \"pid\": $$, \"bundle\": \"/b\", \"annotations\": {\"org.locum.image\": \"x\"}}"
+	hook_asks 'an id that is in use: its mount stays' 1 'is on mount 5' "$ask," \
+		'{"POST /v1/mounts": [409, {"error": "container h is on mount 5", "code": -17}]}' "$state"
+	hook_asks 'a mount that fails is undone' 1 'image x: gone' "$ask,GET /v1/mounts/7/wait,DELETE /v1/containers/h," \
+		"{\"POST /v1/mounts\": [202, {\"id\": \"7\"}], $ready \"failed\", \"error\": \"gone\"}]}" "$state"
+	hook_asks 'no answer to the mount: it is undone in time of its own' 1 'does not answer' "$ask,DELETE /v1/containers/h," \
+		'{"POST /v1/mounts": null}' "$state" --timeout 1
+	hook_asks 'no answer to the wait: it is undone in time of its own' 1 'does not answer' "$ask,GET /v1/mounts/7/wait,DELETE /v1/containers/h," \
+		'{"POST /v1/mounts": [202, {"id": "7"}], "GET /v1/mounts/7/wait": null}' "$state" --timeout 1
 	hook_asks 'no id' 1 'no id of a mount, or too long' "$ask,DELETE /v1/containers/h," '{}' "$state"
 }
 
