@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every relative link of the documents leads to a file, every #anchor to a heading.
+# Every relative link of the documents leads to a file, every #anchor to a heading; tables are whole.
 set -u
 cd "$(dirname "$0")/../.." || exit
 tmp=$(mktemp)
@@ -34,11 +34,25 @@ broken() {
 	done
 }
 
+# torn FILE: prints rows that no head and line of dashes is above, or that have not as many cells.
+torn() {
+	awk '/^```/ { code = !code }
+	code || !/^\|/ { row = 0; next }
+	{ row++; line = $0; gsub(/\\\|/, "", line); n = gsub(/\|/, "", line) }
+	row == 1 { head = $0; cells = n; if ((getline next_line) <= 0 || next_line !~ /^\|[-:| ]+$/) { print FILENAME ": no table: " head; row = 0 }; next }
+	n != cells { print FILENAME ": not " cells - 1 " cells: " $0 }' "$1"
+}
+
 for f in $(git ls-files '*.md'); do
-	broken "$f" >"$tmp"
+	{ broken "$f"; torn "$f"; } >"$tmp"
 	[ -s "$tmp" ] && cat "$tmp" && bad=1
 	links=$((links + $(links_of "$f" | grep -cv '://')))
 done
+printf '| a | b |\n|---|---|\n| c | d\\|e |\n| f |\n\n| g | h |\n\n```\n| code |\n```\n' >"$tmp.md"
+[ "$(torn "$tmp.md" | cut -d: -f2- | tr -d '\n')" = ' not 2 cells: | f | no table: | g | h |' ] || {
+	echo "the rule for tables does not catch its canaries"
+	bad=1
+}
 # shellcheck disable=SC2016
 printf '# A head\n[a](nowhere.md) [b](#a-head) [c](#none)\n```\n[d](code)\n```\n' >"$tmp.md"
 [ "$(broken "$tmp.md" | wc -l)" = 2 ] || {
