@@ -11,7 +11,7 @@ _locum_options()
 	locum "$@" --help 2>/dev/null | sed -n 's/^ *\(-[a-z], \)\{0,1\}\(--[a-z-]*\).*/\2/p'
 }
 
-# Mounts by id, images by name: of a daemon that runs; completion starts none.
+# Mounts by id, of a daemon that runs; completion starts none.
 _locum_ids()
 {
 	curl -s --max-time 1 --unix-socket "${LOCUM_RUN:-/run/locum}/locum.sock" http://locum/v1/mounts 2>/dev/null |
@@ -37,7 +37,9 @@ _locum()
 		mapfile -t COMPREPLY < <(compgen -W "$(_locum_options $verb)" -- "$cur")
 	elif [[ -z $verb ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_locum_verbs)" -- "$cur")
-	elif [[ $verb == umount || $verb == wait || $verb == status ]]; then
+	elif [[ $verb == meter && ${COMP_WORDS[COMP_CWORD - 1]} == meter ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "show set" -- "$cur")
+	elif [[ $verb == umount || $verb == wait || $verb == status || $verb == why || $verb == meter ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_locum_ids)" -- "$cur")
 		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$cur")
 	else

@@ -128,4 +128,56 @@ tap_is 'bash completes options of a verb' "$(bash -c '. "$1"; COMP_WORDS=(locum 
 tap_is 'fish completes verbs' "$(fish -c "source $top/packaging/completion/locum.fish; complete -C'locum um'" 2>&1 | cut -f1)" umount
 tap_is 'fish completes options of a verb' "$(fish -c "source $top/packaging/completion/locum.fish; complete -C'locum mount --dead'" 2>&1 | cut -f1)" --deadline
 tap_ok 'zsh can read its completion' zsh -n "$top/packaging/completion/_locum"
+
+# WORD...: what each shell offers for the last of them, one to a line; a mount "one" is there. zsh's function is run without its system.
+bash_offers()
+{
+	# shellcheck disable=SC2016
+	bash -c '. "$1"; curl() { echo "{\"id\":\"one\"}"; }; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _locum; printf "%s\n" "${COMPREPLY[@]}"' \
+		bash "$top/packaging/completion/locum.bash" "$@"
+}
+
+fish_offers()
+{
+	fish -c "source $top/packaging/completion/locum.fish; function curl; echo '\"id\":\"one\"'; end; complete -C'$*'" 2>&1 | cut -f1
+}
+
+zsh_offers()
+{
+	# shellcheck disable=SC2016
+	zsh -fc 'f=$1; shift; words=("$@") CURRENT=$# PREFIX=${@[-1]}; curl() { echo "\"id\":\"one\""; }; _files() { }
+		_describe() { print -l -- ${${(P)2}%%:*}; }; compadd() { if [[ $1 = -a ]]; then print -l -- ${(P)2}; else print -l -- $@; fi; }
+		source $f' zsh "$top/packaging/completion/_locum" "$@"
+}
+
+# ERE WORD...: shells whose offer has no such line
+lacks()
+{
+	lacks_line=$1
+	shift
+	for shell in bash fish zsh; do
+		"${shell}_offers" "$@" | grep -qxE -e "$lacks_line" || echo "$shell: $lacks_line after $*"
+	done
+}
+
+# all that completion has to know: verbs, their options, and which take a mount
+completion()
+{
+	for v in $("$LOCUM" --help | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p'); do
+		usage=$("$LOCUM" "$v" --help)
+		lacks "$v" locum "$(printf %.1s "$v")"
+		for o in $(printf '%s\n' "$usage" | sed -n 's/^ *\(-[a-z], \)\{0,1\}\(--[a-z-]*\).*/\2/p'); do
+			lacks "$o" locum "$v" --
+		done
+		case $(printf '%s\n' "$usage" | sed -n '1,/^[^U ]/p') in
+		*set\ ID*) lacks set locum "$v" s && lacks one locum "$v" set o ;;
+		*ID*) lacks one locum "$v" o ;;
+		esac
+		looked=$((looked + 1))
+	done
+	[ "$looked" -gt 10 ] || echo 'no verbs'
+}
+looked=0
+tap_ok 'what is not offered shows' [ "$(lacks nothing locum mount -- | wc -l)" = 3 ]
+tap_is 'bash, fish and zsh offer every verb and option, and mounts where a verb takes one' "$(completion)" ''
 tap_end
