@@ -78,6 +78,7 @@ gate lint tests/gates/lint.sh
 gate links tests/gates/links.sh
 gate build-gcc configure_and_make build/release
 gate manpages tests/gates/manpages.sh build/release
+gate dist tests/gates/dist.sh build/release
 gate build-asan configure_and_make build/asan --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
 parallel=-j$jobs
 gate unit-asan unit build/asan
