@@ -103,7 +103,7 @@ tap_ok 'two limits that nothing keeps' "$LOCUM" meter set a --limit requests=0/6
 cat "$(nth 12)" >/dev/null 2>&1
 tap_is 'reject' "$(state)" rejected
 tap_like 'with the error that was set' "$(cat "$(nth 9)" 2>&1)" 'Input/output error'
-tap_ok 'counted' [ "$(daemon_field a gate | jq .rejected)" -ge 1 ]
+tap_ok 'counted' [ "$(daemon_field a gate.rejected)" -ge 1 ]
 tap_ok 'what is here is read as ever' cat "$(nth 2)"
 tap_ok 'no limits any more' "$LOCUM" meter set a --no-limits
 tap_is 'admitted at once' "$(state)" admitted
@@ -162,8 +162,8 @@ tap_until 10 grep -q http:// "$TAP_DIR/serve"
 modest=$(sed -n 's|.*http://\([^ /]*\).*|\1|p' "$TAP_DIR/serve" | head -n 1)/modest:t
 daemon_start --no-background || exit 1
 "$LOCUM" mount --id greedy "$greedy" "$M" >/dev/null && "$LOCUM" mount --id modest "$modest" "$TAP_DIR/m2" >/dev/null || exit 1
-python "$LCM_LIB/neighbours.py" "$M" "$TAP_DIR/m2" 48 25 0 >"$TAP_DIR/ms"
-read -r median _ most _ _ <"$TAP_DIR/ms"
+tap_ok 'it asks all the time' python "$LCM_LIB/neighbours.py" "$M" "$TAP_DIR/m2" 48 25 0
+read -r median _ most _ <"$TAP_DIR/out"
 wait_greedy=$(meter greedy '.demand.queue_ms / .demand.requests')
 wait_modest=$(meter modest '.demand.queue_ms / .demand.requests')
 tap_diag "48 readers beside: the modest one's opens took $median ms (median), $most at most; a turn came after $wait_modest ms (greedy: $wait_greedy)"

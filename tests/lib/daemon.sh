@@ -9,7 +9,7 @@
 #   daemon_holder                   prints the pid of the holder of its gates, if there is one
 #   daemon_clean                    no mount, container, temporary file, half layer or mount point is left; says what is
 #   daemon_swept                    what was removed is gone from the disk too; it may wait for a sync(2) of the disk
-#   daemon_field ID KEY             a field of `locum status --json ID`
+#   daemon_field ID KEY[.KEY]...    a field of `locum status --json ID`, named by its path; empty if there is none
 #   daemon_is ID KEY VALUE          status 0 when that field has this value
 #   bad_start LAYOUT [OPTION...]    tests/lib/badregistry: BAD_HOST (127.0.0.1:PORT), BAD_PID; one at a time
 #   bad_stop                        ends it
@@ -183,7 +183,6 @@ daemon_rows()
 	END
 }
 
-# daemon_field MOUNT KEY[.KEY]...: a field of its status; empty if there is none
 daemon_field()
 {
 	"$LOCUM" status --json "$1" | python -c '
