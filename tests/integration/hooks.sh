@@ -29,7 +29,7 @@ bundle()
 
 run_bundle()
 {
-	tap_limit 60 unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' sh "$runtime" run --bundle "${by:-$B}" "$@" \
+	own_cgroups 60 "$runtime" run --bundle "${by:-$B}" "$@" \
 		>"$TAP_DIR/c.out" 2>"$TAP_DIR/c.err" </dev/null
 }
 
@@ -224,8 +224,7 @@ podman_hooks()
 	done
 	mkdir -p "$TAP_DIR/empty"
 	mkdir "$TAP_DIR/home" && printf '[containers]\ndefault_ulimits = []\n' >"$TAP_DIR/home/containers.conf"
-	got=$(CONTAINERS_CONF=$TAP_DIR/home/containers.conf tap_limit 60 unshare -m --propagation slave sh -c \
-		'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec podman --cgroup-manager=cgroupfs --events-backend=none "$@"' sh \
+	got=$(own_cgroups 60 env "CONTAINERS_CONF=$TAP_DIR/home/containers.conf" podman --cgroup-manager=cgroupfs --events-backend=none \
 		--root "$TAP_DIR/pr" --runroot "$TAP_DIR/prr" --storage-driver vfs --hooks-dir "$TAP_DIR/hooks.d" \
 		run --rm --network none --annotation "org.locum.image=$IT_REF" --rootfs "$TAP_DIR/empty" /bin/sh -c 'python3 -c "print(6 * 7)"' 2>"$TAP_DIR/err")
 	tap_is 'podman: run --annotation org.locum.image=, by hooks.d' "$got" 42

@@ -26,12 +26,14 @@ CONTAINERS_CONF=$TAP_DIR/containers.conf
 CONTAINERS_STORAGE_CONF=$TAP_DIR/storage.conf
 export CONTAINERS_CONF CONTAINERS_STORAGE_CONF
 
-# Where cgroups are hybrid runtimes want the v1 part alone.
+podman_do()
+{
+	own_cgroups 60 podman --cgroup-manager=cgroupfs --events-backend=none "$@"
+}
+
 podman_run()
 {
-	# shellcheck disable=SC2016
-	tap_limit 60 unshare -m sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null
-		exec podman --cgroup-manager=cgroupfs --events-backend=none run --network=none "$@"' sh "$@"
+	podman_do run --network=none "$@"
 }
 
 # Debian testing's podman, in a root file system of its own: it wants a newer C library.
@@ -53,9 +55,8 @@ podman5_root()
 podman5()
 {
 	# shellcheck disable=SC2016
-	PODMAN_IGNORE_CGROUPSV1_WARNING=1 tap_limit 60 unshare -m --propagation slave sh -c 'root=$1 dir=$2
+	PODMAN_IGNORE_CGROUPSV1_WARNING=1 own_cgroups 60 sh -c 'root=$1 dir=$2
 		shift 2
-		umount -l /sys/fs/cgroup/unified 2>/dev/null
 		mkdir -p "$dir/root5" "$dir/upper5" "$dir/work5" "$dir/graph5"
 		mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper5,workdir=$dir/work5" "$dir/root5" || exit
 		for m in /proc /sys /dev; do mount --rbind $m "$dir/root5$m"; done
@@ -88,12 +89,6 @@ tap_ok 'drop' "$LOCUM" drop-cache --all
 
 # ---- an additional image store: `podman run IMAGE`, before the image is here ----
 STORE=$LOCUM_RUN/image-store
-podman_do()
-{
-	# shellcheck disable=SC2016
-	tap_limit 60 unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null
-		exec podman --cgroup-manager=cgroupfs --events-backend=none "$@"' sh "$@"
-}
 printf '[storage.options]\nadditionalimagestores = ["%s"]\n' "$STORE" >>"$TAP_DIR/storage.conf"
 tap_is 'an empty store lists nothing' "$("$LOCUM" image-store list)" ''
 tap_ok 'and podman takes it' podman_do images

@@ -11,6 +11,7 @@
 #   it_wait ID STATE SECONDS        locum wait
 #   it_rest SECONDS                 pulls what is missing of $IT_REF (for daemons with --no-background)
 #   it_fuse [PID]                   prints the FUSE mounts that PID sees; without it this case's that the host sees
+#   own_cgroups SECONDS CMD...      runs CMD, at most so long, without the v2 part of a hybrid cgroup tree, which runtimes refuse
 #   it_end                          before tap_end: stops all in order; nothing is left and sanitizers are silent
 
 it_here=${LCM_LIB:-${0%/*}/../lib}
@@ -99,6 +100,14 @@ it_fuse()
 	else
 		grep ' - fuse[.a-z]* ' "/proc/$1/mountinfo" || :
 	fi
+}
+
+own_cgroups()
+{
+	own_seconds=$1
+	shift
+	# shellcheck disable=SC2016
+	tap_limit "$own_seconds" unshare -m --propagation slave sh -c 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' sh "$@"
 }
 
 it_end()
