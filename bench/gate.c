@@ -9,6 +9,7 @@
 #include "tests/unit/test.h"
 
 #include <sys/mount.h>
+#include <sys/syscall.h>
 
 #include "tests/unit/gate_env.h"
 
@@ -167,6 +168,7 @@ static void bench_first(struct lcm_gate_threads *t, struct env_worker *w, unsign
 
 struct crowd {
 	pthread_t thread;
+	_Atomic pid_t tid; /* 0: it has not begun */
 	char path[512];
 	uint64_t opened_ns;
 };
@@ -175,9 +177,24 @@ static void *crowd_open(void *arg)
 {
 	struct crowd *c = arg;
 
+	atomic_store(&c->tid, gettid());
 	open_close(c->path);
 	c->opened_ns = lcm_now_ns();
 	return NULL;
+}
+
+/* Of those that open one file the gate hears of one; the kernel says of each that it sleeps in
+ * open(2). */
+static bool waits(struct crowd *c)
+{
+	char path[64];
+	lcm_autofree char *text = NULL;
+	size_t len;
+	int nr;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", atomic_load(&c->tid));
+	return atomic_load(&c->tid) && lcm_read_file_at(AT_FDCWD, path, 4096, &text, &len) == 0 &&
+	       sscanf(text, "%d", &nr) == 1 && nr == SYS_openat;
 }
 
 static void bench_crowd(struct lcm_gate_threads *t, struct env_worker *w, unsigned int threads,
@@ -195,9 +212,9 @@ static void bench_crowd(struct lcm_gate_threads *t, struct env_worker *w, unsign
 		(void)snprintf(c[i].path, sizeof(c[i].path), "%s/m/d/f%04d", e->dir, i % files);
 		(void)pthread_create(&c[i].thread, NULL, crowd_open, &c[i]);
 	}
-	while (env_stats(e).waiters < (uint32_t)files)
-		(void)usleep(1000);
-	(void)usleep(50000);
+	env_await_wants(e, (uint32_t)files);
+	for (int i = 0; c && i < CROWD; i++)
+		env_until(waits(&c[i]));
 	start = lcm_now_ns();
 	env_resume(e);
 	for (int i = 0; c && i < CROWD; i++) {

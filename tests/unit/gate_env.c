@@ -358,8 +358,19 @@ static void want_file(void *arg, uint32_t layer, uint32_t entry)
 {
 	struct gate_env *e = arg;
 
+	(void)pthread_mutex_lock(&e->mu);
 	atomic_fetch_add(&e->wants, 1);
+	(void)pthread_cond_broadcast(&e->wanted);
+	(void)pthread_mutex_unlock(&e->mu);
 	submit(e, &(struct env_job){ .layer = layer, .entry = entry });
+}
+
+void env_await_wants(struct gate_env *e, uint32_t n)
+{
+	(void)pthread_mutex_lock(&e->mu);
+	while (atomic_load(&e->wants) < n)
+		(void)pthread_cond_wait(&e->wanted, &e->mu);
+	(void)pthread_mutex_unlock(&e->mu);
 }
 
 static void want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t off, uint32_t len,
@@ -454,6 +465,7 @@ struct gate_env *env_new(struct lcm_gate_threads *t, struct env_worker *w,
 
 	assert_non_null(e);
 	(void)pthread_mutex_init(&e->mu, NULL);
+	(void)pthread_cond_init(&e->wanted, NULL);
 	e->worker = w;
 	e->ops = (struct lcm_gate_ops){ is_local, want_file, want_range, unwant, unbound, gone };
 	e->dir = test_mkdir();
@@ -524,6 +536,7 @@ void env_free(struct gate_env *e)
 		e->aside = j->next;
 		free(j);
 	}
+	(void)pthread_cond_destroy(&e->wanted);
 	(void)pthread_mutex_destroy(&e->mu);
 	free(e);
 }

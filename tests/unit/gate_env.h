@@ -46,6 +46,7 @@ struct gate_env {
 	_Atomic bool stall;              /* jobs are put aside until env_resume() */
 	_Atomic int fail;                /* answer whole-file jobs with this status when < 0 */
 	pthread_mutex_t mu;              /* guards aside */
+	pthread_cond_t wanted;           /* wants has become more */
 	struct env_job *aside;
 	_Atomic uint32_t wants, unwants, ranges, unbounds, gones;
 	bool prepared;
@@ -104,6 +105,8 @@ int env_read_all(const struct gate_env *e, const char *path, uint32_t layer, uin
 /** env_shrink - drop what the overlay caches and nobody uses. */
 void env_shrink(struct gate_env *e);
 struct lcm_gate_stats env_stats(struct gate_env *e);
+/** env_await_wants - until the gate has told the fetch side of @n files. */
+void env_await_wants(struct gate_env *e, uint32_t n);
 /** env_until - until a condition holds; fails the test after 10 s. */
 #define env_until(condition)                                                                       \
 	do {                                                                                       \
