@@ -181,58 +181,96 @@ void lcm_cstore_drop_layer(const char *dir, const char *layer)
 	lcm_ignore(lcm_rmtree_at(AT_FDCWD, path));
 }
 
-/* Does the mount table of this process have an overlay on the layer? */
-static bool mounts_it(const char *pid, const char *layer, const char *link)
+/* Who looks for overlays on a layer, and what he has looked at. */
+struct search {
+	const char *layer;
+	char link[LINK_LEN + 1];
+	ino_t *seen; /* owned; mount namespaces that do not have it, n */
+	size_t n;
+};
+
+/* Does the mount table of this process have an overlay on the layer? A line that cannot be parsed
+ * counts with all that stands in it. Return: 1, 0, -errno. */
+static int mounts_it(const struct search *s, const char *pid)
 {
 	lcm_autofree char *text = NULL;
+	const char *at, *line, *end;
 	struct lcm_mountinfo m;
 	char path[64];
-	const char *at;
 	size_t len;
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
-	if (lcm_read_file_at(AT_FDCWD, path, MOUNTINFO_MAX, &text, &len) < 0)
-		return false;
-	at = text;
-	while ((r = lcm_mountinfo_next(&at, text + len, &m)) != 0)
-		if (r > 0 && lcm_mountinfo_is(&m.type, "overlay") &&
-		    (memmem(m.super_options.p, m.super_options.len, link, strlen(link)) ||
-		     memmem(m.super_options.p, m.super_options.len, layer, strlen(layer))))
+	r = lcm_read_file_at(AT_FDCWD, path, MOUNTINFO_MAX, &text, &len);
+	if (r < 0)
+		return r;
+	end = text + len;
+	for (at = line = text; (r = lcm_mountinfo_next(&at, end, &m)) != 0; line = at) {
+		struct lcm_mountinfo_field in = { line, (size_t)(at - line) };
+
+		if (r > 0 && !lcm_mountinfo_is(&m.type, "overlay"))
+			continue;
+		if (r > 0)
+			in = m.super_options;
+		if (memmem(in.p, in.len, s->link, strlen(s->link)) ||
+		    memmem(in.p, in.len, s->layer, strlen(s->layer)))
+			return 1;
+	}
+	return 0;
+}
+
+static bool has_seen(const struct search *s, ino_t ns)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->seen[i] == ns)
 			return true;
 	return false;
 }
 
+/* A namespace is seen only once it was read: its first process may end under our eyes (a zombie's
+ * table is EINVAL), and the next one shows it. Of a process with more capabilities than ours the
+ * namespace cannot be told, but the table can be read. Return: as mounts_it(), with a text. */
+static int look(struct search *s, const char *pid, struct lcm_err *err)
+{
+	struct lcm_file_id ns;
+	char path[64];
+	bool known;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", pid);
+	known = lcm_sys_file_id(AT_FDCWD, path, &ns, 0) == 0;
+	if (known && has_seen(s, ns.ino))
+		return 0;
+	r = mounts_it(s, pid);
+	if (r == -ENOENT || r == -ESRCH || r == -EINVAL)
+		return 0;
+	if (r < 0)
+		return lcm_err_set(err, r, "/proc/%.20s/mountinfo: %s; a container may run on it",
+				   pid, strerror(-r));
+	if (r == 0 && known && s->n < NAMESPACES_MAX)
+		s->seen[s->n++] = ns.ino;
+	return r;
+}
+
 /* Containers are in mount namespaces of their own, and who made them may be, too: each is looked at
  * once. */
-int lcm_cstore_in_use(const char *layer)
+int lcm_cstore_in_use(const char *layer, struct lcm_err *err)
 {
-	lcm_autofree ino_t *seen = calloc(NAMESPACES_MAX, sizeof(*seen));
-	char link[LINK_LEN + 1], path[64];
+	struct search s = { .layer = layer, .seen = calloc(NAMESPACES_MAX, sizeof(*s.seen)) };
 	DIR *d = opendir("/proc");
-	bool found = false;
+	int r = d ? 0 : lcm_err_set(err, (int)lcm_errno(-1), "/proc cannot be read");
 	struct dirent *e;
-	size_t n = 0, i;
 
-	link_of(layer, link);
-	while (seen && d && !found && (e = readdir(d))) {
-		struct lcm_file_id id;
-
-		(void)snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", e->d_name);
-		if (e->d_name[0] < '1' || e->d_name[0] > '9' ||
-		    lcm_sys_file_id(AT_FDCWD, path, &id, 0) < 0)
-			continue;
-		for (i = 0; i < n && seen[i] != id.ino; i++)
-			;
-		if (i < n)
-			continue;
-		if (n < NAMESPACES_MAX)
-			seen[n++] = id.ino;
-		found = mounts_it(e->d_name, layer, link);
-	}
+	if (!s.seen)
+		r = -ENOMEM;
+	link_of(layer, s.link);
+	while (r == 0 && (e = readdir(d)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
+			r = look(&s, e->d_name, err);
 	if (d)
 		(void)closedir(d);
-	return !seen || !d ? -ENOMEM : found;
+	free(s.seen);
+	return r;
 }
 
 /* ---- images ---- */

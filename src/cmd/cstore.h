@@ -55,8 +55,9 @@ LCM_MUST_USE int lcm_cstore_add(struct lcm_cstore *c, const char *layer,
 json_t *lcm_cstore_find(const struct lcm_cstore *c, const char *name);
 /** lcm_cstore_layer - the layer of an image; borrowed. */
 const char *lcm_cstore_layer(const json_t *image);
-/** lcm_cstore_in_use - is any overlay mounted on @layer? Return: 1, 0, -errno. */
-LCM_MUST_USE int lcm_cstore_in_use(const char *layer);
+/** lcm_cstore_in_use - is any overlay mounted on @layer, as far as any process sees? Return: 1; 0,
+ * when all could be looked at; -errno (text names what could not). */
+LCM_MUST_USE int lcm_cstore_in_use(const char *layer, struct lcm_err *err);
 /** lcm_cstore_remove - it disappears; its layer is the caller's to unmount and drop. Return: 0,
  * -errno (text). */
 LCM_MUST_USE int lcm_cstore_remove(struct lcm_cstore *c, json_t *image, struct lcm_err *err);

@@ -122,11 +122,12 @@ static int remove_from(struct lcm_cstore *c, const char *name, struct lcm_err *e
 				   "%s is not in the store (locum image-store list shows what is)",
 				   name);
 	(void)snprintf(layer, sizeof(layer), "%s", lcm_cstore_layer(image));
-	r = *layer ? lcm_cstore_in_use(layer) : 0;
+	r = *layer ? lcm_cstore_in_use(layer, err) : 0;
 	if (r > 0)
 		return lcm_err_set(err, -EBUSY, "%s: containers run on it; end them first", name);
-	if (r == 0)
-		r = lcm_cstore_remove(c, image, err);
+	if (r < 0)
+		return lcm_err_prefix(err, r, "%s", name);
+	r = lcm_cstore_remove(c, image, err);
 	if (r < 0 || !*layer)
 		return r;
 	unmount(layer);

@@ -2,8 +2,13 @@
 /* The image store's files: what is added is found, names move, what is removed is gone. */
 #include "tests/unit/test.h"
 
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "src/base/base64.h"
 #include "src/base/sys.h"
@@ -73,7 +78,7 @@ static void images_come_and_go(void **state)
 	    lcm_cstore_find(&c, "h/x:2"));
 	assert_ptr_equal(lcm_cstore_find(&c, "015abd7f5cc5"), lcm_cstore_find(&c, "h/x:2"));
 	assert_null(lcm_cstore_find(&c, "015abd7f5cc"));
-	assert_int_equal(lcm_cstore_in_use(two), 0);
+	assert_int_equal(lcm_cstore_in_use(two, &err), 0);
 	assert_int_equal(lcm_cstore_remove(&c, image, &err), 0);
 	lcm_cstore_drop_layer(dir, two);
 	lcm_cstore_close(&c);
@@ -115,6 +120,72 @@ static void damaged_lists_are_named(void **state)
 	}
 }
 
+#ifdef LCM_FAULTS
+/* An overlay on @layer in a mount namespace of our own, which a second process shares. */
+static pid_t mount_on(const char *layer)
+{
+	char options[256], target[64];
+	pid_t pid;
+
+	(void)snprintf(target, sizeof(target), "%s/m", dir);
+	(void)snprintf(options, sizeof(options), "lowerdir=%s/overlay/%s/diff:%s/overlay/l", dir,
+		       layer, dir);
+	assert_int_equal(lcm_mkdir_p(target, 0700), 0);
+	assert_int_equal(unshare(CLONE_NEWNS), 0);
+	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount("overlay", target, "overlay", MS_RDONLY, options), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)pause();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	return pid;
+}
+
+/* Whatever read fails: one that shows the mount is enough, and none is not the same as no mount. */
+static void unread_is_not_unused(void **state)
+{
+	static const int gone[] = { ENOENT, ESRCH, EINVAL }, broken[] = { EACCES, EIO, EMFILE };
+	char layer[LCM_CSTORE_LAYER], target[64];
+	struct lcm_err err = { 0 };
+	long n;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	add("h/used:1", "{\"used\":1}", 0, layer);
+	pid = mount_on(layer);
+	lcm_fault_disarm();
+	assert_int_equal(lcm_cstore_in_use(layer, &err), 1);
+	n = lcm_fault_count();
+	assert_true(n >= 2);
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(gone); i++)
+		for (long nth = 1; nth <= n; nth++) {
+			lcm_fault_arm(nth, gone[i]);
+			if (lcm_cstore_in_use(layer, &err) != 1)
+				fail_msg("error %d of call %ld", gone[i], nth);
+		}
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(broken); i++)
+		for (long nth = 1; nth <= n; nth++) {
+			int r;
+
+			lcm_fault_arm(nth, broken[i]);
+			r = lcm_cstore_in_use(layer, &err);
+			if (r == 0 || (r < 0 && !strstr(err.msg, "/proc/")))
+				fail_msg("error %d of call %ld: %d, %s", broken[i], nth, r,
+					 err.msg);
+		}
+	lcm_fault_disarm();
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+	(void)snprintf(target, sizeof(target), "%s/m", dir);
+	assert_int_equal(umount2(target, MNT_DETACH), 0);
+}
+#endif
+
 static void base64_of_names(void **state)
 {
 	static const char *const rows[][2] = {
@@ -136,6 +207,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(images_come_and_go),
+#ifdef LCM_FAULTS
+		cmocka_unit_test(unread_is_not_unused),
+#endif
 		cmocka_unit_test(damaged_lists_are_named),
 		cmocka_unit_test(base64_of_names),
 	};
