@@ -147,19 +147,31 @@ static int remove_one(const struct options *o, const char *name, struct lcm_err 
 	return r;
 }
 
+/* The name of one may have gone to another. */
+static void print_image(const json_t *image)
+{
+	const json_t *names = json_object_get(image, "names");
+	const char *id = json_string_value(json_object_get(image, "id"));
+	size_t i = 0;
+
+	do {
+		const char *name = json_string_value(json_array_get(names, i));
+
+		(void)printf("%-60s %.12s\n", name ? name : "<none>", id ? id : "<none>");
+	} while (++i < json_array_size(names));
+}
+
 static int list(const struct options *o, struct lcm_err *err)
 {
 	struct lcm_cstore c;
-	json_t *image, *name;
-	size_t i, k;
+	json_t *image;
+	size_t i;
 	int r = lcm_cstore_open(o->store, &c, err);
 
 	if (r < 0)
 		return r;
 	json_array_foreach (c.images, i, image)
-		json_array_foreach (json_object_get(image, "names"), k, name)
-			(void)printf("%-60s %.12s\n", json_string_value(name),
-				     json_string_value(json_object_get(image, "id")));
+		print_image(image);
 	lcm_cstore_close(&c);
 	return 0;
 }

@@ -131,6 +131,17 @@ wait $adders
 tap_is 'added by four at once: one of them' "$("$LOCUM" status --json | jq length)/$(jq length "$STORE/overlay-images/images.json")/$(jq length "$STORE/overlay-layers/layers.json")" 1/1/1
 tap_is 'none of them failed' "$(cat "$TAP_DIR/parallel")" ''
 tap_like 'and it runs' "$(podman_do run --rm --network none "$IT_REF")" '^hello from python 3'
+python=$IT_OCI
+bad_stop
+it_image nasty-small zstd:chunked && bad_start "$IT_OCI" --port "$BAD_PORT" || exit 1
+tap_ok 'another image by its name' "$LOCUM" image-store --pull always add "$IT_REF"
+tap_is 'the name is its own, the first one is listed without' "$("$LOCUM" image-store list | cut -d' ' -f1)" "<none>
+$IT_REF"
+tap_ok 'and can be removed by its id' "$LOCUM" image-store remove "$("$LOCUM" image-store list | sed -n '1s/.* //p')"
+tap_like 'the other one stays' "$("$LOCUM" image-store list)" "^$IT_REF  *[0-9a-f]{12}\$"
+bad_stop
+IT_OCI=$python
+bad_start "$IT_OCI" --port "$BAD_PORT" || exit 1
 tap_ok 'removed' "$LOCUM" image-store remove "$IT_REF"
 
 # ---- podman 5 ----
