@@ -11,19 +11,25 @@ struct cmd_globals cmd_globals;
 
 int cmd_error(const char *verb, const struct lcm_err *err, int code)
 {
-	(void)fprintf(stderr, "locum: %s: %s\n", verb, lcm_err_text(err, code));
+	char *said = cmd_globals.said;
+
+	(void)snprintf(said, sizeof(cmd_globals.said), "%s", lcm_err_text(err, code));
+	(void)fprintf(stderr, "locum: %s: %s\n", verb, said);
 	return CMD_FAILED;
 }
 
 int cmd_usage(const char *verb, const char *fmt, ...)
 {
+	char *said = cmd_globals.said;
+	size_t cap = sizeof(cmd_globals.said), n;
 	va_list ap;
 
-	(void)fprintf(stderr, "locum: %s: %s", verb, cmd_globals.where ? cmd_globals.where : "");
+	(void)snprintf(said, cap, "%s", cmd_globals.where ? cmd_globals.where : "");
+	n = strlen(said);
 	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
+	(void)vsnprintf(said + n, cap - n, fmt, ap);
 	va_end(ap);
-	(void)fprintf(stderr, "; see locum %s --help\n", verb);
+	(void)fprintf(stderr, "locum: %s: %s; see locum %s --help\n", verb, said, verb);
 	return CMD_USAGE;
 }
 

@@ -28,6 +28,7 @@ extern const struct cmd_verb cmd_verbs[]; /* ends with name NULL */
 struct cmd_globals {
 	const char *root, *run_dir;
 	const char *where; /* what cmd_usage() says first: "FILE, line 3: "; NULL: nothing */
+	char said[LCM_ERR_MSG_MAX]; /* the last text of cmd_error() or cmd_usage() */
 };
 extern struct cmd_globals cmd_globals;
 /** cmd_globals_default - from LOCUM_ROOT and LOCUM_RUN, or as documented. */

@@ -250,18 +250,31 @@ static int take_file(struct options *o, const char *path, bool must)
 	return r;
 }
 
+/* What has to work whatever the file says: getting help, ending a daemon, and telling who started
+ * this one that it does not start. */
+static int parse_first(int argc, char **argv, struct options *o, const char **config)
+{
+	int c, r = 0;
+
+	opterr = 0;
+	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == OPT_CONFIG)
+			*config = optarg;
+		else if (c == OPT_STOP || c == OPT_READY || c == 'h')
+			r = take_any(o, c);
+	}
+	opterr = 1;
+	optind = 1;
+	return r;
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
 	const char *config = NULL;
-	int c, r;
+	int c, r = parse_first(argc, argv, o, &config);
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1)
-		if (c == OPT_CONFIG)
-			config = optarg;
-	r = take_file(o, config ? config : LCM_CONFIG_FILE, config != NULL);
-	opterr = 1;
-	optind = 1;
+	if (r == 0 && !o->help && !o->stop)
+		r = take_file(o, config ? config : LCM_CONFIG_FILE, config != NULL);
 	while (r == 0 && (c = getopt_long(argc, argv, "h", longs, NULL)) != -1)
 		r = take_any(o, c);
 	if (r == 0 && optind != argc)
@@ -271,12 +284,14 @@ static int parse(int argc, char **argv, struct options *o)
 	return r;
 }
 
-static void tell(const struct options *o, const char *text)
+/* Once: the descriptor is closed. */
+static void tell(struct options *o, const char *text)
 {
 	if (!o->ready_fd)
 		return;
 	lcm_ignore(lcm_sys_write_full((int)o->ready_fd, text, strlen(text)));
 	(void)close((int)o->ready_fd);
+	o->ready_fd = 0;
 }
 
 static void on_ready(void *arg)
@@ -332,10 +347,7 @@ static int run(struct options *o)
 	if (r == 0)
 		r = lcm_daemon_run(&o->cfg, on_ready, o, &err);
 	lcm_notify("STOPPING=1");
-	if (r == 0)
-		return 0;
-	tell(o, lcm_err_text(&err, r));
-	return cmd_error("daemon", &err, r);
+	return r < 0 ? cmd_error("daemon", &err, r) : 0;
 }
 
 int cmd_daemon_main(int argc, char **argv)
@@ -347,6 +359,8 @@ int cmd_daemon_main(int argc, char **argv)
 	r = parse(argc, argv, &o);
 	if (r == 0)
 		r = o.help ? fputs(usage, stdout) < 0 : run(&o);
+	if (r)
+		tell(&o, cmd_globals.said);
 	lcm_config_fini(&o.file);
 	return r;
 }

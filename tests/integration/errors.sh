@@ -127,6 +127,26 @@ tap_ok 'nothing is left' daemon_clean
 says 'a second daemon on the same run directory' 1 'already listens on .*locum\.sock.*--stop' "$LOCUM" daemon
 says 'a second daemon on the same root' 1 "root.*(use|another|lock)" "$LOCUM" --run "$TAP_DIR/run2" daemon
 tap_ok 'the first still answers' "$LOCUM" status
+
+# ---- a configuration that is wrong ----
+mkdir -p "$TAP_DIR/etc/locum"
+printf '# comment\nfrobnicate\n' >"$TAP_DIR/etc/locum/daemon.conf"
+wrong='daemon\.conf, line 2: there is no option "frobnicate" here'
+# CMD...: with this configuration in /etc
+cat >"$TAP_DIR/configured" <<-END
+	#!/bin/sh
+	exec unshare -m sh -c 'mount -t overlay overlay -o "lowerdir=$TAP_DIR/etc:/etc" /etc && exec "\$@"' sh "\$@"
+END
+chmod +x "$TAP_DIR/configured"
+says 'the daemon says where' 2 "$wrong" "$TAP_DIR/configured" "$LOCUM" --run "$TAP_DIR/run2" daemon
+says 'so does a verb that would start it' 1 "did not start: /etc/locum/$wrong" "$TAP_DIR/configured" "$LOCUM" --run "$TAP_DIR/run2" images
+printf '=\n' >"$TAP_DIR/etc/locum/daemon.conf"
+says 'also when it is no option at all' 1 'did not start: /etc/locum/daemon\.conf: line 1: the name of an option' "$TAP_DIR/configured" "$LOCUM" --run "$TAP_DIR/run2" images
+tap_ok 'help does not read it' "$TAP_DIR/configured" "$LOCUM" daemon --help
+tap_ok 'nor does --stop' "$TAP_DIR/configured" "$LOCUM" daemon --stop
+tap_ok 'which ends the daemon' tap_until 20 tap_gone "$DAEMON_PID"
+wait "$DAEMON_PID"
+tap_ok 'without it the daemon starts' daemon_start --retries 1 --deadline 2
 kill -KILL "$DAEMON_PID"
 wait "$DAEMON_PID" 2>/dev/null
 tap_ok 'the socket is stale' test -S "$LOCUM_RUN/locum.sock"
