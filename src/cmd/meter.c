@@ -133,7 +133,7 @@ static int set(const struct options *o, struct lcm_err *err)
 	return path ? client_call("POST", path, json_incref(o->body), false, NULL, err) : -ENOMEM;
 }
 
-/* "RESOURCE=N" or "RESOURCE=N/MS"; what resources there are the daemon knows. */
+/* "RESOURCE=N" or "RESOURCE=N/MS"; what resources and intervals there are the daemon knows. */
 static int add_limit(struct options *o, char *text)
 {
 	char *is = strchr(text, '='), *per = is ? strchr(is, '/') : NULL;
@@ -145,7 +145,7 @@ static int add_limit(struct options *o, char *text)
 	if (is)
 		*is++ = '\0';
 	if (!is || cmd_number(is, true, &n) < 0 || n > INT64_MAX ||
-	    (per && cmd_number(per, false, &ms) < 0) || ms > 60000)
+	    (per && cmd_number(per, false, &ms) < 0))
 		return cmd_usage("meter", "--limit %s: RESOURCE=N or RESOURCE=N/MS is expected",
 				 text);
 	if (!list) {
@@ -203,6 +203,25 @@ static int take(struct options *o, int c)
 	}
 }
 
+static int check(const struct options *o)
+{
+	bool set = strcmp(o->what, "set") == 0;
+
+	if (!set && strcmp(o->what, "show") != 0)
+		return cmd_usage("meter", "show or set is expected");
+	if (set && (o->watch || o->json))
+		return cmd_usage("meter", "--watch and --json go with show");
+	if (!set && json_object_size(o->body) > 0)
+		return cmd_usage(
+		    "meter", "--weight, --limit, --no-limits, --readmit and --reject go with set");
+	if (set && (!o->name || json_object_size(o->body) == 0))
+		return cmd_usage("meter", "set needs a mount and something to set");
+	if (!json_object_get(o->body, "limits") &&
+	    (json_object_get(o->body, "readmit") || json_object_get(o->body, "reject")))
+		return cmd_usage("meter", "--readmit and --reject go with --limit");
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = { { "watch", no_argument, NULL, 'w' },
@@ -224,14 +243,7 @@ static int parse(int argc, char **argv, struct options *o)
 	o->name = optind < argc ? argv[optind++] : NULL;
 	if (optind < argc)
 		return cmd_usage("meter", "\"%s\" is not expected", argv[optind]);
-	if (strcmp(o->what, "show") != 0 && strcmp(o->what, "set") != 0)
-		return cmd_usage("meter", "show or set is expected");
-	if (strcmp(o->what, "set") == 0 && (!o->name || json_object_size(o->body) == 0))
-		return cmd_usage("meter", "set needs a mount and something to set");
-	if (!json_object_get(o->body, "limits") &&
-	    (json_object_get(o->body, "readmit") || json_object_get(o->body, "reject")))
-		return cmd_usage("meter", "--readmit and --reject go with --limit");
-	return 0;
+	return check(o);
 }
 
 int cmd_meter_main(int argc, char **argv)

@@ -115,7 +115,16 @@ tap_ok 'another mount' "$LOCUM" mount --id b "$IT_REF" "$TAP_DIR/m2"
 for i in 40 60 80 100; do cat "$TAP_DIR/m2$(nth $i | sed "s|^$M||")" >/dev/null; done
 tap_ok 'readmitted' tap_until 2 is_state admitted
 says 'no such resource' 1 'limits: at most 8 of resource' "$LOCUM" meter set a --limit cpu=1
-says 'no such time' 2 'RESOURCE=N/MS is expected' "$LOCUM" meter set a --limit requests=1/70000
+says 'no such time' 1 'interval_ms \(10 to 60000\)' "$LOCUM" meter set a --limit requests=1/70000
+says 'what is no time' 2 'RESOURCE=N/MS is expected' "$LOCUM" meter set a --limit requests=1/soon
+for option in '--weight 5' '--limit requests=1' --no-limits '--readmit rollover' '--reject EIO'; do
+	# shellcheck disable=SC2086
+	says "show sets nothing: $option" 2 'meter: --weight, .* go with set' "$LOCUM" meter show a $option
+done
+for option in --json --watch; do
+	says "set shows nothing: $option" 2 'meter: --watch and --json go with show' "$LOCUM" meter set a --weight 5 $option
+done
+tap_is 'and nothing was set' "$(meter a .weight)" 100
 tap_ok 'umount' "$LOCUM" umount --remove a
 tap_ok 'umount' "$LOCUM" umount --remove b
 bad_stop
