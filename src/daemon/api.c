@@ -472,9 +472,14 @@ static void gc_post(struct lcm_api_call *c, json_t *args)
 	uint64_t to = c->host->quota_low;
 	int r = u64_arg(args, "to", &to);
 
-	if (r < 0 || (!json_object_get(args, "to") && !c->host->quota_low)) {
+	if (r < 0) {
+		lcm_api_error(c, 400, -EINVAL, "\"to\" is not a number of bytes");
+		return;
+	}
+	if (!json_object_get(args, "to") && !c->host->quota_low) {
 		lcm_api_error(c, 400, -EINVAL,
-			      "\"to\", a number of bytes, is needed: the daemon has no quota");
+			      "the daemon has no quota; say how much may be left with --to SIZE "
+			      "(\"to\": bytes)");
 		return;
 	}
 	r = lcm_gc_run(c->host, to, to, bool_arg(args, "dry_run"), &res, &err);
