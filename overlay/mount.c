@@ -8,6 +8,7 @@
 
 #include "overlay/mount_sys.h"
 #include "overlay/mountinfo.h"
+#include "src/base/limits.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
 

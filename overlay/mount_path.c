@@ -11,6 +11,7 @@
 #include "overlay/mount_sys.h"
 #include "overlay/mountinfo.h"
 #include "src/base/buf.h"
+#include "src/base/limits.h"
 #include "src/base/sys.h"
 
 #define OPTIONS_MAX 4000 /* mount(2) copies one page of options */

@@ -10,9 +10,6 @@
 #include "overlay/mount.h"
 #include "src/base/fsmount.h"
 
-/* /proc/self/mountinfo: a host with 10,000 containers has some 30 MB. */
-#define LCM_MOUNTINFO_MAX (64U << 20)
-
 /* How layers are handed to overlayfs. */
 enum lcm_mount_how {
 	LCM_MOUNT_ANY,     /* as descriptors; when the kernel refuses that, by path */

@@ -75,6 +75,12 @@
 #define LCM_HOOK_CONFIG_MAX (16U << 20)
 /* The daemon's configuration file. */
 #define LCM_CONFIG_FILE_MAX (64U << 10)
+/* Its options; the rows are allocated at once. Nobody has a thousand registries. */
+#define LCM_CONFIG_LINES_MAX 1024
+/* images.json and layers.json of an image store: an image has less than 2 KB in either. */
+#define LCM_CSTORE_LIST_MAX (16U << 20)
+/* A process's /proc/PID/mountinfo: a host with 10,000 containers has some 30 MB. */
+#define LCM_MOUNTINFO_MAX (64U << 20)
 /* Auth files and bearer token answers. */
 #define LCM_AUTH_FILE_MAX (1U << 20)
 #define LCM_TOKEN_REPLY_MAX (1U << 20)

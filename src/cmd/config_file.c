@@ -9,7 +9,6 @@
 
 #define SPACE " \t\r"
 #define NAME "abcdefghijklmnopqrstuvwxyz0123456789-"
-#define LINES_MAX 1024
 
 /* Cuts space off both ends. */
 static char *trim(char *s)
@@ -32,8 +31,9 @@ static int add(struct lcm_config *c, char *line, unsigned int number, struct lcm
 		return lcm_err_set(
 		    err, -EUCLEAN,
 		    "line %u: the name of an option is expected, and perhaps a value", number);
-	if (c->n == LINES_MAX)
-		return lcm_err_set(err, -EFBIG, "line %u: more than %d options", number, LINES_MAX);
+	if (c->n == LCM_CONFIG_LINES_MAX)
+		return lcm_err_set(err, -EFBIG, "line %u: more than %d options", number,
+				   LCM_CONFIG_LINES_MAX);
 	if (*value)
 		*value++ = '\0';
 	value = trim(value);
@@ -45,8 +45,9 @@ static int add(struct lcm_config *c, char *line, unsigned int number, struct lcm
 
 int lcm_config_parse(char *text, size_t len, struct lcm_config *ret, struct lcm_err *err)
 {
-	struct lcm_config c = { .text = text,
-				.lines = calloc(LINES_MAX, sizeof(struct lcm_config_line)) };
+	struct lcm_config c = {
+		.text = text, .lines = calloc(LCM_CONFIG_LINES_MAX, sizeof(struct lcm_config_line))
+	};
 	unsigned int number = 0;
 	int r = c.lines ? 0 : -ENOMEM;
 	char *next;

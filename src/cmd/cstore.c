@@ -11,10 +11,9 @@
 #include "overlay/mountinfo.h"
 #include "src/base/base64.h"
 #include "src/base/digest.h"
+#include "src/base/limits.h"
 #include "src/base/sys.h"
 
-#define JSON_MAX (16U << 20)
-#define MOUNTINFO_MAX (64U << 20)
 #define NAMESPACES_MAX 16384U /* more are looked at once for each process */
 #define LINK_LEN 26U          /* as containers-storage's own */
 
@@ -28,7 +27,7 @@ static int read_list(const char *dir, const char *name, json_t **ret, struct lcm
 	int r = asprintf(&path, "%s/%s", dir, name) < 0 ? -ENOMEM : 0;
 
 	if (r == 0)
-		r = lcm_read_file_at(AT_FDCWD, path, JSON_MAX, &text, &len);
+		r = lcm_read_file_at(AT_FDCWD, path, LCM_CSTORE_LIST_MAX, &text, &len);
 	list = r == 0 ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : json_array();
 	if (r == 0 && !json_is_array(list)) {
 		json_decref(list);
@@ -201,7 +200,7 @@ static int mounts_it(const struct search *s, const char *pid)
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
-	r = lcm_read_file_at(AT_FDCWD, path, MOUNTINFO_MAX, &text, &len);
+	r = lcm_read_file_at(AT_FDCWD, path, LCM_MOUNTINFO_MAX, &text, &len);
 	if (r < 0)
 		return r;
 	end = text + len;

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "src/base/limits.h"
 #include "src/base/sys.h"
 #include "src/cmd/config_file.h"
 
@@ -56,7 +57,7 @@ static void what_is_none(void **state)
 		      "b 1",
 		      "line 1" },
 		    { "web:1", "line 1" } };
-	lcm_autofree char *many = calloc(1, 2 * 1100 + 1);
+	lcm_autofree char *many = calloc(2, LCM_CONFIG_LINES_MAX + 1);
 	struct lcm_err err = { 0 };
 	struct lcm_config c;
 
@@ -69,9 +70,12 @@ static void what_is_none(void **state)
 	}
 	assert_int_equal(parse("web 1\0web", 9, &c, &err), -EUCLEAN);
 	assert_non_null(many);
-	for (int i = 0; i < 1100; i++)
+	for (size_t i = 0; i <= LCM_CONFIG_LINES_MAX; i++)
 		memcpy(many + 2 * i, "a\n", 2);
-	assert_int_equal(parse(many, 2200, &c, &err), -EFBIG);
+	assert_int_equal(parse(many, 2 * LCM_CONFIG_LINES_MAX, &c, &err), 0);
+	assert_int_equal(c.n, LCM_CONFIG_LINES_MAX);
+	lcm_config_fini(&c);
+	assert_int_equal(parse(many, 2 * (LCM_CONFIG_LINES_MAX + 1), &c, &err), -EFBIG);
 }
 
 static void files(void **state)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "src/base/base64.h"
+#include "src/base/limits.h"
 #include "src/base/sys.h"
 #include "src/cmd/cstore.h"
 
@@ -186,6 +187,21 @@ static void unread_is_not_unused(void **state)
 }
 #endif
 
+static void a_list_has_a_maximum(void **state)
+{
+	struct lcm_err err = { 0 };
+	struct lcm_cstore c;
+	char path[256];
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/overlay-images/images.json", dir);
+	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, "[]", 2, 0600), 0);
+	assert_int_equal(truncate(path, (off_t)LCM_CSTORE_LIST_MAX + 1), 0);
+	assert_int_equal(lcm_cstore_open(dir, &c, &err), -EFBIG);
+	assert_non_null(strstr(err.msg, path));
+	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, "[]", 2, 0600), 0);
+}
+
 static void base64_of_names(void **state)
 {
 	static const char *const rows[][2] = {
@@ -210,7 +226,7 @@ int main(void)
 #ifdef LCM_FAULTS
 		cmocka_unit_test(unread_is_not_unused),
 #endif
-		cmocka_unit_test(damaged_lists_are_named),
+		cmocka_unit_test(damaged_lists_are_named), cmocka_unit_test(a_list_has_a_maximum),
 		cmocka_unit_test(base64_of_names),
 	};
 	int r;
