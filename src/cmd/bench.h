@@ -122,6 +122,8 @@ void bench_daemon_stop(struct bench *b, bool remove);
 /** bench_self - argv for another `locum` on the daemon's directories: the verb goes to the returned
  * index. */
 size_t bench_self(const struct bench *b, const char *argv[static 8]);
+/** bench_self_pull - the whole argv of `locum pull` of the image. */
+void bench_self_pull(const struct bench *b, const char *argv[static 8]);
 
 /* ---- bench_traffic.c ---- */
 

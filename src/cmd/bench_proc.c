@@ -186,6 +186,15 @@ size_t bench_self(const struct bench *b, const char *argv[static 8])
 	return 5;
 }
 
+void bench_self_pull(const struct bench *b, const char *argv[static 8])
+{
+	size_t n = bench_self(b, argv);
+
+	argv[n++] = "pull";
+	argv[n++] = b->image;
+	argv[n] = NULL;
+}
+
 static int make_dirs(struct bench *b, struct lcm_err *err)
 {
 	int r;

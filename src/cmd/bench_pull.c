@@ -44,16 +44,12 @@ static uint64_t peak(const struct bench *b)
 
 static int pull_locum(struct bench *b, struct pull_round *p, struct lcm_err *err)
 {
-	const char *argv[16];
+	const char *argv[8];
 	uint64_t t0;
-	size_t n;
 	int r = bench_daemon_start(b, true, true, err);
 
 	if (r == 0) {
-		n = bench_self(b, argv);
-		argv[n++] = "pull";
-		argv[n++] = b->image;
-		argv[n] = NULL;
+		bench_self_pull(b, argv);
 		bench_cold(b);
 		t0 = lcm_now_ns();
 		r = bench_run(b, argv, err);

@@ -131,15 +131,11 @@ static int start_lazy(struct bench *b, bool background, struct start *s, struct 
 
 static int start_full(struct bench *b, struct start *s, struct lcm_err *err)
 {
-	const char *argv[16];
-	size_t n;
+	const char *argv[8];
 	int r = bench_daemon_start(b, true, true, err);
 
 	if (r == 0) {
-		n = bench_self(b, argv);
-		argv[n++] = "pull";
-		argv[n++] = b->image;
-		argv[n] = NULL;
+		bench_self_pull(b, argv);
 		begin(s, b);
 		r = bench_run(b, argv, err);
 		if (r == 0) {

@@ -2,6 +2,7 @@
 #include "src/cmd/client.h"
 
 #include <curl/curl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -199,6 +200,41 @@ const char *client_name(const char *arg, char *real)
 	if (strchr(arg, '/') || strcmp(arg, ".") == 0)
 		return realpath(arg, real) ? real : arg;
 	return arg;
+}
+
+int client_get_mounts(const char *name, const char *query, json_t **ret, struct lcm_err *err)
+{
+	lcm_autofree char *path = NULL;
+	char real[PATH_MAX];
+
+	if (name)
+		path = client_path(client_name(name, real), query);
+	else if (asprintf(&path, "/v1/mounts%s", query) < 0)
+		path = NULL;
+	return path ? client_call("GET", path, NULL, !name, ret, err) : -ENOMEM;
+}
+
+double client_number(const json_t *o, const char *key)
+{
+	return json_number_value(json_object_get(o, key));
+}
+
+long long client_integer(const json_t *o, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(o, key));
+}
+
+const char *client_text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+void client_print_json(const json_t *j)
+{
+	(void)json_dumpf(j, stdout, JSON_INDENT(2));
+	(void)printf("\n");
 }
 
 static int phase_error(json_t *st, struct lcm_err *err)

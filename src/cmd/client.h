@@ -29,6 +29,20 @@ char *client_path_query(const char *path, const char *key, const char *value);
  */
 const char *client_name(const char *arg, char *real);
 
+/** client_get_mounts - what is told of the mount @name (as client_name() takes it), or, with NULL,
+ * of all, for which a daemon is started. @query: "" or "?KEY=VALUE" */
+LCM_MUST_USE int client_get_mounts(const char *name, const char *query, json_t **ret,
+				   struct lcm_err *err);
+
+/** client_number - a member of an answer; 0 when it is missing or no number. */
+double client_number(const json_t *o, const char *key);
+/** client_integer - the same, whole. */
+long long client_integer(const json_t *o, const char *key);
+/** client_text - the same, a text; "" when there is none. */
+const char *client_text(const json_t *o, const char *key);
+/** client_print_json - as every verb's --json has it. */
+void client_print_json(const json_t *j);
+
 /**
  * client_session - POST /v1/mounts with @body and follow it until ready (or, for pulls, native),
  * with progress on a terminal

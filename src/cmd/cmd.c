@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/cmd/cmd.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -31,6 +32,31 @@ int cmd_usage(const char *verb, const char *fmt, ...)
 	va_end(ap);
 	(void)fprintf(stderr, "locum: %s: %s; see locum %s --help\n", verb, said, verb);
 	return CMD_USAGE;
+}
+
+int cmd_options(int argc, char **argv, const char *usage, const struct cmd_option *options)
+{
+	enum { OPT_FIRST = 256 };
+	struct option longs[CMD_OPTIONS_MAX + 2] = { 0 };
+	size_t n = 0;
+	int c;
+
+	for (; n < CMD_OPTIONS_MAX && options[n].name; n++)
+		longs[n] = (struct option){ options[n].name,
+					    options[n].flag ? no_argument : required_argument, NULL,
+					    OPT_FIRST + (int)n };
+	longs[n] = (struct option){ "help", no_argument, NULL, 'h' };
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			return fputs(usage, stdout) < 0;
+		if (c < OPT_FIRST)
+			return CMD_USAGE;
+		if (options[c - OPT_FIRST].flag)
+			*options[c - OPT_FIRST].flag = true;
+		else
+			*options[c - OPT_FIRST].value = optarg;
+	}
+	return -1;
 }
 
 int cmd_number(const char *s, bool suffixes, uint64_t *ret)

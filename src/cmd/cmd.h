@@ -38,6 +38,18 @@ void cmd_globals_default(void);
 int cmd_error(const char *verb, const struct lcm_err *err, int code);
 /** cmd_usage - "locum: VERB: text; see locum VERB --help". Return: CMD_USAGE. */
 int cmd_usage(const char *verb, const char *fmt, ...) LCM_PRINTF(2, 3);
+
+#define CMD_OPTIONS_MAX 8
+/* An option of a verb that has none but flags and values. */
+struct cmd_option {
+	const char *name;
+	bool *flag;         /* becomes true; or, when it is NULL, */
+	const char **value; /* what is given */
+};
+/** cmd_options - take @options (the last has name NULL), --help and -h; optind is then the first
+ * argument. Return: -1; or, when there is nothing more to do, an exit status. */
+LCM_MUST_USE int cmd_options(int argc, char **argv, const char *usage,
+			     const struct cmd_option *options);
 /** cmd_number - "123", with @suffixes also "8K", "8M", "8G". Return: 0, -EINVAL. */
 LCM_MUST_USE int cmd_number(const char *s, bool suffixes, uint64_t *ret);
 /** cmd_bytes - "12.3 MB" into @out; returns it. */

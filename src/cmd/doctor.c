@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/cmd/doctor.h"
 
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "src/cmd/cmd.h"
 #include "src/daemon/daemon.h"
@@ -32,44 +32,6 @@ static const struct {
 	[LCM_DOCTOR_FULL] = { "full", "images are pulled whole before their container starts" },
 	[LCM_DOCTOR_NONE] = { "none", "locum cannot mount anything here" },
 };
-
-enum { OPT_ROOT = 256, OPT_SOCKET, OPT_JSON };
-
-struct options {
-	const char *root, *socket;
-	bool json, help;
-};
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option longs[] = {
-		{ "root", required_argument, NULL, OPT_ROOT },
-		{ "socket", required_argument, NULL, OPT_SOCKET },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int c;
-
-	optind = 0; /* getopt(3): start over, whoever parsed before */
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == OPT_ROOT)
-			o->root = optarg;
-		else if (c == OPT_SOCKET)
-			o->socket = optarg;
-		else if (c == OPT_JSON)
-			o->json = true;
-		else if (c == 'h')
-			o->help = true;
-		else
-			return -EINVAL;
-	}
-	if (optind == argc)
-		return 0;
-	(void)fprintf(stderr, "locum: doctor: unexpected argument %s; see locum doctor --help\n",
-		      argv[optind]);
-	return -EINVAL;
-}
 
 static int print_text(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 {
@@ -111,21 +73,28 @@ static int print_json(const struct lcm_doctor *d, enum lcm_doctor_mode mode)
 
 int cmd_doctor_main(int argc, char **argv)
 {
-	char socket[4096], decoder[4096];
-	struct options o = { .root = cmd_globals.root, .socket = socket };
+	char path[4096], decoder[4096];
+	const char *root = cmd_globals.root, *socket = path;
+	bool json = false;
+	const struct cmd_option options[] = { { "root", .value = &root },
+					      { "socket", .value = &socket },
+					      { "json", .flag = &json },
+					      { 0 } };
 	struct lcm_doctor d = { 0 };
 	enum lcm_doctor_mode mode;
 	int r;
 
-	(void)snprintf(socket, sizeof(socket), "%s/locum.sock", cmd_globals.run_dir);
-	if (parse(argc, argv, &o) < 0)
-		return 2;
-	if (o.help)
-		return fputs(usage, stdout) < 0;
+	(void)snprintf(path, sizeof(path), "%s/locum.sock", cmd_globals.run_dir);
+	optind = 0; /* getopt(3): start over, whoever parsed before */
+	r = cmd_options(argc, argv, usage, options);
+	if (r >= 0)
+		return r;
+	if (optind != argc)
+		return cmd_usage("doctor", "unexpected argument %s", argv[optind]);
 	lcm_daemon_program("locum-decode", decoder, sizeof(decoder));
-	lcm_doctor_examine(&d, o.root, o.socket, decoder);
+	lcm_doctor_examine(&d, root, socket, decoder);
 	mode = lcm_doctor_verdict(&d);
-	r = o.json ? print_json(&d, mode) : print_text(&d, mode);
+	r = json ? print_json(&d, mode) : print_text(&d, mode);
 	if (r < 0) {
 		(void)fprintf(stderr, "locum: doctor: cannot print the result: %s\n",
 			      lcm_err_text(NULL, r));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
+#include <unistd.h>
 
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
@@ -16,26 +16,17 @@ static const char usage[] =
 
 int cmd_drop_cache_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "all", no_argument, NULL, 'a' },
-					       { "json", no_argument, NULL, 'j' },
-					       { "help", no_argument, NULL, 'h' },
-					       { 0 } };
 	bool all = false, json = false;
+	const struct cmd_option options[] = { { "all", .flag = &all },
+					      { "json", .flag = &json },
+					      { 0 } };
 	struct lcm_err err = { 0 };
 	json_t *reply = NULL;
 	char bytes[24];
-	int c, r;
+	int r = cmd_options(argc, argv, usage, options);
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(usage, stdout) < 0;
-		if (c == 'a')
-			all = true;
-		else if (c == 'j')
-			json = true;
-		else
-			return CMD_USAGE;
-	}
+	if (r >= 0)
+		return r;
 	if (argc - optind > 1)
 		return cmd_usage("drop-cache", "one image at most");
 	r = client_call(
@@ -45,14 +36,12 @@ int cmd_drop_cache_main(int argc, char **argv)
 	if (r < 0)
 		return cmd_error("drop-cache", &err, r);
 	if (json)
-		(void)json_dumpf(reply, stdout, JSON_INDENT(2));
+		client_print_json(reply);
 	else
-		(void)printf(
-		    "%lld layers removed (%s), %lld in use",
-		    (long long)json_integer_value(json_object_get(reply, "layers_dropped")),
-		    cmd_bytes(json_number_value(json_object_get(reply, "bytes")), bytes),
-		    (long long)json_integer_value(json_object_get(reply, "layers_in_use")));
-	(void)printf("\n");
+		(void)printf("%lld layers removed (%s), %lld in use\n",
+			     client_integer(reply, "layers_dropped"),
+			     cmd_bytes(client_number(reply, "bytes"), bytes),
+			     client_integer(reply, "layers_in_use"));
 	json_decref(reply);
 	return 0;
 }

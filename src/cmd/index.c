@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
@@ -17,27 +17,23 @@ static const char usage[] =
     "      --json              as JSON\n"
     "  -h, --help              this text\n";
 
-static long long field(json_t *o, const char *key)
-{
-	return (long long)json_integer_value(json_object_get(o, key));
-}
-
 static void print_layer(json_t *layer)
 {
 	json_t *x = json_object_get(layer, "index");
 	const char *error = json_string_value(json_object_get(x, "error"));
 	char size[24], kept[24];
 
-	(void)printf("%.19s %10s  ", json_string_value(json_object_get(layer, "digest")),
-		     cmd_bytes(json_number_value(json_object_get(layer, "size")), size));
+	(void)printf("%.19s %10s  ", client_text(layer, "digest"),
+		     cmd_bytes(client_number(layer, "size"), size));
 	if (error)
 		(void)printf("damaged: %s\n", error);
 	else if (!json_is_object(x))
 		(void)printf("none\n");
 	else
 		(void)printf("%lld entries, %lld chunks, %lld spans, %s of windows%s\n",
-			     field(x, "entries"), field(x, "chunks"), field(x, "spans"),
-			     cmd_bytes(json_number_value(json_object_get(x, "window_bytes")), kept),
+			     client_integer(x, "entries"), client_integer(x, "chunks"),
+			     client_integer(x, "spans"),
+			     cmd_bytes(client_number(x, "window_bytes"), kept),
 			     json_is_true(json_object_get(x, "own")) ? "" : ", from the image");
 }
 
@@ -55,7 +51,7 @@ static int show(const char *image, bool json, bool all)
 	if (r < 0)
 		return cmd_error("index", &err, r);
 	if (json)
-		(void)(json_dumpf(reply, stdout, JSON_INDENT(2)) + printf("\n"));
+		client_print_json(reply);
 	json_array_foreach (json_object_get(reply, "layers"), i, layer) {
 		missing |= !json_is_object(json_object_get(layer, "index"));
 		if (!json)
@@ -81,7 +77,7 @@ static int have(const char *image, const char *platform, struct lcm_err *err)
 	    json_pack("{s:s s:b s:s}", "image", image, "pull_only", 1, "platform", platform),
 	    "native", &st, err);
 
-	path = st ? client_path(json_string_value(json_object_get(st, "id")), "") : NULL;
+	path = st ? client_path(client_text(st, "id"), "") : NULL;
 	json_decref(st);
 	if (r == 0 && path)
 		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
@@ -100,11 +96,9 @@ static void print_pushed(json_t *x)
 {
 	char size[24];
 
-	(void)printf("%s  %s, %lld layers, %s, listed by %s\n",
-		     json_string_value(json_object_get(x, "digest")),
-		     json_string_value(json_object_get(x, "type")), field(x, "layers"),
-		     cmd_bytes(json_number_value(json_object_get(x, "bytes")), size),
-		     json_string_value(json_object_get(x, "listed")));
+	(void)printf("%s  %s, %lld layers, %s, listed by %s\n", client_text(x, "digest"),
+		     client_text(x, "type"), client_integer(x, "layers"),
+		     cmd_bytes(client_number(x, "bytes"), size), client_text(x, "listed"));
 }
 
 static int push(const char *image, const char *platform, bool json)
@@ -120,7 +114,7 @@ static int push(const char *image, const char *platform, bool json)
 	if (r < 0)
 		return cmd_error("index", &err, r);
 	if (json)
-		(void)(json_dumpf(reply, stdout, JSON_INDENT(2)) + printf("\n"));
+		client_print_json(reply);
 	json_array_foreach (json_object_get(reply, "indexes"), i, x)
 		if (!json)
 			print_pushed(x);
@@ -132,24 +126,15 @@ static int push(const char *image, const char *platform, bool json)
 
 int cmd_index_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "platform", required_argument, NULL, 'p' },
-					       { "json", no_argument, NULL, 'j' },
-					       { "help", no_argument, NULL, 'h' },
-					       { 0 } };
 	const char *platform = "", *what;
 	bool json = false;
-	int c;
+	const struct cmd_option options[] = { { "platform", .value = &platform },
+					      { "json", .flag = &json },
+					      { 0 } };
+	int r = cmd_options(argc, argv, usage, options);
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(usage, stdout) < 0;
-		if (c == 'p')
-			platform = optarg;
-		else if (c == 'j')
-			json = true;
-		else
-			return CMD_USAGE;
-	}
+	if (r >= 0)
+		return r;
 	if (argc - optind != 2)
 		return cmd_usage("index", "create, push or show, and one image, are needed");
 	what = argv[optind];

@@ -33,7 +33,7 @@ struct options {
 
 static double num(const json_t *o, const char *part, const char *key)
 {
-	return json_number_value(json_object_get(json_object_get(o, part), key));
+	return client_number(json_object_get(o, part), key);
 }
 
 static void print_limits(const json_t *reg)
@@ -42,15 +42,12 @@ static void print_limits(const json_t *reg)
 	size_t i;
 
 	json_array_foreach (json_object_get(reg, "limits"), i, v)
-		(void)printf("    limit %s %lld in %lld ms\n",
-			     json_string_value(json_object_get(v, "resource")),
-			     (long long)json_integer_value(json_object_get(v, "threshold")),
-			     (long long)json_integer_value(json_object_get(v, "interval_ms")));
+		(void)printf("    limit %s %lld in %lld ms\n", client_text(v, "resource"),
+			     client_integer(v, "threshold"), client_integer(v, "interval_ms"));
 	if (i)
 		(void)printf("    %s; held %lld times, rejecting %lld times\n",
-			     json_string_value(json_object_get(reg, "state")),
-			     (long long)json_integer_value(json_object_get(reg, "times_held")),
-			     (long long)json_integer_value(json_object_get(reg, "times_rejected")));
+			     client_text(reg, "state"), client_integer(reg, "times_held"),
+			     client_integer(reg, "times_rejected"));
 }
 
 static void print_one(const json_t *st)
@@ -61,8 +58,7 @@ static void print_one(const json_t *st)
 	(void)printf("%-20s weight %-5lld %6.0f requests: %s fetched, %s decoded, %s written; "
 		     "waited %.1f ms for a turn, %.1f for the network, %.1f for decoders, %.1f "
 		     "for the disk; background %s\n",
-		     json_string_value(json_object_get(st, "id")),
-		     (long long)json_integer_value(json_object_get(m, "weight")),
+		     client_text(st, "id"), client_integer(m, "weight"),
 		     num(m, "demand", "requests"),
 		     cmd_bytes(num(m, "demand", "fetched_bytes"), fetched),
 		     cmd_bytes(num(m, "demand", "decoded_bytes"), decoded),
@@ -91,19 +87,15 @@ static json_t *meters(json_t *reply, bool one)
 
 static int show_once(const struct options *o, struct lcm_err *err)
 {
-	lcm_autofree char *path = NULL;
 	json_t *reply = NULL, *all, *v;
-	char real[PATH_MAX];
 	size_t i;
-	int r;
+	int r = client_get_mounts(o->name, "", &reply, err);
 
-	path = o->name ? client_path(client_name(o->name, real), "") : strdup("/v1/mounts");
-	r = path ? client_call("GET", path, NULL, !o->name, &reply, err) : -ENOMEM;
 	if (r < 0)
 		return r;
 	all = meters(reply, o->name != NULL);
 	if (o->json)
-		(void)(json_dumpf(all, stdout, JSON_INDENT(2)) + printf("\n"));
+		client_print_json(all);
 	else
 		json_array_foreach (all, i, v)
 			print_one(v);

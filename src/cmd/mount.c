@@ -42,10 +42,9 @@ static int do_mount(struct mount_options *o, const char *image, const char *dir,
 		return cmd_error("mount", &err, r);
 	}
 	if (json)
-		(void)json_dumpf(st, stdout, JSON_INDENT(2));
+		client_print_json(st);
 	else
-		(void)printf("%s", json_string_value(json_object_get(st, dir ? "id" : "target")));
-	(void)printf("\n");
+		(void)printf("%s\n", client_text(st, dir ? "id" : "target"));
 	json_decref(st);
 	return 0;
 }

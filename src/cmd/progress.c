@@ -4,19 +4,15 @@
 #include <stdio.h>
 
 #include "src/base/sys.h"
+#include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
 #define BAR 30
 
-static double number(json_t *status, const char *key)
-{
-	return json_number_value(json_object_get(status, key));
-}
-
 void progress_draw(struct progress *p, json_t *status)
 {
-	double total = number(status, "blob_bytes_total"),
-	       local = number(status, "blob_bytes_local");
+	double total = client_number(status, "blob_bytes_total"),
+	       local = client_number(status, "blob_bytes_local");
 	char have[24], all[24], bar[BAR + 1];
 	const char *phase = json_string_value(json_object_get(status, "phase"));
 	int full = total > 0 ? (int)(LCM_MIN(local / total, 1.0) * BAR) : 0;

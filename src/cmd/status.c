@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <getopt.h>
-#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "src/base/sys.h"
 #include "src/cmd/client.h"
@@ -15,22 +14,12 @@ static const char usage[] =
     "      --json   as JSON\n"
     "  -h, --help   this text\n";
 
+#define HOLDERS "?holders=1"
+
 struct options {
 	const char *name; /* NULL: all */
 	bool watch, json;
 };
-
-static long long num(json_t *o, const char *key)
-{
-	return (long long)json_integer_value(json_object_get(o, key));
-}
-
-static const char *str(json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s ? s : "";
-}
 
 static void print_bound(json_t *st)
 {
@@ -38,7 +27,7 @@ static void print_bound(json_t *st)
 	size_t i, k;
 
 	json_array_foreach (json_object_get(st, "bound"), i, v) {
-		(void)printf("    on the gate: %s, held by", str(v, "path"));
+		(void)printf("    on the gate: %s, held by", client_text(v, "path"));
 		if (json_array_size(json_object_get(v, "holders")) == 0)
 			(void)printf(" the kernel's cache");
 		json_array_foreach (json_object_get(v, "holders"), k, h)
@@ -53,8 +42,9 @@ static void print_containers(json_t *st)
 	size_t i;
 
 	json_array_foreach (json_object_get(st, "containers"), i, v)
-		(void)printf("    container %s, pid %lld, cgroup %s\n", str(v, "id"), num(v, "pid"),
-			     *str(v, "cgroup") ? str(v, "cgroup") : "-");
+		(void)printf("    container %s, pid %lld, cgroup %s\n", client_text(v, "id"),
+			     client_integer(v, "pid"),
+			     *client_text(v, "cgroup") ? client_text(v, "cgroup") : "-");
 }
 
 static void print_text(json_t *st)
@@ -63,15 +53,17 @@ static void print_text(json_t *st)
 
 	(void)printf("%-20s %-9s %s\n    %s at %s\n    %s of %s, %lld of %lld files; %lld on "
 		     "demand, %lld waiting\n",
-		     str(st, "id"), str(st, "phase"), str(st, "kind"), str(st, "image"),
-		     *str(st, "target") ? str(st, "target") : "-",
-		     cmd_bytes((double)num(st, "bytes_local"), local),
-		     cmd_bytes((double)num(st, "bytes_total"), total), num(st, "files_local"),
-		     num(st, "files_total"), num(st, "demand_fetches"), num(st, "waiters"));
+		     client_text(st, "id"), client_text(st, "phase"), client_text(st, "kind"),
+		     client_text(st, "image"),
+		     *client_text(st, "target") ? client_text(st, "target") : "-",
+		     cmd_bytes((double)client_integer(st, "bytes_local"), local),
+		     cmd_bytes((double)client_integer(st, "bytes_total"), total),
+		     client_integer(st, "files_local"), client_integer(st, "files_total"),
+		     client_integer(st, "demand_fetches"), client_integer(st, "waiters"));
 	print_containers(st);
 	print_bound(st);
-	if (*str(st, "error"))
-		(void)printf("    error: %s\n", str(st, "error"));
+	if (*client_text(st, "error"))
+		(void)printf("    error: %s\n", client_text(st, "error"));
 }
 
 static void print(json_t *reply, const struct options *o)
@@ -79,26 +71,16 @@ static void print(json_t *reply, const struct options *o)
 	json_t *list = json_object_get(reply, "mounts"), *v;
 	size_t i;
 
-	if (o->json)
-		(void)(json_dumpf(o->name ? reply : list, stdout,
-				  o->watch ? JSON_COMPACT : JSON_INDENT(2)) +
-		       printf("\n"));
+	if (o->json && o->watch)
+		(void)(json_dumpf(o->name ? reply : list, stdout, JSON_COMPACT) + printf("\n"));
+	else if (o->json)
+		client_print_json(o->name ? reply : list);
 	else if (o->name)
 		print_text(reply);
 	else
 		json_array_foreach (list, i, v)
 			print_text(v);
 	(void)fflush(stdout);
-}
-
-static int once(const struct options *o, json_t **ret, struct lcm_err *err)
-{
-	lcm_autofree char *path = NULL;
-	char real[PATH_MAX];
-
-	path = o->name ? client_path(client_name(o->name, real), "?holders=1")
-		       : strdup("/v1/mounts?holders=1");
-	return path ? client_call("GET", path, NULL, !o->name, ret, err) : -ENOMEM;
 }
 
 /* Changes are seen by asking: with an id the daemon holds the answer until there is one. */
@@ -110,7 +92,7 @@ static int watch(const struct options *o, struct lcm_err *err)
 	while (!end) {
 		lcm_autofree char *text = NULL;
 		json_t *reply = NULL, *waited = NULL;
-		int r = once(o, &reply, err);
+		int r = client_get_mounts(o->name, HOLDERS, &reply, err);
 
 		if (r < 0)
 			return r;
@@ -119,8 +101,8 @@ static int watch(const struct options *o, struct lcm_err *err)
 			print(reply, o);
 		free(last);
 		last = lcm_steal(&text);
-		end = o->name && (strcmp(str(reply, "phase"), "native") == 0 ||
-				  strcmp(str(reply, "phase"), "failed") == 0);
+		end = o->name && (strcmp(client_text(reply, "phase"), "native") == 0 ||
+				  strcmp(client_text(reply, "phase"), "failed") == 0);
 		json_decref(reply);
 		if (end)
 			break;
@@ -136,29 +118,20 @@ static int watch(const struct options *o, struct lcm_err *err)
 
 int cmd_status_main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "watch", no_argument, NULL, 'w' },
-					       { "json", no_argument, NULL, 'j' },
-					       { "help", no_argument, NULL, 'h' },
-					       { 0 } };
 	struct options o = { .name = NULL };
+	const struct cmd_option options[] = { { "watch", .flag = &o.watch },
+					      { "json", .flag = &o.json },
+					      { 0 } };
 	struct lcm_err err = { 0 };
 	json_t *reply = NULL;
-	int c, r;
+	int r = cmd_options(argc, argv, usage, options);
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			return fputs(usage, stdout) < 0;
-		if (c == 'w')
-			o.watch = true;
-		else if (c == 'j')
-			o.json = true;
-		else
-			return CMD_USAGE;
-	}
+	if (r >= 0)
+		return r;
 	if (argc - optind > 1)
 		return cmd_usage("status", "one id or directory at most");
 	o.name = argv[optind];
-	r = o.watch ? watch(&o, &err) : once(&o, &reply, &err);
+	r = o.watch ? watch(&o, &err) : client_get_mounts(o.name, HOLDERS, &reply, &err);
 	if (r < 0)
 		return cmd_error("status", &err, r);
 	if (!o.watch)

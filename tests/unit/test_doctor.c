@@ -7,9 +7,6 @@
 #include "src/cmd/doctor.h"
 #include "tests/unit/test.h"
 
-struct cmd_globals cmd_globals = { .root = "/var/lib/locum",
-				   .run_dir = "/run/locum" }; /* main.c's */
-
 #define DECODER "./locum-decode"
 
 static void verdicts(void **state)
@@ -203,5 +200,7 @@ int main(void)
 		cmocka_unit_test(usage),
 	};
 
+	cmd_globals.root = "/var/lib/locum";
+	cmd_globals.run_dir = "/run/locum";
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
