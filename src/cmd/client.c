@@ -318,3 +318,21 @@ int client_session(json_t *body, const char *wait_for, json_t **ret, struct lcm_
 		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
 	return r;
 }
+
+int client_pull(const char *image, const char *platform, const char *index, json_t **ret,
+		struct lcm_err *err)
+{
+	lcm_autofree char *path = NULL;
+	json_t *st = NULL;
+	int r = client_session(json_pack("{s:s s:b s:s s:s}", "image", image, "pull_only", 1,
+					 "platform", platform, "index", index),
+			       "native", &st, err);
+
+	path = r == 0 ? client_path(client_text(st, "id"), "") : NULL;
+	if (path)
+		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
+	if (ret)
+		*ret = json_incref(st);
+	json_decref(st);
+	return r;
+}

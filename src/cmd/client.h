@@ -52,6 +52,10 @@ void client_print_json(const json_t *j);
  */
 LCM_MUST_USE int client_session(json_t *body, const char *wait_for, json_t **ret,
 				struct lcm_err *err);
+/** client_pull - have the whole of @image here, with progress. @platform, @index: "" for the
+ * default. @ret: its last status; may be NULL */
+LCM_MUST_USE int client_pull(const char *image, const char *platform, const char *index,
+			     json_t **ret, struct lcm_err *err);
 /** client_follow - wait for a phase of an existing session, with progress. @timeout_ms 0: none.
  * Return: 0, -ETIMEDOUT, its error. */
 LCM_MUST_USE int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms,

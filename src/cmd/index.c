@@ -68,26 +68,10 @@ static int show(const char *image, bool json, bool all)
 	return cmd_error("index", &err, -ENODATA);
 }
 
-/* Has the whole image here. */
-static int have(const char *image, const char *platform, struct lcm_err *err)
-{
-	lcm_autofree char *path = NULL;
-	json_t *st = NULL;
-	int r = client_session(
-	    json_pack("{s:s s:b s:s}", "image", image, "pull_only", 1, "platform", platform),
-	    "native", &st, err);
-
-	path = st ? client_path(client_text(st, "id"), "") : NULL;
-	json_decref(st);
-	if (r == 0 && path)
-		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
-	return r;
-}
-
 static int create(const char *image, const char *platform, bool json)
 {
 	struct lcm_err err = { 0 };
-	int r = have(image, platform, &err);
+	int r = client_pull(image, platform, "", NULL, &err);
 
 	return r < 0 ? cmd_error("index", &err, r) : show(image, json, true);
 }
@@ -106,7 +90,7 @@ static int push(const char *image, const char *platform, bool json)
 	struct lcm_err err = { 0 };
 	json_t *reply = NULL, *x;
 	size_t i;
-	int r = have(image, platform, &err);
+	int r = client_pull(image, platform, "", NULL, &err);
 
 	if (r == 0)
 		r = client_call("POST", "/v1/index/push", json_pack("{s:s}", "image", image), true,

@@ -24,7 +24,6 @@ static void print(const json_t *st)
 
 int cmd_pull_main(int argc, char **argv)
 {
-	lcm_autofree char *path = NULL;
 	const char *platform = "", *index = "";
 	bool json = false;
 	const struct cmd_option options[] = { { "platform", .value = &platform },
@@ -39,12 +38,7 @@ int cmd_pull_main(int argc, char **argv)
 		return r;
 	if (argc - optind != 1)
 		return cmd_usage("pull", "one image is needed");
-	r = client_session(json_pack("{s:s s:b s:s s:s}", "image", argv[optind], "pull_only", 1,
-				     "platform", platform, "index", index),
-			   "native", &st, &err);
-	path = r == 0 ? client_path(client_text(st, "id"), "") : NULL;
-	if (path)
-		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));
+	r = client_pull(argv[optind], platform, index, &st, &err);
 	if (r == 0 && json)
 		client_print_json(st);
 	else if (r == 0)
