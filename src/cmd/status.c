@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -123,6 +124,7 @@ int cmd_status_main(int argc, char **argv)
 					      { "json", .flag = &o.json },
 					      { 0 } };
 	struct lcm_err err = { 0 };
+	char real[PATH_MAX];
 	json_t *reply = NULL;
 	int r = cmd_options(argc, argv, usage, options);
 
@@ -130,7 +132,7 @@ int cmd_status_main(int argc, char **argv)
 		return r;
 	if (argc - optind > 1)
 		return cmd_usage("status", "one id or directory at most");
-	o.name = argv[optind];
+	o.name = argv[optind] ? client_name(argv[optind], real) : NULL;
 	r = o.watch ? watch(&o, &err) : client_get_mounts(o.name, HOLDERS, &reply, &err);
 	if (r < 0)
 		return cmd_error("status", &err, r);

@@ -42,6 +42,13 @@ tap_is 'and is what it says' "$(meter a .weight)" 50
 says 'not to nothing' 1 'weight 0: 1 to 10000 is expected' "$LOCUM" meter set a --weight 0
 says 'nor of no mount' 1 'no mount "c"' "$LOCUM" meter set c --weight 5
 says 'a mount with no right weight' 1 'weight is one from 1 to 10000' "$LOCUM" mount --weight 10001 "$IT_REF"
+(cd "$TAP_DIR" && exec "$LOCUM" status --watch ./m) >/dev/null 2>&1 &
+watcher=$!
+sleep 1.5
+switches=$(sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "/proc/$watcher/status")
+tap_kill "$watcher"
+tap_diag "a watcher was woken $switches times"
+tap_ok 'status --watch of a directory by its relative name waits' [ "$switches" -lt 200 ]
 tap_ok 'metrics have it' sh -c 'curl -s --unix-socket "$1" http://locum/metrics | grep -q "^locum_mount_meter_fetched_bytes_total{id=\"a\",image=\"[^\"]*\"} $2\$"' sh "$LOCUM_RUN/locum.sock" "$got"
 tap_ok 'the rest is pulled' tap_limit 60 "$LOCUM" pull "$IT_REF"
 tap_ok 'and is background, in equal parts' [ "$(meter a .background.fetched_bytes)" -gt 0 -a "$(meter a .background.fetched_bytes)" -le "$(($(meter b .background.fetched_bytes) + 4))" ]
