@@ -1,13 +1,13 @@
 #!/bin/sh
 # All gates and tests. Each gate prints how much it looked at and fails on nothing.
+# Two lanes run side by side: each mounts, listens and keeps state in places of its own.
 # The last line is "N passed, N failed". Called by ./quickstart test (which installs and cleans nothing else).
 set -u
 cd "$(dirname "$0")/.." || exit
 top=$PWD
 jobs=$(nproc)
-passed=0
-failed=0
-failures=
+results=$top/build/log/results
+mkdir -p "$top/build/log" && : >"$results" || exit
 LCM_TESTS_MUST_RUN=${LCM_TESTS_MUST_RUN-1}
 export LCM_TESTS_MUST_RUN
 
@@ -16,18 +16,18 @@ gate() {
 	name=$1
 	shift
 	log=$top/build/log/$name.log
-	mkdir -p "$top/build/log"
 	start=$(date +%s)
 	if ("$@") >"$log" 2>&1; then
-		passed=$((passed + 1))
 		verdict=ok
 	else
-		failed=$((failed + 1))
-		failures="$failures $name"
 		verdict='NOT OK'
 	fi
-	printf '%-6s %-22s %4ss  %s\n' "$verdict" "$name" $(($(date +%s) - start)) "$(tail -n 1 "$log")"
-	[ "$verdict" = ok ] || tail -n "${GATE_TAIL-60}" "$log" | sed 's/^/    | /'
+	{
+		printf '%-6s %-22s %4ss  %s\n' "$verdict" "$name" $(($(date +%s) - start)) "$(tail -n 1 "$log")"
+		[ "$verdict" = ok ] || tail -n "${GATE_TAIL-60}" "$log" | sed 's/^/    | /'
+	} >"$log.said"
+	cat "$log.said" # in one piece, whatever the other lane says
+	echo "$verdict $name" >>"$results"
 }
 
 configure_and_make() {
@@ -40,12 +40,12 @@ configure_and_make() {
 	echo "$(find . -name '*.o' | wc -l) objects built without a warning"
 }
 
-# unit DIR [PATTERN]: the tests and corpora of a build; fails when none ran.
+# unit DIR JOBS [TESTS=...]: the tests and corpora of a build, so many at once; fails when none ran.
 unit() {
-	dir=$1
-	cd "$dir" || return 1
-	shift
-	make ${parallel-} check "$@" 2>&1
+	cd "$1" || return 1
+	at_once=$2
+	shift 2
+	make -j"$at_once" check "$@" 2>&1
 	status=$?
 	total=$(sed -n 's/^# TOTAL: *//p' test-suite.log | tail -n 1)
 	skip=$(sed -n 's/^# SKIP: *//p' test-suite.log | tail -n 1)
@@ -74,30 +74,45 @@ UBSAN_OPTIONS=print_stacktrace=1
 TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1 suppressions=$top/tests/tsan.supp"
 export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 
+# With threads' interleavings, and whole matrices of images as users run them, without sanitizers: what they go
+# through is in the other lane's cases, too.
+lane_release_and_tsan() {
+	gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
+	gate unit-tsan unit build/tsan 1 TESTS="$(tests/gates/threaded.sh)"
+	gate takeover-tsan tests/integration/takeover.sh "$top/build/tsan"
+	gate canaries tests/gates/canaries.sh build/asan build/tsan
+	for name in $of_release; do
+		gate "$name" "tests/integration/$name.sh" "$top/build/release"
+	done
+}
+
+lane_asan() {
+	gate unit-asan unit build/asan "$jobs"
+	for t in tests/integration/*.sh; do
+		name=$(basename "$t" .sh)
+		case " $of_release " in
+		*" $name "*) ;;
+		*) gate "$name" "$t" "$top/build/asan" ;;
+		esac
+	done
+}
+
+of_release='index_push matrix soci trees'
 gate lint tests/gates/lint.sh
 gate links tests/gates/links.sh
 gate build-gcc configure_and_make build/release
 gate manpages tests/gates/manpages.sh build/release
 gate dist tests/gates/dist.sh build/release
 gate build-asan configure_and_make build/asan --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
-parallel=-j$jobs
-gate unit-asan unit build/asan
-parallel= # how threads interleave is what is tested
-gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
-gate unit-tsan unit build/tsan TESTS="$(tests/gates/threaded.sh)"
-gate takeover-tsan tests/integration/takeover.sh "$top/build/tsan"
-gate canaries tests/gates/canaries.sh build/asan build/tsan
-# Whole matrices of images run as users do, without sanitizers: what they go through is in the other cases too.
-for t in tests/integration/*.sh; do
-	name=$(basename "$t" .sh)
-	case $name in
-	index_push | matrix | soci | trees) gate "$name" "$t" "$top/build/release" ;;
-	*) gate "$name" "$t" "$top/build/asan" ;;
-	esac
-done
+lane_release_and_tsan &
+other=$!
+lane_asan
+wait "$other"
 gate distcheck distcheck
 gate deb deb
 
-[ -z "$failures" ] || echo "failed:$failures (logs in build/log)"
+passed=$(grep -c '^ok ' "$results")
+failed=$(grep -c '^NOT OK ' "$results")
+[ "$failed" = 0 ] || echo "failed: $(sed -n 's/^NOT OK //p' "$results" | tr '\n' ' ')(logs in build/log)"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
