@@ -4,10 +4,11 @@
 #include <dirent.h>
 #include <linux/openat2.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -198,9 +199,34 @@ int lcm_sys_lsetxattr(const char *path, const char *name, const void *value, siz
 	return (int)SYS(lsetxattr(path, name, value, len, 0));
 }
 
+ssize_t lcm_sys_fgetxattr(int fd, const char *name, void *value, size_t cap)
+{
+	return SYS(fgetxattr(fd, name, value, cap));
+}
+
 int lcm_sys_ftruncate(int fd, uint64_t len)
 {
 	return (int)SYS(ftruncate(fd, (off_t)len));
+}
+
+int lcm_sys_fallocate(int fd, int mode, uint64_t off, uint64_t len)
+{
+	return (int)SYS(fallocate(fd, mode, (off_t)off, (off_t)len));
+}
+
+int64_t lcm_sys_lseek(int fd, uint64_t off, int whence)
+{
+	return SYS(lseek(fd, (off_t)off, whence));
+}
+
+int lcm_sys_flock(int fd, int op)
+{
+	return (int)SYS(flock(fd, op));
+}
+
+int lcm_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return (int)SYS(ioctl(fd, request, arg));
 }
 
 int lcm_sys_fsync(int fd)
@@ -497,13 +523,12 @@ static int spawn_actions(posix_spawn_file_actions_t *fa, int fd, int at)
 	return r;
 }
 
-int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *ret)
+int lcm_sys_spawn_with(const char *path, char *const argv[], char *const envp[],
+		       const posix_spawn_file_actions_t *fa, pid_t *ret)
 {
-	char *none[] = { NULL };
-	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t no_signals;
-	int r = -posix_spawn_file_actions_init(&fa);
+	int r = lcm_fault_check();
 
 	if (r < 0)
 		return r;
@@ -511,10 +536,22 @@ int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *r
 	(void)posix_spawnattr_init(&attr);
 	(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
 	(void)posix_spawnattr_setsigmask(&attr, &no_signals);
+	r = -posix_spawn(ret, path, fa, &attr, argv, envp);
+	(void)posix_spawnattr_destroy(&attr);
+	return r;
+}
+
+int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *ret)
+{
+	char *none[] = { NULL };
+	posix_spawn_file_actions_t fa;
+	int r = -posix_spawn_file_actions_init(&fa);
+
+	if (r < 0)
+		return r;
 	r = spawn_actions(&fa, fd, at);
 	if (r == 0)
-		r = -posix_spawn(ret, path, &fa, &attr, argv, none);
-	(void)posix_spawnattr_destroy(&attr);
+		r = lcm_sys_spawn_with(path, argv, none, &fa, ret);
 	(void)posix_spawn_file_actions_destroy(&fa);
 	return r;
 }

@@ -10,6 +10,7 @@
 #define LCM_SYS_H
 
 #include <fcntl.h>
+#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -56,7 +57,17 @@ LCM_MUST_USE int lcm_sys_utimensat(int dirfd, const char *path, const struct tim
 LCM_MUST_USE int lcm_sys_fsetxattr(int fd, const char *name, const void *value, size_t len);
 LCM_MUST_USE int lcm_sys_lsetxattr(const char *path, const char *name, const void *value,
 				   size_t len);
+/** lcm_sys_fgetxattr - Return: bytes, -ENODATA (no such attribute), -errno. */
+LCM_MUST_USE ssize_t lcm_sys_fgetxattr(int fd, const char *name, void *value, size_t cap);
 LCM_MUST_USE int lcm_sys_ftruncate(int fd, uint64_t len);
+LCM_MUST_USE int lcm_sys_fallocate(int fd, int mode, uint64_t off, uint64_t len);
+/** lcm_sys_lseek - @whence: SEEK_DATA, SEEK_HOLE. Return: offset; -ENXIO (no data behind @off);
+ * -errno. */
+LCM_MUST_USE int64_t lcm_sys_lseek(int fd, uint64_t off, int whence);
+/** lcm_sys_flock - @op: as flock(2). Return: 0; -EAGAIN (LOCK_NB and somebody has it); -errno. */
+LCM_MUST_USE int lcm_sys_flock(int fd, int op);
+/** lcm_sys_ioctl - Return: what the driver says, 0 or more; -errno. */
+LCM_MUST_USE int lcm_sys_ioctl(int fd, unsigned long request, void *arg);
 LCM_MUST_USE int lcm_sys_fsync(int fd);
 LCM_MUST_USE int lcm_sys_syncfs(int fd);
 /** lcm_sys_pread_full - exactly @len bytes. Return: 0, -EIO at end of file, -errno. */
@@ -105,6 +116,10 @@ LCM_MUST_USE int lcm_sys_send_fds(int sock, const struct sockaddr *to, socklen_t
  * Return: 0; -errno, also of execve(2). Source: posix_spawn(3).
  */
 LCM_MUST_USE int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *ret);
+/** lcm_sys_spawn_with - as lcm_sys_spawn(), with the environment @envp and the descriptors that @fa
+ * makes. */
+LCM_MUST_USE int lcm_sys_spawn_with(const char *path, char *const argv[], char *const envp[],
+				    const posix_spawn_file_actions_t *fa, pid_t *ret);
 
 uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
