@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/base/fsmount.h"
 
-#include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 
 #include "src/base/sys.h"
@@ -50,6 +48,13 @@ int sys_move_mount(int from, int to)
 int sys_mount_private(int mount_fd)
 {
 	struct mount_attr attr = { .propagation = MS_PRIVATE };
+
+	return (int)CALL(mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)));
+}
+
+int sys_mount_attrs(int mount_fd, uint64_t attrs, uint64_t clear)
+{
+	struct mount_attr attr = { .attr_set = attrs, .attr_clr = clear };
 
 	return (int)CALL(mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)));
 }
@@ -149,43 +154,4 @@ int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char *what, struc
 		lcm_ignore(fs_fail(fs, what, err));
 	lcm_closep(&fs->fd);
 	return fs->r;
-}
-
-/* LOOP_CONFIGURE on the number that LOOP_CTL_GET_FREE names; somebody else may be faster (EBUSY).
- */
-static int loop_configure(int ctl, const struct loop_config *cfg, char dev[LCM_LOOPDEV])
-{
-	for (int i = 0; i < 16; i++) {
-		lcm_autoclose int fd = -EBADF;
-		int n = (int)CALL(ioctl(ctl, LOOP_CTL_GET_FREE)), r;
-
-		if (n < 0)
-			return n;
-		(void)snprintf(dev, LCM_LOOPDEV, "/dev/loop%d", n);
-		fd = lcm_sys_openat(AT_FDCWD, dev,
-				    cfg->info.lo_flags & LO_FLAGS_READ_ONLY ? O_RDONLY : O_RDWR, 0);
-		if (fd < 0)
-			return fd;
-		r = (int)CALL(ioctl(fd, LOOP_CONFIGURE, cfg));
-		if (r == 0)
-			return lcm_steal_fd(&fd);
-		if (r != -EBUSY)
-			return r;
-	}
-	return -EBUSY;
-}
-
-int lcm_loopdev_attach(int image, uint32_t flags, const char *what, char ret_dev[LCM_LOOPDEV],
-		       struct lcm_err *err)
-{
-	lcm_autoclose int ctl = lcm_sys_openat(AT_FDCWD, "/dev/loop-control", O_RDWR, 0);
-	const struct loop_config cfg = { .fd = (uint32_t)image,
-					 .info.lo_flags = flags | LO_FLAGS_AUTOCLEAR };
-	int r;
-
-	if (ctl < 0)
-		return lcm_err_set(err, ctl, "%s: /dev/loop-control: %s (modprobe loop)", what,
-				   strerror(-ctl));
-	r = loop_configure(ctl, &cfg, ret_dev);
-	return r < 0 ? lcm_err_set(err, r, "%s: no loop device: %s", what, strerror(-r)) : r;
 }

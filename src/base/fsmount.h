@@ -31,6 +31,9 @@ LCM_MUST_USE int sys_open_clone(int dirfd, const char *path, unsigned int flags)
  * @to. */
 LCM_MUST_USE int sys_move_mount(int from, int to);
 LCM_MUST_USE int sys_mount_private(int mount_fd);
+/** sys_mount_attrs - add @attrs (MOUNT_ATTR_*) to a mount, @clear goes. Source: mount_setattr(2).
+ */
+LCM_MUST_USE int sys_mount_attrs(int mount_fd, uint64_t attrs, uint64_t clear);
 LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *type,
 			   unsigned long flags, const char *data);
 LCM_MUST_USE int sys_umount2(const char *target, int flags);
@@ -63,9 +66,28 @@ LCM_MUST_USE int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char
  * LO_FLAGS_AUTOCLEAR is always set: the device goes with its last user, which is the mount once the
  * returned descriptor is closed
  * @ret_dev: its path
- * Return: a descriptor of the device; -errno (text names @what).
+ * Return: a descriptor of the device, open to be read; -errno (text names @what).
  */
 LCM_MUST_USE int lcm_loopdev_attach(int image, uint32_t flags, const char *what,
 				    char ret_dev[LCM_LOOPDEV], struct lcm_err *err);
+enum lcm_loopdev_discard {
+	LCM_LOOPDEV_DISCARD_ANY, /* whatever the device says */
+	LCM_LOOPDEV_DISCARD_ON,  /* discards make holes in the file */
+	LCM_LOOPDEV_DISCARD_OFF, /* they are refused */
+};
+/** lcm_loopdev_attach_discard - as lcm_loopdev_attach(), by a device that treats discards so. */
+LCM_MUST_USE int lcm_loopdev_attach_discard(int image, uint32_t flags,
+					    enum lcm_loopdev_discard discard, const char *what,
+					    char ret_dev[LCM_LOOPDEV], struct lcm_err *err);
+/**
+ * lcm_loopdev_find - the loop device that the file @st is behind, whoever made it
+ * @st: of fstat(2)
+ * Devices are not in namespaces: none is missed, as long as /sys and /dev are the machine's.
+ * Return: a descriptor of the device (the device does not go while it is open); -ENOENT (none);
+ * -errno.
+ */
+LCM_MUST_USE int lcm_loopdev_find(const struct stat *st);
+/** lcm_loopdev_resize - take over the size that the file behind @fd has now. */
+LCM_MUST_USE int lcm_loopdev_resize(int fd);
 
 #endif
