@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image_impl.h - what the files of the image backend share.
+ *
+ * An image is a regular file with a whole file system, xfs or ext4. Mode 0600, or 0400: a read-only
+ * copy, which is only ever copied. The attribute LCM_IMAGE_THICK says that all of its bytes were
+ * taken from the pool when it was made; it then never gets holes: mkfs discards nothing, discards
+ * of its loop device are off, on btrfs the file is not copied on write (and has no checksums of
+ * btrfs), as a second write to the same place would need room otherwise.
+ *
+ * The file is flock(2)ed through whoever may change it: the loop device it is behind, and the
+ * programs that make, check and resize file systems, which outlive us when we are killed.
+ *
+ * Layer: unit, private to this folder. Threads: any.
+ */
+#ifndef LCM_UNIT_IMAGE_IMPL_H
+#define LCM_UNIT_IMAGE_IMPL_H
+
+#include "src/base/err.h"
+#include "src/base/sys.h"
+
+#define LCM_IMAGE_THICK "trusted.locum.thick"
+
+enum lcm_image_fs {
+	LCM_IMAGE_XFS,
+	LCM_IMAGE_EXT4,
+};
+
+/* An open image. */
+struct lcm_image {
+	int dir;          /* borrowed, with name: for texts */
+	const char *name; /* borrowed */
+	int fd;           /* owned */
+	struct stat st;   /* as it was opened */
+	enum lcm_image_fs fs;
+	uint64_t fs_bytes; /* what its superblock says; behind a loop device it may be older */
+	bool thick;
+	bool read_only;
+};
+
+/**
+ * lcm_image_open - open it and see what it is
+ * @flags: O_RDONLY or O_RDWR
+ * Return: 0; -EUCLEAN (no regular file with xfs or ext4); -errno.
+ */
+LCM_MUST_USE int lcm_image_open(int dir, const char *name, int flags, struct lcm_image *ret,
+				struct lcm_err *err);
+void lcm_image_close(struct lcm_image *i); /* also one of zeroes and fd -EBADF */
+/** lcm_image_fail - lcm_object_fail() of an open one. */
+int lcm_image_fail(const struct lcm_image *i, int r, const char *doing, struct lcm_err *err);
+/** lcm_image_mount - a detached mount through a loop device; that of ops.mount(). */
+LCM_MUST_USE int lcm_image_mount(struct lcm_image *i, struct lcm_err *err);
+
+/* ops */
+int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err);
+int lcm_image_copy(int from_dir, const char *from, int to_dir, const char *to, bool read_only,
+		   bool live, struct lcm_err *err);
+int lcm_image_resize(int dir, const char *name, int mnt, uint64_t size, struct lcm_err *err);
+
+/**
+ * lcm_xfs_size - what the mounted xfs says of its size
+ * @root: its root directory, opened to be read
+ */
+LCM_MUST_USE int lcm_xfs_size(int root, uint64_t *ret_bytes);
+/** lcm_xfs_grow - XFS_IOC_FSGROWFSDATA to @bytes, unless it has them. Return: 0, -errno. */
+LCM_MUST_USE int lcm_xfs_grow(int root, uint64_t bytes);
+
+#endif
