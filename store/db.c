@@ -205,6 +205,13 @@ static int code_errno(sqlite3 *db, int rc)
 	}
 }
 
+int lcm_sqlite_errno(sqlite3 *db)
+{
+	int r = code_errno(db, sqlite3_extended_errcode(db));
+
+	return r == 0 ? -EIO : r;
+}
+
 static int damaged(struct lcm_store *s, const char *why, struct lcm_err *err)
 {
 	return lcm_err_set(err, -EUCLEAN,
@@ -217,10 +224,8 @@ static int damaged(struct lcm_store *s, const char *why, struct lcm_err *err)
 
 int lcm_db_fail(struct lcm_store *s, const char *what, struct lcm_err *err)
 {
-	int rc = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM, r = code_errno(s->db, rc);
+	int r = s->db ? lcm_sqlite_errno(s->db) : -ENOMEM;
 
-	if (r == 0)
-		r = -EIO;
 	if (r == -EUCLEAN)
 		return damaged(s, s->db ? sqlite3_errmsg(s->db) : what, err);
 	return lcm_err_set(err, r, "%s/locum.db: %s: %s", s->root, what,

@@ -76,6 +76,17 @@ int sys_statx(int fd, struct statx *ret)
 	    statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, ret));
 }
 
+int sys_is_mount_root(const char *path)
+{
+	struct statx st;
+	int r = (int)CALL(
+	    statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st));
+
+	if (r < 0)
+		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+	return (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 struct lcm_fs lcm_fs_new(const char *type)
 {
 	int fd = sys_fsopen(type);

@@ -38,6 +38,10 @@ LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *t
 			   unsigned long flags, const char *data);
 LCM_MUST_USE int sys_umount2(const char *target, int flags);
 
+/** sys_is_mount_root - is something mounted at @path, as far as our mount namespace knows? A link
+ * is not followed. Return: 1, 0 (also when it is missing), -errno. Source: statx(2)
+ * STATX_ATTR_MOUNT_ROOT. */
+LCM_MUST_USE int sys_is_mount_root(const char *path);
 /** sys_statx - type, mount id and attributes of an open descriptor. */
 LCM_MUST_USE int sys_statx(int fd, struct statx *ret);
 
