@@ -12,6 +12,8 @@
 
 #include "src/base/err.h"
 
+typedef int (*lcm_unit_send_fn)(void *arg, uint64_t offset, const void *p, size_t len);
+
 struct lcm_unit_ops {
 	/* Does it work on the file system of this directory? -ENOTSUP: no, and the text says why.
 	 */
@@ -39,6 +41,14 @@ struct lcm_unit_ops {
 	 * of the pool's free space, given that @reserved may be written anew. */
 	int (*usage)(int dir, const char *name, uint64_t reserved, uint64_t *ret_used,
 		     uint64_t *ret_promised, struct lcm_err *err);
+	/* @fn is called with the bytes of a read-only copy, in order, 1 to LCM_FRAME_PLAIN_MAX at a
+	 * time; holes may be left out. Other than 0 from it stops and is returned. */
+	int (*send)(int dir, const char *name, lcm_unit_send_fn fn, void *arg, struct lcm_err *err);
+	/* A file to write such bytes into, where they were; also the one of an earlier call. Its
+	 * room is taken unless @thin. Return: a descriptor to read and write. */
+	int (*receive)(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err);
+	/* All is there: what was received becomes the object @name, writable, of @size bytes. */
+	int (*received)(int dir, const char *name, int fd, uint64_t size, struct lcm_err *err);
 	/* Missing is success. */
 	int (*remove)(int dir, const char *name, struct lcm_err *err);
 	bool thick; /* create() takes all of its bytes, so that only copies promise any */

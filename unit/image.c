@@ -281,6 +281,9 @@ const struct lcm_unit_ops lcm_unit_image_ops = {
 	.busy = image_busy,
 	.size = image_size,
 	.usage = image_usage,
+	.send = lcm_image_send,
+	.receive = lcm_image_receive,
+	.received = lcm_image_received,
 	.remove = image_remove,
 	.thick = true,
 };

@@ -18,6 +18,7 @@
 
 #include "src/base/err.h"
 #include "src/base/sys.h"
+#include "unit/backend.h"
 
 #define LCM_IMAGE_THICK "trusted.locum.thick"
 
@@ -56,6 +57,12 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 int lcm_image_copy(int from_dir, const char *from, int to_dir, const char *to, bool read_only,
 		   bool live, struct lcm_err *err);
 int lcm_image_resize(int dir, const char *name, int mnt, uint64_t size, struct lcm_err *err);
+int lcm_image_send(int dir, const char *name, lcm_unit_send_fn fn, void *arg, struct lcm_err *err);
+int lcm_image_receive(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err);
+int lcm_image_received(int dir, const char *name, int fd, uint64_t size, struct lcm_err *err);
+
+/** lcm_image_make_thick - take all bytes of a file from the pool; it has the size then. */
+LCM_MUST_USE int lcm_image_make_thick(int fd, uint64_t size);
 
 /**
  * lcm_xfs_size - what the mounted xfs says of its size

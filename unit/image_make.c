@@ -63,7 +63,7 @@ static int same_nocow(int from, int to)
 	return r < 0 ? r : set_nocow(to, flags & FS_NOCOW_FL);
 }
 
-static int make_thick(int fd, uint64_t size)
+int lcm_image_make_thick(int fd, uint64_t size)
 {
 	struct statfs fs;
 	int r = (int)lcm_errno(fstatfs(fd, &fs));
@@ -130,7 +130,7 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 	if (r >= 0)
 		r = lcm_sys_flock(n.fd, LOCK_EX);
 	if (r == 0)
-		r = thin ? lcm_sys_ftruncate(n.fd, size) : make_thick(n.fd, size);
+		r = thin ? lcm_sys_ftruncate(n.fd, size) : lcm_image_make_thick(n.fd, size);
 	if (r < 0)
 		return lcm_err_set(err, r, "%s: making a file of %llu bytes: %s", path,
 				   (unsigned long long)size, strerror(-r));

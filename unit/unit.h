@@ -172,6 +172,24 @@ LCM_MUST_USE int lcm_unit_attach(struct lcm_units *u, const char *key, const cha
 LCM_MUST_USE int lcm_unit_detach(struct lcm_units *u, const char *key, const char *user,
 				 struct lcm_err *err);
 
+/* ---- streams (unit/frame.h) ---- */
+
+/** lcm_unit_export - write the snapshot @snap to @fd, as one stream. @from: leave out what lies
+ * before this offset, for one who has that. Return: 0; -ENOENT; -EPIPE (nobody reads); -errno. */
+LCM_MUST_USE int lcm_unit_export(struct lcm_units *u, const char *key, const char *snap,
+				 uint64_t from, int fd, struct lcm_err *err);
+/**
+ * lcm_unit_import - a unit from the stream that @fd gives
+ * @o: size is the stream's; owner and name NULL: those of the stream
+ * @resume: a unit whose import was interrupted, to go on with; @o is not looked at then
+ * Return: 0; -EUCLEAN (a digest does not fit); -EPROTO (no such stream); -ENOTSUP (of another
+ * backend); -EIO (the stream ends early): after these two the unit stays to be resumed, and the
+ * text says how; otherwise as lcm_unit_create(), and nothing stays. The stream's file system will
+ * be mounted by this kernel: only the digests are checked, not who made it.
+ */
+LCM_MUST_USE int lcm_unit_import(struct lcm_units *u, const struct lcm_unit_options *o, int fd,
+				 const char *resume, struct lcm_unit *ret, struct lcm_err *err);
+
 /* ---- checks ---- */
 
 /** lcm_unit_check - look for owners without unit, units of two owners, files of nobody, sizes that

@@ -3,6 +3,7 @@
 
 #include <linux/btrfs.h>
 #include <linux/loop.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -31,6 +32,15 @@ bool pool_has_mkfs(const struct pool_row *row)
 
 	return mkfs(row->fs, version, -EBADF, NULL) != -ENOENT &&
 	       (!strstr(row->name, "xfs") || mkfs("xfs", version, -EBADF, NULL) != -ENOENT);
+}
+
+bool pool_may_run(const char *test)
+{
+	if (geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+		return true;
+	(void)fprintf(stderr, "%s: needs root and mount namespaces\n", test);
+	return false;
 }
 
 static int count_fd(void *arg, int dirfd, const char *name)

@@ -27,6 +27,8 @@ struct pool {
 	int fds;     /* open descriptors without any */
 };
 
+/** pool_may_run - go into a mount namespace of our own; false: why not was said. */
+bool pool_may_run(const char *test);
 /** pool_setup - cmocka: *state is the row before, the pool after. */
 int pool_setup(void **state);
 /** pool_teardown - also looks for descriptors, loop devices and mounts that were left. */
