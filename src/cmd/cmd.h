@@ -39,7 +39,7 @@ int cmd_error(const char *verb, const struct lcm_err *err, int code);
 /** cmd_usage - "locum: VERB: text; see locum VERB --help". Return: CMD_USAGE. */
 int cmd_usage(const char *verb, const char *fmt, ...) LCM_PRINTF(2, 3);
 
-#define CMD_OPTIONS_MAX 8
+#define CMD_OPTIONS_MAX 12
 /* An option of a verb that has none but flags and values. */
 struct cmd_option {
 	const char *name;
@@ -70,6 +70,7 @@ int cmd_pull_main(int argc, char **argv);
 int cmd_run_main(int argc, char **argv);
 int cmd_serve_main(int argc, char **argv);
 int cmd_status_main(int argc, char **argv);
+int cmd_unit_main(int argc, char **argv);
 int cmd_umount_main(int argc, char **argv);
 int cmd_wait_main(int argc, char **argv);
 int cmd_why_main(int argc, char **argv);
