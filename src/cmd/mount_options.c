@@ -35,6 +35,14 @@ int mount_options_take(struct mount_options *o, const char *verb, int c, const c
 		return 0;
 	case OPT_WEIGHT:
 		return number(verb, "weight", value, false, &o->weight, &o->weight_number);
+	case OPT_UNIT:
+		o->unit = value;
+		return *value ? 0 : cmd_usage(verb, "--unit is empty");
+	case OPT_UNIT_POOL:
+		o->unit_pool = value;
+		return 0;
+	case OPT_UNIT_SIZE:
+		return number(verb, "unit-size", value, true, &o->unit_size, &o->unit_bytes);
 	case OPT_M_DEADLINE:
 		return number(verb, "deadline", value, false, &o->deadline, &o->deadline_ms);
 	case OPT_M_BIG_DATA:
@@ -68,6 +76,9 @@ json_t *mount_options_body(const struct mount_options *o, const char *image, con
 	set(body, "pull", o->pull);
 	set(body, "platform", o->platform);
 	set(body, "index", o->index);
+	set(body, "unit", o->unit);
+	set(body, "unit_pool", o->unit_pool);
+	set_number(body, "unit_size", o->unit_size, o->unit_bytes);
 	(void)json_object_set_new(body, "read_only", json_boolean(o->read_only));
 	(void)json_object_set_new(body, "full", json_boolean(o->full));
 	(void)json_object_set_new(body, "keep", json_boolean(o->id != NULL));

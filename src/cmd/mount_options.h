@@ -10,9 +10,11 @@
 
 struct mount_options {
 	const char *id, *pull, *platform, *index; /* NULL or "": not given */
+	const char *unit, *unit_pool;
 	bool read_only, full;
-	const char *deadline, *big_data, *big_exec, *weight; /* as written; NULL: the daemon's */
-	uint64_t deadline_ms, big_data_bytes, big_exec_bytes, weight_number;
+	const char *deadline, *big_data, *big_exec, *weight,
+	    *unit_size; /* as written; NULL: the daemon's */
+	uint64_t deadline_ms, big_data_bytes, big_exec_bytes, weight_number, unit_bytes;
 };
 
 enum {
@@ -25,7 +27,10 @@ enum {
 	OPT_M_DEADLINE,
 	OPT_M_BIG_DATA,
 	OPT_M_BIG_EXEC,
-	OPT_WEIGHT
+	OPT_WEIGHT,
+	OPT_UNIT,
+	OPT_UNIT_SIZE,
+	OPT_UNIT_POOL
 };
 
 #define MOUNT_OPTIONS_LONG                                                                         \
@@ -37,6 +42,9 @@ enum {
 	    { "deadline", required_argument, NULL, OPT_M_DEADLINE },                               \
 	    { "big-data", required_argument, NULL, OPT_M_BIG_DATA },                               \
 	    { "weight", required_argument, NULL, OPT_WEIGHT },                                     \
+	    { "unit", required_argument, NULL, OPT_UNIT },                                         \
+	    { "unit-size", required_argument, NULL, OPT_UNIT_SIZE },                               \
+	    { "unit-pool", required_argument, NULL, OPT_UNIT_POOL },                               \
 	{                                                                                          \
 		"big-exec", required_argument, NULL, OPT_M_BIG_EXEC                                \
 	}
@@ -52,7 +60,10 @@ enum {
 	"      --deadline SECONDS  readers of missing files get EIO after so long (0: never)\n"    \
 	"      --big-data SIZE     data files from this size are read by range (0: never)\n"       \
 	"      --big-exec SIZE     the same for executables and libraries\n"                       \
-	"      --weight N          its share where others fetch too, 1 to 10000 (100)\n"
+	"      --weight N          its share where others fetch too, 1 to 10000 (100)\n"           \
+	"      --unit UNIT|new     keep what it writes in this storage unit, or in a new one\n"    \
+	"      --unit-size SIZE    of a new one\n"                                                 \
+	"      --unit-pool POOL    where a new one is made (the only one)\n"
 
 /** mount_options_take - one option of getopt_long(). Return: 0 or the exit status (said already).
  */

@@ -141,7 +141,8 @@ static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret
 	if (u64_arg(args, "deadline_ms", &ms) < 0 || u64_arg(args, "pid", &pid) < 0 ||
 	    pid > INT_MAX || u64_arg(args, "big_data", &o->big.data_bytes) < 0 ||
 	    u64_arg(args, "big_exec", &o->big.exec_bytes) < 0 ||
-	    u64_arg(args, "weight", &weight) < 0 || weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
+	    u64_arg(args, "unit_size", &o->unit_size) < 0 || u64_arg(args, "weight", &weight) < 0 ||
+	    weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
 		return false;
 	o->weight = (uint32_t)weight;
 	o->deadline_ns = ms * 1000000;
@@ -170,9 +171,10 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 		    "are expected",
 		    str_arg(args, "index"));
 	else if (!take_numbers(args, o, ret_pid))
-		lcm_api_error(c, 400, -EINVAL,
-			      "deadline_ms, big_data, big_exec and pid are numbers from 0, weight "
-			      "is one from 1 to 10000");
+		lcm_api_error(
+		    c, 400, -EINVAL,
+		    "deadline_ms, big_data, big_exec, unit_size and pid are numbers from 0, weight "
+		    "is one from 1 to 10000");
 	return !c->status;
 }
 
@@ -188,6 +190,8 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		.full = bool_arg(args, "full"),
 		.keep = bool_arg(args, "keep"),
 		.lower = bool_arg(args, "lower"),
+		.unit = str_arg(args, "unit"),
+		.unit_pool = str_arg(args, "unit_pool"),
 		.big = c->host->big,
 		.deadline_ns = c->host->deadline_ns,
 		.policy = bool_arg(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
@@ -341,19 +345,48 @@ static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *ar
 	c->waiting = true;
 }
 
+static void reply_closed(struct lcm_api_call *c)
+{
+	c->reply = json_object();
+	c->status = 200;
+}
+
+static void on_closing_changed(void *arg, struct lcm_session *s, bool gone)
+{
+	struct lcm_api_call *c = arg;
+
+	(void)s;
+	if (!gone)
+		return;
+	c->waiting = false;
+	reply_closed(c);
+	c->answered(c->arg);
+}
+
+/* Answered when it is gone: whoever asked may then use its id, its directory, its unit. */
 static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
 {
 	const char *remove = str_arg(args, "remove");
+	struct lcm_host *h = c->host;
 	struct lcm_err err = { 0 };
-	int r = lcm_session_close(s, bool_arg(args, "lazy"),
-				  *remove ? strcmp(remove, "1") == 0 : -1, &err);
+	char id[LCM_ID_MAX + 1];
+	int r;
 
+	(void)snprintf(id, sizeof(id), "%s", lcm_session_id(s));
+	r = lcm_session_close(s, bool_arg(args, "lazy"), *remove ? strcmp(remove, "1") == 0 : -1,
+			      &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
 		return;
 	}
-	c->reply = json_object();
-	c->status = 200;
+	c->s = lcm_session_find(h, id);
+	if (!c->s) {
+		reply_closed(c);
+		return;
+	}
+	c->watch = (struct lcm_session_watch){ .changed = on_closing_changed, .arg = c };
+	lcm_session_watch(c->s, &c->watch);
+	c->waiting = true;
 }
 
 static void mount_config(struct lcm_api_call *c, struct lcm_session *s)

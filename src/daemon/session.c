@@ -319,6 +319,8 @@ void session_destroy(struct lcm_session *s)
 	free(s->image_ref);
 	free(s->home);
 	free(s->above);
+	free(s->unit_key);
+	free(s->unit_pool);
 	free(s);
 }
 
@@ -486,6 +488,8 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	if (r == 0)
 		r = set_places(s, o);
 	if (r == 0)
+		r = session_set_unit(s, o, err);
+	if (r == 0)
 		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL,
 				      other ? LCM_IMAGE_ALWAYS : o->policy, &o->index, on_resolved,
 				      s, &s->image, err);
@@ -529,6 +533,21 @@ void session_remove_container(struct lcm_session *s, bool upper)
 	lcm_engine_sweep(s->host->e);
 }
 
+/* Unmounted, and no job has it. */
+static void finish(struct lcm_session *s)
+{
+	if (session_leave_unit(s, s->close_remove))
+		return;
+	session_remove_container(s, s->close_remove);
+	session_destroy(s);
+}
+
+void session_unmounted(struct lcm_session *s)
+{
+	s->close_remove = !s->keep;
+	finish(s);
+}
+
 int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_err *err)
 {
 	char source[80], users[512];
@@ -549,8 +568,7 @@ int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_e
 		s->closing = true;
 		return 0;
 	}
-	session_remove_container(s, s->close_remove);
-	session_destroy(s);
+	finish(s);
 	return 0;
 }
 
@@ -569,8 +587,7 @@ bool session_job_back(struct lcm_session *s)
 	}
 	if (s->target && lcm_mounted_source(s->target, session_source(s, source)) > 0)
 		lcm_ignore(lcm_umount(s->target, true, NULL));
-	session_remove_container(s, s->close_remove);
-	session_destroy(s);
+	finish(s);
 	return true;
 }
 

@@ -81,6 +81,9 @@ struct lcm_session_options {
 	uint32_t depth;  /* mount only so many of the image's layers, from the bottom; 0: all */
 	const char
 	    *home; /* below the state directory, where upper and work are; NULL: containers/ID */
+	const char *unit; /* the storage unit for upper and work: a key, or "new"; NULL: none */
+	const char *unit_pool; /* of a new one; NULL: the only pool */
+	uint64_t unit_size;    /* of a new one, bytes */
 	const char *above; /* directories below the state directory, each with its NUL, and one NUL
 			      more: layers on top of the image's, topmost first; NULL: none */
 	struct lcm_gate_big big; /* of this mount */

@@ -179,6 +179,8 @@ static int open_home(struct mount_job *j)
 	struct lcm_store *store = j->s->host->e->store;
 	int base = lcm_store_containers_fd(store), r;
 
+	if (j->s->unit_key)
+		return session_open_unit(j->s, &j->err);
 	if (j->s->home)
 		return open_dir(lcm_store_root_fd(store), j->s->home);
 	r = lcm_sys_mkdirat(base, j->s->id, 0700);
@@ -192,7 +194,7 @@ static int name_layers(const struct lcm_session *s, int home)
 	lcm_autobuf struct lcm_buf text = LCM_BUF(64U << 10);
 	int r = 0;
 
-	if (s->home)
+	if (s->home || s->unit_key)
 		return 0;
 	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++)
 		r = lcm_buf_printf(&text, "%s\n", s->slots[i].layer->name);
@@ -207,7 +209,8 @@ static int make_upper(struct mount_job *j, int root_from, int *ret_upper, int *r
 	int r;
 
 	if (dir < 0)
-		return lcm_err_set(&j->err, dir, "%s: %s", name, strerror(-dir));
+		return j->err.code ? dir
+				   : lcm_err_set(&j->err, dir, "%s: %s", name, strerror(-dir));
 	r = lcm_sys_mkdirat(dir, "upper", 0755);
 	fresh = r == 0;
 	if (r == -EEXIST)

@@ -5,6 +5,7 @@
 
 #include "meter/limit.h"
 #include "src/daemon/session.h"
+#include "unit/unit.h"
 
 /* One layer of a session; the arg of its watch and, by slot, of gate callbacks. */
 struct slot {
@@ -22,9 +23,14 @@ struct lcm_session {
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, patient, read_only, full, keep, lower, own_target, adopted;
-	uint32_t depth; /* as in the options */
-	char *home;     /* owned; NULL: containers/ID */
-	char *above;    /* owned; n_above directories, each with its NUL */
+	uint32_t depth;  /* as in the options */
+	char *home;      /* owned; NULL: containers/ID */
+	char *unit_key;  /* owned; the unit that upper and work are in; NULL: none */
+	char *unit_pool; /* owned; where a new one is made; NULL: the only one */
+	uint64_t unit_size;
+	bool unit_new;       /* it is made for this mount, and goes with it unless kept */
+	char unit[LCM_UUID]; /* attached for this mount; "": none (yet) */
+	char *above;         /* owned; n_above directories, each with its NUL */
 	uint32_t n_above;
 	bool whole;      /* still preparing, it waits for whole layers */
 	bool all_pulled; /* of all of them the pull was begun */
@@ -67,6 +73,17 @@ void session_destroy(struct lcm_session *s);
 /** session_job_back - the pool job has ended. Return: the session was closed meanwhile and is gone.
  */
 bool session_job_back(struct lcm_session *s);
+/** session_set_unit - from the options. Return: 0, -EINVAL (text), -ENOMEM. */
+LCM_MUST_USE int session_set_unit(struct lcm_session *s, const struct lcm_session_options *o,
+				  struct lcm_err *err);
+/** session_open_unit - make it if it is to be made, attach it. Thread: pool. Return: a descriptor
+ * of its directory, -errno (text). */
+LCM_MUST_USE int session_open_unit(struct lcm_session *s, struct lcm_err *err);
+/** session_leave_unit - a job detaches it; the session is closing. Return: false: there is none. */
+bool session_leave_unit(struct lcm_session *s, bool remove);
+/** session_recover_units - after mounts were adopted, before the rows of others go: who has which
+ * unit; those of mounts that are gone are detached. */
+void session_recover_units(struct lcm_host *h);
 struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial);
 
 /** session_alloc - an empty session of @h, not in its list yet. */
@@ -76,6 +93,8 @@ LCM_MUST_USE int session_make_slots(struct lcm_session *s, uint32_t n);
 void session_fill_slot(struct lcm_session *s, uint32_t i, struct lcm_layer *l);
 void session_watch_and_prepare(struct lcm_session *s);
 void session_pull_layers(struct lcm_session *s, bool urgent);
+/** session_unmounted - somebody else has unmounted it: it is closed as it was made. */
+void session_unmounted(struct lcm_session *s);
 /** session_remove_container - row, own mount point and, if @upper, what the container wrote. */
 void session_remove_container(struct lcm_session *s, bool upper);
 

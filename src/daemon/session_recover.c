@@ -152,6 +152,7 @@ void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n)
 
 	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, &rec));
 	let_go(h, kept, n);
+	session_recover_units(h);
 	if (!st)
 		return;
 	do {
@@ -178,7 +179,6 @@ void lcm_session_check_mounts(struct lcm_host *h)
 		    lcm_mounted_source(s->target, session_source(s, source)) != 0)
 			continue;
 		lcm_log(LCM_LOG_INFO, "id=%s was unmounted", s->id);
-		session_remove_container(s, !s->keep);
-		session_destroy(s);
+		session_unmounted(s);
 	}
 }
