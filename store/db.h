@@ -2,7 +2,8 @@
 /*
  * db.h - what the files of the store share: the object, its directories, its statements.
  *
- * Layer: store; units have their own database and use the helpers of SQLite. Threads: one owner, but for the trash (lcm_trash_*).
+ * Layer: store; units have their own database and use the helpers of SQLite. Threads: one owner,
+ * but for the trash (lcm_trash_*).
  */
 #ifndef LCM_DB_H
 #define LCM_DB_H
@@ -87,8 +88,8 @@ struct lcm_store {
 };
 
 /* ---- db.c ---- */
-/** lcm_sqlite_errno - the -errno of the last call on @db that failed: -EUCLEAN for a damaged file or
- * a schema that is not ours, -EBUSY, -EEXIST (unique), -ENOENT (foreign key), -ENOSPC, ... */
+/** lcm_sqlite_errno - the -errno of the last call on @db that failed: -EUCLEAN for a damaged file
+ * or a schema that is not ours, -EBUSY, -EEXIST (unique), -ENOENT (foreign key), -ENOSPC, ... */
 int lcm_sqlite_errno(sqlite3 *db);
 /** lcm_db_open - open or create @root/locum.db, check it, prepare every statement. Errors as
  * lcm_store_open(). */
