@@ -14,8 +14,9 @@ int unit_db_fail(const struct lcm_units *u, struct lcm_err *err)
 
 	if (r == -EUCLEAN)
 		return lcm_err_set(err, r,
-				   "%s/units.db is damaged (%s); nothing was changed. Restore it "
-				   "from a copy: units say in their unit.json whose they are",
+				   "%s/units.db is damaged (%s); nothing was changed. Move it "
+				   "away and take each pool again: locum unit pool add NAME DIR "
+				   "--adopt",
 				   u->root, sqlite3_errmsg(u->db));
 	return lcm_err_set(err, r, "%s/units.db: %s", u->root,
 			   u->db ? sqlite3_errmsg(u->db) : strerror(-r));

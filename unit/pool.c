@@ -132,17 +132,25 @@ static int open_pool(struct unit_pool *p, struct lcm_err *err)
 			   p->row.name, p->row.path, strerror(-r));
 }
 
-int unit_pool_open(struct lcm_units *u, const char *name, struct unit_pool *ret,
-		   struct lcm_err *err)
+int unit_pool_open_row(const struct lcm_pool *row, struct unit_pool *ret, struct lcm_err *err)
 {
 	struct unit_pool p = UNIT_POOL_NONE;
-	int r = lcm_pool_get(u, name, &p.row, err);
+	int r;
 
-	if (r == 0)
-		r = open_pool(&p, err);
+	p.row = *row;
+	r = open_pool(&p, err);
 	if (r == 0)
 		*ret = p;
 	return r;
+}
+
+int unit_pool_open(struct lcm_units *u, const char *name, struct unit_pool *ret,
+		   struct lcm_err *err)
+{
+	struct lcm_pool row;
+	int r = lcm_pool_get(u, name, &row, err);
+
+	return r < 0 ? r : unit_pool_open_row(&row, ret, err);
 }
 
 /* ---- pools ---- */
@@ -231,26 +239,38 @@ static void unwrite_pool(int fd)
 	lcm_ignore(lcm_sys_unlinkat(fd, POOL_TRASH, AT_REMOVEDIR));
 }
 
-static int open_new(const struct lcm_pool_options *o, struct lcm_pool *p, struct lcm_err *err)
+int unit_pool_dir(const char *path, struct lcm_pool *p, struct lcm_err *err)
 {
-	lcm_autofree char *real = realpath(o->path, NULL);
-	int r = real ? 0 : (int)lcm_errno(-1), fd;
+	lcm_autofree char *real = realpath(path, NULL);
+	int r = real ? 0 : (int)lcm_errno(-1);
 
 	if (r < 0)
-		return lcm_err_set(err, r, "%s: %s", o->path, strerror(-r));
+		return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
 	if ((size_t)snprintf(p->path, sizeof(p->path), "%s", real) >= sizeof(p->path))
 		return lcm_err_set(err, -ENAMETOOLONG, "%s: longer than %d bytes", real,
 				   LCM_UNIT_PATH - 1);
-	fd = open_dir(AT_FDCWD, real);
+	r = open_dir(AT_FDCWD, real);
+	return r < 0 ? lcm_err_set(err, r, "%s: %s", real, strerror(-r)) : r;
+}
+
+static int open_new(const struct lcm_pool_options *o, struct lcm_pool *p, struct lcm_err *err)
+{
+	struct stat st;
+	int fd = unit_pool_dir(o->path, p, err), r;
+
 	if (fd < 0)
-		return lcm_err_set(err, fd, "%s: %s", real, strerror(-fd));
-	r = lcm_dir_each(fd, not_empty, NULL);
+		return fd;
+	r = lcm_sys_fstatat(fd, POOL_JSON, &st, AT_SYMLINK_NOFOLLOW) == 0
+		? lcm_err_set(err, -ENOTEMPTY, "%s is a pool already; take it with --adopt",
+			      p->path)
+		: lcm_dir_each(fd, not_empty, NULL);
 	if (r == 0)
 		return fd;
 	lcm_closep(&fd);
-	return r < 0 ? lcm_err_set(err, r, "%s: %s", real, strerror(-r))
-		     : lcm_err_set(err, -ENOTEMPTY,
-				   "%s is not empty; a pool wants an empty directory", real);
+	if (r > 0)
+		return lcm_err_set(err, -ENOTEMPTY,
+				   "%s is not empty; a pool wants an empty directory", p->path);
+	return r == -ENOTEMPTY ? r : lcm_err_set(err, r, "%s: %s", p->path, strerror(-r));
 }
 
 int lcm_pool_add(struct lcm_units *u, const struct lcm_pool_options *o, struct lcm_pool *ret,

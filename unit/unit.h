@@ -77,6 +77,17 @@ struct lcm_pool_options {
  * -ENOTEMPTY; -ENOTSUP (the backend does not work there: the text says why); -errno. */
 LCM_MUST_USE int lcm_pool_add(struct lcm_units *u, const struct lcm_pool_options *o,
 			      struct lcm_pool *ret, struct lcm_err *err);
+/**
+ * lcm_pool_adopt - take a directory that is a pool already, with its units and their snapshots:
+ * another host's, or one whose database was lost
+ * @o: backend is what the pool says; name NULL: as well
+ * @fn: one sentence for each unit that is not taken: its owner or its id is here already, or its
+ * files do not say whose it is
+ * Return: how many units were taken; -ENOENT (no pool there); -EEXIST; -EUCLEAN; -errno.
+ */
+LCM_MUST_USE int lcm_pool_adopt(struct lcm_units *u, const struct lcm_pool_options *o,
+				void (*fn)(void *arg, const char *what), void *arg,
+				struct lcm_pool *ret, struct lcm_err *err);
 /** lcm_pool_remove - forget a pool without units. Return: 0, -ENOENT, -ENOTEMPTY. */
 LCM_MUST_USE int lcm_pool_remove(struct lcm_units *u, const char *name, struct lcm_err *err);
 /** lcm_pool_get - @name NULL: the only one there is. Return: 0, -ENOENT, -EINVAL (several). */

@@ -139,6 +139,11 @@ void unit_pool_close(struct unit_pool *p);
 /** unit_pool_open - by name; NULL: the only one. -ESTALE: another pool, or none, is at its path. */
 LCM_MUST_USE int unit_pool_open(struct lcm_units *u, const char *name, struct unit_pool *ret,
 				struct lcm_err *err);
+/** unit_pool_open_row - by its row, which need not be in the database. */
+LCM_MUST_USE int unit_pool_open_row(const struct lcm_pool *row, struct unit_pool *ret,
+				    struct lcm_err *err);
+/** unit_pool_dir - an existing directory, whose absolute path goes into @p. Return: fd, -errno. */
+LCM_MUST_USE int unit_pool_dir(const char *path, struct lcm_pool *p, struct lcm_err *err);
 /** unit_pool_take - would @bytes more hold the floor? Within a transaction. Return: 0, -ENOSPC. */
 LCM_MUST_USE int unit_pool_take(struct lcm_units *u, const struct unit_pool *p, uint64_t bytes,
 				struct lcm_err *err);

@@ -37,6 +37,7 @@ static const char usage[] =
     "      --floor SIZE       of a pool: so much of its file system is never given away (0)\n"
     "      --from BYTE        export: leave out what lies before it\n"
     "      --resume UNIT      import: go on with one that was interrupted\n"
+    "      --adopt            pool add: DIR is a pool already, of another host or database\n"
     "      --thin             of a pool: promise more than there is\n"
     "      --deep             check: also mount those that are detached\n"
     "      --json             print as JSON\n"
@@ -68,6 +69,12 @@ static int print_id(const struct lcm_unit *v)
 	return printf("%s\n", v->id) < 0 ? -EIO : 0;
 }
 
+static void tell(void *arg, const char *what)
+{
+	(void)arg;
+	(void)printf("%s\n", what);
+}
+
 static int run_pool_add(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
 	const struct lcm_pool_options o = { .name = a->argv[0],
@@ -76,8 +83,12 @@ static int run_pool_add(struct lcm_units *u, const struct unit_args *a, struct l
 					    .floor = a->floor,
 					    .thin = a->thin };
 	struct lcm_pool p;
+	int r = a->adopt ? lcm_pool_adopt(u, &o, tell, NULL, &p, err)
+			 : lcm_pool_add(u, &o, &p, err);
 
-	return lcm_pool_add(u, &o, &p, err);
+	if (r >= 0 && a->adopt)
+		(void)printf("%d units\n", r);
+	return LCM_MIN(r, 0);
 }
 
 static int run_pool_remove(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
@@ -173,12 +184,6 @@ static int run_detach(struct lcm_units *u, const struct unit_args *a, struct lcm
 	return lcm_unit_detach(u, a->key, NULL, err);
 }
 
-static void tell(void *arg, const char *what)
-{
-	(void)arg;
-	(void)printf("%s\n", what);
-}
-
 static int run_check(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
 	int r = lcm_unit_check(u, a->deep, tell, NULL, err);
@@ -234,7 +239,8 @@ static const struct command commands[] = {
 };
 
 static const struct command pool_commands[] = {
-	{ "add", 2, run_pool_add, UNIT_OPT_BACKEND | UNIT_OPT_FLOOR | UNIT_OPT_THIN },
+	{ "add", 2, run_pool_add,
+	  UNIT_OPT_BACKEND | UNIT_OPT_FLOOR | UNIT_OPT_THIN | UNIT_OPT_ADOPT },
 	{ "list", 0, unit_print_pools, UNIT_OPT_JSON },
 	{ "remove", 1, run_pool_remove, 0 },
 	{ NULL, 0, NULL, 0 },
@@ -253,14 +259,19 @@ static int set_size(const char *text, uint64_t *ret, const char *option)
 static int options(int argc, char **argv, struct unit_args *a, unsigned int *ret_given)
 {
 	const char *size = NULL, *floor = NULL, *from = NULL;
-	const struct cmd_option table[] = {
-		{ "pool", .value = &a->unit.pool },  { "owner", .value = &a->unit.owner },
-		{ "name", .value = &a->unit.name },  { "size", .value = &size },
-		{ "backend", .value = &a->backend }, { "floor", .value = &floor },
-		{ "from", .value = &from },          { "resume", .value = &a->resume },
-		{ "thin", .flag = &a->thin },        { "deep", .flag = &a->deep },
-		{ "json", .flag = &a->json },        { 0 }
-	};
+	const struct cmd_option table[] = { { "adopt", .flag = &a->adopt },
+					    { "pool", .value = &a->unit.pool },
+					    { "owner", .value = &a->unit.owner },
+					    { "name", .value = &a->unit.name },
+					    { "size", .value = &size },
+					    { "backend", .value = &a->backend },
+					    { "floor", .value = &floor },
+					    { "from", .value = &from },
+					    { "resume", .value = &a->resume },
+					    { "thin", .flag = &a->thin },
+					    { "deep", .flag = &a->deep },
+					    { "json", .flag = &a->json },
+					    { 0 } };
 	int r = cmd_options(argc, argv, usage, table);
 
 	for (unsigned int i = 0; table[i].name; i++)

@@ -53,8 +53,9 @@ tap_ok 'a pool on xfs' unit pool add x "$P/xfs" --floor 100M
 tap_is 'is one of images' "$(unit pool list --json | jq -r '.[0].backend')" image
 tap_ok 'a pool on btrfs' unit pool add b "$P/btrfs"
 tap_is 'is one of subvolumes' "$(unit pool list --json | jq -r '.[] | select(.name == "b").backend')" subvol
-says 'a pool that is not empty' 1 'is not empty' "$LOCUM" unit pool add y "$P/xfs"
-mkdir "$TAP_DIR/ext"
+mkdir -p "$TAP_DIR/ext/mine"
+says 'a directory that is not empty' 1 'is not empty' "$LOCUM" unit pool add y "$TAP_DIR/ext"
+rmdir "$TAP_DIR/ext/mine"
 says 'project quotas are not here' 1 'quota' "$LOCUM" unit pool add y "$TAP_DIR/ext" --backend dir
 says 'which pool?' 1 'several pools' "$LOCUM" unit create --size 64M
 says 'a size is needed' 1 'size is needed' "$LOCUM" unit create --pool x
@@ -152,6 +153,26 @@ for pool in x b; do
 	says "$pool: and what is none" 1 'no stream of a unit' sh -c 'yes hello | "$1" unit import --pool "$2"' sh "$LOCUM" "$pool"
 	tap_ok "$pool: delete" unit delete moved
 done
+
+# ---- another database ----
+tap_ok 'two units' sh -c 'for p in x b; do "$1" unit create --pool $p --name "lost$p" --size 64M && "$1" unit snapshot "lost$p@s"; done' sh "$LOCUM"
+dir=$(unit attach lostx)
+echo here >"$dir/text"
+tap_ok 'detach' unit detach lostx
+says 'a pool is no new one' 1 'is a pool already; take it with --adopt' "$LOCUM" unit pool add again "$P/xfs"
+says 'nor is it taken twice' 1 'is there already' "$LOCUM" unit pool add x "$P/xfs" --adopt
+before=$(unit list --json | jq -S 'map({id, owner, name, pool, size}) | sort')
+rm -f "$LOCUM_ROOT"/units.db*
+says 'without a database nothing is there' 1 'no unit lostx' "$LOCUM" unit show lostx
+says 'no pool to adopt' 1 'holds no pool' "$LOCUM" unit pool add x "$TAP_DIR/ext" --adopt
+tap_is 'a pool is taken again' "$(unit pool add x "$P/xfs" --adopt --floor 100M)" '1 units'
+tap_is 'the other, too' "$(unit pool add b "$P/btrfs" --adopt)" '1 units'
+tap_is 'with all units' "$(unit list --json | jq -S 'map({id, owner, name, pool, size}) | sort')" "$before"
+tap_is 'and their snapshots' "$(of lostx 'snapshots[0].name')$(of lostb 'snapshots[0].name')" ss
+tap_is 'and what is in them' "$(cat "$(unit attach lostx)/text")" here
+tap_ok 'detach' unit detach lostx
+tap_ok 'all is right' unit check --deep
+tap_ok 'delete' sh -c '"$1" unit delete lostx && "$1" unit delete lostb' sh "$LOCUM"
 
 # ---- containers ----
 it_serve && daemon_start || exit 1
