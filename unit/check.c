@@ -160,7 +160,8 @@ static int check_pool_name(void *arg, int dir, const char *name)
 	if (r == -ENOENT)
 		say(k->c, "pool %s: %s/%s is no unit of this host", k->p->row.name, k->p->row.path,
 		    name);
-	else if (r == 0 && (strcmp(row.v.id, name) != 0 || strcmp(row.v.pool, k->p->row.name) != 0))
+	else if (r == 0 && strcmp(row.v.op, OP_MOVE) != 0 &&
+		 (strcmp(row.v.id, name) != 0 || strcmp(row.v.pool, k->p->row.name) != 0))
 		say(k->c, "pool %s: %s is there, too, but it is in pool %s", k->p->row.name, name,
 		    row.v.pool);
 	return r == -ENOENT ? 0 : r;

@@ -261,13 +261,24 @@ int unit_db_set(struct lcm_units *u, const struct unit_row *row, struct lcm_err 
 	return run(u, q, err);
 }
 
-int unit_db_set_user(struct lcm_units *u, int64_t seq, const char *user, struct lcm_err *err)
+static int set_text(struct lcm_units *u, enum unit_stmt which, int64_t seq, const char *text,
+		    struct lcm_err *err)
 {
-	sqlite3_stmt *q = stmt(u, UNIT_STMT_USER);
+	sqlite3_stmt *q = stmt(u, which);
 
 	(void)sqlite3_bind_int64(q, 1, seq);
-	lcm_bind_text(q, 2, user);
+	lcm_bind_text(q, 2, text);
 	return run(u, q, err);
+}
+
+int unit_db_set_user(struct lcm_units *u, int64_t seq, const char *user, struct lcm_err *err)
+{
+	return set_text(u, UNIT_STMT_USER, seq, user, err);
+}
+
+int unit_db_set_pool(struct lcm_units *u, int64_t seq, const char *pool, struct lcm_err *err)
+{
+	return set_text(u, UNIT_STMT_POOL, seq, pool, err);
 }
 
 int unit_db_remove(struct lcm_units *u, int64_t seq, struct lcm_err *err)

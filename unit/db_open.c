@@ -58,6 +58,7 @@ static const char *const stmt_text[UNIT_STMT_MAX] = {
 	[UNIT_STMT_SET] =
 	    "UPDATE units SET size = ?2, reserved = ?3, op = ?4, op_bytes = ?5 WHERE seq = ?1",
 	[UNIT_STMT_USER] = "UPDATE units SET user = ?2 WHERE seq = ?1",
+	[UNIT_STMT_POOL] = "UPDATE units SET pool = ?2 WHERE seq = ?1",
 	[UNIT_STMT_REMOVE] = "DELETE FROM units WHERE seq = ?1",
 	[UNIT_STMT_SNAP_ADD] = "INSERT INTO snaps(unit, " SNAP_COLUMNS
 			       ") VALUES(?1, ?2, ?3, ?4, ?5, ?6)",

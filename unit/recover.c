@@ -4,7 +4,8 @@
  *
  * A unit being made or deleted goes; of a resize the object says how far it came, and it is
  * finished; a rollback has happened or not (the exchange is atomic), and its spare copy goes; a
- * snapshot that was not finished goes.
+ * snapshot that was not finished goes; of a move one of two places is the row's, and the other
+ * goes.
  */
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +49,8 @@ static int recover_unit(struct lcm_units *u, const struct unit_pool *p, struct u
 			r = unit_db_remove(u, row->v.seq, err);
 		return r < 0 ? r : 1;
 	}
+	if (strcmp(row->v.op, OP_MOVE) == 0)
+		return unit_move_end(u, row, err);
 	dir = unit_place_open(p, &row->v, err);
 	if (dir < 0)
 		return dir;

@@ -172,6 +172,12 @@ LCM_MUST_USE int lcm_unit_snapshot_each(struct lcm_units *u, const struct lcm_un
 LCM_MUST_USE int lcm_unit_rollback(struct lcm_units *u, const char *key, const char *snap,
 				   struct lcm_err *err);
 
+/** lcm_unit_move - into another pool of the same backend, with its snapshots; by reference where
+ * both are on one file system that can. Return: 0; -ENOSPC; -ENOTSUP (text); -EBUSY (attached);
+ * -EAGAIN (moved, but what it has left is still there: the next verb tries again). */
+LCM_MUST_USE int lcm_unit_move(struct lcm_units *u, const char *key, const char *pool,
+			       struct lcm_err *err);
+
 /** lcm_unit_path - where it is, or would be, attached: RUN/u/ID; borrowed until the next call. */
 const char *lcm_unit_path(struct lcm_units *u, const struct lcm_unit *v);
 /** lcm_unit_attach - mount it at lcm_unit_path(). @user: the mount that has it from now on; NULL:

@@ -26,6 +26,7 @@
 #define OP_CREATE "create"
 #define OP_DELETE "delete"
 #define OP_IMPORT "import"
+#define OP_MOVE "move"
 #define OP_RESIZE "resize"
 #define OP_ROLLBACK "rollback"
 
@@ -40,6 +41,7 @@ enum unit_stmt {
 	UNIT_STMT_AFTER,
 	UNIT_STMT_SET,
 	UNIT_STMT_USER,
+	UNIT_STMT_POOL,
 	UNIT_STMT_REMOVE,
 	UNIT_STMT_SNAP_ADD,
 	UNIT_STMT_SNAP_GET,
@@ -106,6 +108,8 @@ LCM_MUST_USE int unit_db_after(struct lcm_units *u, int64_t seq, struct unit_row
 			       struct lcm_err *err);
 /** unit_db_set - size, reserved, op and op_bytes of @row. */
 LCM_MUST_USE int unit_db_set(struct lcm_units *u, const struct unit_row *row, struct lcm_err *err);
+LCM_MUST_USE int unit_db_set_pool(struct lcm_units *u, int64_t seq, const char *pool,
+				  struct lcm_err *err);
 LCM_MUST_USE int unit_db_set_user(struct lcm_units *u, int64_t seq, const char *user,
 				  struct lcm_err *err);
 /** unit_db_remove - with its snapshots. */
@@ -225,6 +229,10 @@ struct lcm_hash;
 struct lcm_frame;
 /** unit_frame_count - what a frame adds to the digest of the whole stream. */
 void unit_frame_count(struct lcm_hash *all, const struct lcm_frame *f);
+
+/* ---- move.c ---- */
+/** unit_move_end - remove what lies in other pools than the row's, then the note. */
+LCM_MUST_USE int unit_move_end(struct lcm_units *u, struct unit_row *row, struct lcm_err *err);
 
 /* ---- recover.c ---- */
 /** unit_recover - finish or undo what was begun; the lock is held, the object is perhaps not whole.

@@ -18,6 +18,7 @@ static const char usage[] =
     "  show UNIT                   show one, with its snapshots\n"
     "  grow UNIT SIZE              make it larger\n"
     "  shrink UNIT SIZE            make it smaller\n"
+    "  move UNIT POOL              move it into another pool of the same backend\n"
     "  snapshot UNIT@NAME          keep it as it is now\n"
     "  rollback UNIT@NAME          make it what it was then\n"
     "  clone UNIT[@NAME]           make a unit that begins as a copy, print its id\n"
@@ -141,6 +142,11 @@ static int need_snap(const struct unit_args *a, struct lcm_err *err)
 				 a->argv[0]);
 }
 
+static int run_move(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
+{
+	return lcm_unit_move(u, a->key, a->argv[1], err);
+}
+
 static int run_snapshot(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
 	int r = need_snap(a, err);
@@ -224,6 +230,7 @@ static const struct command commands[] = {
 	{ "show", 1, unit_print_one, UNIT_OPT_JSON },
 	{ "grow", 2, run_grow, 0 },
 	{ "shrink", 2, run_shrink, 0 },
+	{ "move", 2, run_move, 0 },
 	{ "snapshot", 1, run_snapshot, 0 },
 	{ "rollback", 1, run_rollback, 0 },
 	{ "clone", 1, run_clone, NEW },

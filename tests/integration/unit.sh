@@ -100,6 +100,27 @@ sync -f "$P/xfs"
 tap_is 'and the device forgets it' "$(grep -c 'locum secret pattern' "$TAP_DIR/xfs.img")" 0
 tap_ok 'delete' unit delete next
 
+# ---- into another pool ----
+pool_fs ext4 1G || exit 1
+tap_ok 'another pool' unit pool add far "$P/ext4" --backend image
+tap_ok 'a unit' unit create --pool x --name goer --size 64M
+dir=$(unit attach goer)
+echo one >"$dir/text"
+says 'not while it is attached' 1 'cannot be moved: it is attached' "$LOCUM" unit move goer far
+tap_ok 'detach, snapshot' sh -c '"$1" unit detach goer && "$1" unit snapshot goer@s' sh "$LOCUM"
+echo two >"$(unit attach goer)/text"
+tap_ok 'detach' unit detach goer
+says 'not into one of another kind' 1 'has units of kind' "$LOCUM" unit move goer b
+tap_ok 'move' unit move goer far
+tap_is 'it is there' "$(of goer pool)" far
+tap_is 'with what is in it' "$(cat "$(unit attach goer)/text")" two
+tap_ok 'roll back' sh -c '"$1" unit detach goer && "$1" unit rollback goer@s' sh "$LOCUM"
+tap_is 'to the snapshot that came with it' "$(cat "$(unit attach goer)/text")" one
+tap_is 'the other pool has nothing of it' "$(find "$P/xfs" -name "$(of goer id)" | wc -l)" 0
+tap_ok 'detach, check, delete' sh -c '"$1" unit detach goer && "$1" unit check --deep && "$1" unit delete goer' sh "$LOCUM"
+tap_ok 'the pool goes' unit pool remove far
+umount "$P/ext4"
+
 # ---- streams ----
 OTHER=33333333-3333-4333-8333-333333333333
 

@@ -29,7 +29,7 @@ struct snap {
 
 /* What one owner's unit should be. */
 struct owner {
-	bool is, attached;
+	bool is, attached, other_pool;
 	uint32_t value; /* 0: never written */
 	uint64_t size;
 	struct snap snaps[SNAPS];
@@ -44,6 +44,7 @@ enum verb {
 	ROLLBACK,
 	CLONE,
 	GROW,
+	MOVE,
 	ATTACH,
 	DETACH,
 	VERBS
@@ -57,7 +58,7 @@ struct act {
 
 static struct {
 	struct pool *fs;
-	char pool[80], root[80], run[80];
+	char root[80], run[80];
 	struct owner owners[OWNERS];
 	uint32_t rnd, last_value;
 	unsigned int done[VERBS], killed, before, after;
@@ -109,7 +110,7 @@ static int write_value(struct lcm_units *u, const struct act *a, const char *key
 static int run_act(struct lcm_units *u, const struct act *a, struct lcm_err *err)
 {
 	char key[LCM_UUID], other[LCM_UUID], snap[8];
-	struct lcm_unit_options o = { .owner = owner_id(a->owner, key), .size = SIZE };
+	struct lcm_unit_options o = { .owner = owner_id(a->owner, key), .size = SIZE, .pool = "p" };
 	struct lcm_unit v;
 
 	(void)snprintf(snap, sizeof(snap), "s%d", a->snap);
@@ -132,6 +133,8 @@ static int run_act(struct lcm_units *u, const struct act *a, struct lcm_err *err
 				      &v, err);
 	case GROW:
 		return lcm_unit_resize(u, key, w.owners[a->owner].size + MB, err);
+	case MOVE:
+		return lcm_unit_move(u, key, w.owners[a->owner].other_pool ? "p" : "q", err);
 	case ATTACH:
 		return lcm_unit_attach(u, key, NULL, &v, err);
 	default:
@@ -166,11 +169,15 @@ static struct owner outcome(const struct act *a)
 	case CLONE:
 		return (struct owner){
 			.is = true,
+			.other_pool = from->other_pool,
 			.value = a->snap < 0 ? from->value : from->snaps[a->snap].value,
 			.size = a->snap < 0 ? from->size : from->snaps[a->snap].size,
 		};
 	case GROW:
 		o.size += MB;
+		return o;
+	case MOVE:
+		o.other_pool = !o.other_pool;
 		return o;
 	default:
 		o.attached = a->verb == ATTACH;
@@ -258,7 +265,8 @@ static bool is_as(struct lcm_units *u, int owner, const struct owner *o)
 	assert_int_equal(lcm_unit_snapshot_each(u, &v, see_snap, &seen), 0);
 	for (int i = 0; i < SNAPS; i++)
 		n += o->snaps[i].is;
-	if (v.size != o->size || seen.n != n || !seen.right || v.op[0])
+	if (v.size != o->size || seen.n != n || !seen.right || v.op[0] ||
+	    strcmp(v.pool, o->other_pool ? "q" : "p") != 0)
 		return false;
 	was = v.attached;
 	if (!was && lcm_unit_attach(u, key, NULL, &v, &err) < 0)
@@ -390,27 +398,41 @@ static unsigned long number(const char *name, unsigned long otherwise)
 	return text && sscanf(text, "%u", &n) == 1 ? n : otherwise;
 }
 
+/* Two pools on one file system. */
+static void add_pools(const char *backend)
+{
+	struct lcm_units *u = open_units();
+	struct lcm_err err = { 0 };
+
+	for (const char *name = "pq"; *name; name++) {
+		const char text[] = { *name, '\0' };
+		char path[96];
+		const struct lcm_pool_options o = { .name = text,
+						    .path = path,
+						    .backend = backend };
+		struct lcm_pool p;
+
+		(void)snprintf(path, sizeof(path), "%s/p/%s", w.fs->dir, text);
+		assert_int_equal(lcm_sys_mkdirat(AT_FDCWD, path, 0700), 0);
+		if (lcm_pool_add(u, &o, &p, &err) < 0)
+			fail_msg("%s", err.msg);
+	}
+	lcm_units_free(u);
+}
+
 static void sequence(const struct pool_row *row, const char *backend)
 {
-	const struct lcm_pool_options o = { .name = "p", .path = w.pool, .backend = backend };
 	unsigned long ops = number("LCM_UNITS_OPS", 120);
 	void *state = (void *)(uintptr_t)row;
-	struct lcm_units *u;
-	struct lcm_err err = { 0 };
-	struct lcm_pool p;
 
 	memset(&w, 0, sizeof(w));
 	w.rnd = (uint32_t)number("LCM_UNITS_SEED", lcm_now_ns() & 0xffffff) | 1;
 	print_message("%s: seed %u\n", row->name, w.rnd);
 	assert_int_equal(pool_setup(&state), 0);
 	w.fs = state;
-	(void)snprintf(w.pool, sizeof(w.pool), "%s/p", w.fs->dir);
 	(void)snprintf(w.root, sizeof(w.root), "%s/root", w.fs->dir);
 	(void)snprintf(w.run, sizeof(w.run), "%s/run", w.fs->dir);
-	u = open_units();
-	if (lcm_pool_add(u, &o, &p, &err) < 0)
-		fail_msg("%s", err.msg);
-	lcm_units_free(u);
+	add_pools(backend);
 	for (unsigned long i = 0; i < ops; i++)
 		one();
 	detach_all();
