@@ -309,8 +309,14 @@ static int replace(struct lcm_err *err)
 
 	if (r < 0)
 		return r == -ECONNREFUSED ? 0 : r;
-	fd = (int)lcm_errno(
-	    syscall(SYS_pidfd_open, (pid_t)json_integer_value(json_object_get(st, "pid")), 0));
+	if (strcmp(client_text(st, "keep"), "systemd") == 0) {
+		json_decref(st);
+		return lcm_err_set(
+		    err, -EPERM,
+		    "the running daemon is a unit of systemd's, which alone can hand "
+		    "its gates on: systemctl restart locum");
+	}
+	fd = (int)lcm_errno(syscall(SYS_pidfd_open, (pid_t)client_integer(st, "pid"), 0));
 	json_decref(st);
 	if (fd < 0)
 		return fd == -ESRCH ? 0 : fd;

@@ -32,6 +32,7 @@
 #include "src/daemon/container.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
+#include "src/daemon/keep.h"
 #include "src/daemon/metrics.h"
 #include "src/daemon/snapshot.h"
 #include "src/daemon/usage.h"
@@ -548,11 +549,12 @@ static void daemon_get(struct lcm_api_call *c)
 	struct lcm_registry_stats st;
 
 	lcm_registry_stats(c->host->e->reg, &st);
-	c->reply = json_pack("{s:s s:i s:s s:s? s:{s:I s:I s:I s:I} s:I s:I s:I}", "version",
+	c->reply = json_pack("{s:s s:i s:s s:s? s:s s:{s:I s:I s:I s:I} s:I s:I s:I}", "version",
 			     PACKAGE_VERSION, "pid", (int)getpid(), "root",
-			     lcm_store_root(c->host->e->store), "web", c->host->web_url, "registry",
-			     "requests", (json_int_t)st.requests, "retries", (json_int_t)st.retries,
-			     "bytes", (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight,
+			     lcm_store_root(c->host->e->store), "web", c->host->web_url, "keep",
+			     lcm_keep_name(c->host->keep), "registry", "requests",
+			     (json_int_t)st.requests, "retries", (json_int_t)st.retries, "bytes",
+			     (json_int_t)st.bytes, "in_flight", (json_int_t)st.in_flight,
 			     "demand_fetches", (json_int_t)c->host->e->demand_fetches,
 			     "demand_bytes", (json_int_t)c->host->e->demand_bytes,
 			     "background_bytes", (json_int_t)c->host->e->background_bytes);

@@ -26,12 +26,17 @@ struct lcm_keep {
 	char path[108], program[4096];
 };
 
+static const char *const names[] = {
+	[LCM_KEEP_HOLDER] = "holder", [LCM_KEEP_SYSTEMD] = "systemd", [LCM_KEEP_NONE] = "none"
+};
+
+const char *lcm_keep_name(const struct lcm_keep *k)
+{
+	return names[k ? k->by : LCM_KEEP_NONE];
+}
+
 int lcm_keep_parse(const char *name, enum lcm_keep_by *ret)
 {
-	static const char *const names[] = { [LCM_KEEP_HOLDER] = "holder",
-					     [LCM_KEEP_SYSTEMD] = "systemd",
-					     [LCM_KEEP_NONE] = "none" };
-
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(names); i++) {
 		if (strcmp(names[i], name) != 0)
 			continue;

@@ -39,6 +39,8 @@ LCM_MUST_USE int lcm_keep_open(enum lcm_keep_by by, const char *run_dir, const c
 			       struct lcm_keep **ret, struct lcm_err *err);
 void lcm_keep_close(struct lcm_keep *k); /* what is kept stays kept; NULL is allowed */
 
+/** lcm_keep_name - who keeps, as lcm_keep_parse() takes it; NULL is "none". */
+const char *lcm_keep_name(const struct lcm_keep *k);
 /** lcm_keep_put - have both kept under @name (1 to 64 bytes without '/'), in place of what was.
  * Return: 0; -EPIPE (the holder is gone: lcm_keep_again()); -errno. */
 LCM_MUST_USE int lcm_keep_put(struct lcm_keep *k, const char *name, int fuse, int record);

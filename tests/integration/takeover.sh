@@ -137,6 +137,7 @@ tap_ok 'a daemon of a service manager is ready' tap_until 20 grep -q READY=1 "$T
 tap_ok 'mount' tap_limit 30 "$LOCUM" mount --id unit "$BAD_HOST/small:t" "$M"
 tap_ok 'the manager has its gate: two descriptors' grep -q '^FDSTORE=1 FDNAME=gate-unit FDPOLL=0 2$' "$TAP_DIR/manager"
 tap_is 'and there is no holder' "$(daemon_holder)" ''
+says 'what systemd keeps another daemon would not get' 1 'systemctl restart locum' "$LOCUM" daemon --replace
 cat "$M/many/5" >"$TAP_DIR/5" 2>/dev/null &
 waiter=$!
 tap_ok 'somebody waits' tap_until 10 waiting unit 1
