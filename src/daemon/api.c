@@ -243,7 +243,8 @@ static void stop_waiting(struct lcm_api_call *c)
 		lcm_session_unwatch(c->s, &c->watch);
 	else
 		unwatch_all(c->host, &c->watch);
-	lcm_timer_clear(c->timeout);
+	if (c->timeout) /* a mount's end is waited for without one */
+		lcm_timer_clear(c->timeout);
 }
 
 static bool reached(const struct lcm_api_call *c)
