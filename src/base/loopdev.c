@@ -45,13 +45,28 @@ static int loop_set_discard(const char *dev, bool on)
 	return fd < 0 ? fd : lcm_sys_write_full(fd, "0", 1);
 }
 
-/* lcm_dir_each_fn on /sys/block: 1 when it is a free device without discards. */
-static int loop_find_off(void *arg, int dirfd, const char *name)
+struct loop_free {
+	bool discard; /* wanted */
+	int n;        /* its number */
+};
+
+static bool reads_zero(int dirfd, const char *name, const char *file)
 {
-	lcm_autofree char *now = NULL;
+	lcm_autofree char *text = NULL;
+	char path[PATH_MAX];
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "%s/queue/%s", name, file);
+	return lcm_read_file_at(dirfd, path, 64, &text, &len) == 0 && strcmp(text, "0\n") == 0;
+}
+
+/* lcm_dir_each_fn on /sys/block: 1 when it is a free device of the wanted kind. */
+static int loop_find_free(void *arg, int dirfd, const char *name)
+{
+	struct loop_free *f = arg;
 	char path[PATH_MAX];
 	struct stat st;
-	size_t len;
+	bool off;
 	int n;
 
 	if (sscanf(name, "loop%d", &n) != 1)
@@ -59,27 +74,30 @@ static int loop_find_off(void *arg, int dirfd, const char *name)
 	(void)snprintf(path, sizeof(path), "%s/loop/backing_file", name);
 	if (lcm_sys_fstatat(dirfd, path, &st, 0) != -ENOENT)
 		return 0;
-	(void)snprintf(path, sizeof(path), "%s/queue/discard_max_bytes", name);
-	if (lcm_read_file_at(dirfd, path, 64, &now, &len) < 0 || strcmp(now, "0\n") != 0)
+	/* Where the hardware value is 0, too, it is that of the last file. */
+	off = reads_zero(dirfd, name, "discard_max_bytes") &&
+	      !reads_zero(dirfd, name, "discard_max_hw_bytes");
+	if (off == f->discard)
 		return 0;
-	*(int *)arg = n;
+	f->n = n;
 	return 1;
 }
 
 /* Return: the number of a device to try, -errno. */
 static int loop_pick(int ctl, enum lcm_loopdev_discard discard, int tries)
 {
+	struct loop_free f = { .discard = discard == LCM_LOOPDEV_DISCARD_ON };
 	lcm_autoclose int dir = -EBADF;
-	int n = -ENOENT, r;
+	int r;
 
-	if (discard == LCM_LOOPDEV_DISCARD_ANY || (discard == LCM_LOOPDEV_DISCARD_ON && !tries))
+	if (discard == LCM_LOOPDEV_DISCARD_ANY)
 		return loop_ioctl(ctl, LOOP_CTL_GET_FREE, 0);
-	if (discard == LCM_LOOPDEV_DISCARD_OFF && tries < TRIES_USED) {
-		dir = lcm_sys_openat(AT_FDCWD, "/sys/block", O_RDONLY | O_DIRECTORY, 0);
-		r = dir < 0 ? dir : lcm_dir_each(dir, loop_find_off, &n);
-		if (r != 0)
-			return r < 0 ? r : n;
-	}
+	if (tries >= TRIES_USED)
+		return loop_ioctl(ctl, LOOP_CTL_ADD, -1);
+	dir = lcm_sys_openat(AT_FDCWD, "/sys/block", O_RDONLY | O_DIRECTORY, 0);
+	r = dir < 0 ? dir : lcm_dir_each(dir, loop_find_free, &f);
+	if (r != 0)
+		return r < 0 ? r : f.n;
 	return loop_ioctl(ctl, LOOP_CTL_ADD, -1);
 }
 
