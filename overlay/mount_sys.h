@@ -8,6 +8,7 @@
 #define LCM_MOUNT_SYS_H
 
 #include "overlay/mount.h"
+#include "overlay/mountinfo.h"
 #include "src/base/fsmount.h"
 
 /* How layers are handed to overlayfs. */

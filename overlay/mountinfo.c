@@ -51,7 +51,8 @@ static bool line_parse(struct cursor *c, struct lcm_mountinfo *ret)
 {
 	struct lcm_mountinfo_field skip;
 
-	if (!field_number(c, &ret->id) || !field_number(c, &ret->parent) || !field_next(c, &skip))
+	if (!field_number(c, &ret->id) || !field_number(c, &ret->parent) ||
+	    !field_next(c, &ret->dev))
 		return false;
 	if (!field_next(c, &ret->root) || !field_next(c, &ret->mount_point) ||
 	    !field_next(c, &skip))

@@ -11,6 +11,9 @@
 
 #include "src/base/base.h"
 
+/* /proc/self/mountinfo: a host with 10,000 containers has some 30 MB. */
+#define LCM_MOUNTINFO_MAX (64U << 20)
+
 /* A field as it stands in the file, escapes and all; borrowed from the text. */
 struct lcm_mountinfo_field {
 	const char *p;
@@ -19,6 +22,7 @@ struct lcm_mountinfo_field {
 
 struct lcm_mountinfo {
 	uint64_t id, parent;
+	struct lcm_mountinfo_field dev;         /* major:minor of its file system */
 	struct lcm_mountinfo_field root;        /* of the mount within its file system */
 	struct lcm_mountinfo_field mount_point; /* seen from the reader's root */
 	struct lcm_mountinfo_field type;        /* "overlay", "fuse.locum", ... */
