@@ -4,10 +4,13 @@
  * every file system for pools. Needs root; without it the test is skipped (LCM_TESTS_MUST_RUN=1
  * makes that a failure, and the lack of a mkfs).
  */
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 
 #include "src/base/fsmount.h"
 #include "tests/unit/unit_pool.h"
@@ -15,6 +18,7 @@
 #define MIB (1ULL << 20)
 
 static const struct pool_row rows[] = {
+	{ "subvol on btrfs", &lcm_unit_subvol_ops, "btrfs", 64 * MIB, 128 * MIB, true, true, true },
 	{ "image ext4 on ext4", &lcm_unit_image_ops, "ext4", 64 * MIB, 128 * MIB, false, false,
 	  true },
 	{ "image xfs on ext4", &lcm_unit_image_ops, "ext4", 300 * MIB, 400 * MIB, false, true,
@@ -121,6 +125,11 @@ static void is_full_alone(void **state)
 		      (unsigned long long)(got / MIB), (unsigned long long)(p->row->size / MIB));
 	assert_in_range(got, p->row->size * 7 / 10, p->row->size);
 	assert_int_equal(pool_fill(p, "n/big", 16 * MIB), 16 * MIB);
+	/* Out of it again without help. */
+	assert_int_equal(lcm_sys_unlinkat(p->top, "m/big", 0), 0);
+	pool_put(p, "m/a", "hello");
+	assert_int_equal(lcm_sys_syncfs(p->top), 0);
+	assert_in_range(pool_fill(p, "m/big", UINT64_MAX), got - MIB, got + MIB);
 	pool_detach(p, "n");
 	pool_detach(p, "m");
 }
@@ -166,6 +175,8 @@ static void copy_of_one_in_use(void **state)
 	assert_int_equal(r, p->row->live ? 0 : -EBUSY);
 	if (p->row->live) {
 		pool_put(p, "m/a", "later");
+		assert_int_equal(p->row->ops->resize(p->fd, "copy", -EBADF, p->row->grown, &err),
+				 0);
 		pool_attach(p, "copy", "n");
 		pool_text(p, "n/a", "hello");
 		pool_put(p, "n/b", "b");
@@ -291,6 +302,131 @@ static void grows_in_use(void **state)
 	pool_attach(p, "data", "m");
 	pool_text(p, "m/a", "hello");
 	pool_detach(p, "m");
+}
+
+/* Runs @fn in a process and a mount namespace of its own. */
+static pid_t elsewhere(void (*fn)(const struct pool *p), const struct pool *p, int *ret_go_on)
+{
+	int ready[2], go_on[2];
+	char c = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(go_on, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)close(go_on[1]);
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+			_exit(1);
+		fn(p);
+		if (write(ready[1], "r", 1) != 1 || read(go_on[0], &c, 1) != 0)
+			_exit(1);
+		_exit(0);
+	}
+	(void)close(ready[1]);
+	(void)close(go_on[0]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	(void)close(ready[0]);
+	*ret_go_on = go_on[1];
+	return pid;
+}
+
+/* Descriptors are of the namespace they were opened in. */
+static void attach_there(const struct pool *p)
+{
+	int top = lcm_sys_openat(AT_FDCWD, p->dir, O_RDONLY | O_DIRECTORY, 0);
+	int fd = lcm_sys_openat(top, "p", O_RDONLY | O_DIRECTORY, 0);
+	int to = lcm_sys_openat(top, "m", O_PATH | O_DIRECTORY, 0);
+	int mnt = p->row->ops->mount(fd, "data", NULL);
+
+	if (to < 0 || mnt < 0 || sys_move_mount(mnt, to) < 0)
+		_exit(1);
+	(void)close(mnt);
+}
+
+static void busy_in_any_namespace(void **state)
+{
+	const struct pool *p = *state;
+	int go_on, status = -1;
+	pid_t pid;
+
+	pool_create(p, "data");
+	pool_create(p, "data2"); /* whose name begins like the other's */
+	assert_int_equal(p->row->ops->busy(p->fd, "data"), 0);
+	pid = elsewhere(attach_there, p, &go_on);
+	assert_int_equal(p->row->ops->busy(p->fd, "data"), 1);
+	assert_int_equal(p->row->ops->busy(p->fd, "data2"), 0);
+	assert_int_equal(p->row->ops->exchange(p->fd, "data", "data2", NULL), 0);
+	assert_int_equal(p->row->ops->busy(p->fd, "data"), 0);
+	assert_int_equal(p->row->ops->busy(p->fd, "data2"), 1);
+	(void)close(go_on);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(p->row->ops->busy(p->fd, "data2"), 0);
+}
+
+/* As when who started resize2fs was killed. */
+static void waits_for_no_orphan(void **state)
+{
+	const struct pool *p = *state;
+	const struct lcm_unit_ops *ops = p->row->ops;
+	struct lcm_err err = { 0 };
+	int fd;
+
+	if (!is_image(p))
+		return;
+	pool_create(p, "data");
+	fd = lcm_sys_openat(p->fd, "data", O_RDONLY, 0);
+	assert_int_equal(lcm_sys_flock(fd, LOCK_EX), 0);
+	assert_int_equal(ops->mount(p->fd, "data", &err), -EBUSY);
+	assert_int_equal(ops->resize(p->fd, "data", -EBADF, p->row->grown, &err), -EBUSY);
+	assert_int_equal(ops->copy(p->fd, "data", p->fd, "copy", false, false, &err), -EBUSY);
+	assert_int_equal(size_of(p, "data"), p->row->size);
+	(void)close(fd);
+	assert_int_equal(ops->resize(p->fd, "data", -EBADF, p->row->grown, &err), 0);
+}
+
+static void other_backends_refuse(void **state)
+{
+	const struct pool *p = *state;
+	struct lcm_err err = { 0 };
+	int r;
+
+	r = lcm_unit_dir_ops.probe(p->fd, "/the/pool", &err);
+	assert_int_equal(r, -ENOTSUP);
+	assert_non_null(strstr(err.msg, "/the/pool: "));
+	assert_int_equal(lcm_unit_dir_ops.mount(p->fd, "data", &err), -ENOTSUP);
+	assert_int_equal(lcm_unit_image_ops.probe(p->fd, "/the/pool", &err), 0);
+	r = lcm_unit_subvol_ops.probe(p->fd, "/the/pool", &err);
+	if (strcmp(p->row->fs, "btrfs") == 0) {
+		assert_int_equal(r, 0);
+		return;
+	}
+	assert_int_equal(r, -ENOTSUP);
+	assert_string_equal(err.msg, "/the/pool: its file system is not btrfs");
+}
+
+static void simple_quotas_will_not_do(void **state)
+{
+	const struct pool *p = *state;
+	struct btrfs_ioctl_quota_ctl_args simple = { .cmd = 4 };
+	struct lcm_err err = { 0 };
+	int r;
+
+	if (is_image(p))
+		return;
+	r = lcm_sys_ioctl(p->fd, BTRFS_IOC_QUOTA_CTL, &simple);
+	if (r == -EINVAL) /* before 6.7 */
+		return;
+	assert_int_equal(r, 0);
+	assert_int_equal(p->row->ops->probe(p->fd, "/the/pool", &err), -ENOTSUP);
+	assert_non_null(strstr(err.msg, "simple quotas"));
+	simple.cmd = BTRFS_QUOTA_CTL_DISABLE;
+	assert_int_equal(lcm_sys_ioctl(p->fd, BTRFS_IOC_QUOTA_CTL, &simple), 0);
+	pool_create(p, "data"); /* enables them again */
+	assert_int_equal(size_of(p, "data"), p->row->size);
 }
 
 /* As it does not know where it is mounted. */
@@ -718,6 +854,10 @@ static const struct CMUnitTest table[] = {
 	cmocka_unit_test(grows_detached),
 	cmocka_unit_test(grows_in_use),
 	cmocka_unit_test(resizes_none_mounted_elsewhere),
+	cmocka_unit_test(busy_in_any_namespace),
+	cmocka_unit_test(waits_for_no_orphan),
+	cmocka_unit_test(other_backends_refuse),
+	cmocka_unit_test(simple_quotas_will_not_do),
 	cmocka_unit_test(shrinks_or_says_why),
 	cmocka_unit_test(resize_goes_on),
 	cmocka_unit_test(usage_adds_up),
