@@ -187,6 +187,8 @@ int lcm_pool_adopt(struct lcm_units *u, const struct lcm_pool_options *o,
 	if (r == 0)
 		r = unit_pool_open_row(&p, &a.pool, err);
 	if (r == 0)
+		r = a.pool.ops->probe(fd, p.path, err);
+	if (r == 0)
 		r = unit_db_pool_add(u, &p, err);
 	if (r == 0)
 		r = lcm_dir_each(a.pool.fd, on_name, &a);

@@ -54,6 +54,7 @@ struct lcm_unit_ops {
 	bool thick; /* create() takes all of its bytes, so that only copies promise any */
 };
 
+/* dir has only a probe, which says why not. */
 extern const struct lcm_unit_ops lcm_unit_image_ops, lcm_unit_subvol_ops, lcm_unit_dir_ops;
 
 #endif

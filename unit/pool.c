@@ -116,6 +116,9 @@ static int open_pool(struct unit_pool *p, struct lcm_err *err)
 	int r;
 
 	p->ops = backends[p->row.backend].ops;
+	if (!p->ops->create)
+		return lcm_err_set(err, -ENOTSUP, "pool %s: units of kind %s are not built yet",
+				   p->row.name, backends[p->row.backend].name);
 	p->fd = lcm_sys_openat(AT_FDCWD, p->row.path, O_RDONLY | O_DIRECTORY, 0);
 	r = LCM_MIN(p->fd, 0);
 	if (r == 0)

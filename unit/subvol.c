@@ -89,7 +89,7 @@ static int open_parent(int dir, const char *name, const char **ret_last)
 	return lcm_sys_openat(dir, parent, O_RDONLY | O_DIRECTORY, 0);
 }
 
-static int subvol_destroy(int dir, const char *name)
+int lcm_subvol_destroy(int dir, const char *name)
 {
 	struct btrfs_ioctl_vol_args args = { 0 };
 	const char *last;
@@ -104,9 +104,7 @@ static int subvol_destroy(int dir, const char *name)
 	return r < 0 ? r : lcm_btrfs_commit(parent);
 }
 
-/* @from: a subvolume to make a snapshot of; -EBADF: an empty one. Made with its limit or not at
- * all. */
-static int subvol_make(int dir, const char *name, int from, bool read_only, uint64_t size)
+int lcm_subvol_make(int dir, const char *name, int from, bool read_only, uint64_t size)
 {
 	struct btrfs_qgroup_inherit limit = {
 		.flags = BTRFS_QGROUP_INHERIT_SET_LIMITS,
@@ -140,8 +138,19 @@ static int subvol_make(int dir, const char *name, int from, bool read_only, uint
 	if (r >= 0) /* which, where a subvolume was made, commits all that was done to it */
 		r = lcm_sys_fsync(parent);
 	if (r < 0)
-		lcm_ignore(subvol_destroy(dir, name));
+		lcm_ignore(lcm_subvol_destroy(dir, name));
 	return r;
+}
+
+int lcm_subvol_limit(int dir, const char *name, uint64_t size)
+{
+	lcm_autofree struct btrfs_ioctl_get_subvol_info_args *info = calloc(1, sizeof(*info));
+	lcm_autoclose int root = lcm_sys_openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	int r = !info ? -ENOMEM : LCM_MIN(root, 0);
+
+	if (r == 0)
+		r = lcm_sys_ioctl(root, BTRFS_IOC_GET_SUBVOL_INFO, info);
+	return r < 0 ? r : lcm_qgroup_limit(root, info->treeid, size);
 }
 
 static int subvol_probe(int pool, const char *path, struct lcm_err *err)
@@ -171,7 +180,7 @@ static int subvol_create(int dir, const char *name, uint64_t size, bool thin, st
 		r = lcm_quota_ready(dir, lcm_object_path(dir, name, path), err);
 	if (r < 0)
 		return r;
-	r = subvol_make(dir, name, -EBADF, false, size);
+	r = lcm_subvol_make(dir, name, -EBADF, false, size);
 	return r < 0 ? lcm_object_fail(dir, name, r, "create", err) : 0;
 }
 
@@ -187,7 +196,7 @@ static int subvol_copy(int from_dir, const char *from, int to_dir, const char *t
 		r = lcm_quota_ready(to_dir, lcm_object_path(to_dir, to, path), err);
 	if (r < 0)
 		return r;
-	r = subvol_make(to_dir, to, s.fd, read_only, s.q.limit);
+	r = lcm_subvol_make(to_dir, to, s.fd, read_only, s.q.limit);
 	return r < 0 ? lcm_object_fail(to_dir, to, r, "copy", err) : 0;
 }
 
@@ -276,14 +285,16 @@ static int subvol_usage(int dir, const char *name, uint64_t reserved, uint64_t *
 static int subvol_remove(int dir, const char *name, struct lcm_err *err)
 {
 	struct stat st;
-	int r = lcm_sys_fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
+	int r = lcm_subvol_unreceive(dir, name);
 
+	if (r == 0)
+		r = lcm_sys_fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0) {
 		/* Or the kernel does not count it and no other; it goes all the same. */
 		lcm_ignore(lcm_quota_ready(dir, name, NULL));
-		r = subvol_destroy(dir, name);
+		r = lcm_subvol_destroy(dir, name);
 	}
 	return r < 0 ? lcm_object_fail(dir, name, r, "remove", err) : 0;
 }
@@ -298,5 +309,8 @@ const struct lcm_unit_ops lcm_unit_subvol_ops = {
 	.busy = lcm_subvol_busy,
 	.size = subvol_size,
 	.usage = subvol_usage,
+	.send = lcm_subvol_send,
+	.receive = lcm_subvol_receive,
+	.received = lcm_subvol_received,
 	.remove = subvol_remove,
 };

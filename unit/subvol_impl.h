@@ -15,6 +15,7 @@
 
 #include "src/base/err.h"
 #include "src/base/sys.h"
+#include "unit/backend.h"
 
 struct lcm_qgroup {
 	uint64_t referenced, exclusive; /* bytes, as of the last commit of the file system */
@@ -35,6 +36,22 @@ LCM_MUST_USE int lcm_qgroup_read(int fd, uint64_t id, struct lcm_qgroup *ret);
 LCM_MUST_USE int lcm_qgroup_limit(int root, uint64_t id, uint64_t bytes);
 /** lcm_btrfs_commit - what was done is on the disk, what was deleted starts to be freed. */
 LCM_MUST_USE int lcm_btrfs_commit(int fd);
+
+/** lcm_subvol_make - a snapshot of @from (a descriptor in a subvolume), or, with -EBADF, an empty
+ * one; with its limit or not at all, durable. Return: 0, -errno. */
+LCM_MUST_USE int lcm_subvol_make(int dir, const char *name, int from, bool read_only,
+				 uint64_t size);
+/** lcm_subvol_limit - of a snapshot of one that had another limit, or none: the kernel gives it its
+ * origin's, whatever was asked for. Return: 0, -errno. */
+LCM_MUST_USE int lcm_subvol_limit(int dir, const char *name, uint64_t size);
+LCM_MUST_USE int lcm_subvol_destroy(int dir, const char *name);
+
+/* ops (subvol_stream.c) */
+int lcm_subvol_send(int dir, const char *name, lcm_unit_send_fn fn, void *arg, struct lcm_err *err);
+int lcm_subvol_receive(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err);
+int lcm_subvol_received(int dir, const char *name, int fd, uint64_t size, struct lcm_err *err);
+/** lcm_subvol_unreceive - what an import of @name has left beside it. Missing is success. */
+LCM_MUST_USE int lcm_subvol_unreceive(int dir, const char *name);
 
 /**
  * lcm_subvol_busy - ops.busy(): is the directory, or one in it, the root of a mount?

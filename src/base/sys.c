@@ -273,6 +273,19 @@ int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off)
 	return 0;
 }
 
+int lcm_sys_pipe(int *ret_from, int *ret_to)
+{
+	int fds[2], r = lcm_fault_check();
+
+	if (r == 0)
+		r = (int)lcm_errno(pipe2(fds, O_CLOEXEC));
+	if (r < 0)
+		return r;
+	*ret_from = fds[0];
+	*ret_to = fds[1];
+	return 0;
+}
+
 ssize_t lcm_sys_read(int fd, void *p, size_t len)
 {
 	return SYS(read(fd, p, len));

@@ -74,6 +74,8 @@ LCM_MUST_USE int lcm_sys_syncfs(int fd);
 LCM_MUST_USE int lcm_sys_pread_full(int fd, void *p, size_t len, uint64_t off);
 /** lcm_sys_pwrite_full - exactly @len bytes. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off);
+/** lcm_sys_pipe - pipe2(2). Return: 0, -errno. */
+LCM_MUST_USE int lcm_sys_pipe(int *ret_from, int *ret_to);
 /** lcm_sys_read - one read(2). Return: bytes, 0 at end, -errno. */
 LCM_MUST_USE ssize_t lcm_sys_read(int fd, void *p, size_t len);
 /** lcm_sys_write_full - exactly @len bytes at the file position. */
