@@ -3,7 +3,6 @@
 #include <linux/loop.h>
 #include <linux/magic.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 
 #include "src/base/fsmount.h"
@@ -153,7 +152,7 @@ int lcm_image_mount(struct lcm_image *i, struct lcm_err *err)
 				   "%s is a read-only copy; make a copy of it that can be written",
 				   path);
 	/* The loop device keeps the file open and so the lock. */
-	r = lcm_sys_flock(i->fd, LOCK_EX | LOCK_NB);
+	r = lcm_sys_lock(i->fd, F_WRLCK, LCM_IMAGE_LOCK_MS);
 	if (r == -EAGAIN)
 		return lcm_err_set(err, -EBUSY,
 				   "%s is mounted already, or is being resized; see losetup -j",
@@ -178,14 +177,14 @@ static int image_mount(int dir, const char *name, struct lcm_err *err)
 
 static int image_busy(int dir, const char *name)
 {
-	lcm_autoclose int loop = -EBADF;
-	struct stat st;
-	int r = lcm_sys_fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
+	lcm_autoclose int fd = lcm_sys_openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	int r = fd < 0 ? fd : lcm_sys_lock(fd, F_RDLCK, LCM_IMAGE_BUSY_MS);
 
-	if (r < 0)
-		return r;
-	r = loop = lcm_loopdev_find(&st);
-	return r == -ENOENT ? 0 : LCM_MIN(r, 1);
+	if (r == 0)
+		r = lcm_sys_lock(fd, F_UNLCK, 0);
+	if (r < 0) /* -EAGAIN: our own loop devices have the lock */
+		return r == -EAGAIN ? 1 : r;
+	return lcm_loopdev_find(fd);
 }
 
 static int image_size(int dir, const char *name, uint64_t *ret, struct lcm_err *err)

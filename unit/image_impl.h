@@ -8,8 +8,8 @@
  * of its loop device are off, on btrfs the file is not copied on write (and has no checksums of
  * btrfs), as a second write to the same place would need room otherwise.
  *
- * The file is flock(2)ed through whoever may change it: the loop device it is behind, and the
- * programs that make, check and resize file systems, which outlive us when we are killed.
+ * The file is locked (lcm_sys_lock()) through whoever may change it: the loop device it is behind,
+ * and the programs that make, check and resize file systems, which outlive us when we are killed.
  *
  * Layer: unit, private to this folder. Threads: any.
  */
@@ -21,6 +21,9 @@
 #include "unit/backend.h"
 
 #define LCM_IMAGE_THICK "trusted.locum.thick"
+/* After the last umount udev may still look at the loop device, and so keep it and its lock. */
+#define LCM_IMAGE_LOCK_MS 1000
+#define LCM_IMAGE_BUSY_MS 100
 
 enum lcm_image_fs {
 	LCM_IMAGE_XFS,

@@ -3,7 +3,6 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/vfs.h>
 
 #include "src/base/fsmount.h"
@@ -128,7 +127,7 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 				   path, LCM_OBJECT_BLOCK);
 	r = n.fd = lcm_sys_openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (r >= 0)
-		r = lcm_sys_flock(n.fd, LOCK_EX);
+		r = lcm_sys_lock(n.fd, F_WRLCK, 0);
 	if (r == 0)
 		r = thin ? lcm_sys_ftruncate(n.fd, size) : lcm_image_make_thick(n.fd, size);
 	if (r < 0)
@@ -225,7 +224,7 @@ int lcm_image_copy(int from_dir, const char *from, int to_dir, const char *to, b
 	if (r < 0)
 		return r;
 	/* A program that resizes it may have outlived who started it. */
-	r = live ? 0 : lcm_sys_flock(i.fd, LOCK_SH | LOCK_NB);
+	r = live ? 0 : lcm_sys_lock(i.fd, F_RDLCK, LCM_IMAGE_LOCK_MS);
 	if (r == -EAGAIN)
 		return lcm_err_set(err, -EBUSY,
 				   "%s is mounted, or is being resized; stop what uses it",

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "src/base/fsmount.h"
 #include "src/base/run.h"
@@ -59,17 +58,13 @@ static int xfs_grow_steps(const struct lcm_image *i, int root, int loop, uint64_
 
 static int xfs_grow_mounted(const struct lcm_image *i, int mnt, uint64_t size)
 {
-	lcm_autoclose int loop = lcm_loopdev_find(&i->st), root = -EBADF;
+	lcm_autoclose int root = lcm_sys_openat(mnt, ".", O_RDONLY | O_DIRECTORY, 0), loop = -EBADF;
 	uint64_t fs_bytes = UINT64_MAX;
-	struct stat dev, st;
-	int r = loop < 0 ? loop : lcm_sys_fstat(loop, &dev);
+	struct stat st;
+	int r = root < 0 ? root : lcm_sys_fstat(root, &st);
 
 	if (r == 0)
-		r = root = lcm_sys_openat(mnt, ".", O_RDONLY | O_DIRECTORY, 0);
-	if (r >= 0)
-		r = lcm_sys_fstat(root, &st);
-	if (r == 0 && dev.st_rdev != st.st_dev)
-		r = -EXDEV; /* it is mounted, but not there */
+		r = loop = lcm_loopdev_open(st.st_dev, &i->st);
 	if (r < 0)
 		return r;
 	r = xfs_grow_steps(i, root, loop, size, &fs_bytes);
@@ -180,7 +175,7 @@ static int ext4_grow(const struct lcm_image *i, uint64_t size, struct lcm_err *e
 static int ext4_resize(struct lcm_image *i, int mnt, uint64_t size, struct lcm_err *err)
 {
 	char path[LCM_OBJECT_PATH];
-	int r = mnt >= 0 ? -EAGAIN : lcm_sys_flock(i->fd, LOCK_EX | LOCK_NB);
+	int r = mnt >= 0 ? -EAGAIN : lcm_sys_lock(i->fd, F_WRLCK, LCM_IMAGE_LOCK_MS);
 
 	if (r == -EAGAIN)
 		return lcm_err_set(

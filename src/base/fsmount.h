@@ -84,13 +84,20 @@ LCM_MUST_USE int lcm_loopdev_attach_discard(int image, uint32_t flags,
 					    enum lcm_loopdev_discard discard, const char *what,
 					    char ret_dev[LCM_LOOPDEV], struct lcm_err *err);
 /**
- * lcm_loopdev_find - the loop device that the file @st is behind, whoever made it
- * @st: of fstat(2)
- * Devices are not in namespaces: none is missed, as long as /sys and /dev are the machine's.
- * Return: a descriptor of the device (the device does not go while it is open); -ENOENT (none);
- * -errno.
+ * lcm_loopdev_find - is the file behind a loop device, whoever made it?
+ * @file: borrowed
+ * Looks at devices whose file ends with the same two names only: an open device is not freed when
+ * its mount goes, and that of others is not to be kept. So it misses files that were bind-mounted
+ * with another name.
+ * Return: 1, 0, -errno.
  */
-LCM_MUST_USE int lcm_loopdev_find(const struct stat *st);
+LCM_MUST_USE int lcm_loopdev_find(int file);
+/**
+ * lcm_loopdev_open - the loop device @dev, the st_dev of what is mounted from it
+ * @file: of fstat(2): the file that must be behind it
+ * Return: a descriptor, open to be read; -EXDEV (it is no loop device, or of another file); -errno.
+ */
+LCM_MUST_USE int lcm_loopdev_open(dev_t dev, const struct stat *file);
 /** lcm_loopdev_resize - take over the size that the file behind @fd has now. */
 LCM_MUST_USE int lcm_loopdev_resize(int fd);
 

@@ -3,6 +3,7 @@
 #include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "src/base/fsmount.h"
 #include "src/base/sys.h"
@@ -144,45 +145,100 @@ int lcm_loopdev_attach(int image, uint32_t flags, const char *what, char ret_dev
 					  err);
 }
 
+/* Return: 1 when the file @st is behind it, 0, -ENXIO (nothing is), -errno. */
+static int loop_has(int fd, const struct stat *st)
+{
+	struct loop_info64 info;
+	int r = lcm_sys_ioctl(fd, LOOP_GET_STATUS64, &info);
+
+	return r < 0 ? r : info.lo_device == st->st_dev && info.lo_inode == st->st_ino;
+}
+
 struct loop_find {
-	const struct stat *st; /* borrowed */
-	int fd;                /* owned by who asked */
+	struct stat st;
+	const char *tail; /* borrowed: the last two names of its path */
 };
+
+static bool ends_with(const char *s, const char *tail)
+{
+	size_t len = strlen(s), n = strlen(tail);
+
+	return len >= n && strcmp(s + len - n, tail) == 0;
+}
 
 /* lcm_dir_each_fn on /sys/block: 1 when this is it. */
 static int loop_find_one(void *arg, int dirfd, const char *name)
 {
-	struct loop_find *f = arg;
+	const struct loop_find *f = arg;
+	lcm_autofree char *file = NULL;
 	lcm_autoclose int fd = -EBADF;
-	struct loop_info64 info;
 	char path[PATH_MAX];
-	struct stat st;
+	size_t len;
 	int r;
 
 	if (strncmp(name, "loop", 4) != 0)
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/loop/backing_file", name);
-	r = lcm_sys_fstatat(dirfd, path, &st, 0);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r;
-	(void)snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = lcm_sys_openat(AT_FDCWD, path, O_RDONLY, 0);
-	r = fd < 0 ? fd : lcm_sys_ioctl(fd, LOOP_GET_STATUS64, &info);
-	if (r < 0) /* ENXIO: it went since */
-		return r == -ENXIO ? 0 : r;
-	if (info.lo_device != f->st->st_dev || info.lo_inode != f->st->st_ino)
+	r = lcm_read_file_at(dirfd, path, PATH_MAX, &file, &len);
+	if (r < 0) /* it has none, or went since */
+		return r == -ENOENT || r == -ENODEV || r == -ENXIO ? 0 : r;
+	if (len && file[len - 1] == '\n')
+		file[len - 1] = '\0';
+	if (!ends_with(file, f->tail))
 		return 0;
-	f->fd = lcm_steal_fd(&fd);
-	return 1;
+	(void)snprintf(path, sizeof(path), "/dev/%s", name);
+	r = fd = lcm_sys_openat(AT_FDCWD, path, O_RDONLY, 0);
+	if (r >= 0)
+		r = loop_has(fd, &f->st);
+	return r == -ENXIO ? 0 : r;
 }
 
-int lcm_loopdev_find(const struct stat *st)
+int lcm_loopdev_find(int file)
 {
-	struct loop_find f = { .st = st, .fd = -EBADF };
 	lcm_autoclose int dir = lcm_sys_openat(AT_FDCWD, "/sys/block", O_RDONLY | O_DIRECTORY, 0);
-	int r = dir < 0 ? dir : lcm_dir_each(dir, loop_find_one, &f);
+	char link[32], path[PATH_MAX], *slash;
+	struct loop_find f = { .tail = path };
+	ssize_t n;
+	int r = dir < 0 ? dir : lcm_sys_fstat(file, &f.st);
 
-	return r == 1 ? f.fd : r == 0 ? -ENOENT : r;
+	if (r < 0)
+		return r;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", file);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return (int)lcm_errno(n);
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	while (slash && slash > path && *--slash != '/')
+		;
+	if (slash)
+		f.tail = slash;
+	return lcm_dir_each(dir, loop_find_one, &f);
+}
+
+int lcm_loopdev_open(dev_t dev, const struct stat *file)
+{
+	char path[64], name[LCM_LOOPDEV] = "/dev/";
+	lcm_autofree char *text = NULL;
+	lcm_autoclose int fd = -EBADF;
+	const char *said;
+	size_t len;
+	int r;
+
+	/* Its number is the minor one only where no partitions were wanted. */
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/uevent", major(dev), minor(dev));
+	r = lcm_read_file_at(AT_FDCWD, path, 4096, &text, &len);
+	if (r < 0)
+		return r == -ENOENT ? -EXDEV : r;
+	said = strstr(text, "DEVNAME=loop");
+	if (!said || sscanf(said, "DEVNAME=%20[a-z0-9]", name + strlen("/dev/")) != 1)
+		return -EXDEV;
+	r = fd = lcm_sys_openat(AT_FDCWD, name, O_RDONLY, 0);
+	if (r >= 0)
+		r = loop_has(fd, file);
+	if (r <= 0)
+		return r == 0 || r == -ENXIO ? -EXDEV : r;
+	return lcm_steal_fd(&fd);
 }
 
 int lcm_loopdev_resize(int fd)

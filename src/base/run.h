@@ -18,8 +18,8 @@ struct lcm_run {
 	const char *const *argv; /* argv[0]: a name without '/'; ends with NULL */
 	const char *what;        /* first words of the error text */
 	const char *package;     /* the Debian package it is in; NULL: not said */
-	int file;    /* borrowed; the program's descriptor 3, a flock(2) on it included, so that the
-			lock is held as long as the program runs, also when we die; -EBADF: none */
+	int file; /* borrowed; the program's descriptor 3, a lcm_sys_lock() on it included, so that
+		     the lock is held as long as the program runs, also when we die; -EBADF: none */
 	int also_ok; /* an exit status beside 0 that is success */
 };
 

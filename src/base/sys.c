@@ -3,16 +3,18 @@
 
 #include <dirent.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <time.h>
+
+#define LOCK_POLL_MS 10
 
 #ifdef LCM_FAULTS
 static _Atomic long fault_left = -1, fault_seen;
@@ -219,9 +221,16 @@ int64_t lcm_sys_lseek(int fd, uint64_t off, int whence)
 	return SYS(lseek(fd, (off_t)off, whence));
 }
 
-int lcm_sys_flock(int fd, int op)
+int lcm_sys_lock(int fd, short type, int wait_ms)
 {
-	return (int)SYS(flock(fd, op));
+	struct flock whole = { .l_type = type, .l_whence = SEEK_SET };
+	int r = (int)SYS(fcntl(fd, F_OFD_SETLK, &whole));
+
+	for (; r == -EAGAIN && wait_ms > 0; wait_ms -= LOCK_POLL_MS) {
+		(void)poll(NULL, 0, LOCK_POLL_MS);
+		r = (int)SYS(fcntl(fd, F_OFD_SETLK, &whole));
+	}
+	return r;
 }
 
 int lcm_sys_ioctl(int fd, unsigned long request, void *arg)

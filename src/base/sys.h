@@ -64,8 +64,14 @@ LCM_MUST_USE int lcm_sys_fallocate(int fd, int mode, uint64_t off, uint64_t len)
 /** lcm_sys_lseek - @whence: SEEK_DATA, SEEK_HOLE. Return: offset; -ENXIO (no data behind @off);
  * -errno. */
 LCM_MUST_USE int64_t lcm_sys_lseek(int fd, uint64_t off, int whence);
-/** lcm_sys_flock - @op: as flock(2). Return: 0; -EAGAIN (LOCK_NB and somebody has it); -errno. */
-LCM_MUST_USE int lcm_sys_flock(int fd, int op);
+/**
+ * lcm_sys_lock - lock the whole file, for its open file description
+ * @type: F_RDLCK, F_WRLCK (@fd must be open so), F_UNLCK
+ * @wait_ms: how long to try
+ * It goes with the last descriptor of the same open(2): also one of another process, or of a loop
+ * device. Return: 0; -EAGAIN (somebody has it); -errno. Source: fcntl(2) F_OFD_SETLK.
+ */
+LCM_MUST_USE int lcm_sys_lock(int fd, short type, int wait_ms);
 /** lcm_sys_ioctl - Return: what the driver says, 0 or more; -errno. */
 LCM_MUST_USE int lcm_sys_ioctl(int fd, unsigned long request, void *arg);
 LCM_MUST_USE int lcm_sys_fsync(int fd);

@@ -7,7 +7,6 @@
 #include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <sched.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -378,8 +377,8 @@ static void waits_for_no_orphan(void **state)
 	if (!is_image(p))
 		return;
 	pool_create(p, "data");
-	fd = lcm_sys_openat(p->fd, "data", O_RDONLY, 0);
-	assert_int_equal(lcm_sys_flock(fd, LOCK_EX), 0);
+	fd = lcm_sys_openat(p->fd, "data", O_RDWR, 0);
+	assert_int_equal(lcm_sys_lock(fd, F_WRLCK, 0), 0);
 	assert_int_equal(ops->mount(p->fd, "data", &err), -EBUSY);
 	assert_int_equal(ops->resize(p->fd, "data", -EBADF, p->row->grown, &err), -EBUSY);
 	assert_int_equal(ops->copy(p->fd, "data", p->fd, "copy", false, false, &err), -EBUSY);
@@ -405,6 +404,24 @@ static void other_backends_refuse(void **state)
 	}
 	assert_int_equal(r, -ENOTSUP);
 	assert_string_equal(err.msg, "/the/pool: its file system is not btrfs");
+}
+
+/* A loop device that somebody else made. */
+static void sees_others_loop_devices(void **state)
+{
+	const struct pool *p = *state;
+	lcm_autoclose int fd = -EBADF, loop = -EBADF;
+	char dev[LCM_LOOPDEV];
+
+	if (!is_image(p))
+		return;
+	pool_create(p, "data");
+	fd = lcm_sys_openat(p->fd, "data", O_RDWR, 0);
+	loop = lcm_loopdev_attach(fd, 0, "data", dev, NULL);
+	assert_true(loop >= 0);
+	assert_int_equal(p->row->ops->busy(p->fd, "data"), 1);
+	lcm_closep(&loop);
+	assert_int_equal(p->row->ops->busy(p->fd, "data"), 0);
 }
 
 static void simple_quotas_will_not_do(void **state)
@@ -694,7 +711,7 @@ static void too_large_for_the_pool(void **state)
 
 #ifdef LCM_FAULTS
 
-#define FAULTS_MAX 200
+#define FAULTS_MAX 2000 /* more with every loop device of the machine */
 
 /* One operation with a fault at every call; @undo brings back the state before. */
 struct sweep {
@@ -731,7 +748,7 @@ static void sweep(const struct pool *p, const struct sweep *s, int error)
 			break;
 	}
 	assert_in_range(n, 5, FAULTS_MAX - 1);
-	assert_in_range(failures, n / 2, n);
+	assert_in_range(failures, 5, n);
 }
 
 static int op_create(const struct pool *p, struct lcm_err *err)
@@ -856,6 +873,7 @@ static const struct CMUnitTest table[] = {
 	cmocka_unit_test(busy_in_any_namespace),
 	cmocka_unit_test(waits_for_no_orphan),
 	cmocka_unit_test(other_backends_refuse),
+	cmocka_unit_test(sees_others_loop_devices),
 	cmocka_unit_test(simple_quotas_will_not_do),
 	cmocka_unit_test(shrinks_or_says_why),
 	cmocka_unit_test(resize_goes_on),
