@@ -230,7 +230,9 @@ static void the_floor_holds(struct world *w)
 	assert_int_equal(lcm_unit_create(w->u, &o, &v, &w->err), -ENOSPC);
 	OK(lcm_unit_snapshot(w->u, "a", "s", &w->err));
 	OK(lcm_pool_space(w->u, &p, &s, &w->err));
-	assert_true(s.available <= before.available - w->k->size / 2);
+	/* What a thick one has was taken; its copy may come to be another in full. */
+	if (w->k->ops->thick)
+		assert_true(s.available <= before.available - w->k->size / 2);
 }
 
 static void what_is_wrong_is_found(struct world *w)
