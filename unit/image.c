@@ -140,6 +140,15 @@ static int image_mount_fs(const char *dev, const char *path, enum lcm_image_fs t
 	    path, err);
 }
 
+int lcm_image_lock(const struct lcm_image *i, short type)
+{
+	int r = lcm_sys_lock(i->fd, type, LCM_IMAGE_LOCK_MS);
+
+	if (r != -EAGAIN || lcm_loopdev_find(i->fd) != 0)
+		return r;
+	return lcm_sys_lock(i->fd, type, LCM_IMAGE_TOOL_MS);
+}
+
 int lcm_image_mount(struct lcm_image *i, struct lcm_err *err)
 {
 	char path[LCM_OBJECT_PATH], dev[LCM_LOOPDEV];
@@ -152,7 +161,7 @@ int lcm_image_mount(struct lcm_image *i, struct lcm_err *err)
 				   "%s is a read-only copy; make a copy of it that can be written",
 				   path);
 	/* The loop device keeps the file open and so the lock. */
-	r = lcm_sys_lock(i->fd, F_WRLCK, LCM_IMAGE_LOCK_MS);
+	r = lcm_image_lock(i, F_WRLCK);
 	if (r == -EAGAIN)
 		return lcm_err_set(err, -EBUSY,
 				   "%s is mounted already, or is being resized; see losetup -j",

@@ -24,6 +24,8 @@
 /* After the last umount udev may still look at the loop device, and so keep it and its lock. */
 #define LCM_IMAGE_LOCK_MS 1000
 #define LCM_IMAGE_BUSY_MS 100
+/* An ext4 of some terabytes is checked. */
+#define LCM_IMAGE_TOOL_MS 30000
 
 enum lcm_image_fs {
 	LCM_IMAGE_XFS,
@@ -52,6 +54,11 @@ LCM_MUST_USE int lcm_image_open(int dir, const char *name, int flags, struct lcm
 void lcm_image_close(struct lcm_image *i); /* also one of zeroes and fd -EBADF */
 /** lcm_image_fail - lcm_object_fail() of an open one. */
 int lcm_image_fail(const struct lcm_image *i, int r, const char *doing, struct lcm_err *err);
+/** lcm_image_lock - that of the whole file, F_RDLCK or F_WRLCK, until it is closed. Without a loop
+ * device it is e2fsck or resize2fs of a verb that was killed which has it: they end by themselves,
+ * and to kill them, too, would risk the file system. Return: 0; -EAGAIN (a loop device has it);
+ * -errno. */
+LCM_MUST_USE int lcm_image_lock(const struct lcm_image *i, short type);
 /** lcm_image_mount - a detached mount through a loop device; that of ops.mount(). */
 LCM_MUST_USE int lcm_image_mount(struct lcm_image *i, struct lcm_err *err);
 

@@ -224,7 +224,7 @@ int lcm_image_copy(int from_dir, const char *from, int to_dir, const char *to, b
 	if (r < 0)
 		return r;
 	/* A program that resizes it may have outlived who started it. */
-	r = live ? 0 : lcm_sys_lock(i.fd, F_RDLCK, LCM_IMAGE_LOCK_MS);
+	r = live ? 0 : lcm_image_lock(&i, F_RDLCK);
 	if (r == -EAGAIN)
 		return lcm_err_set(err, -EBUSY,
 				   "%s is mounted, or is being resized; stop what uses it",

@@ -175,7 +175,7 @@ static int ext4_grow(const struct lcm_image *i, uint64_t size, struct lcm_err *e
 static int ext4_resize(struct lcm_image *i, int mnt, uint64_t size, struct lcm_err *err)
 {
 	char path[LCM_OBJECT_PATH];
-	int r = mnt >= 0 ? -EAGAIN : lcm_sys_lock(i->fd, F_WRLCK, LCM_IMAGE_LOCK_MS);
+	int r = mnt >= 0 ? -EAGAIN : lcm_image_lock(i, F_WRLCK);
 
 	if (r == -EAGAIN)
 		return lcm_err_set(

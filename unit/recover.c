@@ -14,14 +14,14 @@
 #include "src/base/sys.h"
 #include "unit/unit_priv.h"
 
-static int recover_resize(const struct unit_pool *p, struct unit_row *row, int dir,
-			  struct lcm_err *err)
+static int recover_resize(struct lcm_units *u, const struct unit_pool *p, struct unit_row *row,
+			  int dir, struct lcm_err *err)
 {
 	uint64_t size = 0;
 	int r = p->ops->size(dir, UNIT_DATA, &size, err);
 
-	/* An attached one has grown under its user's eyes; the next attach or resize sees to it. */
-	if (r == 0 && p->ops->busy(dir, UNIT_DATA) == 0)
+	/* An attached one has grown under its user's eyes; the next resize sees to it. */
+	if (r == 0 && !unit_is_attached(u, &row->v))
 		r = p->ops->resize(dir, UNIT_DATA, -EBADF, size, err);
 	if (r < 0)
 		return r;
@@ -55,7 +55,7 @@ static int recover_unit(struct lcm_units *u, const struct unit_pool *p, struct u
 	if (dir < 0)
 		return dir;
 	if (strcmp(row->v.op, OP_RESIZE) == 0)
-		r = recover_resize(p, row, dir, err);
+		r = recover_resize(u, p, row, dir, err);
 	else if (strcmp(row->v.op, OP_ROLLBACK) == 0)
 		r = recover_rollback(p, row, dir, err);
 	else
