@@ -324,6 +324,7 @@ static void after_kill(struct lcm_units *u, const struct act *a, const struct ow
 	struct owner *o = &w.owners[a->owner];
 	struct lcm_err err = { 0 };
 	char key[LCM_UUID];
+	bool was;
 
 	w.killed++;
 	if (lcm_unit_gc(u, NULL, NULL, &err) < 0)
@@ -340,8 +341,9 @@ static void after_kill(struct lcm_units *u, const struct act *a, const struct ow
 	if (is_as(u, a->owner, o)) {
 		w.before++;
 	} else if (is_as(u, a->owner, next)) {
+		was = o->attached; /* what changes it is detached by now */
 		*o = *next;
-		o->attached = false;
+		o->attached = was;
 		w.after++;
 	} else {
 		fail_msg("verb %d of owner %d was killed: neither before nor after", a->verb,
