@@ -150,13 +150,16 @@ static int check_pool_name(void *arg, int dir, const char *name)
 {
 	const struct pool_check *k = arg;
 	struct unit_row row;
+	struct stat st;
 	int r;
 
-	(void)dir;
 	if (strcmp(name, POOL_JSON) == 0 || strcmp(name, POOL_TMP) == 0 ||
 	    strcmp(name, POOL_TRASH) == 0 || strcmp(name, "lost+found") == 0)
 		return 0;
 	r = unit_uuid_ok(name) ? unit_db_get(k->c->u, name, &row, NULL) : -ENOENT;
+	/* A row goes after its directory. */
+	if (r == -ENOENT && lcm_sys_fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)
+		return 0;
 	if (r == -ENOENT)
 		say(k->c, "pool %s: %s/%s is no unit of this host", k->p->row.name, k->p->row.path,
 		    name);

@@ -341,6 +341,8 @@ static int add_promise(struct promises *s, const struct unit_row *row)
 
 	if (dir >= 0) /* else it is being made, or removed: all is promised */
 		r = s->p->ops->usage(dir, UNIT_DATA, row->reserved, &used, &more, s->err);
+	if (r == -ENOENT) /* removed since */
+		r = 0;
 	if (r == 0)
 		s->sum += more;
 	return r;
