@@ -71,6 +71,11 @@ int lcm_image_send(int dir, const char *name, lcm_unit_send_fn fn, void *arg, st
 int lcm_image_receive(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err);
 int lcm_image_received(int dir, const char *name, int fd, uint64_t size, struct lcm_err *err);
 
+/** lcm_image_take - take what a file of @size bytes does not yet have of the pool. Return: 0,
+ * -errno. */
+LCM_MUST_USE int lcm_image_take(int fd, uint64_t size);
+/** lcm_image_took - what it has taken is seen to be gone from the pool. */
+LCM_MUST_USE int lcm_image_took(int fd);
 /** lcm_image_make_thick - take all bytes of a file from the pool; it has the size then. */
 LCM_MUST_USE int lcm_image_make_thick(int fd, uint64_t size);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* New images: by mkfs, and as copies. */
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #define XFS_SIZE_MIN (300ULL << 20) /* mkfs.xfs refuses less */
 #define COPY_BYTES (1U << 20)
+#define TAKE_BYTES (16ULL << 20)
 
 /* A new file that goes again unless it is finished. */
 struct new_image {
@@ -62,6 +64,33 @@ static int same_nocow(int from, int to)
 	return r < 0 ? r : set_nocow(to, flags & FS_NOCOW_FL);
 }
 
+/* xfs reserves up to 8 GiB of a range before it sees that the file has that already: so a file for
+ * which there is room can fail. In small pieces it needs little more than what is missing. */
+int lcm_image_take(int fd, uint64_t size)
+{
+	int r = lcm_sys_fallocate(fd, 0, 0, size);
+
+	if (r != -ENOSPC)
+		return r;
+	r = 0;
+	for (uint64_t off = 0; r == 0 && off < size; off += TAKE_BYTES)
+		r = lcm_sys_fallocate(fd, 0, off, LCM_MIN(size - off, TAKE_BYTES));
+	return r;
+}
+
+/* btrfs counts what was allocated as free until the transaction's end, and the pool's floor would
+ * be given away. */
+int lcm_image_took(int fd)
+{
+	struct statfs fs;
+	int r = (int)lcm_errno(fstatfs(fd, &fs));
+
+	if (r < 0 || fs.f_type != BTRFS_SUPER_MAGIC)
+		return r;
+	r = lcm_sys_ioctl(fd, BTRFS_IOC_START_SYNC, NULL);
+	return r < 0 ? r : lcm_sys_ioctl(fd, BTRFS_IOC_WAIT_SYNC, NULL);
+}
+
 int lcm_image_make_thick(int fd, uint64_t size)
 {
 	struct statfs fs;
@@ -71,7 +100,7 @@ int lcm_image_make_thick(int fd, uint64_t size)
 		r = set_nocow(fd, FS_NOCOW_FL);
 	if (r == 0)
 		r = lcm_sys_fsetxattr(fd, LCM_IMAGE_THICK, "1", 1);
-	return r < 0 ? r : lcm_sys_fallocate(fd, 0, 0, size);
+	return r < 0 ? r : lcm_image_take(fd, size);
 }
 
 /*
@@ -138,9 +167,11 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 		return r;
 	/* Whatever mkfs thought could be a hole. */
 	if (!thin)
-		r = lcm_sys_fallocate(n.fd, 0, 0, size);
+		r = lcm_image_take(n.fd, size);
 	if (r == 0)
 		r = new_image_finish(&n);
+	if (r == 0 && !thin)
+		r = lcm_image_took(n.fd);
 	return r < 0 ? lcm_object_fail(dir, name, r, "create", err) : 0;
 }
 
@@ -191,12 +222,12 @@ static int copy_fill(const struct lcm_image *from, int to, bool thick, bool live
 	if (r == -EOPNOTSUPP || r == -ENOTTY || r == -EXDEV || r == -EINVAL) {
 		if (live)
 			return -EBUSY;
-		r = thick ? lcm_sys_fallocate(to, 0, 0, size) : lcm_sys_ftruncate(to, size);
+		r = thick ? lcm_image_take(to, size) : lcm_sys_ftruncate(to, size);
 		if (r == 0)
 			r = copy_data(from->fd, to, size);
 	}
 	/* A clone has holes where its origin was allocated and not yet written. */
-	return r < 0 || !thick ? r : lcm_sys_fallocate(to, 0, 0, size);
+	return r < 0 || !thick ? r : lcm_image_take(to, size);
 }
 
 static int copy_to(const struct lcm_image *from, struct new_image *n, bool read_only, bool live)
@@ -210,7 +241,9 @@ static int copy_to(const struct lcm_image *from, struct new_image *n, bool read_
 		r = lcm_sys_fsetxattr(n->fd, LCM_IMAGE_THICK, "1", 1);
 	if (r == 0 && read_only)
 		r = lcm_sys_fchmod(n->fd, 0400);
-	return r < 0 ? r : new_image_finish(n);
+	if (r == 0)
+		r = new_image_finish(n);
+	return r < 0 || !from->thick || read_only ? r : lcm_image_took(n->fd);
 }
 
 int lcm_image_copy(int from_dir, const char *from, int to_dir, const char *to, bool read_only,

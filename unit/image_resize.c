@@ -16,7 +16,7 @@
 static int take_room(const struct lcm_image *i, uint64_t size)
 {
 	if (i->thick)
-		return lcm_sys_fallocate(i->fd, 0, 0, size);
+		return lcm_image_take(i->fd, size);
 	return lcm_sys_ftruncate(i->fd, LCM_MAX(size, (uint64_t)i->st.st_size));
 }
 
@@ -96,6 +96,8 @@ static int xfs_resize(struct lcm_image *i, int mnt, uint64_t size, struct lcm_er
 	r = xfs_grow_mounted(i, mnt, size);
 	if (r == 0)
 		r = lcm_sys_fsync(i->fd);
+	if (r == 0)
+		r = lcm_image_took(i->fd);
 	return r < 0 ? resize_fail(i, r, size, err) : 0;
 }
 
@@ -169,6 +171,8 @@ static int ext4_grow(const struct lcm_image *i, uint64_t size, struct lcm_err *e
 	r = take_room(i, size);
 	if (r == 0)
 		r = lcm_sys_fsync(i->fd);
+	if (r == 0)
+		r = lcm_image_took(i->fd);
 	return r < 0 ? resize_fail(i, r, size, err) : 0;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 
 #include "src/base/sys.h"
+#include "unit/object.h"
 #include "unit/unit_priv.h"
 
 #define JSON_MAX 4096
@@ -406,6 +407,14 @@ int unit_pool_take(struct lcm_units *u, const struct unit_pool *p, uint64_t byte
 	struct lcm_pool_space s;
 	int r = pool_space(u, p, &s, err);
 
+	/* What was deleted is free after a commit (btrfs), or in a moment (xfs, which hurries when
+	 * it is asked how much is free). */
+	if (r == 0 && bytes > s.available)
+		lcm_ignore(lcm_sys_syncfs(p->fd));
+	for (int n = 0; r == 0 && bytes > s.available && n < LCM_OBJECT_WAITS; n++) {
+		lcm_object_wait();
+		r = pool_space(u, p, &s, err);
+	}
 	if (r < 0)
 		return r;
 	if (bytes > s.available && (!p->row.thin || s.available == 0))

@@ -235,6 +235,30 @@ static void the_floor_holds(struct world *w)
 		assert_true(s.available <= before.available - w->k->size / 2);
 }
 
+static uint64_t available(struct world *w)
+{
+	struct lcm_pool_space s;
+	struct lcm_pool p;
+
+	OK(lcm_pool_get(w->u, "p", &p, &w->err));
+	OK(lcm_pool_space(w->u, &p, &s, &w->err));
+	return s.available / 4 * 3 & ~4095ULL;
+}
+
+/* Most of what is left can be had, by a new unit, by one that grows, and again when that was
+ * deleted. */
+static void what_is_left_can_be_had(struct world *w)
+{
+	struct lcm_unit_options o = { .name = "large", .size = available(w) };
+	struct lcm_unit v;
+
+	for (int i = 0; i < (w->k->ops->thick ? 2 : 1); i++) {
+		OK(lcm_unit_create(w->u, &o, &v, &w->err));
+		OK(lcm_unit_resize(w->u, "large", o.size + available(w), &w->err));
+		OK(lcm_unit_delete(w->u, "large", &w->err));
+	}
+}
+
 static void what_is_wrong_is_found(struct world *w)
 {
 	char a[LCM_UUID + 120], b[LCM_UUID + 120];
@@ -285,8 +309,9 @@ static void another_disk_is_noticed(struct world *w)
 }
 
 static void (*const parts[])(struct world *w) = {
-	one_owner_one_unit, copies_are_apart,       attached_units_are_safe, sizes_change,
-	the_floor_holds,    what_is_wrong_is_found, another_disk_is_noticed,
+	one_owner_one_unit,     copies_are_apart,        attached_units_are_safe,
+	sizes_change,           the_floor_holds,         what_is_left_can_be_had,
+	what_is_wrong_is_found, another_disk_is_noticed,
 };
 
 static void one_kind(void **state)
