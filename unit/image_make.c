@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* New images: by mkfs, and as copies. */
-#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "src/base/run.h"
 #include "unit/image_impl.h"
 #include "unit/object.h"
+#include "unit/subvol_impl.h"
 
 #define XFS_SIZE_MIN (300ULL << 20) /* mkfs.xfs refuses less */
 #define COPY_BYTES (1U << 20)
@@ -85,10 +85,7 @@ int lcm_image_took(int fd)
 	struct statfs fs;
 	int r = (int)lcm_errno(fstatfs(fd, &fs));
 
-	if (r < 0 || fs.f_type != BTRFS_SUPER_MAGIC)
-		return r;
-	r = lcm_sys_ioctl(fd, BTRFS_IOC_START_SYNC, NULL);
-	return r < 0 ? r : lcm_sys_ioctl(fd, BTRFS_IOC_WAIT_SYNC, NULL);
+	return r < 0 || fs.f_type != BTRFS_SUPER_MAGIC ? r : lcm_btrfs_commit(fd);
 }
 
 int lcm_image_make_thick(int fd, uint64_t size)

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include "src/base/sys.h"
-#include "unit/object.h"
 #include "unit/unit_priv.h"
 
 #define JSON_MAX 4096
+#define FREE_WAITS 20
+#define FREE_WAIT_MS 10
 #define UUID_FILE "/proc/sys/kernel/random/uuid"
 
 static const struct {
@@ -411,8 +413,8 @@ int unit_pool_take(struct lcm_units *u, const struct unit_pool *p, uint64_t byte
 	 * it is asked how much is free). */
 	if (r == 0 && bytes > s.available)
 		lcm_ignore(lcm_sys_syncfs(p->fd));
-	for (int n = 0; r == 0 && bytes > s.available && n < LCM_OBJECT_WAITS; n++) {
-		lcm_object_wait();
+	for (int n = 0; r == 0 && bytes > s.available && n < FREE_WAITS; n++) {
+		(void)poll(NULL, 0, FREE_WAIT_MS); /* there is no event for it */
 		r = pool_space(u, p, &s, err);
 	}
 	if (r < 0)
