@@ -165,10 +165,10 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 	/* Whatever mkfs thought could be a hole. */
 	if (!thin)
 		r = lcm_image_take(n.fd, size);
-	if (r == 0)
-		r = new_image_finish(&n);
 	if (r == 0 && !thin)
 		r = lcm_image_took(n.fd);
+	if (r == 0)
+		r = new_image_finish(&n);
 	return r < 0 ? lcm_object_fail(dir, name, r, "create", err) : 0;
 }
 
@@ -238,9 +238,9 @@ static int copy_to(const struct lcm_image *from, struct new_image *n, bool read_
 		r = lcm_sys_fsetxattr(n->fd, LCM_IMAGE_THICK, "1", 1);
 	if (r == 0 && read_only)
 		r = lcm_sys_fchmod(n->fd, 0400);
-	if (r == 0)
-		r = new_image_finish(n);
-	return r < 0 || !from->thick || read_only ? r : lcm_image_took(n->fd);
+	if (r == 0 && from->thick && !read_only)
+		r = lcm_image_took(n->fd);
+	return r < 0 ? r : new_image_finish(n);
 }
 
 int lcm_image_copy(int from_dir, const char *from, int to_dir, const char *to, bool read_only,
