@@ -248,6 +248,16 @@ int lcm_sys_syncfs(int fd)
 	return (int)SYS(syncfs(fd));
 }
 
+int lcm_sys_fdatasync(int fd)
+{
+	return (int)SYS(fdatasync(fd));
+}
+
+int lcm_sys_readahead(int fd, uint64_t off, uint64_t len)
+{
+	return (int)SYS(readahead(fd, (off_t)off, len));
+}
+
 int lcm_sys_pread_full(int fd, void *p, size_t len, uint64_t off)
 {
 	char *at = p;
@@ -298,6 +308,22 @@ int lcm_sys_pipe(int *ret_from, int *ret_to)
 ssize_t lcm_sys_read(int fd, void *p, size_t len)
 {
 	return SYS(read(fd, p, len));
+}
+
+int lcm_sys_pwrite_durable(int fd, const void *p, size_t len, uint64_t off)
+{
+	struct iovec iov = { (void *)(uintptr_t)p, len };
+
+	while (iov.iov_len) {
+		long n = SYS(pwritev2(fd, &iov, 1, (off_t)off, RWF_DSYNC));
+
+		if (n < 0)
+			return (int)n;
+		iov.iov_base = (char *)iov.iov_base + n;
+		iov.iov_len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
 }
 
 int lcm_sys_write_full(int fd, const void *p, size_t len)

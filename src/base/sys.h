@@ -76,12 +76,17 @@ LCM_MUST_USE int lcm_sys_lock(int fd, short type, int wait_ms);
 LCM_MUST_USE int lcm_sys_ioctl(int fd, unsigned long request, void *arg);
 LCM_MUST_USE int lcm_sys_fsync(int fd);
 LCM_MUST_USE int lcm_sys_syncfs(int fd);
+LCM_MUST_USE int lcm_sys_fdatasync(int fd);
+/** lcm_sys_readahead - ask for these bytes to be in memory soon; does not wait for them. */
+LCM_MUST_USE int lcm_sys_readahead(int fd, uint64_t off, uint64_t len);
 /** lcm_sys_pread_full - exactly @len bytes. Return: 0, -EIO at end of file, -errno. */
 LCM_MUST_USE int lcm_sys_pread_full(int fd, void *p, size_t len, uint64_t off);
 /** lcm_sys_pwrite_full - exactly @len bytes. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off);
 /** lcm_sys_pipe - pipe2(2). Return: 0, -errno. */
 LCM_MUST_USE int lcm_sys_pipe(int *ret_from, int *ret_to);
+/** lcm_sys_pwrite_durable - the same, and these bytes survive a power cut (RWF_DSYNC). */
+LCM_MUST_USE int lcm_sys_pwrite_durable(int fd, const void *p, size_t len, uint64_t off);
 /** lcm_sys_read - one read(2). Return: bytes, 0 at end, -errno. */
 LCM_MUST_USE ssize_t lcm_sys_read(int fd, void *p, size_t len);
 /** lcm_sys_write_full - exactly @len bytes at the file position. */
