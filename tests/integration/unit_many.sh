@@ -6,7 +6,7 @@
 set -u
 # shellcheck source=tests/lib/itest.sh
 . "${0%/*}/../lib/itest.sh"
-cycles=${2-12}
+cycles=${2-8}
 seed=${3-$(date +%s)}
 it_begin unit_many $((300 + cycles * 2)) "${1:-}"
 export LOCUM
