@@ -79,7 +79,7 @@ static int take(struct bench *b, int c)
 		b->pull = true;
 		return 0;
 	case OPT_ROUNDS:
-		if (cmd_number(optarg, false, &b->rounds) < 0 || b->rounds < 1 ||
+		if (lcm_number_parse(optarg, false, &b->rounds) < 0 || b->rounds < 1 ||
 		    b->rounds > BENCH_ROUNDS_MAX)
 			return cmd_usage("bench", "--rounds %s: 1 to %d is expected", optarg,
 					 BENCH_ROUNDS_MAX);

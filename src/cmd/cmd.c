@@ -59,23 +59,6 @@ int cmd_options(int argc, char **argv, const char *usage, const struct cmd_optio
 	return -1;
 }
 
-int cmd_number(const char *s, bool suffixes, uint64_t *ret)
-{
-	static const char units[] = "KMG";
-	unsigned long long n;
-	char unit = '\0', extra;
-	int got = *s >= '0' && *s <= '9' ? sscanf(s, "%18llu%c%c", &n, &unit, &extra) : 0;
-	const char *u;
-
-	if (got < 1 || got > 2 || (got == 2 && !suffixes))
-		return -EINVAL;
-	u = got == 2 ? strchr(units, unit) : NULL;
-	if (got == 2 && !u)
-		return -EINVAL;
-	*ret = n;
-	return u && __builtin_mul_overflow(n, 1ULL << (10 * (u - units + 1)), ret) ? -EINVAL : 0;
-}
-
 const char *cmd_bytes(double bytes, char out[24])
 {
 	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "src/base/err.h"
+#include "src/base/number.h"
 
 #define CMD_FAILED 1
 #define CMD_USAGE 2
@@ -50,8 +51,6 @@ struct cmd_option {
  * argument. Return: -1; or, when there is nothing more to do, an exit status. */
 LCM_MUST_USE int cmd_options(int argc, char **argv, const char *usage,
 			     const struct cmd_option *options);
-/** cmd_number - "123", with @suffixes also "8K", "8M", "8G". Return: 0, -EINVAL. */
-LCM_MUST_USE int cmd_number(const char *s, bool suffixes, uint64_t *ret);
 /** cmd_bytes - "12.3 MB" into @out; returns it. */
 const char *cmd_bytes(double bytes, char out[24]);
 

@@ -91,7 +91,7 @@ static int number(const char *name, const char *value, bool suffixes, uint64_t s
 {
 	uint64_t n;
 
-	if (cmd_number(value, suffixes, &n) < 0 || n > UINT64_MAX / scale)
+	if (lcm_number_parse(value, suffixes, &n) < 0 || n > UINT64_MAX / scale)
 		return cmd_usage("daemon", "--%s %s is not a number", name, value);
 	*ret = n * scale;
 	return 0;

@@ -44,7 +44,7 @@ int cmd_gc_main(int argc, char **argv)
 		return r;
 	if (argc != optind)
 		return cmd_usage("gc", "\"%s\" is not expected", argv[optind]);
-	if (size && (cmd_number(size, true, &to) < 0 || to > INT64_MAX))
+	if (size && (lcm_number_parse(size, true, &to) < 0 || to > INT64_MAX))
 		return cmd_usage("gc", "--to %s is not a size", size);
 	body = json_pack("{s:b}", "dry_run", dry);
 	if (size)

@@ -136,8 +136,8 @@ static int add_limit(struct options *o, char *text)
 		*per++ = '\0';
 	if (is)
 		*is++ = '\0';
-	if (!is || cmd_number(is, true, &n) < 0 || n > INT64_MAX ||
-	    (per && cmd_number(per, false, &ms) < 0))
+	if (!is || lcm_number_parse(is, true, &n) < 0 || n > INT64_MAX ||
+	    (per && lcm_number_parse(per, false, &ms) < 0))
 		return cmd_usage("meter", "--limit %s: RESOURCE=N or RESOURCE=N/MS is expected",
 				 text);
 	if (!list) {
@@ -156,7 +156,7 @@ static int set_readmit(struct options *o, char *text)
 
 	if (is)
 		*is++ = '\0';
-	if (is && (cmd_number(is, false, &n) < 0 || n > INT64_MAX))
+	if (is && (lcm_number_parse(is, false, &n) < 0 || n > INT64_MAX))
 		return cmd_usage("meter", "--readmit %s=%s is not a number", text, is);
 	(void)json_object_set_new(o->body, "readmit", json_string(text));
 	if (is)
@@ -176,7 +176,7 @@ static int take(struct options *o, int c)
 		o->json = true;
 		return 0;
 	case 'n':
-		if (cmd_number(optarg, false, &n) < 0 || n > INT64_MAX)
+		if (lcm_number_parse(optarg, false, &n) < 0 || n > INT64_MAX)
 			return cmd_usage("meter", "--weight %s is not a number", optarg);
 		(void)json_object_set_new(o->body, "weight", json_integer((json_int_t)n));
 		return 0;

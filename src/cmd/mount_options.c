@@ -6,7 +6,7 @@
 static int number(const char *verb, const char *name, const char *value, bool suffixes,
 		  const char **given, uint64_t *ret)
 {
-	if (cmd_number(value, suffixes, ret) < 0 || *ret > INT64_MAX / 1000)
+	if (lcm_number_parse(value, suffixes, ret) < 0 || *ret > INT64_MAX / 1000)
 		return cmd_usage(verb, "--%s %s is not a number", name, value);
 	*given = value;
 	return 0;

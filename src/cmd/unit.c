@@ -116,7 +116,7 @@ static int resize(struct lcm_units *u, const struct unit_args *a, bool up, struc
 
 	if (r < 0)
 		return r;
-	if (cmd_number(a->argv[1], true, &size) < 0)
+	if (lcm_number_parse(a->argv[1], true, &size) < 0)
 		return lcm_err_set(err, -EINVAL, "\"%s\" is not a size", a->argv[1]);
 	if (up ? size < v.size : size > v.size)
 		return lcm_err_set(err, -EINVAL, "unit %s has %llu bytes: that would be to %s it",
@@ -257,7 +257,7 @@ static const struct command pool_commands[] = {
 
 static int set_size(const char *text, uint64_t *ret, const char *option)
 {
-	if (text && (cmd_number(text, true, ret) < 0 || *ret > INT64_MAX))
+	if (text && (lcm_number_parse(text, true, ret) < 0 || *ret > INT64_MAX))
 		return cmd_usage("unit", "--%s %s is not a size", option, text);
 	return 0;
 }

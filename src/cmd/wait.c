@@ -30,7 +30,7 @@ int cmd_wait_main(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if (cmd_number(timeout, false, &seconds) < 0 || seconds > 86400 * 365)
+	if (lcm_number_parse(timeout, false, &seconds) < 0 || seconds > 86400 * 365)
 		return cmd_usage("wait", "--timeout %s is not a number of seconds", timeout);
 	if (argc - optind != 1)
 		return cmd_usage("wait", "one id or directory is needed");

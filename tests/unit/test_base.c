@@ -3,6 +3,7 @@
 #include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/loop.h"
+#include "src/base/number.h"
 #include "src/base/pool.h"
 #include "tests/unit/test.h"
 
@@ -211,6 +212,43 @@ static void files_are_atomic(void **state)
 	test_rmdir(dir);
 }
 
+static void numbers(void **state)
+{
+	static const struct {
+		const char *text;
+		bool suffixes;
+		int r;
+		uint64_t n;
+	} rows[] = {
+		{ "0", false, 0, 0 },
+		{ "123", false, 0, 123 },
+		{ "8K", true, 0, 8192 },
+		{ "3M", true, 0, 3U << 20 },
+		{ "2G", true, 0, 2ULL << 30 },
+		{ "17179869183G", true, 0, 17179869183ULL << 30 },
+		{ "17179869184G", true, -EINVAL, 0 },
+		{ "8K", false, -EINVAL, 0 },
+		{ "8T", true, -EINVAL, 0 },
+		{ "8Kx", true, -EINVAL, 0 },
+		{ "8 K", true, -EINVAL, 0 },
+		{ "", true, -EINVAL, 0 },
+		{ "-1", true, -EINVAL, 0 },
+		{ "+1", true, -EINVAL, 0 },
+		{ " 1", true, -EINVAL, 0 },
+		{ "K", true, -EINVAL, 0 },
+		{ "9999999999999999999", true, -EINVAL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		uint64_t n = 7;
+		int r = lcm_number_parse(rows[i].text, rows[i].suffixes, &n);
+
+		if (r != rows[i].r || n != (r < 0 ? 7 : rows[i].n))
+			fail_msg("%s: %d %llu", rows[i].text, r, (unsigned long long)n);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,7 +256,7 @@ int main(void)
 		cmocka_unit_test(random_hex_differs), cmocka_unit_test(dir_each_names_all),
 		cmocka_unit_test(buf_has_a_maximum),  cmocka_unit_test(err_text_is_clean),
 		cmocka_unit_test(log_redacts),        cmocka_unit_test(loop_timer_pool_mailbox),
-		cmocka_unit_test(files_are_atomic),
+		cmocka_unit_test(files_are_atomic),   cmocka_unit_test(numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
