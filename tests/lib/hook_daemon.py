@@ -3,6 +3,7 @@
 # A daemon for locum-hook that answers as it is told and notes what it is asked.
 # Usage: hook_daemon.py SOCKET LOG ANSWERS
 # ANSWERS: JSON, "METHOD PATH" (up to a "?") to [STATUS, BODY], or to null: no answer ever. What is not in it gets 200 {}.
+# It ends with the shell that started it.
 import json
 import os
 import socket
@@ -35,6 +36,13 @@ held = []
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1] + ".new")
 listener.listen(16)
+listener.settimeout(0.5)
+parent = os.getppid()
 os.rename(sys.argv[1] + ".new", sys.argv[1])
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+while os.getppid() == parent:
+    try:
+        conn = listener.accept()[0]
+    except socket.timeout:
+        continue
+    conn.setblocking(True)
+    threading.Thread(target=serve, args=(conn,), daemon=True).start()
