@@ -61,6 +61,8 @@ static void print_text(json_t *st)
 		     cmd_bytes((double)client_integer(st, "bytes_total"), total),
 		     client_integer(st, "files_local"), client_integer(st, "files_total"),
 		     client_integer(st, "demand_fetches"), client_integer(st, "waiters"));
+	if (*client_text(st, "unit_name"))
+		(void)printf("    unit %s\n", client_text(st, "unit_name"));
 	print_containers(st);
 	print_bound(st);
 	if (*client_text(st, "error"))

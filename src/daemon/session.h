@@ -84,6 +84,7 @@ struct lcm_session_options {
 	const char *unit; /* the storage unit for upper and work: a key, or "new"; NULL: none */
 	const char *unit_pool; /* of a new one; NULL: the only pool */
 	uint64_t unit_size;    /* of a new one, bytes */
+	bool unit_fresh;       /* a new one may not be there yet, kept or not */
 	const char *above; /* directories below the state directory, each with its NUL, and one NUL
 			      more: layers on top of the image's, topmost first; NULL: none */
 	struct lcm_gate_big big; /* of this mount */
@@ -126,6 +127,11 @@ enum lcm_phase lcm_session_phase(const struct lcm_session *s);
 const char *lcm_session_id(const struct lcm_session *s);
 /** lcm_session_target - where it is mounted; borrowed; "" for pulls. */
 const char *lcm_session_target(const struct lcm_session *s);
+/** lcm_session_closing - it is unmounted, or about to be, and goes by itself. */
+bool lcm_session_closing(const struct lcm_session *s);
+/** lcm_session_unit - the path of the unit that is attached for it, into @out. Return: false: none
+ * is. */
+bool lcm_session_unit(const struct lcm_session *s, char out[4096]);
 /** lcm_session_error - why it FAILED. Return: 0 (it has not), -errno with its text. */
 int lcm_session_error(const struct lcm_session *s, struct lcm_err *err);
 struct lcm_host *lcm_session_host(const struct lcm_session *s);

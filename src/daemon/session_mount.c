@@ -25,6 +25,7 @@ struct mount_job {
 	int status;
 	struct lcm_err err;
 	struct lcm_gate *gate; /* made by the job, taken by the session */
+	struct lcm_unit unit;  /* attached by the job; its id is "": none */
 };
 
 char *session_source(const struct lcm_session *s, char out[80])
@@ -180,7 +181,7 @@ static int open_home(struct mount_job *j)
 	int base = lcm_store_containers_fd(store), r;
 
 	if (j->s->unit_key)
-		return session_open_unit(j->s, &j->err);
+		return session_open_unit(j->s, &j->unit, &j->err);
 	if (j->s->home)
 		return open_dir(lcm_store_root_fd(store), j->s->home);
 	r = lcm_sys_mkdirat(base, j->s->id, 0700);
@@ -557,6 +558,7 @@ static void on_mounted(void *arg)
 	struct lcm_err err = j->err;
 	int status = j->status;
 
+	session_set_attached(s, &j->unit);
 	free(j);
 	if (status < 0) {
 		session_unkeep_gate(s);

@@ -29,8 +29,10 @@ struct lcm_session {
 	char *unit_pool; /* owned; where a new one is made; NULL: the only one */
 	uint64_t unit_size;
 	bool unit_new;       /* it is made for this mount, and goes with it unless kept */
+	bool unit_fresh;     /* as in the options */
 	char unit[LCM_UUID]; /* attached for this mount; "": none (yet) */
-	char *above;         /* owned; n_above directories, each with its NUL */
+	char unit_name[LCM_UNIT_NAME];
+	char *above; /* owned; n_above directories, each with its NUL */
 	uint32_t n_above;
 	bool whole;      /* still preparing, it waits for whole layers */
 	bool all_pulled; /* of all of them the pull was begun */
@@ -76,9 +78,12 @@ bool session_job_back(struct lcm_session *s);
 /** session_set_unit - from the options. Return: 0, -EINVAL (text), -ENOMEM. */
 LCM_MUST_USE int session_set_unit(struct lcm_session *s, const struct lcm_session_options *o,
 				  struct lcm_err *err);
-/** session_open_unit - make it if it is to be made, attach it. Thread: pool. Return: a descriptor
- * of its directory, -errno (text). */
-LCM_MUST_USE int session_open_unit(struct lcm_session *s, struct lcm_err *err);
+/** session_open_unit - make it if it is to be made, attach it. Thread: pool. @ret_unit: for
+ * session_set_attached(), also when what follows fails. Return: a descriptor of its directory,
+ * -errno (text). */
+LCM_MUST_USE int session_open_unit(struct lcm_session *s, struct lcm_unit *ret_unit,
+				   struct lcm_err *err);
+void session_set_attached(struct lcm_session *s, const struct lcm_unit *unit);
 /** session_leave_unit - a job detaches it; the session is closing. Return: false: there is none. */
 bool session_leave_unit(struct lcm_session *s, bool remove);
 /** session_recover_units - after mounts were adopted, before the rows of others go: who has which

@@ -35,6 +35,7 @@ int session_set_unit(struct lcm_session *s, const struct lcm_session_options *o,
 		return lcm_err_set(err, -EINVAL, "a new unit needs a size (--unit-size)");
 	if (!s->unit_new)
 		s->keep = true; /* what is in somebody's unit goes only by his word */
+	s->unit_fresh = o->unit_fresh;
 	s->unit_size = o->unit_size;
 	s->unit_key = strdup(s->unit_new ? s->id : o->unit);
 	s->unit_pool = o->unit_pool && *o->unit_pool ? strdup(o->unit_pool) : NULL;
@@ -54,10 +55,16 @@ static int have_unit(const struct lcm_session *s, struct lcm_units *u, struct lc
 	if (!s->unit_new)
 		return 0;
 	r = lcm_unit_create(u, &o, &v, err);
-	return r == 0 ? 1 : r == -EEXIST && s->keep ? 0 : r;
+	return r == 0 ? 1 : r == -EEXIST && s->keep && !s->unit_fresh ? 0 : r;
 }
 
-int session_open_unit(struct lcm_session *s, struct lcm_err *err)
+void session_set_attached(struct lcm_session *s, const struct lcm_unit *unit)
+{
+	(void)snprintf(s->unit, sizeof(s->unit), "%s", unit->id);
+	(void)snprintf(s->unit_name, sizeof(s->unit_name), "%s", unit->name);
+}
+
+int session_open_unit(struct lcm_session *s, struct lcm_unit *ret_unit, struct lcm_err *err)
 {
 	lcm_auto(lcm_units) u = NULL;
 	struct lcm_unit v;
@@ -71,9 +78,22 @@ int session_open_unit(struct lcm_session *s, struct lcm_err *err)
 		lcm_ignore(lcm_unit_delete(u, s->unit_key, NULL));
 	if (r < 0)
 		return r;
-	(void)snprintf(s->unit, sizeof(s->unit), "%s", v.id);
+	*ret_unit = v;
 	r = lcm_sys_openat(AT_FDCWD, lcm_unit_path(u, &v), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	return r < 0 ? lcm_err_set(err, r, "%s: %s", lcm_unit_path(u, &v), strerror(-r)) : r;
+}
+
+bool lcm_session_unit(const struct lcm_session *s, char out[4096])
+{
+	if (!s->unit[0])
+		return false;
+	(void)snprintf(out, 4096, "%s/u/%s", s->host->run_dir, s->unit);
+	return true;
+}
+
+bool lcm_session_closing(const struct lcm_session *s)
+{
+	return s->closing;
 }
 
 /* ---- leaving ---- */
@@ -176,7 +196,7 @@ static int recover_unit(void *arg, const struct lcm_unit *v)
 	if (!v->user[0])
 		return 0;
 	if (s) {
-		(void)snprintf(s->unit, sizeof(s->unit), "%s", v->id);
+		session_set_attached(s, v);
 		s->unit_new = strcmp(v->name, v->user) == 0 && !s->keep;
 		return 0;
 	}

@@ -309,6 +309,8 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 		return NULL;
 	(void)json_object_set_new(o, "target", s->target ? lcm_json_text(s->target) : json_null());
 	(void)json_object_set_new(o, "unit", s->unit[0] ? json_string(s->unit) : json_null());
+	if (s->unit[0])
+		(void)json_object_set_new(o, "unit_name", json_string(s->unit_name));
 	(void)json_object_set_new(o, "mounted_ms", ms_since(s, s->t_mounted));
 	(void)json_object_set_new(o, "local_ms", ms_since(s, s->t_local));
 	(void)json_object_set_new(o, "native_ms", ms_since(s, s->t_native));
