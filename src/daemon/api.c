@@ -131,7 +131,7 @@ static int own_mount(struct lcm_session *s, const char *container, pid_t pid, st
 	int r = lcm_container_tie(s, &t, err);
 
 	if (r < 0)
-		lcm_ignore(lcm_session_close(s, true, 1, NULL));
+		lcm_ignore(lcm_session_close(s, true, -1, NULL));
 	return r;
 }
 
@@ -365,7 +365,21 @@ static void on_closing_changed(void *arg, struct lcm_session *s, bool gone)
 	c->answered(c->arg);
 }
 
-/* Answered when it is gone: whoever asked may then use its id, its directory, its unit. */
+/* Answered when it is gone: whoever asked may then use its id, its directory, its unit. NULL: it
+ * is.
+ */
+static void answer_when_gone(struct lcm_api_call *c, struct lcm_session *s)
+{
+	if (!s) {
+		reply_closed(c);
+		return;
+	}
+	c->s = s;
+	c->watch = (struct lcm_session_watch){ .changed = on_closing_changed, .arg = c };
+	lcm_session_watch(s, &c->watch);
+	c->waiting = true;
+}
+
 static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
 {
 	const char *remove = str_arg(args, "remove");
@@ -381,14 +395,7 @@ static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *
 		lcm_api_fail(c, r, &err);
 		return;
 	}
-	c->s = lcm_session_find(h, id);
-	if (!c->s) {
-		reply_closed(c);
-		return;
-	}
-	c->watch = (struct lcm_session_watch){ .changed = on_closing_changed, .arg = c };
-	lcm_session_watch(c->s, &c->watch);
-	c->waiting = true;
+	answer_when_gone(c, lcm_session_find(h, id));
 }
 
 static void mount_config(struct lcm_api_call *c, struct lcm_session *s)
@@ -472,6 +479,7 @@ static void containers_post(struct lcm_api_call *c, json_t *args)
 
 static void one_container(struct lcm_api_call *c, const char *method, const char *id)
 {
+	struct lcm_session *ends = NULL;
 	struct lcm_err err = { 0 };
 	int r;
 
@@ -479,13 +487,11 @@ static void one_container(struct lcm_api_call *c, const char *method, const char
 		lcm_api_error(c, 405, -EINVAL, "%s is not allowed here", method);
 		return;
 	}
-	r = lcm_container_release(c->host, id, &err);
-	if (r < 0) {
+	r = lcm_container_release(c->host, id, &ends, &err);
+	if (r < 0)
 		lcm_api_fail(c, r, &err);
-		return;
-	}
-	c->reply = json_object();
-	c->status = 200;
+	else
+		answer_when_gone(c, ends);
 }
 
 /* ---- images and the daemon ---- */

@@ -152,7 +152,7 @@ static void on_end(void *arg, uint32_t events)
 
 	(void)events;
 	(void)snprintf(id, sizeof(id), "%s", c->id);
-	r = lcm_container_release(h, id, &err);
+	r = lcm_container_release(h, id, NULL, &err);
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "container=%s has ended: %s", id, lcm_err_text(&err, r));
 }
@@ -196,6 +196,10 @@ static int make(struct lcm_session *s, const char *id, struct lcm_container **re
 		return lcm_err_set(err, -EINVAL,
 				   "container id: 1 to %d letters, digits and _+-. are expected",
 				   LCM_CONTAINER_ID_MAX);
+	if (c && c->s != s && lcm_session_closing(c->s)) {
+		drop(h, c); /* it has ended */
+		c = NULL;
+	}
 	if (c && c->s != s)
 		return lcm_err_set(err, -EEXIST, "container %s is on mount %s", id,
 				   lcm_session_id(c->s));
@@ -234,19 +238,32 @@ int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, 
 	return r;
 }
 
-int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_err *err)
+/* The process may have ended before its runtime says so: who asks second waits for the same end. */
+int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_session **ret_ends,
+			  struct lcm_err *err)
 {
 	struct lcm_container *c = find(h, id);
-	struct lcm_session *s;
-	bool owns;
+	struct lcm_session *s = c ? c->s : NULL;
+	char mount[LCM_ID_MAX + 1];
+	int r = 0;
 
 	if (!c)
 		return lcm_err_set(err, -ENOENT, "no container \"%s\" is on a mount", id);
-	s = c->s;
-	owns = c->owns;
-	remove_file(h, c->id);
-	drop(h, c);
-	return owns ? lcm_session_close(s, true, -1, err) : 0;
+	(void)snprintf(mount, sizeof(mount), "%s", lcm_session_id(s));
+	if (c->owns && !lcm_session_closing(s))
+		r = lcm_session_close(s, true, -1, err);
+	s = lcm_session_find(h, mount); /* it forgets its containers when it goes */
+	c = s ? find(h, id) : NULL;
+	if (c && c->owns && r == 0) {
+		lcm_loop_del_fd(c->ends);
+		c->ends = NULL;
+		if (ret_ends)
+			*ret_ends = s;
+	} else if (c) {
+		remove_file(h, c->id);
+		drop(h, c);
+	}
+	return r;
 }
 
 void lcm_container_forget(struct lcm_session *s, bool keep)
@@ -304,7 +321,7 @@ static bool take_file(struct lcm_host *h, const char *text, size_t len)
 	if (pid &&
 	    (birth_of((pid_t)pid) != (uint64_t)json_integer_value(lcm_json_member(doc, "birth")) ||
 	     watch_process(c, (pid_t)pid, NULL) < 0))
-		lcm_ignore(lcm_container_release(h, id, NULL));
+		lcm_ignore(lcm_container_release(h, id, NULL, NULL));
 	return true;
 }
 

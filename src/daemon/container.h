@@ -25,9 +25,11 @@ struct lcm_container_tie {
  * -EINVAL (id); -EEXIST (it is tied to another mount); -ENOMEM; -errno of the file; text. */
 LCM_MUST_USE int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t,
 				   struct lcm_err *err);
-/** lcm_container_release - it has ended: forget it, and unmount what was made for it. Return: 0;
- * -ENOENT; -errno (text). */
-LCM_MUST_USE int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_err *err);
+/** lcm_container_release - it has ended: forget it, and unmount what was made for it. @ret_ends:
+ * the mount that is still going (it leaves a unit): the container is known until that has gone;
+ * NULL: none. May be NULL. Return: 0; -ENOENT; -errno (text). */
+LCM_MUST_USE int lcm_container_release(struct lcm_host *h, const char *id,
+				       struct lcm_session **ret_ends, struct lcm_err *err);
 /** lcm_container_forget - the mount ends. @keep: not for the next daemon. */
 void lcm_container_forget(struct lcm_session *s, bool keep);
 /** lcm_container_recover - ties of an earlier daemon; call when its mounts are back. */

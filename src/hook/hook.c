@@ -17,7 +17,7 @@
 
 #define FAILED 1
 #define USAGE 2
-#define TELL_SECONDS 2   /* all but a mount is answered at once */
+#define TELL_SECONDS 2   /* all but a mount and the end of one with a unit is answered at once */
 #define MOUNT_SECONDS 60 /* as readers of missing files */
 #define SECONDS_MAX 3600
 
@@ -156,13 +156,14 @@ static int release(struct hook *h, struct lcm_err *err)
 	char path[LCM_CONTAINER_ID_MAX + 32];
 	int r;
 
-	give_time(h, TELL_SECONDS); /* what went before may have used up its own */
+	/* What went before may have used up its own; a unit is written out first. */
+	give_time(h, *h->state.unit ? h->seconds : TELL_SECONDS);
 	(void)snprintf(path, sizeof(path), "/v1/containers/%s", h->state.id);
 	r = lcm_hook_call(&h->client, "DELETE", path, NULL, NULL, err);
 	return r == -ENOENT ? 0 : r;
 }
 
-static json_t *mount_body(const struct lcm_hook_state *s)
+static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size)
 {
 	json_t *body = json_pack("{s:s s:s s:i s:b}", "image", s->image, "container", s->id, "pid",
 				 (int)s->pid, "read_only", s->read_only);
@@ -173,6 +174,12 @@ static json_t *mount_body(const struct lcm_hook_state *s)
 		(void)json_object_set_new(body, "platform", json_string(s->platform));
 	if (*s->index)
 		(void)json_object_set_new(body, "index", json_string(s->index));
+	if (*s->unit)
+		(void)json_object_set_new(body, "unit", json_string(s->unit));
+	if (*s->unit_pool)
+		(void)json_object_set_new(body, "unit_pool", json_string(s->unit_pool));
+	if (unit_size)
+		(void)json_object_set_new(body, "unit_size", json_integer((json_int_t)unit_size));
 	return body;
 }
 
@@ -197,14 +204,15 @@ static bool is_unanswered(int r)
 }
 
 /* POST, then wait until it can be used. @ret: its status. */
-static int mount_image(struct hook *h, json_t **ret, struct lcm_err *err)
+static int mount_image(struct hook *h, uint64_t unit_size, json_t **ret, struct lcm_err *err)
 {
 	lcm_autojson json_t *made = NULL, *st = NULL;
 	char path[128];
 	const char *id;
 	int n, r;
 
-	r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state), &made, err);
+	r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state, unit_size), &made,
+			  err);
 	h->made = r == 0 || is_unanswered(r);
 	if (r < 0)
 		return r;
@@ -223,7 +231,7 @@ static int mount_image(struct hook *h, json_t **ret, struct lcm_err *err)
 }
 
 /* A refused mount is not undone: the container of that id is then somebody else's. */
-static int give_image(struct hook *h, struct lcm_err *err)
+static int give_image(struct hook *h, uint64_t unit_size, struct lcm_err *err)
 {
 	lcm_autojson json_t *st = NULL, *daemon = NULL;
 	char root[LCM_PATH_MAX];
@@ -234,7 +242,7 @@ static int give_image(struct hook *h, struct lcm_err *err)
 	give_time(h, h->seconds + TELL_SECONDS);
 	r = lcm_hook_call(&h->client, "GET", "/v1/daemon", NULL, &daemon, err);
 	if (r == 0)
-		r = mount_image(h, &st, err);
+		r = mount_image(h, unit_size, &st, err);
 	if (r == 0)
 		r = lcm_mount_replace_root(
 		    h->state.pid, (pid_t)json_integer_value(json_object_get(daemon, "pid")),
@@ -242,6 +250,17 @@ static int give_image(struct hook *h, struct lcm_err *err)
 	if (r < 0 && h->made)
 		lcm_ignore(release(h, NULL));
 	return r;
+}
+
+/* Whatever the policy: without its unit it would write elsewhere, and be lost. */
+static int create(struct hook *h, struct lcm_err *err)
+{
+	uint64_t unit_size = 0;
+	int r;
+
+	h->refuse |= lcm_hook_state_wants_unit(&h->state);
+	r = lcm_hook_state_unit(&h->state, &unit_size, err);
+	return r < 0 ? r : give_image(h, unit_size, err);
 }
 
 static int run(struct hook *h, struct lcm_err *err)
@@ -252,8 +271,9 @@ static int run(struct hook *h, struct lcm_err *err)
 		return r;
 	if (h->stage == LCM_HOOK_POSTSTOP)
 		return release(h, err);
-	if (h->stage == LCM_HOOK_CREATE_RUNTIME && *h->state.image)
-		return give_image(h, err);
+	if (h->stage == LCM_HOOK_CREATE_RUNTIME &&
+	    (*h->state.image || lcm_hook_state_wants_unit(&h->state)))
+		return create(h, err);
 	give_time(h, TELL_SECONDS);
 	return tie(h, err);
 }

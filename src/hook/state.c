@@ -8,8 +8,12 @@
 #include "image/bundle.h"
 #include "image/json.h"
 #include "src/base/limits.h"
+#include "src/base/number.h"
 
 #define PREFIX "org.locum."
+#define UNIT PREFIX "unit"
+#define UNIT_SIZE UNIT ".size"
+#define UNIT_POOL UNIT ".pool"
 
 int lcm_hook_stage_parse(const char *name, enum lcm_hook_stage *ret)
 {
@@ -30,17 +34,68 @@ int lcm_hook_stage_parse(const char *name, enum lcm_hook_stage *ret)
 	return -EINVAL;
 }
 
+static int check_plain(const char *key, const char *s, struct lcm_err *err)
+{
+	return lcm_json_is_plain(s) && strlen(s) <= LCM_PATH_MAX
+		   ? 0
+		   : lcm_err_set(err, -EUCLEAN,
+				 "annotation %s: too long or with control characters", key);
+}
+
 static int take_annotation(const json_t *all, const char *key, const char **ret,
 			   struct lcm_err *err)
 {
 	const char *s = "";
 	int r = all ? lcm_json_string(all, key, "annotations", &s, err) : 0;
 
-	if (r == 0 && (!lcm_json_is_plain(s) || strlen(s) > LCM_PATH_MAX))
-		r = lcm_err_set(err, -EUCLEAN, "annotation %s: too long or with control characters",
-				key);
+	if (r == 0)
+		r = check_plain(key, s, err);
 	if (r == 0)
 		*ret = s;
+	return r;
+}
+
+/* What they say is looked at later, when it is known that there are any. */
+static int take_unit(struct lcm_hook_state *s, const json_t *all, struct lcm_err *err)
+{
+	int r = all ? lcm_json_string(all, UNIT, "annotations", &s->unit, err) : 0;
+
+	if (r == 0 && all)
+		r = lcm_json_string(all, UNIT_SIZE, "annotations", &s->unit_size, err);
+	return r < 0 || !all ? r
+			     : lcm_json_string(all, UNIT_POOL, "annotations", &s->unit_pool, err);
+}
+
+bool lcm_hook_state_wants_unit(const struct lcm_hook_state *s)
+{
+	return *s->unit || *s->unit_size || *s->unit_pool;
+}
+
+int lcm_hook_state_unit(const struct lcm_hook_state *s, uint64_t *ret_size, struct lcm_err *err)
+{
+	uint64_t size = 0;
+	int r = check_plain(UNIT, s->unit, err);
+
+	if (r == 0)
+		r = check_plain(UNIT_SIZE, s->unit_size, err);
+	if (r == 0)
+		r = check_plain(UNIT_POOL, s->unit_pool, err);
+	if (r == 0 && lcm_hook_state_wants_unit(s) && !*s->unit)
+		r = lcm_err_set(err, -EUCLEAN,
+				"annotations " UNIT_SIZE " and " UNIT_POOL " need " UNIT);
+	if (r == 0 && *s->unit && !*s->image)
+		r = lcm_err_set(err, -EUCLEAN,
+				"annotation " UNIT " needs " PREFIX
+				"image: only what locum mounts writes into a unit");
+	if (r == 0 && *s->unit_size &&
+	    (lcm_number_parse(s->unit_size, true, &size) < 0 || size > INT64_MAX))
+		r = lcm_err_set(err, -EUCLEAN,
+				"annotation " UNIT_SIZE
+				" \"%.40s\": bytes are expected, or a number "
+				"with K, M or G",
+				s->unit_size);
+	if (r == 0)
+		*ret_size = size;
 	return r;
 }
 
@@ -59,6 +114,8 @@ static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 		r = take_annotation(all, PREFIX "platform", &s->platform, err);
 	if (r == 0)
 		r = take_annotation(all, PREFIX "index", &s->index, err);
+	if (r == 0)
+		r = take_unit(s, all, err);
 	if (r == 0)
 		r = take_annotation(all, PREFIX "read-only", &read_only, err);
 	if (r == 0 && *read_only && strcmp(read_only, "true") != 0 &&
@@ -97,7 +154,13 @@ static int take_state(struct lcm_hook_state *s, enum lcm_hook_stage stage, struc
 int lcm_hook_state_parse(const char *text, size_t len, enum lcm_hook_stage stage,
 			 struct lcm_hook_state *ret, struct lcm_err *err)
 {
-	struct lcm_hook_state s = { .image = "", .pull = "", .platform = "", .index = "" };
+	struct lcm_hook_state s = { .image = "",
+				    .pull = "",
+				    .platform = "",
+				    .index = "",
+				    .unit = "",
+				    .unit_size = "",
+				    .unit_pool = "" };
 	int r = lcm_json_parse(text, len, LCM_HOOK_STATE_MAX, "state", &s.doc, err);
 
 	if (r == 0)

@@ -31,6 +31,7 @@ struct lcm_hook_state {
 	const char *bundle; /* absolute */
 	/* annotations org.locum.*; "": absent */
 	const char *image, *pull, *platform, *index;
+	const char *unit, *unit_size, *unit_pool; /* as written: see lcm_hook_state_unit() */
 	bool read_only;
 };
 
@@ -42,6 +43,14 @@ struct lcm_hook_state {
 LCM_MUST_USE int lcm_hook_state_parse(const char *text, size_t len, enum lcm_hook_stage stage,
 				      struct lcm_hook_state *ret, struct lcm_err *err);
 void lcm_hook_state_fini(struct lcm_hook_state *s);
+
+/** lcm_hook_state_wants_unit - one of its annotations is about a unit, right or wrong: without its
+ * unit the container must not run, it would write elsewhere. */
+bool lcm_hook_state_wants_unit(const struct lcm_hook_state *s);
+/** lcm_hook_state_unit - are the annotations about a unit right? @ret_size: bytes, 0 without one.
+ * Return: 0; -EUCLEAN (text names the annotation). */
+LCM_MUST_USE int lcm_hook_state_unit(const struct lcm_hook_state *s, uint64_t *ret_size,
+				     struct lcm_err *err);
 
 /** lcm_hook_root - root.path of the bundle's config.json, absolute and without "." and "..", into
  * @out. Return: 0; -EUCLEAN, -EFBIG, -ENAMETOOLONG (text). */

@@ -14,7 +14,7 @@ HOOK=$build/locum-hook
 # ROOT ANNOTATIONS HOOK-OPTIONS COMMAND: a bundle in $B
 bundle()
 {
-	rm -rf "$B"
+	rm -rf "$B" "$TAP_DIR/crun.err"
 	mkdir -p "$B/rootfs"
 	(cd "$B" && runc spec) || return 1
 	jq --arg root "$1" --argjson notes "$2" --argjson more "$3" --arg command "$4" --arg hook "$HOOK" --arg run "$LOCUM_RUN" --arg vol "$TAP_DIR/vol" --arg said "$TAP_DIR/crun.err" '
@@ -110,10 +110,61 @@ v'
 	tap_is "$runtime: and gone" "$("$LOCUM" status --json | jq length)" 0
 }
 
+# UNIT SIZE POOL: annotations, empty ones left out
+with_unit()
+{
+	jq -n -c --arg image "$IT_REF" --arg unit "$1" --arg size "$2" --arg pool "$3" '{"org.locum.image": $image, "org.locum.unit": $unit,
+		"org.locum.unit.size": $size, "org.locum.unit.pool": $pool} | with_entries(select(.value != ""))'
+}
+
+# TEXT ERE UNIT SIZE POOL: whatever the policy, the container does not start
+unit_refused()
+{
+	bundle rootfs "$(with_unit "$3" "$4" "$5")" '[]' 'echo in'
+	mkdir -p "$B/rootfs/bin" && cp "$TAP_DIR/busybox" "$B/rootfs/bin/sh"
+	run_bundle "ur-$runtime"
+	tap_ok "$runtime: unit: $1: does not start" [ $? -ne 0 ]
+	tap_is "$runtime: unit: $1: nothing has run" "$(cat "$TAP_DIR/c.out")" ''
+	tap_like "$runtime: unit: $1: why" "$(cat "$TAP_DIR/c.err" "$TAP_DIR/crun.err" 2>/dev/null)" "$2"
+	tap_is "$runtime: unit: $1: nothing is left" "$("$LOCUM" status --json | jq length)" 0
+}
+
+# Storage units by annotation
+units()
+{
+	"$LOCUM" unit create --pool x --name "web-$runtime" --size 64M >/dev/null || return 1
+	rm -f "$TAP_DIR/vol/go" "$TAP_DIR/vol/up"
+	bundle rootfs "$(with_unit "web-$runtime" '' '')" '[]' 'echo mine >/mine; : >/made/here/up; until test -e /made/here/go; do sleep 0.05; done'
+	run_bundle "u-$runtime" &
+	waiter=$!
+	tap_ok "$runtime: unit: it starts" wait_for_file "$TAP_DIR/vol/up"
+	tap_is "$runtime: unit: what it writes is there" "$(cat "$(it_unit "web-$runtime" attached)/upper/mine")" mine
+	mount=$(it_unit "web-$runtime" mount)
+	tap_is "$runtime: unit: the container's mount has it" "$(daemon_field "$mount" unit)" "$(it_unit "web-$runtime" id)"
+	daemon_kill && daemon_start
+	tap_is "$runtime: unit: the next daemon knows" "$(daemon_field "$mount" unit)" "$(it_unit "web-$runtime" id)"
+	: >"$TAP_DIR/vol/go"
+	wait "$waiter"
+	tap_is "$runtime: unit: it ends" $? 0
+	tap_is "$runtime: unit: poststop is over when it is detached" "$(it_unit "web-$runtime" attached)/$(it_unit "web-$runtime" mount)" null/null
+	bundle rootfs "$(with_unit "web-$runtime" '' '')" '["--policy", "refuse"]' 'cat /mine'
+	tap_ok "$runtime: unit: at once again" run_bundle "u-$runtime"
+	tap_is "$runtime: unit: with what it wrote" "$(cat "$TAP_DIR/c.out")" mine
+	tap_ok "$runtime: unit: delete" "$LOCUM" unit delete "web-$runtime"
+	bundle rootfs "$(with_unit new 64M x)" '[]' 'df -m / | tail -n 1 | { read -r _ size _; test "$size" -lt 65 && echo small; }'
+	tap_ok "$runtime: unit: a new one" run_bundle "n-$runtime"
+	tap_is "$runtime: unit: of that size" "$(cat "$TAP_DIR/c.out")" small
+	tap_is "$runtime: unit: goes with the container" "$("$LOCUM" unit list --json | jq length)" 0
+	unit_refused 'none of that name' 'no unit nobody' nobody '' ''
+	unit_refused 'a new one without a size' 'a new unit needs a size' new '' ''
+	unit_refused 'a size that is none' 'annotation org.locum.unit.size .*much.*: bytes are expected' new much ''
+	unit_refused 'no such pool' 'no pool y' new 64M y
+	unit_refused 'a size alone' 'org.locum.unit.size and org.locum.unit.pool need org.locum.unit' '' 64M ''
+}
+
 # Not ours, or nothing right: the policy decides.
 others()
 {
-	cp "$(command -v busybox)" "$TAP_DIR/busybox"
 	bundle rootfs '{}' '["--policy", "refuse"]' 'echo in'
 	mkdir -p "$B/rootfs/bin" && cp "$TAP_DIR/busybox" "$B/rootfs/bin/sh"
 	tap_ok "$runtime: a container of others passes" run_bundle "o-$runtime"
@@ -145,6 +196,10 @@ hook_says()
 
 hostile()
 {
+	mkdir -p "$TAP_DIR/hb" && echo '{"root": {"path": "/srv"}}' >"$TAP_DIR/hb/config.json"
+	notes="\"bundle\": \"$TAP_DIR/hb\", \"annotations\": {\"org.locum.unit\""
+	hook_says 'a unit without an image' 1 'org.locum.unit needs org.locum.image' "{\"id\": \"h\", \"pid\": $$, $notes: \"u\"}}" createRuntime
+	hook_says 'a unit with a line feed' 1 'org.locum.unit: too long or with control' "{\"id\": \"h\", \"pid\": $$, $notes: \"u\\n\", \"org.locum.image\": \"x\"}}" createRuntime
 	good="{\"id\": \"h\", \"pid\": $$, \"bundle\": \"/b\""
 	hook_says 'no state' 1 'locum: hook: container \?: state' '' --policy refuse createRuntime
 	hook_says 'allowed, it is only said' 0 'locum: hook: container \?: state' '{' createRuntime
@@ -235,6 +290,8 @@ podman_hooks()
 B=$TAP_DIR/b
 mkdir "$TAP_DIR/vol" && echo v >"$TAP_DIR/vol/file"
 it_image python zstd:chunked && it_serve && daemon_start || exit 1
+it_pool x xfs 600M || tap_skip_all 'no mkfs.xfs (xfsprogs)'
+cp "$(command -v busybox)" "$TAP_DIR/busybox"
 for runtime; do
 	command -v "$runtime" >/dev/null || {
 		tap_skip "$runtime" 'not installed'
@@ -245,7 +302,9 @@ for runtime; do
 	by_mount
 	by_link
 	others
+	units
 done
+tap_ok 'no unit is left' it_no_pool x
 podman_hooks
 hostile
 answers

@@ -11,6 +11,10 @@
 #   it_wait ID STATE SECONDS        locum wait
 #   it_rest SECONDS                 pulls what is missing of $IT_REF (for daemons with --no-background)
 #   it_fuse [PID]                   prints the FUSE mounts that PID sees; without it this case's that the host sees
+#   it_pool NAME TYPE SIZE          a pool of storage units on a file system (xfs, btrfs, ext4) of its own: $TAP_DIR/pool/NAME;
+#                                   its status is 1 without that one's mkfs
+#   it_unit KEY FIELD               a field of `locum unit show --json KEY`
+#   it_no_pool NAME                 forgets it: nothing may be in it any more, and no loop device has a file of it
 #   own_cgroups SECONDS CMD...      runs CMD, at most so long, without the v2 part of a hybrid cgroup tree, which runtimes refuse
 #   it_end                          before tap_end: stops all in order; nothing is left and sanitizers are silent
 
@@ -100,6 +104,23 @@ it_fuse()
 	else
 		grep ' - fuse[.a-z]* ' "/proc/$1/mountinfo" || :
 	fi
+}
+
+it_pool()
+{
+	command -v "mkfs.$2" >/dev/null || return 1
+	truncate -s "$3" "$TAP_DIR/$1.img" && "mkfs.$2" -q "$TAP_DIR/$1.img" >/dev/null && mkdir -p "$TAP_DIR/pool/$1" &&
+		mount -o loop "$TAP_DIR/$1.img" "$TAP_DIR/pool/$1" && "$LOCUM" unit pool add "$1" "$TAP_DIR/pool/$1" >/dev/null
+}
+
+it_unit()
+{
+	"$LOCUM" unit show --json "$1" | jq -r ".$2"
+}
+
+it_no_pool()
+{
+	! losetup -l -n -O BACK-FILE | grep "^$TAP_DIR/pool/$1/" >&2 && "$LOCUM" unit check && "$LOCUM" unit pool remove "$1" && umount "$TAP_DIR/pool/$1"
 }
 
 own_cgroups()

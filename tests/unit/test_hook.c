@@ -98,6 +98,50 @@ static void hostile_states(void **state)
 			 -EUCLEAN);
 }
 
+#define NOTED(more) STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":{" more "}")
+#define WITH_UNIT "\"org.locum.image\":\"x\",\"org.locum.unit\":\"new\""
+
+/* That something is said of a unit is known also when what is said is wrong. */
+static void units(void **state)
+{
+	static const struct {
+		const char *text, *says; /* NULL: right */
+		bool wants;
+		uint64_t size;
+	} rows[] = {
+		{ NOTED("\"org.locum.image\":\"x\""), NULL, false, 0 },
+		{ NOTED(WITH_UNIT), NULL, true, 0 },
+		{ NOTED(WITH_UNIT ",\"org.locum.unit.size\":\"4096\""), NULL, true, 4096 },
+		{ NOTED(WITH_UNIT ",\"org.locum.unit.size\":\"2G\""), NULL, true, 2ULL << 30 },
+		{ NOTED(WITH_UNIT ",\"org.locum.unit.size\":\"2T\""), "unit.size", true, 0 },
+		{ NOTED(WITH_UNIT ",\"org.locum.unit.size\":\"-1\""), "unit.size", true, 0 },
+		{ NOTED(WITH_UNIT ",\"org.locum.unit.size\":\"9999999999G\""), "unit.size", true,
+		  0 },
+		{ NOTED(WITH_UNIT ",\"org.locum.unit.pool\":\"a\\nb\""), "unit.pool", true, 0 },
+		{ NOTED("\"org.locum.image\":\"x\",\"org.locum.unit\":\"\\u0001\""),
+		  "unit: too long", true, 0 },
+		{ NOTED("\"org.locum.unit\":\"x\""), "org.locum.image", true, 0 },
+		{ NOTED("\"org.locum.image\":\"x\",\"org.locum.unit.pool\":\"p\""),
+		  "need org.locum.unit", true, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		struct lcm_hook_state s;
+		struct lcm_err err = { 0 };
+		uint64_t size = 7;
+		int r;
+
+		assert_int_equal(parse(rows[i].text, LCM_HOOK_CREATE_RUNTIME, &s, NULL), 0);
+		assert_int_equal(lcm_hook_state_wants_unit(&s), rows[i].wants);
+		r = lcm_hook_state_unit(&s, &size, &err);
+		if (r != (rows[i].says ? -EUCLEAN : 0) || size != (r ? 7 : rows[i].size) ||
+		    (r && !strstr(err.msg, rows[i].says)))
+			fail_msg("%s: %d \"%s\"", rows[i].text, r, err.msg);
+		lcm_hook_state_fini(&s);
+	}
+}
+
 static void roots_of_bundles(void **state)
 {
 	static const struct {
@@ -241,6 +285,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_of_runtimes),
 		cmocka_unit_test(hostile_states),
+		cmocka_unit_test(units),
 		cmocka_unit_test(roots_of_bundles),
 		cmocka_unit_test(stages),
 		cmocka_unit_test(cgroups),
