@@ -29,12 +29,14 @@ static const char usage[] =
     "                        manager passes goes before it)\n"
     "      --root DIR        state of the daemon that is started when none runs (/var/lib/locum)\n"
     "      --run DIR         where the daemon's socket is (/run/locum)\n"
+    "      --units           labels may choose the storage units that containers write into\n"
     "      --verbose         say on stderr what is done\n"
     "      --debug           say all\n"
     "  -h, --help            this text\n"
     "      --version         the version\n";
 
 struct options {
+	struct lcm_service service;
 	const char *address; /* NULL: below the run directory */
 	bool help, version;
 };
@@ -51,11 +53,20 @@ struct program {
 
 static int parse(int argc, char **argv, struct options *o)
 {
-	enum { OPT_ADDRESS = 256, OPT_ROOT, OPT_RUN, OPT_VERBOSE, OPT_DEBUG, OPT_VERSION };
+	enum {
+		OPT_ADDRESS = 256,
+		OPT_ROOT,
+		OPT_RUN,
+		OPT_UNITS,
+		OPT_VERBOSE,
+		OPT_DEBUG,
+		OPT_VERSION
+	};
 	static const struct option longs[] = {
 		{ "address", required_argument, NULL, OPT_ADDRESS },
 		{ "root", required_argument, NULL, OPT_ROOT },
 		{ "run", required_argument, NULL, OPT_RUN },
+		{ "units", no_argument, NULL, OPT_UNITS },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
 		{ "version", no_argument, NULL, OPT_VERSION },
@@ -71,6 +82,8 @@ static int parse(int argc, char **argv, struct options *o)
 			cmd_globals.root = optarg;
 		else if (c == OPT_RUN)
 			cmd_globals.run_dir = optarg;
+		else if (c == OPT_UNITS)
+			o->service.units = true;
 		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
 			lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
 		else if (c == OPT_VERSION)
@@ -131,7 +144,7 @@ static int open_socket(struct program *p, const struct options *o, int *ret_fd, 
 	return r;
 }
 
-static int start(struct program *p, const struct options *o, struct lcm_err *err)
+static int start(struct program *p, struct options *o, struct lcm_err *err)
 {
 	int fd = -EBADF, r;
 
@@ -151,7 +164,7 @@ static int start(struct program *p, const struct options *o, struct lcm_err *err
 		lcm_closep(&fd);
 		return r;
 	}
-	return lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, NULL, &p->grpc);
+	return lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, &o->service, &p->grpc);
 }
 
 static void stop(struct program *p)

@@ -11,6 +11,8 @@
 
 #define SERVICE "/containerd.services.snapshots.v1.Snapshots/"
 #define LIST_BATCH 100U
+/* And .size, .pool: see doc/containerd.md. */
+#define UNIT_LABEL "containerd.io/snapshot/locum.unit"
 
 enum lcm_grpc_status lcm_service_status(int code)
 {
@@ -330,15 +332,27 @@ static void ask(const struct method *m, json_t *args, struct lcm_grpc_reply *ret
 	json_decref(o);
 }
 
+/* Pods' annotations become labels: without leave they choose nobody's data. */
+static bool names_unit(const json_t *args)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach (json_object_get(args, "labels"), key, v)
+		if (strncmp(key, UNIT_LABEL, sizeof(UNIT_LABEL) - 1) == 0)
+			return true;
+	return false;
+}
+
 void lcm_service_call(void *arg, const char *method, const uint8_t *p, size_t len,
 		      struct lcm_grpc_reply *ret)
 {
 	const size_t prefix = sizeof(SERVICE) - 1;
+	const struct lcm_service *service = arg;
 	const struct method *m = NULL;
 	ProtobufCMessage *q;
 	json_t *args = NULL;
 
-	(void)arg;
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(methods); i++)
 		if (strncmp(method, SERVICE, prefix) == 0 &&
 		    strcmp(method + prefix, methods[i].name) == 0)
@@ -355,8 +369,15 @@ void lcm_service_call(void *arg, const char *method, const uint8_t *p, size_t le
 	}
 	args = m->args(q);
 	protobuf_c_message_free_unpacked(q, NULL);
-	if (args)
-		ask(m, args, ret);
-	else
+	if (!args) {
 		fail(ret, -EINVAL, "the message has a text that is not UTF-8");
+	} else if (m->args == prepare_args && !service->units && names_unit(args)) {
+		json_decref(args);
+		fail(ret, -EPERM,
+		     "label " UNIT_LABEL
+		     " is not taken: whoever may set labels would choose among all units "
+		     "(locum-containerd --units allows it)");
+	} else {
+		ask(m, args, ret);
+	}
 }

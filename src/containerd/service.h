@@ -11,8 +11,11 @@
 
 #include "src/containerd/grpc.h"
 
-/** lcm_service_call - a lcm_grpc_fn; @arg is not used. Waits for the daemon, which it starts when
- * there is none. */
+struct lcm_service {
+	bool units; /* labels may choose the storage unit that a container writes into */
+};
+/** lcm_service_call - a lcm_grpc_fn; @arg: struct lcm_service, not changed any more. Waits for the
+ * daemon, which it starts when there is none. */
 void lcm_service_call(void *arg, const char *method, const uint8_t *p, size_t len,
 		      struct lcm_grpc_reply *ret);
 

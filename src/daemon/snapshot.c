@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/json.h"
 #include "src/base/log.h"
 #include "src/daemon/snapshot_filter.h"
 #include "src/daemon/snapshot_priv.h"
@@ -24,6 +25,7 @@ void snapshot_job_free(struct lcm_snapshot_job *j)
 		return;
 	lcm_image_free(j->image);
 	json_decref(j->labels);
+	free(j->dir);
 	lcm_snapshot_row_fini(&j->row);
 	free(j);
 }
@@ -156,11 +158,13 @@ static void make(struct lcm_api_call *c, json_t *args, enum lcm_snapshot_kind ki
 	if (r == 0 && lcm_store_snapshot_get(c->host->e->store, j->row.name, &old) == 0)
 		r = lcm_err_set(&err, -EEXIST, "snapshot %.200s exists", j->row.name);
 	lcm_snapshot_row_fini(&old);
+	j->target = json_string_value(json_object_get(j->labels, SNAPSHOT_REF_LABEL));
+	if (r == 0)
+		r = snapshot_unit_check(j->labels, kind, j->target != NULL, &err);
 	if (r < 0) {
 		snapshot_fail(j, r, &err);
 		return;
 	}
-	j->target = json_string_value(json_object_get(j->labels, SNAPSHOT_REF_LABEL));
 	if (j->target && kind == LCM_SNAPSHOT_ACTIVE)
 		snapshot_remote(j);
 	else
@@ -214,6 +218,35 @@ static int commit_parent(struct lcm_snapshot_job *j, const char *parent, const c
 	return r;
 }
 
+/* What the labels of an active snapshot say of its unit, in @j->labels and @ret. */
+static int unit_of(struct lcm_snapshot_job *j, struct snapshot_unit *ret, struct lcm_err *err)
+{
+	*ret = (struct snapshot_unit){ 0 };
+	if (j->row.kind != LCM_SNAPSHOT_ACTIVE)
+		return 0;
+	json_decref(j->labels);
+	j->labels = json_loads(j->row.labels, 0, NULL);
+	return j->labels ? snapshot_unit_get(j->labels, ret, err) : -EUCLEAN;
+}
+
+static int may_commit(struct lcm_snapshot_job *j, struct lcm_err *err)
+{
+	struct snapshot_unit u;
+	int r;
+
+	if (j->row.kind != LCM_SNAPSHOT_ACTIVE)
+		return lcm_err_set(err, -EBUSY, "snapshot %.200s is not active", j->row.name);
+	r = unit_of(j, &u, err);
+	if (r < 0 || !u.key)
+		return r;
+	return lcm_err_set(
+	    err, -EBUSY,
+	    "snapshot %.200s is in storage unit %.80s, which may go, and a layer may "
+	    "not: copy its files into a container without label " SNAPSHOT_UNIT_LABEL
+	    ", and commit that",
+	    j->row.name, u.key);
+}
+
 static void op_commit(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_snapshot_job *j = job_of(c, args, "key");
@@ -226,10 +259,10 @@ static void op_commit(struct lcm_api_call *c, json_t *args)
 		return;
 	r = labels ? commit_parent(j, name_arg(args, "parent"), &parent, &err)
 		   : lcm_err_set(&err, -EINVAL, "labels: an object of strings is expected");
-	if (r == 0 && j->row.kind != LCM_SNAPSHOT_ACTIVE)
-		r = lcm_err_set(&err, -EBUSY, "snapshot %.200s is not active", j->row.name);
 	if (r == 0)
-		r = snapshot_unmount(c->host, j->row.id, &err);
+		r = may_commit(j, &err);
+	if (r == 0)
+		r = snapshot_unmount(c->host, j->row.id, false, &err);
 	if (r == 0)
 		r = lcm_store_snapshot_commit(c->host->e->store, j->row.name, name, parent, labels);
 	if (r == -EEXIST)
@@ -240,9 +273,23 @@ static void op_commit(struct lcm_api_call *c, json_t *args)
 		snapshot_answer(j, 200, json_object());
 }
 
+void snapshot_removed(struct lcm_snapshot_job *j)
+{
+	struct lcm_engine *e = j->host->e;
+	int r = lcm_store_snapshot_remove(e->store, j->row.name);
+
+	if (r < 0) {
+		snapshot_fail(j, r, NULL);
+		return;
+	}
+	lcm_engine_sweep(e);
+	snapshot_answer(j, 200, json_object());
+}
+
 static void op_remove(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_snapshot_job *j = job_of(c, args, "key");
+	struct snapshot_unit u = { 0 };
 	struct lcm_err err = { 0 };
 	int r;
 
@@ -253,15 +300,15 @@ static void op_remove(struct lcm_api_call *c, json_t *args)
 		r = lcm_err_set(&err, -EBUSY, "snapshot %.200s has %d snapshots on top of it",
 				j->row.name, r);
 	if (r == 0)
-		r = snapshot_unmount(c->host, j->row.id, &err);
+		r = unit_of(j, &u, &err);
 	if (r == 0)
-		r = lcm_store_snapshot_remove(c->host->e->store, j->row.name);
-	if (r < 0) {
+		r = snapshot_unmount(c->host, j->row.id, false, &err);
+	if (r < 0)
 		snapshot_fail(j, r, &err);
-		return;
-	}
-	lcm_engine_sweep(c->host->e);
-	snapshot_answer(j, 200, json_object());
+	else if (u.key)
+		snapshot_unit_remove(j);
+	else
+		snapshot_removed(j);
 }
 
 /* ---- reading and labelling ---- */
@@ -306,6 +353,7 @@ static int update_path(json_t *have, json_t *labels, const char *path, struct lc
 
 static int update(struct lcm_snapshot_job *j, json_t *labels, json_t *paths, struct lcm_err *err)
 {
+	lcm_autojson json_t *old = json_loads(j->row.labels, 0, NULL);
 	json_t *have = json_loads(j->row.labels, 0, NULL), *v;
 	lcm_autofree char *text = NULL;
 	size_t i;
@@ -317,6 +365,8 @@ static int update(struct lcm_snapshot_job *j, json_t *labels, json_t *paths, str
 		if (r == 0)
 			r = update_path(have, labels,
 					json_string_value(v) ? json_string_value(v) : "", err);
+	if (r == 0 && j->row.kind == LCM_SNAPSHOT_ACTIVE)
+		r = snapshot_unit_same(old, have, err);
 	if (r == 0) {
 		text = json_dumps(have, JSON_COMPACT);
 		r = text ? lcm_store_snapshot_label(j->host->e->store, j->row.name, text) : -ENOMEM;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "image/json.h"
 #include "overlay/stack_top.h"
 #include "src/base/log.h"
 #include "src/daemon/snapshot_priv.h"
@@ -161,20 +162,20 @@ static json_t *ordinary(const struct lcm_store *s, const struct lcm_snapshot_row
 
 /* ---- mounts with an image below ---- */
 
-static void session_id(int64_t id, char out[LCM_ID_MAX + 1])
+void snapshot_session_id(int64_t id, char out[LCM_ID_MAX + 1])
 {
 	(void)snprintf(out, LCM_ID_MAX + 1, LCM_SNAPSHOT_SESSION "%lld", (long long)id);
 }
 
-int snapshot_unmount(struct lcm_host *h, int64_t id, struct lcm_err *err)
+int snapshot_unmount(struct lcm_host *h, int64_t id, bool remove, struct lcm_err *err)
 {
 	char name[LCM_ID_MAX + 1];
 	struct lcm_session *s;
 
-	session_id(id, name);
+	snapshot_session_id(id, name);
 	s = lcm_session_find(h, name);
 	/* What still uses it keeps it; nobody can come by it any more. */
-	return s ? lcm_session_close(s, true, 0, err) : 0;
+	return s && !lcm_session_closing(s) ? lcm_session_close(s, true, remove, err) : 0;
 }
 
 void snapshot_unwatch(struct lcm_snapshot_job *j)
@@ -188,32 +189,38 @@ struct closing {
 	struct lcm_task task;
 	struct lcm_host *host; /* borrowed */
 	int64_t id;
+	bool remove;
 };
 
 static void close_failed(void *arg)
 {
 	struct closing *c = arg;
 
-	lcm_ignore(snapshot_unmount(c->host, c->id, NULL));
+	lcm_ignore(snapshot_unmount(c->host, c->id, c->remove, NULL));
 	free(c);
 }
 
 /* A session cannot be closed from inside its own change. */
-static void close_later(struct lcm_host *h, int64_t id)
+static void close_later(struct lcm_host *h, int64_t id, bool remove)
 {
 	struct closing *c = malloc(sizeof(*c));
 
 	if (!c) /* it stays, failed, until the next start */
 		return;
-	*c = (struct closing){ .task = { .fn = close_failed, .arg = c }, .host = h, .id = id };
+	*c = (struct closing){
+		.task = { .fn = close_failed, .arg = c }, .host = h, .id = id, .remove = remove
+	};
 	lcm_loop_post_task(h->e->loop, &c->task);
 }
 
 /* The mount failed: a call that made the snapshot leaves none. */
 static void give_up(struct lcm_snapshot_job *j, int code, const struct lcm_err *err)
 {
+	struct snapshot_unit u = { 0 };
+
 	if (j->fresh) {
-		close_later(j->host, j->row.id);
+		lcm_ignore(snapshot_unit_get(j->labels, &u, NULL));
+		close_later(j->host, j->row.id, u.is_new);
 		lcm_ignore(lcm_store_snapshot_remove(j->host->e->store, j->row.name));
 		lcm_engine_sweep(j->host->e);
 	}
@@ -263,15 +270,18 @@ static struct lcm_session *find_session(struct lcm_snapshot_job *j, const char *
 
 	if (!s || lcm_session_phase(s) != LCM_FAILED)
 		return s;
-	lcm_ignore(lcm_session_close(s, true, 0, NULL));
-	return NULL;
+	if (!lcm_session_closing(s))
+		lcm_ignore(lcm_session_close(s, true, 0, NULL));
+	return lcm_session_find(j->host, id);
 }
 
 static int begin_session(struct lcm_snapshot_job *j, const struct snapshot_chain *ch,
 			 const char *id, struct lcm_session **ret, struct lcm_err *err)
 {
+	lcm_autojson json_t *labels = json_loads(j->row.labels, 0, NULL);
+	struct snapshot_unit unit = { 0 };
 	char home[48];
-	const struct lcm_session_options o = {
+	struct lcm_session_options o = {
 		.image = ch->image,
 		.id = id,
 		.target = "",
@@ -279,13 +289,21 @@ static int begin_session(struct lcm_snapshot_job *j, const struct snapshot_chain
 		.read_only = j->row.kind == LCM_SNAPSHOT_VIEW,
 		.keep = true, /* the snapshot says when it goes */
 		.depth = ch->depth,
-		.home = home,
 		.above = lcm_buf_str(&ch->dirs),
 		.big = j->host->big,
 		.deadline_ns = j->host->deadline_ns,
 	};
 
+	int r = o.read_only ? 0 : snapshot_unit_get(labels, &unit, err);
+
+	if (r < 0)
+		return r;
 	(void)snprintf(home, sizeof(home), "snapshots/%lld", (long long)j->row.id);
+	o.home = unit.key ? NULL : home;
+	o.unit = unit.key;
+	o.unit_pool = unit.pool;
+	o.unit_size = unit.size;
+	o.unit_fresh = j->fresh;
 	return lcm_session_new(j->host, &o, ret, err);
 }
 
@@ -296,10 +314,12 @@ static void mount_image(struct lcm_snapshot_job *j, const struct snapshot_chain 
 	struct lcm_session *s;
 	int r = 0;
 
-	session_id(j->row.id, id);
+	snapshot_session_id(j->row.id, id);
 	s = find_session(j, id);
 	if (!s)
 		r = begin_session(j, ch, id, &s, &err);
+	else if (lcm_session_closing(s))
+		r = lcm_err_set(&err, -EBUSY, "mount %s is just ending; try again", id);
 	if (r < 0) {
 		give_up(j, r, &err);
 		return;
@@ -370,6 +390,23 @@ static void remove_dirs(struct lcm_snapshot_job *j)
 	lcm_ignore(lcm_rmtree_at(lcm_store_snapshots_fd(j->host->e->store), name));
 }
 
+/* Of a mount that is containerd's nobody could tell when its unit may be detached. */
+static int unit_usable(const struct lcm_snapshot_job *j, const struct snapshot_chain *ch,
+		       struct lcm_err *err)
+{
+	struct snapshot_unit u;
+	int r = snapshot_unit_get(j->labels, &u, err);
+
+	return r < 0 || !u.key || *ch->image
+		   ? r
+		   : lcm_err_set(err, -EINVAL,
+				 "label " SNAPSHOT_UNIT_LABEL
+				 ": only containers of images that locum serves write into units; "
+				 "what is below snapshot %.200s was unpacked by containerd, which "
+				 "mounts it itself (pull the image by snapshotter locum)",
+				 j->row.name);
+}
+
 /* Paths go to mount(2) in an option string. */
 static int root_usable(struct lcm_store *s, struct lcm_err *err)
 {
@@ -391,6 +428,8 @@ void snapshot_make(struct lcm_snapshot_job *j)
 
 	if (r == 0)
 		r = snapshot_chain_get(s, j->row.parent, &ch, &err);
+	if (r == 0)
+		r = unit_usable(j, &ch, &err);
 	if (r == 0)
 		r = lcm_store_begin(s);
 	if (r == 0) {

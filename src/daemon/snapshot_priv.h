@@ -7,6 +7,7 @@
 #include "src/daemon/snapshot.h"
 
 #define SNAPSHOT_REF_LABEL "containerd.io/snapshot.ref"
+#define SNAPSHOT_UNIT_LABEL "containerd.io/snapshot/locum.unit"
 
 /* What lies below a snapshot: directories, topmost first, and perhaps an image below them. */
 struct snapshot_chain {
@@ -32,16 +33,18 @@ struct lcm_snapshot_job {
 	struct lcm_session_watch watch;
 	/* an image that is looked for */
 	const char *target; /* name of the remote snapshot; in row.labels' object */
-	json_t *labels;     /* owned */
+	json_t *labels;     /* owned; of removals, too */
 	struct lcm_reference ref;
 	bool tag_known;          /* the store had the image by its tag before */
 	struct lcm_image *image; /* owned */
 	/* usage */
 	struct lcm_task task;
-	char dir[64], blob[64]; /* below the state directory; "": none */
+	char *dir;     /* owned; absolute */
+	char blob[64]; /* below the state directory; "": none */
 	uint64_t size, inodes;
 	bool final; /* neither changes any more */
 	int status;
+	struct lcm_err err;
 };
 /** snapshot_answer - end @j with this reply. */
 void snapshot_answer(struct lcm_snapshot_job *j, int http, json_t *reply);
@@ -54,8 +57,34 @@ void snapshot_mounts(struct lcm_snapshot_job *j);
 /** snapshot_make - the row of @j and its directories, then snapshot_mounts(). */
 void snapshot_make(struct lcm_snapshot_job *j);
 void snapshot_unwatch(struct lcm_snapshot_job *j);
-/** snapshot_unmount - end the session of snapshot @id, if there is one. */
-LCM_MUST_USE int snapshot_unmount(struct lcm_host *h, int64_t id, struct lcm_err *err);
+/** snapshot_unmount - end the session of snapshot @id, if there is one. @remove: with the unit that
+ * was made for it. */
+LCM_MUST_USE int snapshot_unmount(struct lcm_host *h, int64_t id, bool remove, struct lcm_err *err);
+void snapshot_session_id(int64_t id, char out[LCM_ID_MAX + 1]);
+
+/* snapshot.c */
+/** snapshot_removed - nothing is mounted of @j's row any more: it goes, and @j is answered. */
+void snapshot_removed(struct lcm_snapshot_job *j);
+
+/* snapshot_unit.c */
+struct snapshot_unit {
+	const char *key; /* borrowed from the labels, as @pool; NULL: no unit */
+	const char *pool;
+	uint64_t size; /* bytes */
+	bool is_new;   /* made for the snapshot, and goes with it */
+};
+/** snapshot_unit_get - what @labels (may be NULL) say. Return: 0, -EINVAL (text). */
+LCM_MUST_USE int snapshot_unit_get(const json_t *labels, struct snapshot_unit *ret,
+				   struct lcm_err *err);
+/** snapshot_unit_check - may a new snapshot have these labels? @layer: an image's. Return: 0,
+ * -EINVAL (text). */
+LCM_MUST_USE int snapshot_unit_check(const json_t *labels, enum lcm_snapshot_kind kind, bool layer,
+				     struct lcm_err *err);
+/** snapshot_unit_same - do both say the same of a unit? Return: 0, -EINVAL (text). */
+LCM_MUST_USE int snapshot_unit_same(const json_t *a, const json_t *b, struct lcm_err *err);
+/** snapshot_unit_remove - the mount of @j's row is ending, or there is none: its unit is left, then
+ * snapshot_removed(). */
+void snapshot_unit_remove(struct lcm_snapshot_job *j);
 
 /* snapshot_remote.c */
 /** snapshot_remote - commit @j's row as a remote snapshot and answer -EEXIST, or do as

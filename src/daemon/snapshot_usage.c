@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/json.h"
 #include "src/base/log.h"
 #include "src/daemon/snapshot_priv.h"
 
@@ -53,16 +54,14 @@ static int count(struct lcm_snapshot_job *j, const FTSENT *e, void **seen)
 }
 
 /* What disappears while it is looked at (a container works in it) does not count. */
-static int count_tree(struct lcm_snapshot_job *j, const char *root)
+static int count_tree(struct lcm_snapshot_job *j)
 {
-	char path[4200];
-	char *const paths[] = { path, NULL };
+	char *const paths[] = { j->dir, NULL };
 	void *seen = NULL;
 	FTSENT *e;
 	FTS *fts;
 	int r = 0;
 
-	(void)snprintf(path, sizeof(path), "%s/%s", root, j->dir);
 	fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
 	if (!fts)
 		return (int)lcm_errno(-1);
@@ -101,7 +100,7 @@ static void count_job(void *arg)
 	struct lcm_store *s = j->host->e->store;
 	struct stat st;
 
-	j->status = count_tree(j, lcm_store_root(s));
+	j->status = count_tree(j);
 	if (j->status == 0 && *j->blob &&
 	    lcm_sys_fstatat(lcm_store_root_fd(s), j->blob, &st, 0) == 0)
 		j->size += (uint64_t)st.st_blocks * 512;
@@ -132,16 +131,43 @@ static int find_layer(struct lcm_snapshot_job *j)
 				     &cfg->diffids[j->row.depth - 1], &row, NULL);
 	if (r < 0)
 		return r;
-	(void)snprintf(j->dir, sizeof(j->dir), "real/%lld", (long long)row.id);
+	if (asprintf(&j->dir, "%s/real/%lld", lcm_store_root(s), (long long)row.id) < 0)
+		return -ENOMEM;
 	if (row.state == LCM_LAYER_PARTIAL)
 		(void)snprintf(j->blob, sizeof(j->blob), "blobs/%lld", (long long)row.id);
 	/* drop-cache may take it away again: it is never final. */
 	return 0;
 }
 
+/* What it has written: in its own directory, or in a unit as long as that is attached. */
+static int find_upper(struct lcm_snapshot_job *j, struct lcm_err *err)
+{
+	const struct lcm_snapshot_row *row = &j->row;
+	lcm_autojson json_t *labels = json_loads(row->labels, 0, NULL);
+	char id[LCM_ID_MAX + 1], top[4096];
+	struct snapshot_unit u = { 0 };
+	struct lcm_session *s;
+	int r;
+
+	if (row->kind == LCM_SNAPSHOT_ACTIVE)
+		lcm_ignore(snapshot_unit_get(labels, &u, NULL));
+	snapshot_session_id(row->id, id);
+	s = u.key ? lcm_session_find(j->host, id) : NULL;
+	(void)snprintf(top, sizeof(top), "%s/snapshots/%lld", lcm_store_root(j->host->e->store),
+		       (long long)row->id);
+	if (u.key && (!s || !lcm_session_unit(s, top)))
+		return lcm_err_set(err, -EBUSY,
+				   "snapshot %.200s: its unit %.80s is not attached; start its "
+				   "container to look into it",
+				   row->name, u.key);
+	r = asprintf(&j->dir, "%s/upper", top);
+	return r < 0 ? -ENOMEM : 0;
+}
+
 void snapshot_usage(struct lcm_snapshot_job *j)
 {
 	struct lcm_snapshot_row *row = &j->row;
+	struct lcm_err err = { 0 };
 	int r = 0;
 
 	if (row->measured) {
@@ -153,7 +179,7 @@ void snapshot_usage(struct lcm_snapshot_job *j)
 	if (*row->image) {
 		r = find_layer(j);
 	} else {
-		(void)snprintf(j->dir, sizeof(j->dir), "snapshots/%lld/upper", (long long)row->id);
+		r = find_upper(j, &err);
 		j->final = row->kind == LCM_SNAPSHOT_COMMITTED;
 	}
 	if (r == -ENOENT) { /* nothing of it is here */
@@ -161,7 +187,7 @@ void snapshot_usage(struct lcm_snapshot_job *j)
 		return;
 	}
 	if (r < 0) {
-		snapshot_fail(j, r, NULL);
+		snapshot_fail(j, r, &err);
 		return;
 	}
 	j->task = (struct lcm_task){ .fn = count_job, .arg = j };

@@ -8,7 +8,7 @@ set -u
 . "${0%/*}/../lib/itest.sh"
 # shellcheck source=tests/lib/containerd.sh
 . "${0%/*}/../lib/containerd.sh"
-it_begin containerd 240 "${1:-}"
+it_begin containerd 320 "${1:-}"
 ctd_begin "${1:-}"
 
 # SNAPSHOTTER DIR: a view of the image is mounted there (ctr 1.6 has its own idea of the snapshotter in `images mount`)
@@ -57,6 +57,103 @@ lazy_start()
 	tap_is "$V: it is lazy" "$(daemon_field "$id" phase)" lazy
 	tap_ok "$V: little of the image is here" [ "$(daemon_field "$id" files_local)" -lt $(($(daemon_field "$id" files_total) / 4)) ]
 	same_tree "$V: lazy"
+	tap_fails "$V: no label chooses a unit, if that was not allowed" 1 ctd_unit_run no locum.unit=web true
+	tap_like "$V: and why" "$(cat "$TAP_DIR/err")" 'locum-containerd --units allows it'
+}
+
+# ID LABELS COMMAND...: a container with labels for its snapshot, separated by blanks
+ctd_unit_run()
+{
+	unit_id=$1
+	unit_labels=
+	for unit_label in $2; do
+		unit_labels="$unit_labels --snapshotter-label containerd.io/snapshot/$unit_label"
+	done
+	shift 2
+	# shellcheck disable=SC2086
+	ctd run -d --snapshotter locum $unit_labels "$IT_REF" "$unit_id" "$@"
+}
+
+# TEXT ERE LABELS: no container with these
+unit_refused()
+{
+	tap_fails "$V: unit: $1" 1 ctd_unit_run refused "$3" true
+	tap_like "$V: unit: $1: why" "$(cat "$TAP_DIR/err")" "$2"
+	ctd snapshots --snapshotter locum rm refused >/dev/null 2>&1
+}
+
+# DATA: how the daemon answers a Prepare by itself
+prepare_says()
+{
+	curl -s --max-time 20 --unix-socket "$LOCUM_RUN/locum.sock" -d "$1" http://locum/v1/snapshots/prepare | jq -r .error
+}
+
+unit_is_free()
+{
+	[ "$(it_unit "$1" attached)/$(it_unit "$1" mount)" = null/null ]
+}
+
+no_units()
+{
+	[ "$("$LOCUM" unit list --json | jq length)" = 0 ]
+}
+
+unit_restarts()
+{
+	mount=$(it_unit web mount)
+	daemon_pid=$("$LOCUM" status --json >/dev/null && daemon_pids)
+	kill -KILL "$daemon_pid" && tap_until 10 tap_gone "$daemon_pid"
+	tap_ok "$V: unit: a daemon in place of a killed one" tap_until 20 ctd snapshots --snapshotter locum ls
+	tap_is "$V: unit: knows whose it is" "$(daemon_field "$mount" unit_name)" web
+	tap_ok "$V: unit: the container goes on" ctd tasks exec --exec-id u1 unit sh -c 'cat /tmp/mine >/tmp/copy'
+	ctd tasks kill -s 9 unit >/dev/null
+	tap_until 10 ctd_ended unit
+	ctd tasks rm unit >/dev/null
+	umount "$LOCUM_RUN/m/$mount"
+	tap_ok "$V: unit: without its mount, as after a reboot, it is detached" tap_until 10 unit_is_free web
+	tap_fails "$V: unit: how much is in it nobody knows then" 1 ctd snapshots --snapshotter locum usage unit
+	tap_like "$V: unit: which is said" "$(cat "$TAP_DIR/err")" 'its unit web is not attached'
+	tap_ok "$V: unit: the container is started again" ctd tasks start -d unit
+	tap_is "$V: unit: with what it wrote" "$(cat "$(it_unit web attached)/upper/tmp/copy")" mine
+	ctd tasks kill -s 9 unit >/dev/null
+	tap_until 10 ctd_ended unit
+	ctd tasks rm unit >/dev/null
+}
+
+# Containers that write into storage units
+units()
+{
+	it_pool x xfs 600M && "$LOCUM" unit create --pool x --name web --size 64M >/dev/null || exit 1
+	tap_ok "$V: unit: a container in one" ctd_unit_run unit locum.unit=web sh -c 'echo mine >/tmp/mine; dd if=/dev/zero of=/tmp/big bs=1M count=12 2>/dev/null; : >/tmp/up; exec sleep 600'
+	tap_ok "$V: unit: it writes into it" tap_until 20 test -e "$(it_unit web attached)/upper/tmp/up"
+	tap_is "$V: unit: and nowhere else" "$(find "$LOCUM_ROOT/snapshots" -name mine)" ''
+	tap_ok "$V: unit: usage is what is in it" [ "$(ctd snapshots --snapshotter locum usage -b unit | awk 'NR == 2 { print $2 }')" -ge 12582912 ]
+	tap_fails "$V: unit: it becomes no layer" 1 ctd snapshots --snapshotter locum commit layer unit
+	tap_like "$V: unit: why" "$(cat "$TAP_DIR/err")" 'in storage unit web, which may go, and a layer may not'
+	tap_fails "$V: unit: nor another's" 1 ctd snapshots --snapshotter locum label unit containerd.io/snapshot/locum.unit=other
+	tap_like "$V: unit: why not" "$(cat "$TAP_DIR/err")" 'it cannot be changed'
+	unit_restarts
+	tap_ok "$V: unit: the container is removed" ctd containers rm unit
+	tap_ok "$V: unit: its unit is detached" tap_until 20 unit_is_free web
+	tap_is "$V: unit: and keeps what was written" "$(cat "$("$LOCUM" unit attach web)/upper/tmp/mine")" mine
+	unit_refused 'one that is in use' 'unit web is attached already' locum.unit=web
+	"$LOCUM" unit detach web && "$LOCUM" unit delete web
+	tap_ok "$V: unit: a new one" ctd_unit_run new 'locum.unit=new locum.unit.size=64M locum.unit.pool=x' sleep 600
+	tap_is "$V: unit: is made" "$("$LOCUM" unit list --json | jq -r '.[0].size')" 67108864
+	ctd tasks kill -s 9 new >/dev/null
+	tap_until 10 ctd_ended new
+	tap_ok "$V: unit: its container is removed" ctd containers rm new
+	tap_ok "$V: unit: it goes with that" tap_until 20 no_units
+	unit_refused 'a size that is none' 'bytes are expected' 'locum.unit=new locum.unit.size=much'
+	unit_refused 'a new one without a size' 'locum.unit=new needs' locum.unit=new
+	unit_refused 'a pool alone' 'need containerd.io/snapshot/locum.unit' locum.unit.pool=x
+	unit_refused 'no such pool' 'no pool y' 'locum.unit=new locum.unit.size=64M locum.unit.pool=y'
+	tap_is "$V: unit: an image's manifest chooses none" "$(prepare_says '{"key": "k", "labels": {"containerd.io/snapshot.ref": "r", "containerd.io/snapshot/locum.unit": "web"}}')" \
+		"label containerd.io/snapshot/locum.unit: a layer of an image is in no unit, whatever the image's manifest says"
+	tap_like "$V: unit: nor is a mount of containerd's in one" "$(prepare_says '{"key": "k", "labels": {"containerd.io/snapshot/locum.unit": "web"}}')" 'unpacked by containerd, which mounts it itself'
+	tap_ok "$V: unit: none is left" no_units
+	tap_until 20 it_no_pool x
+	tap_is "$V: unit: no pool is left" "$("$LOCUM" unit pool list --json | jq length)" 0
 }
 
 restarts()
@@ -67,7 +164,7 @@ restarts()
 	ctd_stop_locum
 	tap_fails "$V: without locum-containerd containerd says so" 1 ctd snapshots --snapshotter locum ls
 	tap_like "$V: and names the socket" "$(cat "$TAP_DIR/err")" 'containerd.sock'
-	ctd_start_locum
+	ctd_start_locum --units
 	ctd_stop
 	ctd_start || exit 1
 	tap_ok "$V: the container goes on after both" ctd tasks exec --exec-id e2 stays cat /app/hello.py
@@ -285,6 +382,7 @@ for V in 1.6 testing; do
 	lazy_start
 	restarts
 	mixed
+	units
 	crowd
 	gone
 	kubernetes

@@ -5,7 +5,7 @@
 #   ctd_begin BUILDDIR       after it_begin; ends everything of it at exit
 #   ctd_version 1.6|testing  whose containerd is meant: the host's (Debian 12) or Debian testing's
 #   ctd_start [cri], ctd_stop  containerd (with what Kubernetes talks to), with its state below $TAP_DIR; containers survive a stop
-#   ctd_start_locum, ctd_stop_locum  locum-containerd
+#   ctd_start_locum [OPTION...], ctd_stop_locum  locum-containerd
 #   ctd_cri_pull REF         as Kubernetes pulls; prints gRPC's status
 #   ctd ARG...               ctr, talking to it
 #   ctd_pull REF             with the labels that remote snapshotters need; ctd_pull_plain REF [SNAPSHOTTER] without
@@ -168,7 +168,7 @@ ctd_stop()
 
 ctd_start_locum()
 {
-	"$LOCUM_CONTAINERD" --debug >>"$TAP_DIR/locum-containerd.log" 2>&1 </dev/null &
+	"$LOCUM_CONTAINERD" --debug "$@" >>"$TAP_DIR/locum-containerd.log" 2>&1 </dev/null &
 	CTD_LOCUM_PID=$!
 	tap_until 20 test -S "$LOCUM_RUN/containerd.sock" || {
 		tail -n 20 "$TAP_DIR/locum-containerd.log" >&2
