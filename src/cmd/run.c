@@ -218,7 +218,12 @@ static int write_bundle(const struct run_options *o, const char *id, const char 
 		r = lcm_mkdir_p(bundle, 0700);
 	if (r == 0 && asprintf(&path, "%s/config.json", bundle) < 0)
 		r = -ENOMEM;
-	return r < 0 ? r : lcm_write_file_at(AT_FDCWD, path, out.data, out.len, 0600);
+	if (r == 0) {
+		r = lcm_write_file_at(AT_FDCWD, path, out.data, out.len, 0600);
+		if (r < 0)
+			return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
+	}
+	return r;
 }
 
 /* ---- running ---- */
@@ -263,6 +268,29 @@ static int run_mounted(const struct run_options *o, json_t *st, const char *bund
 	return r;
 }
 
+/* In a unit everything of the container's lies together, and stays with it. */
+static int find_bundle(json_t *st, char **ret)
+{
+	const char *unit = json_string_value(json_object_get(st, "unit")),
+		   *id = json_string_value(json_object_get(st, "id"));
+
+	return asprintf(ret, "%s/%s/%s", cmd_globals.run_dir, unit ? "u" : "b", unit ? unit : id) <
+		       0
+		   ? -ENOMEM
+		   : 0;
+}
+
+/* The unit is still attached: it leaves its place only with the mount. */
+static void end_bundle(json_t *st, const char *bundle)
+{
+	lcm_autofree char *pid_file = NULL;
+
+	if (!json_is_string(json_object_get(st, "unit")))
+		lcm_ignore(lcm_rmtree_at(AT_FDCWD, bundle));
+	else if (asprintf(&pid_file, "%s/pid", bundle) >= 0)
+		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, pid_file, 0));
+}
+
 static void end_mount(const char *id)
 {
 	lcm_autofree char *path = client_path(id, "?lazy=1");
@@ -290,11 +318,11 @@ int cmd_run_main(int argc, char **argv)
 	if (r == 0)
 		r = client_session(mount_options_body(&o.mount, o.image, NULL), "ready", &st, &err);
 	id = json_string_value(json_object_get(st, "id"));
-	if (r == 0 && asprintf(&bundle, "%s/b/%s", cmd_globals.run_dir, id) < 0)
-		r = -ENOMEM;
+	if (r == 0)
+		r = find_bundle(st, &bundle);
 	if (r == 0) {
 		r = run_mounted(&o, st, bundle, &status, &err);
-		lcm_ignore(lcm_rmtree_at(AT_FDCWD, bundle));
+		end_bundle(st, bundle);
 		end_mount(id);
 	}
 	json_decref(st);

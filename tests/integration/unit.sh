@@ -280,8 +280,23 @@ tap_ok 'the same again' "$LOCUM" mount --id k --unit new --unit-size 100M --unit
 tap_is 'with what was written' "$(cat "$M2/kept")" kept
 tap_ok 'umount for good' "$LOCUM" umount --remove k
 says 'it is gone' 1 'no unit k' "$LOCUM" unit show k
+tap_like 'status names it' "$("$LOCUM" mount --id s --unit beside "$IT_REF" "$M2" >/dev/null && "$LOCUM" status s && "$LOCUM" umount s)" '^    unit beside$'
 tap_is 'run in one' "$(tap_limit 60 "$LOCUM" run --no-tty --unit new --unit-size 100M --unit-pool b "$IT_REF" -- sh -c 'echo in >/tmp/written && cat /tmp/written' 2>&1)" in
 tap_is 'which is gone' "$(unit list --json | jq -r '[.[].pool] | map(select(. == "b")) | length')" 0
+tap_is 'run in one that stays' "$(tap_limit 60 "$LOCUM" run --no-tty --id r --unit beside "$IT_REF" -- sh -c 'echo ran >/tmp/written && cat /tmp/written' 2>&1)" ran
+tap_is 'it is detached at once' "$(of beside attached)" null
+dir=$(unit attach beside)
+tap_is 'it has what the container is' "$(jq -r '.process.args[2]' "$dir/config.json")" 'echo ran >/tmp/written && cat /tmp/written'
+tap_is 'and what it wrote' "$(cat "$dir/upper/tmp/written")" ran
+tap_is 'and nothing that ends with it' "$(cd "$dir" && echo *)" 'config.json upper work'
+tap_is 'no bundle is anywhere else' "$(ls "$LOCUM_RUN/b" 2>/dev/null)" ''
+tap_ok 'detach' unit detach beside
+tap_ok 'a running one' sh -c '"$1" run --no-tty --id r --unit beside "$2" -- sleep 60 >"$3" 2>&1 & echo $! >"$4"' sh "$LOCUM" "$IT_REF" "$TAP_DIR/run.out" "$TAP_DIR/run.pid"
+tap_until 30 test -s "$LOCUM_RUN/u/$(of beside id)/pid" || tap_diag "$(cat "$TAP_DIR/run.out")"
+tap_is 'its bundle is in the unit' "$(tr '\0' ' ' <"/proc/$(cat "$LOCUM_RUN/u/$(of beside id)/pid")/cmdline")" 'sleep 60 '
+tap_kill "$(cat "$LOCUM_RUN/u/$(of beside id)/pid")"
+tap_until 20 tap_gone "$(cat "$TAP_DIR/run.pid")"
+tap_is 'it goes from the unit' "$(of beside attached)" null
 
 # ---- many owners at once ----
 # N: writes its own pattern, with snapshots, clones and growth in between, and reads it back
