@@ -140,6 +140,11 @@ units()
 	"$LOCUM" unit detach web && "$LOCUM" unit delete web
 	tap_ok "$V: unit: a new one" ctd_unit_run new 'locum.unit=new locum.unit.size=64M locum.unit.pool=x' sleep 600
 	tap_is "$V: unit: is made" "$("$LOCUM" unit list --json | jq -r '.[0].size')" 67108864
+	name=$("$LOCUM" unit list --json | jq -r '.[0].name')
+	name=snap-$((${name#snap-} + 1))
+	"$LOCUM" unit create --pool x --name "$name" --size 64M >/dev/null
+	unit_refused 'a new one is not one that was there' "$name" 'locum.unit=new locum.unit.size=64M locum.unit.pool=x'
+	tap_ok "$V: unit: which stays as it was" "$LOCUM" unit delete "$name"
 	ctd tasks kill -s 9 new >/dev/null
 	tap_until 10 ctd_ended new
 	tap_ok "$V: unit: its container is removed" ctd containers rm new
