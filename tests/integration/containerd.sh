@@ -82,10 +82,38 @@ unit_refused()
 	ctd snapshots --snapshotter locum rm refused >/dev/null 2>&1
 }
 
-# DATA: how the daemon answers a Prepare by itself
+# OP DATA: what the daemon itself answers
+snapshot_op()
+{
+	curl -s --max-time 20 --unix-socket "$LOCUM_RUN/locum.sock" -d "$2" "http://locum/v1/snapshots/$1"
+}
+
+# DATA
 prepare_says()
 {
-	curl -s --max-time 20 --unix-socket "$LOCUM_RUN/locum.sock" -d "$1" http://locum/v1/snapshots/prepare | jq -r .error
+	snapshot_op prepare "$1" | jq -r .error
+}
+
+# A snapshot on top of the image, with a unit of its own, whose removal meets a daemon that is killed
+unit_removed_twice()
+{
+	parent=$(snapshot_op list '{}' | jq '[.infos[] | select(.name | endswith("/new"))][0].parent')
+	tap_is "$V: unit: another snapshot" "$(snapshot_op prepare "{\"key\": \"own\", \"parent\": $parent, \"labels\": {\"containerd.io/snapshot/locum.unit\": \"new\",
+		\"containerd.io/snapshot/locum.unit.size\": \"64M\", \"containerd.io/snapshot/locum.unit.pool\": \"x\"}}" | jq -r '.mounts[0].type')" bind
+	tap_is "$V: unit: has one" "$("$LOCUM" unit list --json | jq length)" 2
+	it_hold_units 2
+	snapshot_op remove '{"key": "own"}' >"$TAP_DIR/removed" &
+	removing=$!
+	tap_until 10 sh -c '! grep -q "$1" /proc/self/mountinfo' sh "$LOCUM_RUN/m/$("$LOCUM" unit list --json | jq -r '.[1].mount')"
+	daemon_pid=$(daemon_pids)
+	kill -KILL "$daemon_pid" && tap_until 10 tap_gone "$daemon_pid"
+	wait "$removing"
+	tap_is "$V: unit: the daemon is killed while it removes it" "$(cat "$TAP_DIR/removed")" ''
+	wait "$IT_HOLDER"
+	tap_until 20 ctd snapshots --snapshotter locum ls >/dev/null
+	tap_is "$V: unit: the snapshot is there" "$(snapshot_op stat '{"key": "own"}' | jq -r .info.kind)" active
+	tap_is "$V: unit: the next one removes it" "$(snapshot_op remove '{"key": "own"}' | tr -d ' \n')" '{}'
+	tap_is "$V: unit: and its unit" "$("$LOCUM" unit list --json | jq length)" 1
 }
 
 unit_is_free()
@@ -140,8 +168,9 @@ units()
 	"$LOCUM" unit detach web && "$LOCUM" unit delete web
 	tap_ok "$V: unit: a new one" ctd_unit_run new 'locum.unit=new locum.unit.size=64M locum.unit.pool=x' sleep 600
 	tap_is "$V: unit: is made" "$("$LOCUM" unit list --json | jq -r '.[0].size')" 67108864
+	unit_removed_twice
 	name=$("$LOCUM" unit list --json | jq -r '.[0].name')
-	name=snap-$((${name#snap-} + 1))
+	name=snap-$((${name#snap-} + 2))
 	"$LOCUM" unit create --pool x --name "$name" --size 64M >/dev/null
 	unit_refused 'a new one is not one that was there' "$name" 'locum.unit=new locum.unit.size=64M locum.unit.pool=x'
 	tap_ok "$V: unit: which stays as it was" "$LOCUM" unit delete "$name"

@@ -143,10 +143,12 @@ units()
 	tap_is "$runtime: unit: the container's mount has it" "$(daemon_field "$mount" unit)" "$(it_unit "web-$runtime" id)"
 	daemon_kill && daemon_start
 	tap_is "$runtime: unit: the next daemon knows" "$(daemon_field "$mount" unit)" "$(it_unit "web-$runtime" id)"
+	it_hold_units 2
 	: >"$TAP_DIR/vol/go"
 	wait "$waiter"
 	tap_is "$runtime: unit: it ends" $? 0
 	tap_is "$runtime: unit: poststop is over when it is detached" "$(it_unit "web-$runtime" attached)/$(it_unit "web-$runtime" mount)" null/null
+	wait "$IT_HOLDER"
 	bundle rootfs "$(with_unit "web-$runtime" '' '')" '["--policy", "refuse"]' 'cat /mine'
 	tap_ok "$runtime: unit: at once again" run_bundle "u-$runtime"
 	tap_is "$runtime: unit: with what it wrote" "$(cat "$TAP_DIR/c.out")" mine

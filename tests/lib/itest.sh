@@ -15,6 +15,7 @@
 #                                   its status is 1 without that one's mkfs
 #   it_unit KEY FIELD               a field of `locum unit show --json KEY`
 #   it_no_pool NAME                 forgets it: nothing may be in it any more, and no loop device has a file of it
+#   it_hold_units SECONDS           another process, IT_HOLDER, works on all units for so long: who wants to detach one waits
 #   own_cgroups SECONDS CMD...      runs CMD, at most so long, without the v2 part of a hybrid cgroup tree, which runtimes refuse
 #   it_end                          before tap_end: stops all in order; nothing is left and sanitizers are silent
 
@@ -121,6 +122,19 @@ it_unit()
 it_no_pool()
 {
 	! losetup -l -n -O BACK-FILE | grep "^$TAP_DIR/pool/$1/" >&2 && "$LOCUM" unit check && "$LOCUM" unit pool remove "$1" && umount "$TAP_DIR/pool/$1"
+}
+
+it_hold_units()
+{
+	rm -f "$TAP_DIR/held"
+	python -c 'import fcntl, sys, time
+f = open(sys.argv[1], "r+b")
+fcntl.lockf(f, fcntl.LOCK_EX)
+open(sys.argv[2], "w").close()
+time.sleep(float(sys.argv[3]))' "$LOCUM_ROOT/units.lock" "$TAP_DIR/held" "$1" >/dev/null &
+	# shellcheck disable=SC2034
+	IT_HOLDER=$!
+	tap_until 10 test -e "$TAP_DIR/held"
 }
 
 own_cgroups()
