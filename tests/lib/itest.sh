@@ -14,7 +14,7 @@
 #   it_pool NAME TYPE SIZE          a pool of storage units on a file system (xfs, btrfs, ext4) of its own: $TAP_DIR/pool/NAME;
 #                                   its status is 1 without that one's mkfs
 #   it_unit KEY FIELD               a field of `locum unit show --json KEY`
-#   it_no_pool NAME                 forgets it: nothing may be in it any more, and no loop device has a file of it
+#   it_no_pool NAME                 it goes: nothing may be in it any more, and no loop device has a file of it
 #   it_hold_units SECONDS           another process, IT_HOLDER, works on all units for so long: who wants to detach one waits
 #   own_cgroups SECONDS CMD...      runs CMD, at most so long, without the v2 part of a hybrid cgroup tree, which runtimes refuse
 #   it_end                          before tap_end: stops all in order; nothing is left and sanitizers are silent
@@ -121,7 +121,7 @@ it_unit()
 
 it_no_pool()
 {
-	! losetup -l -n -O BACK-FILE | grep "^$TAP_DIR/pool/$1/" >&2 && "$LOCUM" unit check && "$LOCUM" unit pool remove "$1" && umount "$TAP_DIR/pool/$1"
+	! losetup -l -n -O BACK-FILE | grep "^$TAP_DIR/pool/$1/" >&2 && "$LOCUM" unit check && "$LOCUM" unit pool remove "$1" && umount "$TAP_DIR/pool/$1" && rm "$TAP_DIR/$1.img"
 }
 
 it_hold_units()
