@@ -168,9 +168,12 @@ int lcm_image_mount(struct lcm_image *i, struct lcm_err *err)
 				   path);
 	if (r < 0)
 		return lcm_image_fail(i, r, "lock", err);
-	loop = lcm_loopdev_attach_discard(
-	    i->fd, LO_FLAGS_DIRECT_IO, i->thick ? LCM_LOOPDEV_DISCARD_OFF : LCM_LOOPDEV_DISCARD_ON,
-	    path, dev, err);
+	/* Holes that a FITRIM has made since; until then they were promised to it. */
+	if (i->thick)
+		r = lcm_image_take(i->fd, (uint64_t)i->st.st_size);
+	if (r < 0)
+		return lcm_image_fail(i, r, "take back what was trimmed", err);
+	loop = lcm_loopdev_attach(i->fd, LO_FLAGS_DIRECT_IO, path, dev, err);
 	if (loop < 0)
 		return loop;
 	return image_mount_fs(dev, path, i->fs, err);
@@ -225,10 +228,15 @@ static int image_usage(int dir, const char *name, uint64_t reserved, uint64_t *r
 	return 0;
 }
 
+/* Truncated first: xfs frees what was unlinked some time later, and a FITRIM would not find it. */
 static int image_remove(int dir, const char *name, struct lcm_err *err)
 {
-	int r = lcm_sys_unlinkat(dir, name, 0);
+	lcm_autoclose int fd = lcm_sys_openat(dir, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	int r;
 
+	if (fd >= 0)
+		lcm_ignore(lcm_sys_ftruncate(fd, 0));
+	r = lcm_sys_unlinkat(dir, name, 0);
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)

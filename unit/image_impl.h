@@ -4,9 +4,11 @@
  *
  * An image is a regular file with a whole file system, xfs or ext4. Mode 0600, or 0400: a read-only
  * copy, which is only ever copied. The attribute LCM_IMAGE_THICK says that all of its bytes were
- * taken from the pool when it was made; it then never gets holes: mkfs discards nothing, discards
- * of its loop device are off, on btrfs the file is not copied on write (and has no checksums of
- * btrfs), as a second write to the same place would need room otherwise.
+ * taken from the pool when it was made, and are again whenever it is mounted: mkfs discards
+ * nothing; what a FITRIM gives back stays promised to it (ops.usage()). The device's discards are
+ * not turned off, as that outlives its use: the next user of the device, whoever that is, could
+ * have none. On btrfs the file is not copied on write (and has no checksums of btrfs), as a second
+ * write to the same place would need room otherwise.
  *
  * The file is locked (lcm_sys_lock()) through whoever may change it: the loop device it is behind,
  * and the programs that make, check and resize file systems, which outlive us when we are killed.

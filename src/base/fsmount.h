@@ -74,15 +74,6 @@ LCM_MUST_USE int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char
  */
 LCM_MUST_USE int lcm_loopdev_attach(int image, uint32_t flags, const char *what,
 				    char ret_dev[LCM_LOOPDEV], struct lcm_err *err);
-enum lcm_loopdev_discard {
-	LCM_LOOPDEV_DISCARD_ANY, /* whatever the device says */
-	LCM_LOOPDEV_DISCARD_ON,  /* discards make holes in the file */
-	LCM_LOOPDEV_DISCARD_OFF, /* they are refused */
-};
-/** lcm_loopdev_attach_discard - as lcm_loopdev_attach(), by a device that treats discards so. */
-LCM_MUST_USE int lcm_loopdev_attach_discard(int image, uint32_t flags,
-					    enum lcm_loopdev_discard discard, const char *what,
-					    char ret_dev[LCM_LOOPDEV], struct lcm_err *err);
 /**
  * lcm_loopdev_find - is the file behind a loop device, whoever made it?
  * @file: borrowed

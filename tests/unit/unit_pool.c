@@ -87,7 +87,7 @@ static void mount_pool(struct pool *p)
 	assert_int_equal(lcm_sys_ftruncate(img, POOL_BYTES), 0);
 	if (mkfs(p->row->fs, file, img, &err) < 0)
 		fail_msg("%s", err.msg);
-	loop = lcm_loopdev_attach_discard(img, 0, LCM_LOOPDEV_DISCARD_ON, "img", dev, &err);
+	loop = lcm_loopdev_attach(img, 0, "img", dev, &err);
 	assert_true(loop >= 0);
 	fs = lcm_fs_new(p->row->fs);
 	lcm_fs_string(&fs, "source", dev);
