@@ -17,12 +17,17 @@
 static int recover_resize(struct lcm_units *u, const struct unit_pool *p, struct unit_row *row,
 			  int dir, struct lcm_err *err)
 {
+	lcm_autoclose int mnt = -EBADF;
 	uint64_t size = 0;
 	int r = p->ops->size(dir, UNIT_DATA, &size, err);
 
-	/* An attached one has grown under its user's eyes; the next resize sees to it. */
-	if (r == 0 && !unit_is_attached(u, &row->v))
-		r = p->ops->resize(dir, UNIT_DATA, -EBADF, size, err);
+	if (r == 0 && unit_is_attached(u, &row->v))
+		mnt = lcm_sys_openat(AT_FDCWD, lcm_unit_path(u, &row->v), O_RDONLY | O_DIRECTORY,
+				     0);
+	if (r == 0)
+		r = p->ops->resize(dir, UNIT_DATA, mnt, size, err);
+	if (r == -EBUSY && mnt >= 0)
+		r = 0; /* of a kind that does not grow under its user: nothing was begun */
 	if (r < 0)
 		return r;
 	unit_resized(p, row, size);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "src/base/log.h"
+#include "src/base/sys.h"
 #include "src/daemon/session_priv.h"
 #include "unit/unit.h"
 
@@ -209,12 +210,15 @@ void session_recover_units(struct lcm_host *h)
 {
 	struct unit_recovery rec = { .h = h };
 	struct lcm_err err = { 0 };
-	int r = open_units(h, &rec.u, &err);
+	struct stat st;
+	int r;
 
+	if (lcm_sys_fstatat(lcm_store_root_fd(h->e->store), "units.db", &st, 0) == -ENOENT)
+		return; /* nobody has ever had one here */
+	/* What was interrupted is put right by the next verb on it, and does not keep us now. */
+	r = open_units(h, &rec.u, &err);
 	if (r == 0)
 		r = lcm_unit_each(rec.u, recover_unit, &rec);
-	if (r == 0)
-		r = lcm_unit_gc(rec.u, NULL, NULL, &err);
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "units: %s", lcm_err_text(&err, r));
 	lcm_units_free(rec.u);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
 
 #include "src/base/fsmount.h"
 #include "src/base/sys.h"
@@ -211,6 +213,50 @@ static void sizes_change(struct world *w)
 	assert_int_equal(v.size, (w->k->grow_live ? 3 : 2) * w->k->size);
 }
 
+#ifdef LCM_FAULTS
+/* Bytes of the unit that its file system does not show: its log, or all where it is the pool's. */
+static uint64_t not_shown(struct world *w, struct lcm_unit *v)
+{
+	struct statvfs st;
+
+	OK(lcm_unit_get(w->u, "a", v, &w->err));
+	assert_string_equal(v->op, "");
+	assert_int_equal(statvfs(lcm_unit_path(w->u, v), &st), 0);
+	return w->k->ops->thick ? v->size - (uint64_t)st.f_blocks * st.f_frsize : 0;
+}
+
+/* Killed as it grows under its user, at every call: the next verb finishes it. */
+static void growing_is_finished(struct world *w)
+{
+	struct lcm_unit v;
+	uint64_t gap;
+	int status = -1;
+
+	if (!w->k->grow_live)
+		return;
+	make(w, "a", OWNER_A);
+	OK(lcm_unit_attach(w->u, "a", NULL, &v, &w->err));
+	gap = not_shown(w, &v);
+	for (long nth = 1; status != 0; nth++) {
+		uint64_t size = v.size + 16 * MB;
+		pid_t pid;
+
+		lcm_units_free(w->u);
+		pid = fork();
+		assert_true(pid >= 0);
+		OK(lcm_units_open(w->root, w->run, &w->u, &w->err));
+		if (pid == 0) {
+			lcm_fault_arm(nth, 0);
+			_exit(lcm_unit_resize(w->u, "a", size, NULL) < 0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		OK(lcm_unit_gc(w->u, NULL, NULL, &w->err));
+		assert_in_range(not_shown(w, &v), 0, gap + MB);
+	}
+	OK(lcm_unit_detach(w->u, "a", NULL, &w->err));
+}
+#endif
+
 static void the_floor_holds(struct world *w)
 {
 	const struct lcm_unit_options big = { .size = 4096 * MB };
@@ -314,6 +360,9 @@ static void (*const parts[])(struct world *w) = {
 	one_owner_one_unit,     copies_are_apart,        attached_units_are_safe,
 	sizes_change,           the_floor_holds,         what_is_left_can_be_had,
 	what_is_wrong_is_found, another_disk_is_noticed,
+#ifdef LCM_FAULTS
+	growing_is_finished,
+#endif
 };
 
 static void one_kind(void **state)
