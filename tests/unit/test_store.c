@@ -1,26 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sched.h>
-#include <sqlite3.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "tests/unit/test_store.h"
 
-static struct lcm_store *opened(const char *root)
-{
-	struct lcm_store *s = NULL;
-	struct lcm_err err = { 0 };
-	int r = lcm_store_open(root, &s, &err);
-
-	if (r < 0)
-		fail_msg("open: %d %s", r, err.msg);
-	return s;
-}
-
 static void layer_life(void **state)
 {
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key key = test_key(1), other = test_key(1);
 	struct lcm_layer_row row, again = { .id = 77 };
 	char user[65] = "";
@@ -64,7 +52,7 @@ static void layer_drop_and_kept_toc(void **state)
 {
 	static const char *const stacks[] = { "3-ab", "3-ab.dirs", "33-ab", "13-ab" };
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key key = test_key(1), other = test_key(1), claim = test_key(1);
 	struct lcm_err err = { 0 };
 	struct lcm_layer_row row;
@@ -88,7 +76,7 @@ static void layer_drop_and_kept_toc(void **state)
 		claim.source.b[5] ^= 1;
 		lcm_store_close(s);
 		test_invariants(root); /* the kept TOC is no garbage */
-		s = opened(root);
+		s = test_opened(root);
 		assert_true(test_exists(lcm_store_toc_fd(s), test_name(row.id).s));
 		assert_false(test_exists(lcm_store_real_fd(s), test_name(row.id).s));
 		assert_int_equal(lcm_store_toc_drop(s, row.id), 0);
@@ -123,7 +111,7 @@ static int count_images(void *arg, const struct lcm_image_row *row)
 static void images(void **state)
 {
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_digest d = { .b = { 7 } };
 	struct lcm_image_row row = { 0 };
 	struct lcm_layer_row layer;
@@ -189,7 +177,7 @@ static void mount_ids(void **state)
 		{ "0123456789012345678901234567890123456789012345678901234567890123", 0 },
 	};
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_mount_row m = { .image = (char *)"i", .target = (char *)"/t" };
 	struct lcm_err err = { 0 };
 
@@ -210,7 +198,7 @@ static void mount_ids(void **state)
 static void mounts_hold_layers(void **state)
 {
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key key = test_key(1);
 	struct lcm_layer_row layer;
 	struct lcm_mount_row m = { .id = "web",
@@ -260,7 +248,7 @@ static void container_dirs(void **state)
 		{ "e", false, false, false, true, false },
 	};
 	char *root = test_mkdir(), path[64];
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	int fd = lcm_store_containers_fd(s);
 
 	(void)state;
@@ -283,7 +271,7 @@ static void container_dirs(void **state)
 		assert_int_equal(test_exists(fd, rows[i].id), rows[i].after_remove);
 	}
 	lcm_store_close(s);
-	s = opened(root);
+	s = test_opened(root);
 	fd = lcm_store_containers_fd(s);
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++)
 		assert_int_equal(test_exists(fd, rows[i].id), rows[i].after_open);
@@ -300,7 +288,7 @@ static void garbage_goes(void **state)
 		"tmp/x",        "tmp/.y",   "containers/none",
 	};
 	char *root = test_mkdir(), path[512];
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key one = test_key(1), two = test_key(2);
 	struct lcm_layer_row row;
 	int fd;
@@ -319,7 +307,7 @@ static void garbage_goes(void **state)
 	}
 	(void)snprintf(path, sizeof(path), "%s/tmp/deep/d/d/d", root);
 	assert_int_equal(lcm_mkdir_p(path, 0700), 0);
-	s = opened(root);
+	s = test_opened(root);
 	fd = lcm_store_root_fd(s);
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(names); i++)
 		assert_false(test_exists(fd, names[i]));
@@ -343,7 +331,7 @@ static void sweep_goes_deep(void **state)
 {
 	struct rlimit old, low = { 0 };
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	int fd = lcm_sys_openat(lcm_store_tmp_fd(s), ".trash", O_RDONLY | O_DIRECTORY, 0);
 
 	(void)state;
@@ -366,22 +354,10 @@ static void sweep_goes_deep(void **state)
 	test_rmdir(root);
 }
 
-static void sql(const char *root, const char *text)
-{
-	char path[256];
-	sqlite3 *db = NULL;
-
-	(void)snprintf(path, sizeof(path), "%s/locum.db", root);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
-		fail_msg("%s: %s", text, sqlite3_errmsg(db));
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
 static void reboot_distrusts_partial_layers(void **state)
 {
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key one = test_key(1), two = test_key(2);
 	struct lcm_layer_row row;
 	int fd;
@@ -395,8 +371,8 @@ static void reboot_distrusts_partial_layers(void **state)
 	assert_int_equal(lcm_store_layer_set_toc(s, row.id), 0);
 	assert_int_equal(lcm_store_layer_complete(s, row.id, 4), 0);
 	lcm_store_close(s);
-	sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
-	s = opened(root);
+	test_sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
+	s = test_opened(root);
 	fd = lcm_store_root_fd(s);
 	assert_false(test_exists(fd, "real/1/f"));
 	assert_false(test_exists(fd, "toc/1"));
@@ -417,7 +393,7 @@ static void reboot_distrusts_partial_layers(void **state)
 static void proven_layers_last_until_reboot(void **state)
 {
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key one = test_key(1), same = test_key(1);
 	struct lcm_layer_row row;
 
@@ -430,14 +406,14 @@ static void proven_layers_last_until_reboot(void **state)
 	assert_int_equal(lcm_store_layer_prove(s, 1, 4), 0);
 	assert_int_equal(lcm_store_layer_find(s, &same, &row), 0);
 	lcm_store_close(s);
-	s = opened(root);
+	s = test_opened(root);
 	assert_true(test_exists(lcm_store_root_fd(s), "real/1/f"));
 	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
 	assert_int_equal(row.state, LCM_LAYER_PROVEN);
 	assert_int_equal(row.real_bytes, 4);
 	lcm_store_close(s);
-	sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
-	s = opened(root);
+	test_sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
+	s = test_opened(root);
 	assert_false(test_exists(lcm_store_root_fd(s), "real/1/f"));
 	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
 	assert_int_equal(row.state, LCM_LAYER_PARTIAL);
@@ -449,7 +425,7 @@ static void proven_layers_last_until_reboot(void **state)
 static void lost_files_demote(void **state)
 {
 	char *root = test_mkdir(), path[256];
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_layer_key one = test_key(1);
 	struct lcm_layer_row row;
 
@@ -461,7 +437,7 @@ static void lost_files_demote(void **state)
 	lcm_store_close(s);
 	(void)snprintf(path, sizeof(path), "%s/real/1", root);
 	assert_int_equal(lcm_rmtree_at(AT_FDCWD, path), 0);
-	s = opened(root);
+	s = test_opened(root);
 	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
 	assert_int_equal(row.state, LCM_LAYER_PARTIAL);
 	assert_int_equal(row.real_bytes, 0);
@@ -474,7 +450,7 @@ static void lost_files_demote(void **state)
 static void batches(void **state)
 {
 	char *root = test_mkdir();
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_digest d = { .b = { 7 } };
 	struct lcm_store_totals t;
 	struct lcm_mount_row m = { .id = "a",
@@ -498,197 +474,6 @@ static void batches(void **state)
 	test_rmdir(root);
 }
 
-static void one_owner(void **state)
-{
-	char *root = test_mkdir(), pid[24];
-	struct lcm_store *s = opened(root), *other = (struct lcm_store *)root;
-	struct lcm_err err = { 0 };
-
-	(void)state;
-	(void)snprintf(pid, sizeof(pid), "pid %d)", (int)getpid());
-	assert_int_equal(lcm_store_open(root, &other, &err), -EBUSY);
-	assert_non_null(strstr(err.msg, pid));
-	assert_ptr_equal(other, root);
-	lcm_store_close(s);
-	s = opened(root);
-	lcm_store_close(s);
-	lcm_store_close(NULL);
-	test_rmdir(root);
-}
-
-static void root_is_ours(void **state)
-{
-	char *root = test_mkdir(), path[256];
-	struct lcm_store *s = NULL;
-	struct lcm_err err = { 0 };
-	struct stat st;
-
-	(void)state;
-	assert_int_equal(lcm_sys_fchmodat(AT_FDCWD, root, 0770), 0);
-	assert_int_equal(lcm_store_open(root, &s, &err), -EPERM);
-	assert_non_null(strstr(err.msg, "chmod"));
-	assert_int_equal(lcm_sys_fchmodat(AT_FDCWD, root, 0755), 0);
-	s = opened(root);
-	assert_int_equal(lcm_sys_fstat(lcm_store_root_fd(s), &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0700);
-	lcm_store_close(s);
-	s = NULL;
-	if (geteuid() == 0) {
-		assert_int_equal(lcm_sys_fchownat(AT_FDCWD, root, 1, 1, 0), 0);
-		assert_int_equal(lcm_store_open(root, &s, &err), -EPERM);
-		assert_non_null(strstr(err.msg, "user 1"));
-		assert_int_equal(lcm_sys_fchownat(AT_FDCWD, root, 0, 0, 0), 0);
-	}
-	(void)snprintf(path, sizeof(path), "%s/lock/x", root);
-	assert_int_equal(lcm_store_open(path, &s, &err), -ENOTDIR);
-	(void)snprintf(path, sizeof(path), "%s/meta", root);
-	assert_int_equal(lcm_rmtree_at(AT_FDCWD, path), 0);
-	assert_int_equal(lcm_sys_symlinkat("/tmp", AT_FDCWD, path), 0);
-	assert_true(lcm_store_open(root, &s, &err) < 0); /* not through a link */
-	assert_null(s);
-	test_rmdir(root);
-}
-
-/* Somebody's idea of a database. */
-struct bad_db {
-	const char *how; /* SQL, or junk to write at @at */
-	long at;         /* or one of these: */
-	int r;
-	const char *text;
-};
-#define BY_SQL -1
-#define EMPTY -2
-#define GONE -3
-
-static void db_spoil(const char *root, const char *db, const struct bad_db *bad)
-{
-	int fd;
-
-	if (bad->at == BY_SQL) {
-		sql(root, bad->how);
-	} else if (bad->at == GONE) {
-		assert_int_equal(lcm_sys_unlinkat(AT_FDCWD, db, 0), 0);
-	} else {
-		fd = lcm_sys_openat(AT_FDCWD, db, O_WRONLY, 0);
-		if (bad->at == EMPTY)
-			assert_int_equal(lcm_sys_ftruncate(fd, 0), 0);
-		else
-			assert_int_equal(
-			    lcm_sys_pwrite_full(fd, bad->how, strlen(bad->how), (uint64_t)bad->at),
-			    0);
-		(void)close(fd);
-	}
-}
-
-/* Nothing is removed, the file stays as it is, the text says what to do, asking again changes
- * nothing. */
-static void db_refused(const char *root, const char *db, const struct bad_db *bad)
-{
-	lcm_autofree char *before = NULL, *after = NULL;
-	size_t n_before = 0, n_after = 0;
-	struct lcm_err err = { 0 };
-	struct lcm_store *s = NULL;
-	char path[256];
-
-	if (bad->at != GONE)
-		assert_int_equal(lcm_read_file_at(AT_FDCWD, db, 1U << 20, &before, &n_before), 0);
-	assert_int_equal(lcm_store_open(root, &s, &err), bad->r);
-	assert_null(s);
-	if (!strstr(err.msg, bad->text) || !strstr(err.msg, root))
-		fail_msg("\"%s\": %s", bad->how, err.msg);
-	assert_int_equal(lcm_read_file_at(AT_FDCWD, db, 1U << 20, &after, &n_after), 0);
-	assert_int_equal(n_before, n_after);
-	if (n_after)
-		assert_memory_equal(before, after, n_after);
-	assert_int_equal(lcm_store_open(root, &s, &err), bad->r);
-	(void)snprintf(path, sizeof(path), "%s/real/1/f", root);
-	assert_true(test_exists(AT_FDCWD, path));
-}
-
-static void bad_databases(void **state)
-{
-	static const struct bad_db rows[] = {
-		{ "junk, no database at all", 0, -EUCLEAN, "damaged" },
-		{ "JUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNKJUNK", 4096, -EUCLEAN,
-		  "damaged" },
-		{ "", EMPTY, -EUCLEAN, "missing or empty" },
-		{ "", GONE, -EUCLEAN, "missing or empty" },
-		{ "PRAGMA application_id = 7", BY_SQL, -EUCLEAN, "not locum's" },
-		{ "PRAGMA user_version = 3", BY_SQL, -EPROTONOSUPPORT, "newer" },
-		{ "PRAGMA user_version = 0", BY_SQL, -EUCLEAN, "schema" },
-		{ "DROP TABLE mount_layers", BY_SQL, -EUCLEAN, "mount_layers" },
-		{ "ALTER TABLE layers DROP COLUMN real_bytes", BY_SQL, -EUCLEAN, "real_bytes" },
-		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET diffid = x'00'", BY_SQL,
-		  -EUCLEAN, "damaged" },
-		{ "PRAGMA ignore_check_constraints = 1; UPDATE layers SET state = 5", BY_SQL,
-		  -EUCLEAN, "damaged" },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		char *root = test_mkdir(), db[256];
-		struct lcm_store *s = opened(root);
-		struct lcm_layer_key one = test_key(1);
-		struct lcm_layer_row row;
-
-		assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &row, NULL), 0);
-		test_layer_fill(s, row.id);
-		lcm_store_close(s);
-		(void)snprintf(db, sizeof(db), "%s/locum.db", root);
-		db_spoil(root, db, &rows[i]);
-		db_refused(root, db, &rows[i]);
-		test_rmdir(root);
-	}
-}
-
-/* A real full disk: the database says ENOSPC and stays whole. */
-static void disk_full(void **state)
-{
-	static const size_t len = 300000;
-	char *root = test_mkdir();
-	lcm_autofree char *json = calloc(1, len);
-	struct lcm_digest d = { .b = { 7 } };
-	struct lcm_image_row row = { 0 };
-	struct lcm_err err = { 0 };
-	struct lcm_store *s;
-	int r = 0, n = 0;
-
-	(void)state;
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-		test_rmdir(root);
-		assert_null(getenv("LCM_TESTS_MUST_RUN"));
-		return;
-	}
-	assert_int_equal(mount("t", root, "tmpfs", 0, "size=2m,mode=0700"), 0);
-	s = opened(root);
-	for (; r == 0 && n < 20; n++) {
-		char ref[16];
-
-		(void)snprintf(ref, sizeof(ref), "i%02d", n);
-		r = lcm_store_image_put(s, ref, &d, json, len, "c", 1, &err);
-	}
-	assert_int_equal(r, -ENOSPC);
-	assert_non_null(strstr(err.msg, root));
-	assert_int_equal(lcm_store_image_get(s, "i00", &row), 0);
-	lcm_image_row_fini(&row);
-	/* A batch hears of it at its end and is undone as a whole. */
-	assert_int_equal(lcm_store_begin(s), 0);
-	assert_int_equal(lcm_store_image_put(s, "full", &d, json, len, "c", 1, &err), 0);
-	assert_int_equal(lcm_store_end(s, 0), -ENOSPC);
-	assert_int_equal(lcm_store_image_get(s, "full", &row), -ENOENT);
-	assert_int_equal(lcm_store_image_get(s, "i00", &row), 0);
-	lcm_image_row_fini(&row);
-	lcm_store_close(s);
-	s = opened(root);
-	assert_int_equal(lcm_store_image_get(s, "i00", &row), 0);
-	assert_int_equal(row.manifest_len, len);
-	lcm_image_row_fini(&row);
-	lcm_store_close(s);
-	assert_int_equal(umount(root), 0);
-	test_rmdir(root);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -704,10 +489,6 @@ int main(void)
 		cmocka_unit_test(proven_layers_last_until_reboot),
 		cmocka_unit_test(lost_files_demote),
 		cmocka_unit_test(batches),
-		cmocka_unit_test(one_owner),
-		cmocka_unit_test(root_is_ours),
-		cmocka_unit_test(bad_databases),
-		cmocka_unit_test(disk_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #define LCM_TEST_STORE_H
 
 #include <dirent.h>
+#include <sqlite3.h>
 #include <sys/resource.h>
 
 #include "store/blob.h"
@@ -23,6 +24,29 @@ static inline struct test_layer_name test_name(int64_t id)
 
 	(void)snprintf(n.s, sizeof(n.s), "%lld", (long long)id);
 	return n;
+}
+
+static inline struct lcm_store *test_opened(const char *root)
+{
+	struct lcm_store *s = NULL;
+	struct lcm_err err = { 0 };
+	int r = lcm_store_open(root, &s, &err);
+
+	if (r < 0)
+		fail_msg("open: %d %s", r, err.msg);
+	return s;
+}
+
+static inline void test_sql(const char *root, const char *text)
+{
+	char path[256];
+	sqlite3 *db = NULL;
+
+	(void)snprintf(path, sizeof(path), "%s/locum.db", root);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
+		fail_msg("%s: %s", text, sqlite3_errmsg(db));
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
 static inline struct lcm_layer_key test_key(uint8_t n)
