@@ -125,9 +125,12 @@ static int parse_policy(const char *s, enum lcm_image_policy *ret)
 }
 
 /* The mount is made for a container, and goes with it. */
-static int own_mount(struct lcm_session *s, const char *container, pid_t pid, struct lcm_err *err)
+static int own_mount(struct lcm_session *s, json_t *args, pid_t pid, struct lcm_err *err)
 {
-	const struct lcm_container_tie t = { .id = container, .pid = pid, .owns = true };
+	const struct lcm_container_tie t = { .id = str_arg(args, "container"),
+					     .bundle = str_arg(args, "bundle"),
+					     .pid = pid,
+					     .owns = true };
 	int r = lcm_container_tie(s, &t, err);
 
 	if (r < 0)
@@ -206,7 +209,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		return;
 	r = lcm_session_new(c->host, &o, &s, &err);
 	if (r == 0 && json_object_get(args, "container"))
-		r = own_mount(s, str_arg(args, "container"), pid, &err);
+		r = own_mount(s, args, pid, &err);
 	if (r < 0)
 		lcm_api_fail(c, r, &err);
 	else
@@ -451,6 +454,7 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 static void containers_post(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_container_tie t = { .id = str_arg(args, "id"),
+				       .bundle = str_arg(args, "bundle"),
 				       .started = bool_arg(args, "started") };
 	const char *mount = str_arg(args, "mount");
 	struct lcm_err err = { 0 };
@@ -477,7 +481,7 @@ static void containers_post(struct lcm_api_call *c, json_t *args)
 	c->status = 200;
 }
 
-static void one_container(struct lcm_api_call *c, const char *method, const char *id)
+static void one_container(struct lcm_api_call *c, const char *method, const char *id, json_t *args)
 {
 	struct lcm_session *ends = NULL;
 	struct lcm_err err = { 0 };
@@ -487,7 +491,7 @@ static void one_container(struct lcm_api_call *c, const char *method, const char
 		lcm_api_error(c, 405, -EINVAL, "%s is not allowed here", method);
 		return;
 	}
-	r = lcm_container_release(c->host, id, &ends, &err);
+	r = lcm_container_release(c->host, id, str_arg(args, "bundle"), &ends, &err);
 	if (r < 0)
 		lcm_api_fail(c, r, &err);
 	else
@@ -645,7 +649,7 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 	if (strncmp(url, mounts, sizeof(mounts) - 1) == 0)
 		one_mount(c, method, url + sizeof(mounts) - 1, args);
 	else if (strncmp(url, containers, sizeof(containers) - 1) == 0)
-		one_container(c, method, url + sizeof(containers) - 1);
+		one_container(c, method, url + sizeof(containers) - 1, args);
 	else if (strcmp(method, "POST") == 0 && strncmp(url, snapshots, sizeof(snapshots) - 1) == 0)
 		lcm_snapshot_call(c, url + sizeof(snapshots) - 1, args);
 	else

@@ -15,7 +15,7 @@
 #include "src/base/sys.h"
 
 #define PROC_FILE_MAX (64U << 10)
-#define TIE_FILE_MAX 4096U
+#define TIE_FILE_MAX (32U << 10) /* a bundle's path, each byte of it escaped */
 
 struct lcm_container {
 	struct lcm_container *next;
@@ -26,6 +26,7 @@ struct lcm_container {
 	struct lcm_loop_fd *ends; /* owned; pidfd */
 	uint64_t birth;           /* of the process, clock ticks since boot: pids are used again */
 	char *cgroup;             /* owned; NULL: not known */
+	char *bundle;             /* owned; NULL: not known */
 	uint64_t started_ns;      /* CLOCK_MONOTONIC; 0: not yet */
 	bool owns;
 };
@@ -49,6 +50,7 @@ static void drop(struct lcm_host *h, struct lcm_container *c)
 	lcm_loop_del_fd(c->ends);
 	lcm_closep(&c->pidfd);
 	free(c->cgroup);
+	free(c->bundle);
 	free(c);
 }
 
@@ -61,10 +63,10 @@ static void file_name(const struct lcm_host *h, const char *id, char out[4096])
 
 static int write_file(const struct lcm_host *h, const struct lcm_container *c, struct lcm_err *err)
 {
-	lcm_autojson json_t *doc = json_pack("{s:s s:s s:i s:I s:I s:b}", "id", c->id, "mount",
-					     lcm_session_id(c->s), "pid", (int)c->pid, "birth",
-					     (json_int_t)c->birth, "started_ns",
-					     (json_int_t)c->started_ns, "owns", c->owns);
+	lcm_autojson json_t *doc =
+	    json_pack("{s:s s:s s:s? s:i s:I s:I s:b}", "id", c->id, "mount", lcm_session_id(c->s),
+		      "bundle", c->bundle, "pid", (int)c->pid, "birth", (json_int_t)c->birth,
+		      "started_ns", (json_int_t)c->started_ns, "owns", c->owns);
 	lcm_autofree char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
 	char path[4096];
 	int r;
@@ -152,7 +154,7 @@ static void on_end(void *arg, uint32_t events)
 
 	(void)events;
 	(void)snprintf(id, sizeof(id), "%s", c->id);
-	r = lcm_container_release(h, id, NULL, &err);
+	r = lcm_container_release(h, id, "", NULL, &err);
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "container=%s has ended: %s", id, lcm_err_text(&err, r));
 }
@@ -217,6 +219,16 @@ static int make(struct lcm_session *s, const char *id, struct lcm_container **re
 	return 0;
 }
 
+static int set_bundle(struct lcm_container *c, const char *bundle, struct lcm_err *err)
+{
+	if (c->bundle || !bundle || !*bundle)
+		return 0;
+	if (strlen(bundle) > LCM_PATH_MAX)
+		return lcm_err_set(err, -EINVAL, "bundle: longer than %d bytes", LCM_PATH_MAX);
+	c->bundle = strdup(bundle);
+	return c->bundle ? 0 : -ENOMEM;
+}
+
 int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, struct lcm_err *err)
 {
 	struct lcm_host *h = lcm_session_host(s);
@@ -229,7 +241,8 @@ int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, 
 	c->owns |= t->owns;
 	if (t->started && !c->started_ns)
 		c->started_ns = lcm_now_ns();
-	if (t->pid && t->pid != c->pid)
+	r = set_bundle(c, t->bundle, err);
+	if (r == 0 && t->pid && t->pid != c->pid)
 		r = watch_process(c, t->pid, err);
 	if (r == 0)
 		r = write_file(h, c, err);
@@ -239,8 +252,8 @@ int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, 
 }
 
 /* The process may have ended before its runtime says so: who asks second waits for the same end. */
-int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_session **ret_ends,
-			  struct lcm_err *err)
+int lcm_container_release(struct lcm_host *h, const char *id, const char *bundle,
+			  struct lcm_session **ret_ends, struct lcm_err *err)
 {
 	struct lcm_container *c = find(h, id);
 	struct lcm_session *s = c ? c->s : NULL;
@@ -249,6 +262,9 @@ int lcm_container_release(struct lcm_host *h, const char *id, struct lcm_session
 
 	if (!c)
 		return lcm_err_set(err, -ENOENT, "no container \"%s\" is on a mount", id);
+	if (*bundle && c->bundle && strcmp(bundle, c->bundle) != 0)
+		return lcm_err_set(err, -ENOENT, "container \"%s\" is the one of %s, not of %s", id,
+				   c->bundle, bundle);
 	(void)snprintf(mount, sizeof(mount), "%s", lcm_session_id(s));
 	if (c->owns && !lcm_session_closing(s))
 		r = lcm_session_close(s, true, -1, err);
@@ -318,10 +334,11 @@ static bool take_file(struct lcm_host *h, const char *text, size_t len)
 		return false;
 	c->owns = json_is_true(lcm_json_member(doc, "owns"));
 	c->started_ns = (uint64_t)json_integer_value(lcm_json_member(doc, "started_ns"));
+	lcm_ignore(set_bundle(c, json_string_value(lcm_json_member(doc, "bundle")), NULL));
 	if (pid &&
 	    (birth_of((pid_t)pid) != (uint64_t)json_integer_value(lcm_json_member(doc, "birth")) ||
 	     watch_process(c, (pid_t)pid, NULL) < 0))
-		lcm_ignore(lcm_container_release(h, id, NULL, NULL));
+		lcm_ignore(lcm_container_release(h, id, "", NULL, NULL));
 	return true;
 }
 

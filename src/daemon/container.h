@@ -16,9 +16,10 @@
 
 struct lcm_container_tie {
 	const char *id;
-	pid_t pid;    /* 0: not known yet */
-	bool started; /* its own program runs now */
-	bool owns;    /* the mount was made for it */
+	const char *bundle; /* where it is; "": not said */
+	pid_t pid;          /* 0: not known yet */
+	bool started;       /* its own program runs now */
+	bool owns;          /* the mount was made for it */
 };
 
 /** lcm_container_tie - tie a container to @s, or tell more of one that is tied to it. Return: 0;
@@ -27,8 +28,10 @@ LCM_MUST_USE int lcm_container_tie(struct lcm_session *s, const struct lcm_conta
 				   struct lcm_err *err);
 /** lcm_container_release - it has ended: forget it, and unmount what was made for it. @ret_ends:
  * the mount that is still going (it leaves a unit): the container is known until that has gone;
- * NULL: none. May be NULL. Return: 0; -ENOENT; -errno (text). */
-LCM_MUST_USE int lcm_container_release(struct lcm_host *h, const char *id,
+ * NULL: none. May be NULL. @bundle: "": not said. Runtimes, and the directories of their state, may
+ * each have a container of the same id: one of another bundle is not meant. Return: 0; -ENOENT;
+ * -errno (text). */
+LCM_MUST_USE int lcm_container_release(struct lcm_host *h, const char *id, const char *bundle,
 				       struct lcm_session **ret_ends, struct lcm_err *err);
 /** lcm_container_forget - the mount ends. @keep: not for the next daemon. */
 void lcm_container_forget(struct lcm_session *s, bool keep);

@@ -144,9 +144,9 @@ static int tie(struct hook *h, struct lcm_err *err)
 	if (r < 0)
 		return r;
 	r = lcm_hook_call(&h->client, "POST", "/v1/containers",
-			  json_pack("{s:s s:i s:I s:b}", "id", h->state.id, "pid",
-				    (int)h->state.pid, "dev", (json_int_t)dev, "started",
-				    h->stage == LCM_HOOK_POSTSTART),
+			  json_pack("{s:s s:s s:i s:I s:b}", "id", h->state.id, "bundle",
+				    h->state.bundle, "pid", (int)h->state.pid, "dev",
+				    (json_int_t)dev, "started", h->stage == LCM_HOOK_POSTSTART),
 			  NULL, err);
 	return r == -ENOENT ? 0 : r;
 }
@@ -159,14 +159,16 @@ static int release(struct hook *h, struct lcm_err *err)
 	/* What went before may have used up its own; a unit is written out first. */
 	give_time(h, *h->state.unit ? h->seconds : TELL_SECONDS);
 	(void)snprintf(path, sizeof(path), "/v1/containers/%s", h->state.id);
-	r = lcm_hook_call(&h->client, "DELETE", path, NULL, NULL, err);
+	r = lcm_hook_call(&h->client, "DELETE", path, json_pack("{s:s}", "bundle", h->state.bundle),
+			  NULL, err);
 	return r == -ENOENT ? 0 : r;
 }
 
 static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size)
 {
-	json_t *body = json_pack("{s:s s:s s:i s:b}", "image", s->image, "container", s->id, "pid",
-				 (int)s->pid, "read_only", s->read_only);
+	json_t *body = json_pack("{s:s s:s s:s s:i s:b}", "image", s->image, "container", s->id,
+				 "bundle", s->bundle, "pid", (int)s->pid, "read_only",
+				 s->read_only);
 
 	if (*s->pull)
 		(void)json_object_set_new(body, "pull", json_string(s->pull));

@@ -62,6 +62,9 @@ by_annotation()
 	tap_ok "$runtime: the daemon is replaced" again
 	tap_is "$runtime: the next one knows the container" "$(container '.id + " \(.pid)"')" "\"a-$runtime+1 $pid\""
 	tap_ok "$runtime: it becomes native under it" it_wait "$mount" native 60
+	printf '{"id": "a-%s+1", "status": "stopped", "bundle": "/of/another"}' "$runtime" | tap_limit 20 "$HOOK" --policy refuse poststop
+	tap_is "$runtime: the end of another runtime's container of that id" $? 0
+	tap_is "$runtime: is not this one's" "$("$LOCUM" status --json | jq length)" 1
 	: >"$TAP_DIR/vol/go"
 	wait "$waiter"
 	tap_is "$runtime: it ends" $? 0
