@@ -108,26 +108,35 @@ static void it_outlives_its_daemons(void **state)
 	lcm_keep_close(k);
 }
 
+/* lcm_dir_each_fn on /proc: 1 when it is the holder of this test's directory. */
+static int is_holder(void *arg, int proc, const char *name)
+{
+	lcm_autofree char *text = NULL;
+	char path[300];
+	size_t n;
+	int pid;
+
+	(void)snprintf(path, sizeof(path), "%s/cmdline", name);
+	if (sscanf(name, "%d", &pid) != 1 || lcm_read_file_at(proc, path, 4096, &text, &n) < 0 ||
+	    n <= 14 || strcmp(text, "locum-holder") != 0 || !strstr(text + 13, dir))
+		return 0;
+	*(pid_t *)arg = pid;
+	return 1;
+}
+
 static pid_t holder_of(const struct lcm_keep *k)
 {
+	lcm_autoclose int proc = lcm_sys_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY, 0);
 	struct ucred who;
 	socklen_t len = sizeof(who);
+	pid_t pid = 0;
 
 	/* the peer is who listened: it is this process, whose child the holder is */
 	assert_int_equal(getsockopt(lcm_keep_fd(k), SOL_SOCKET, SO_PEERCRED, &who, &len), 0);
 	assert_int_equal(who.pid, getpid());
-	for (pid_t pid = getpid() + 1; pid < getpid() + 2000; pid++) {
-		lcm_autofree char *text = NULL;
-		char path[64];
-		size_t n;
-
-		(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-		if (lcm_read_file_at(AT_FDCWD, path, 4096, &text, &n) == 0 && n > 14 &&
-		    strcmp(text, "locum-holder") == 0 && strstr(text + 13, dir))
-			return pid;
-	}
-	fail_msg("no holder");
-	return 0;
+	if (lcm_dir_each(proc, is_holder, &pid) != 1)
+		fail_msg("no holder");
+	return pid;
 }
 
 static void a_killed_one_is_noticed(void **state)
