@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define LOCK_POLL_MS 10
+#define RESOLVE_TRIES 128
 
 #ifdef LCM_FAULTS
 static _Atomic long fault_left = -1, fault_seen;
@@ -84,6 +85,20 @@ int lcm_sys_openat(int dirfd, const char *path, int flags, mode_t mode)
 	return (int)SYS(openat(dirfd, path, flags | O_CLOEXEC, mode));
 }
 
+/* openat2(2): EAGAIN when a ".." met a rename or a mount anywhere in the system; to be tried again.
+ */
+static int open_resolved(int dirfd, const char *path, struct open_how *how)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; i < RESOLVE_TRIES; i++) {
+		r = (int)SYS(syscall(SYS_openat2, dirfd, path, how, sizeof(*how)));
+		if (r != -EAGAIN)
+			break;
+	}
+	return r;
+}
+
 int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 {
 	struct open_how how = {
@@ -92,7 +107,7 @@ int lcm_sys_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
 
-	return (int)SYS(syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+	return open_resolved(dirfd, path, &how);
 }
 
 int lcm_sys_open_in_root(int rootfd, const char *path, int flags)
@@ -100,7 +115,7 @@ int lcm_sys_open_in_root(int rootfd, const char *path, int flags)
 	struct open_how how = { .flags = (uint64_t)(uint32_t)(flags | O_CLOEXEC),
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
 
-	return (int)SYS(syscall(SYS_openat2, rootfd, path, &how, sizeof(how)));
+	return open_resolved(rootfd, path, &how);
 }
 
 int lcm_sys_mkdirat(int dirfd, const char *path, mode_t mode)
