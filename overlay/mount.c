@@ -119,7 +119,7 @@ static int open_target(const char *path, struct lcm_err *err)
 				   path);
 	if (dir < 0)
 		return lcm_err_set(err, dir, "%s: %s", path, strerror(-dir));
-	r = sys_statx(dir, &stx);
+	r = lcm_sys_statx(dir, &stx);
 	if (r < 0)
 		return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
 	if (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT)
@@ -160,7 +160,7 @@ int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
 
 	if (dir < 0)
 		return dir;
-	r = sys_move_mount(mount_fd, dir);
+	r = lcm_sys_move_mount(mount_fd, dir);
 	return r < 0 ? lcm_err_set(err, r, "%s: cannot be mounted on: %s", path, strerror(-r)) : 0;
 }
 
@@ -168,15 +168,15 @@ int lcm_mount_attach(int mount_fd, const char *path, struct lcm_err *err)
  * nothing. */
 static int reconfigure(const char *path, bool read_only)
 {
-	lcm_autoclose int fs = sys_fspick(path);
+	lcm_autoclose int fs = lcm_sys_fspick(path);
 	int r;
 
 	if (fs < 0)
 		return fs;
 	/* The picked context starts out read-write; overlayfs without an upper refuses that
 	 * (EROFS). */
-	r = read_only ? sys_fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) : 0;
-	return r < 0 ? r : sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
+	r = read_only ? lcm_sys_fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) : 0;
+	return r < 0 ? r : lcm_sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
 }
 
 int lcm_mount_shrink(const char *path)
@@ -188,7 +188,7 @@ int lcm_mount_shrink(const char *path)
 
 int lcm_umount(const char *path, bool lazy, struct lcm_err *err)
 {
-	int r = sys_umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
+	int r = lcm_sys_umount2(path, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0));
 
 	if (r == -EBUSY)
 		return lcm_err_set(

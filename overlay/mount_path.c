@@ -29,7 +29,7 @@ static void scratch_fini(struct scratch *s)
 	free(s->mountinfo);
 	lcm_closep(&s->dir);
 	if (s->path[0]) {
-		lcm_ignore(sys_umount2(s->path, MNT_DETACH));
+		lcm_ignore(lcm_sys_umount2(s->path, MNT_DETACH));
 		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->path, AT_REMOVEDIR));
 	}
 }
@@ -49,9 +49,9 @@ static int scratch_init(struct scratch *s, struct lcm_err *err)
 				   strerror(-r));
 	}
 	on = lcm_sys_openat(AT_FDCWD, s->path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
-	r = on < 0 ? on : sys_move_mount(tmpfs, on);
+	r = on < 0 ? on : lcm_sys_move_mount(tmpfs, on);
 	if (r == 0)
-		r = sys_mount_private(tmpfs);
+		r = lcm_sys_mount_private(tmpfs);
 	if (r == 0)
 		r = s->dir = lcm_sys_openat(tmpfs, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (r >= 0)
@@ -80,7 +80,7 @@ static int layer_path(struct scratch *s, int fd, struct lcm_buf *opt)
 	lcm_autoclose int on = -EBADF;
 	struct statx stx;
 	char name[16];
-	int r = sys_statx(fd, &stx);
+	int r = lcm_sys_statx(fd, &stx);
 
 	if (r < 0)
 		return r;
@@ -91,7 +91,7 @@ static int layer_path(struct scratch *s, int fd, struct lcm_buf *opt)
 	if (r < 0)
 		return r;
 	on = lcm_sys_openat(s->dir, name, O_PATH | O_DIRECTORY, 0);
-	r = on < 0 ? on : sys_move_mount(fd, on);
+	r = on < 0 ? on : lcm_sys_move_mount(fd, on);
 	return r < 0 ? r : lcm_buf_printf(opt, "%s/%s", s->path, name);
 }
 
@@ -141,10 +141,10 @@ static int scratch_mount(struct scratch *s, const struct lcm_overlay_spec *spec,
 	if (r == 0)
 		r = lcm_sys_mkdirat(s->dir, "m", 0700);
 	if (r == 0)
-		r = sys_mount(spec->source ? spec->source : "locum", at, "overlay",
-			      spec->upper >= 0 ? 0 : MS_RDONLY, lcm_buf_str(&opt));
+		r = lcm_sys_mount(spec->source ? spec->source : "locum", at, "overlay",
+				  spec->upper >= 0 ? 0 : MS_RDONLY, lcm_buf_str(&opt));
 	if (r == 0)
-		r = sys_open_clone(AT_FDCWD, at, 0);
+		r = lcm_sys_open_clone(AT_FDCWD, at, 0);
 	return r < 0 ? lcm_err_set(err, r, "overlay: %s; the kernel's reason is in dmesg",
 				   strerror(-r))
 		     : r;

@@ -177,7 +177,7 @@ static void child_main(const char *path, int out)
 
 	a.r = (int)lcm_errno(unshare(CLONE_NEWNS));
 	if (a.r == 0)
-		a.r = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+		a.r = lcm_sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	/* Opened after unshare(2): overlayfs takes layers from the caller's own mount namespace
 	 * only. */
 	if (a.r == 0) {
@@ -218,7 +218,7 @@ static int answer_wait(int fd, struct answer *ret)
 
 static int probe_in_child(const char *path, struct answer *ret)
 {
-	int fds[2], r = (int)lcm_errno(pipe2(fds, O_CLOEXEC));
+	int fds[2], r = lcm_sys_pipe(&fds[0], &fds[1]);
 	pid_t pid;
 
 	if (r < 0)

@@ -65,28 +65,15 @@ static int add(struct moves *v, int root, const char *rel)
 	return 0;
 }
 
-static int name_of(int fd, char *out, size_t cap)
-{
-	char link[32];
-	ssize_t n;
-
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = lcm_errno(readlink(link, out, cap));
-	if (n < 0 || (size_t)n >= cap)
-		return n < 0 ? (int)n : -ENAMETOOLONG;
-	out[n] = '\0';
-	return 0;
-}
-
 static int open_root(const char *rootfs, struct root *o, struct lcm_err *err)
 {
 	struct statx st;
 	int r = o->fd = lcm_sys_openat(AT_FDCWD, rootfs, O_PATH | O_DIRECTORY, 0);
 
 	if (r >= 0)
-		r = sys_statx(o->fd, &st);
+		r = lcm_sys_statx(o->fd, &st);
 	if (r == 0)
-		r = name_of(o->fd, o->name, sizeof(o->name));
+		r = lcm_sys_fd_path(o->fd, o->name, sizeof(o->name));
 	if (r < 0)
 		return lcm_err_set(err, r, "root %s of the container: %s", rootfs, strerror(-r));
 	if (strcmp(o->name, "/") == 0)
@@ -259,7 +246,7 @@ static int move_over(int root, const struct moved *m, struct lcm_err *err)
 	if (r >= 0)
 		r = refuse_kernel(to);
 	if (r >= 0)
-		r = sys_move_mount(m->fd, to);
+		r = lcm_sys_move_mount(m->fd, to);
 	if (r == -EXDEV)
 		return lcm_err_set(err, r,
 				   "mount point /%s of the image leads into a file system of the "
@@ -280,7 +267,7 @@ static int replace(int tree, const char *rootfs, bool *ret_begun, struct lcm_err
 		r = find_moves(&o, &v, err);
 	if (r < 0)
 		return r;
-	r = sys_move_mount(tree, o.fd);
+	r = lcm_sys_move_mount(tree, o.fd);
 	if (r < 0)
 		return lcm_err_set(err, r, "root %s of the container: %s", rootfs, strerror(-r));
 	*ret_begun = true;
@@ -318,9 +305,9 @@ static int fail_enter(pid_t pid, int r, struct lcm_err *err)
 /* Return: a private, detached clone of the overlay at @source; -errno. */
 static int clone_tree(const char *source, struct lcm_err *err)
 {
-	lcm_autoclose int tree = sys_open_clone(AT_FDCWD, source, 0);
+	lcm_autoclose int tree = lcm_sys_open_clone(AT_FDCWD, source, 0);
 	struct statfs fs;
-	int r = tree < 0 ? tree : sys_mount_private(tree);
+	int r = tree < 0 ? tree : lcm_sys_mount_private(tree);
 
 	if (r == 0)
 		r = (int)lcm_errno(fstatfs(tree, &fs));

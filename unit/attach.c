@@ -15,7 +15,7 @@ const char *lcm_unit_path(struct lcm_units *u, const struct lcm_unit *v)
 
 bool unit_is_attached(struct lcm_units *u, const struct lcm_unit *v)
 {
-	return sys_is_mount_root(lcm_unit_path(u, v)) > 0;
+	return lcm_sys_is_mount_root(lcm_unit_path(u, v)) > 0;
 }
 
 static int not_had(const struct lcm_unit *v, const char *but, const char *to_do,
@@ -82,7 +82,7 @@ static int put(const struct unit_hold *h, struct lcm_err *err)
 	r = unit_place_marked(mnt, &h->row.v, err);
 	if (r < 0)
 		return r;
-	r = sys_move_mount(mnt, dir);
+	r = lcm_sys_move_mount(mnt, dir);
 	return r < 0 ? lcm_err_set(err, r, "%s: cannot be mounted on: %s", path, strerror(-r)) : 0;
 }
 
@@ -140,7 +140,7 @@ int lcm_unit_detach(struct lcm_units *u, const char *key, const char *user, stru
 		return lcm_err_set(err, -EBUSY, "unit %s: mount %s has it (locum umount %s)",
 				   v->name, v->user, v->user);
 	path = lcm_unit_path(u, v);
-	r = unit_is_attached(u, v) ? sys_umount2(path, UMOUNT_NOFOLLOW) : 0;
+	r = unit_is_attached(u, v) ? lcm_sys_umount2(path, UMOUNT_NOFOLLOW) : 0;
 	if (r == -EBUSY)
 		return lcm_err_set(err, r,
 				   "unit %s: %s is in use; end what runs in it (fuser -vm "

@@ -124,7 +124,7 @@ static int mkfs(enum lcm_image_fs type, int fd, const char *what, struct lcm_err
 
 static bool kernel_has_xfs(void)
 {
-	lcm_autoclose int fs = sys_fsopen("xfs");
+	lcm_autoclose int fs = lcm_sys_fsopen("xfs");
 
 	return fs >= 0;
 }

@@ -42,14 +42,9 @@ struct import {
 
 static int read_full(int fd, void *p, size_t len)
 {
-	for (size_t at = 0; at < len;) {
-		ssize_t n = lcm_sys_read(fd, (char *)p + at, len - at);
+	ssize_t n = lcm_sys_read_full(fd, p, len);
 
-		if (n <= 0)
-			return n < 0 ? (int)n : -ENODATA;
-		at += (size_t)n;
-	}
-	return 0;
+	return n < 0 ? (int)n : (size_t)n < len ? -ENODATA : 0;
 }
 
 static int take_text(json_t *doc, const char *key, char *out, size_t cap)

@@ -9,13 +9,11 @@
 
 const char *lcm_object_path(int dir, const char *name, char out[LCM_OBJECT_PATH])
 {
-	char link[32], at[PATH_MAX];
-	ssize_t n;
+	char at[PATH_MAX];
+	bool known = lcm_sys_fd_path(dir, at, sizeof(at)) == 0;
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
-	n = readlink(link, at, sizeof(at) - 1);
-	at[LCM_MAX(n, 0)] = '\0';
-	if (snprintf(out, LCM_OBJECT_PATH, "%s%s%s", at, n > 0 ? "/" : "", name) >= LCM_OBJECT_PATH)
+	if (snprintf(out, LCM_OBJECT_PATH, "%s%s%s", known ? at : "", known ? "/" : "", name) >=
+	    LCM_OBJECT_PATH)
 		memcpy(out + LCM_OBJECT_PATH - sizeof("..."), "...", sizeof("..."));
 	return out;
 }

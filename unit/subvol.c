@@ -248,14 +248,14 @@ static int subvol_mount(int dir, const char *name, struct lcm_err *err)
 	r = lcm_quota_ready(s.fd, path, err);
 	if (r < 0)
 		return r;
-	r = mnt = sys_open_clone(s.fd, "", AT_EMPTY_PATH);
+	r = mnt = lcm_sys_open_clone(s.fd, "", AT_EMPTY_PATH);
 	if (r >= 0)
-		r = sys_mount_private(mnt);
+		r = lcm_sys_mount_private(mnt);
 	if (r == 0)
-		r = sys_mount_attrs(mnt,
-				    MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
-					MOUNT_ATTR_NOATIME,
-				    MOUNT_ATTR__ATIME);
+		r = lcm_sys_mount_attrs(mnt,
+					MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
+					    MOUNT_ATTR_NOATIME,
+					MOUNT_ATTR__ATIME);
 	return r < 0 ? lcm_object_fail(dir, name, r, "mount", err) : lcm_steal_fd(&mnt);
 }
 

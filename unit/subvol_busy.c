@@ -34,15 +34,12 @@ static const char *below(const char *path, const char *of)
 /* @m is the mount through which @dir was opened. */
 static int place_in(const struct lcm_mountinfo *m, int dir, const char *name, struct place *ret)
 {
-	char link[32], at[PATH_MAX], point[PATH_MAX], root[PATH_MAX];
+	char at[PATH_MAX], point[PATH_MAX], root[PATH_MAX];
 	const char *rest;
-	ssize_t n;
+	int r = lcm_sys_fd_path(dir, at, sizeof(at)), n;
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
-	n = readlink(link, at, sizeof(at) - 1);
-	if (n < 0)
-		return (int)lcm_errno(n);
-	at[n] = '\0';
+	if (r < 0)
+		return r;
 	if (lcm_mountinfo_copy(&m->mount_point, point, sizeof(point)) < 0 ||
 	    lcm_mountinfo_copy(&m->root, root, sizeof(root)) < 0 ||
 	    lcm_mountinfo_copy(&m->dev, ret->dev, sizeof(ret->dev)) < 0)
@@ -54,7 +51,7 @@ static int place_in(const struct lcm_mountinfo *m, int dir, const char *name, st
 		rest = "";
 	n = snprintf(ret->path, sizeof(ret->path), "%s%s/%s", strcmp(root, "/") == 0 ? "" : root,
 		     rest, name);
-	return n >= (ssize_t)sizeof(ret->path) ? -ENAMETOOLONG : 0;
+	return n >= (int)sizeof(ret->path) ? -ENAMETOOLONG : 0;
 }
 
 static int place_find(int dir, const char *name, struct place *ret)
@@ -64,7 +61,7 @@ static int place_find(int dir, const char *name, struct place *ret)
 	struct statx stx;
 	const char *at;
 	size_t len;
-	int r = sys_statx(dir, &stx);
+	int r = lcm_sys_statx(dir, &stx);
 
 	if (r == 0)
 		r = lcm_read_file_at(AT_FDCWD, "/proc/self/mountinfo", LCM_MOUNTINFO_MAX, &text,

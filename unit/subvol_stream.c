@@ -61,23 +61,6 @@ static int start_sender(struct sender *s, pthread_t *ret)
 	return r;
 }
 
-/* As much as fits, or what there is before the end. Return: bytes, -errno. */
-static ssize_t read_piece(int fd, char *buf, size_t cap)
-{
-	size_t n = 0;
-
-	while (n < cap) {
-		ssize_t r = lcm_sys_read(fd, buf + n, cap - n);
-
-		if (r < 0)
-			return r;
-		if (r == 0)
-			break;
-		n += (size_t)r;
-	}
-	return (ssize_t)n;
-}
-
 static int pump(int fd, lcm_unit_send_fn fn, void *arg)
 {
 	lcm_autofree char *buf = malloc(LCM_FRAME_PLAIN_MAX);
@@ -86,7 +69,7 @@ static int pump(int fd, lcm_unit_send_fn fn, void *arg)
 	int r = 0;
 
 	while (r == 0 && n > 0) {
-		n = read_piece(fd, buf, LCM_FRAME_PLAIN_MAX);
+		n = lcm_sys_read_full(fd, buf, LCM_FRAME_PLAIN_MAX);
 		if (n > 0)
 			r = fn(arg, at, buf, (size_t)n);
 		at += n > 0 ? (uint64_t)n : 0;
@@ -151,19 +134,14 @@ int lcm_subvol_unreceive(int dir, const char *name)
 
 static int run_receive(int in, int stream, struct lcm_err *err)
 {
-	char path[PATH_MAX], proc[32];
+	char path[PATH_MAX];
 	const char *const argv[] = { "btrfs", "receive", "-q", "-f", LCM_RUN_FILE, path, NULL };
 	const struct lcm_run run = {
 		.argv = argv, .what = "btrfs receive", .package = "btrfs-progs", .file = stream
 	};
-	ssize_t n;
+	int r = lcm_sys_fd_path(in, path, sizeof(path));
 
-	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", in);
-	n = (ssize_t)lcm_errno(readlink(proc, path, sizeof(path) - 1));
-	if (n < 0)
-		return (int)n;
-	path[n] = '\0';
-	return lcm_run_with(&run, err);
+	return r < 0 ? r : lcm_run_with(&run, err);
 }
 
 struct made {

@@ -14,69 +14,69 @@
 		call_r == 0 ? lcm_errno(call) : call_r;                                            \
 	})
 
-int sys_fsopen(const char *type)
+int lcm_sys_fsopen(const char *type)
 {
 	return (int)CALL(fsopen(type, FSOPEN_CLOEXEC));
 }
 
-int sys_fspick(const char *path)
+int lcm_sys_fspick(const char *path)
 {
 	return (int)CALL(fspick(AT_FDCWD, path, FSPICK_CLOEXEC | FSPICK_NO_AUTOMOUNT));
 }
 
-int sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value, int aux)
+int lcm_sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value, int aux)
 {
 	return (int)CALL(fsconfig(fs, cmd, key, value, aux));
 }
 
-int sys_fsmount(int fs, unsigned int attrs)
+int lcm_sys_fsmount(int fs, unsigned int attrs)
 {
 	return (int)CALL(fsmount(fs, FSMOUNT_CLOEXEC, attrs));
 }
 
-int sys_open_clone(int dirfd, const char *path, unsigned int flags)
+int lcm_sys_open_clone(int dirfd, const char *path, unsigned int flags)
 {
 	return (int)CALL(open_tree(dirfd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags));
 }
 
-int sys_move_mount(int from, int to)
+int lcm_sys_move_mount(int from, int to)
 {
 	return (int)CALL(
 	    move_mount(from, "", to, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
 }
 
-int sys_mount_private(int mount_fd)
+int lcm_sys_mount_private(int mount_fd)
 {
 	struct mount_attr attr = { .propagation = MS_PRIVATE };
 
 	return (int)CALL(mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)));
 }
 
-int sys_mount_attrs(int mount_fd, uint64_t attrs, uint64_t clear)
+int lcm_sys_mount_attrs(int mount_fd, uint64_t attrs, uint64_t clear)
 {
 	struct mount_attr attr = { .attr_set = attrs, .attr_clr = clear };
 
 	return (int)CALL(mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)));
 }
 
-int sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
-	      const char *data)
+int lcm_sys_mount(const char *source, const char *target, const char *type, unsigned long flags,
+		  const char *data)
 {
 	return (int)CALL(mount(source, target, type, flags, data));
 }
 
-int sys_umount2(const char *target, int flags)
+int lcm_sys_umount2(const char *target, int flags)
 {
 	return (int)CALL(umount2(target, flags));
 }
 
-int sys_statx(int fd, struct statx *ret)
+int lcm_sys_statx(int fd, struct statx *ret)
 {
 	return (int)CALL(
 	    statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MNT_ID, ret));
 }
 
-int sys_is_mount_root(const char *path)
+int lcm_sys_is_mount_root(const char *path)
 {
 	struct statx st;
 	int r = (int)CALL(
@@ -89,7 +89,7 @@ int sys_is_mount_root(const char *path)
 
 struct lcm_fs lcm_fs_new(const char *type)
 {
-	int fd = sys_fsopen(type);
+	int fd = lcm_sys_fsopen(type);
 
 	return (struct lcm_fs){ .fd = fd, .r = LCM_MIN(fd, 0) };
 }
@@ -98,7 +98,7 @@ void lcm_fs_set(struct lcm_fs *fs, unsigned int cmd, const char *key, const char
 {
 	if (fs->r < 0)
 		return;
-	fs->r = sys_fsconfig(fs->fd, cmd, key, value, aux);
+	fs->r = lcm_sys_fsconfig(fs->fd, cmd, key, value, aux);
 	if (fs->r < 0)
 		fs->key = key;
 }
@@ -160,7 +160,7 @@ int lcm_fs_finish(struct lcm_fs *fs, unsigned int attrs, const char *what, struc
 {
 	lcm_fs_set(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 	if (fs->r == 0)
-		fs->r = sys_fsmount(fs->fd, attrs);
+		fs->r = lcm_sys_fsmount(fs->fd, attrs);
 	if (fs->r < 0)
 		lcm_ignore(fs_fail(fs, what, err));
 	lcm_closep(&fs->fd);

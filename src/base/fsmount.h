@@ -13,37 +13,40 @@
 
 #include "src/base/err.h"
 
-/** sys_fsopen - a new file system context, close-on-exec. Return: fd or -errno (-ENODEV: unknown
- * type). */
-LCM_MUST_USE int sys_fsopen(const char *type);
-/** sys_fspick - a context to reconfigure the file system mounted at @path, close-on-exec. Return:
- * fd or -errno. */
-LCM_MUST_USE int sys_fspick(const char *path);
-LCM_MUST_USE int sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value,
-			      int aux);
-/** sys_fsmount - a detached mount with @attrs (MOUNT_ATTR_*), close-on-exec. Return: fd or -errno.
- */
-LCM_MUST_USE int sys_fsmount(int fs, unsigned int attrs);
-/** sys_open_clone - open_tree(2): a detached clone of one mount (not of what is mounted below it).
+/** lcm_sys_fsopen - a new file system context, close-on-exec. Return: fd or -errno (-ENODEV:
+ * unknown type). */
+LCM_MUST_USE int lcm_sys_fsopen(const char *type);
+/** lcm_sys_fspick - a context to reconfigure the file system mounted at @path, close-on-exec.
  * Return: fd or -errno. */
-LCM_MUST_USE int sys_open_clone(int dirfd, const char *path, unsigned int flags);
-/** sys_move_mount - both descriptors with empty paths: the mount of @from goes onto the directory
- * @to. */
-LCM_MUST_USE int sys_move_mount(int from, int to);
-LCM_MUST_USE int sys_mount_private(int mount_fd);
-/** sys_mount_attrs - add @attrs (MOUNT_ATTR_*) to a mount, @clear goes. Source: mount_setattr(2).
+LCM_MUST_USE int lcm_sys_fspick(const char *path);
+LCM_MUST_USE int lcm_sys_fsconfig(int fs, unsigned int cmd, const char *key, const void *value,
+				  int aux);
+/** lcm_sys_fsmount - a detached mount with @attrs (MOUNT_ATTR_*), close-on-exec. Return: fd or
+ * -errno.
  */
-LCM_MUST_USE int sys_mount_attrs(int mount_fd, uint64_t attrs, uint64_t clear);
-LCM_MUST_USE int sys_mount(const char *source, const char *target, const char *type,
-			   unsigned long flags, const char *data);
-LCM_MUST_USE int sys_umount2(const char *target, int flags);
+LCM_MUST_USE int lcm_sys_fsmount(int fs, unsigned int attrs);
+/** lcm_sys_open_clone - open_tree(2): a detached clone of one mount (not of what is mounted below
+ * it). Return: fd or -errno. */
+LCM_MUST_USE int lcm_sys_open_clone(int dirfd, const char *path, unsigned int flags);
+/** lcm_sys_move_mount - both descriptors with empty paths: the mount of @from goes onto the
+ * directory
+ * @to. */
+LCM_MUST_USE int lcm_sys_move_mount(int from, int to);
+LCM_MUST_USE int lcm_sys_mount_private(int mount_fd);
+/** lcm_sys_mount_attrs - add @attrs (MOUNT_ATTR_*) to a mount, @clear goes. Source:
+ * mount_setattr(2).
+ */
+LCM_MUST_USE int lcm_sys_mount_attrs(int mount_fd, uint64_t attrs, uint64_t clear);
+LCM_MUST_USE int lcm_sys_mount(const char *source, const char *target, const char *type,
+			       unsigned long flags, const char *data);
+LCM_MUST_USE int lcm_sys_umount2(const char *target, int flags);
 
-/** sys_is_mount_root - is something mounted at @path, as far as our mount namespace knows? A link
- * is not followed. Return: 1, 0 (also when it is missing), -errno. Source: statx(2)
+/** lcm_sys_is_mount_root - is something mounted at @path, as far as our mount namespace knows? A
+ * link is not followed. Return: 1, 0 (also when it is missing), -errno. Source: statx(2)
  * STATX_ATTR_MOUNT_ROOT. */
-LCM_MUST_USE int sys_is_mount_root(const char *path);
-/** sys_statx - type, mount id and attributes of an open descriptor. */
-LCM_MUST_USE int sys_statx(int fd, struct statx *ret);
+LCM_MUST_USE int lcm_sys_is_mount_root(const char *path);
+/** lcm_sys_statx - type, mount id and attributes of an open descriptor. */
+LCM_MUST_USE int lcm_sys_statx(int fd, struct statx *ret);
 
 /* A file system context being configured: the first failure stays, later steps do nothing. */
 struct lcm_fs {

@@ -99,18 +99,14 @@ static int loop_find_one(void *arg, int dirfd, const char *name)
 int lcm_loopdev_find(int file)
 {
 	lcm_autoclose int dir = lcm_sys_openat(AT_FDCWD, "/sys/block", O_RDONLY | O_DIRECTORY, 0);
-	char link[32], path[PATH_MAX], *slash;
+	char path[PATH_MAX], *slash;
 	struct loop_find f = { .tail = path };
-	ssize_t n;
 	int r = dir < 0 ? dir : lcm_sys_fstat(file, &f.st);
 
+	if (r == 0)
+		r = lcm_sys_fd_path(file, path, sizeof(path));
 	if (r < 0)
 		return r;
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", file);
-	n = readlink(link, path, sizeof(path) - 1);
-	if (n < 0)
-		return (int)lcm_errno(n);
-	path[n] = '\0';
 	slash = strrchr(path, '/');
 	while (slash && slash > path && *--slash != '/')
 		;

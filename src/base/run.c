@@ -95,14 +95,12 @@ static int run_child(const struct lcm_run *run, struct tail *t)
 {
 	lcm_autoclose int in = -EBADF, out = -EBADF, file = -EBADF;
 	posix_spawn_file_actions_t fa;
-	int p[2] = { -EBADF, -EBADF }, r, waited, status = 0;
+	int to = -EBADF, r = lcm_sys_pipe(&in, &to), waited, status = 0;
 	pid_t pid = -1;
 
-	r = (int)lcm_errno(pipe2(p, O_CLOEXEC));
-	in = p[0];
 	if (r == 0)
-		r = out = dup_high(p[1]);
-	lcm_closep(&p[1]);
+		r = out = dup_high(to);
+	lcm_closep(&to);
 	if (r >= 0 && run->file >= 0)
 		r = file = dup_high(run->file);
 	if (r >= 0)

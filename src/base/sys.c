@@ -307,6 +307,19 @@ int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off)
 	return 0;
 }
 
+int lcm_sys_fd_path(int fd, char *out, size_t cap)
+{
+	char link[32];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = SYS(readlink(link, out, cap));
+	if (n < 0 || (size_t)n >= cap)
+		return n < 0 ? (int)n : -ENAMETOOLONG;
+	out[n] = '\0';
+	return 0;
+}
+
 int lcm_sys_pipe(int *ret_from, int *ret_to)
 {
 	int fds[2], r = lcm_fault_check();
@@ -339,6 +352,22 @@ int lcm_sys_pwrite_durable(int fd, const void *p, size_t len, uint64_t off)
 		off += (uint64_t)n;
 	}
 	return 0;
+}
+
+ssize_t lcm_sys_read_full(int fd, void *p, size_t len)
+{
+	size_t at = 0;
+
+	while (at < len) {
+		ssize_t n = lcm_sys_read(fd, (char *)p + at, len - at);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		at += (size_t)n;
+	}
+	return (ssize_t)at;
 }
 
 int lcm_sys_write_full(int fd, const void *p, size_t len)

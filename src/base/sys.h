@@ -83,12 +83,17 @@ LCM_MUST_USE int lcm_sys_readahead(int fd, uint64_t off, uint64_t len);
 LCM_MUST_USE int lcm_sys_pread_full(int fd, void *p, size_t len, uint64_t off);
 /** lcm_sys_pwrite_full - exactly @len bytes. Return: 0 or -errno. */
 LCM_MUST_USE int lcm_sys_pwrite_full(int fd, const void *p, size_t len, uint64_t off);
+/** lcm_sys_fd_path - the path that the kernel has for @fd, " (deleted)" and all. Return: 0,
+ * -ENAMETOOLONG, -errno. */
+LCM_MUST_USE int lcm_sys_fd_path(int fd, char *out, size_t cap);
 /** lcm_sys_pipe - pipe2(2). Return: 0, -errno. */
 LCM_MUST_USE int lcm_sys_pipe(int *ret_from, int *ret_to);
 /** lcm_sys_pwrite_durable - the same, and these bytes survive a power cut (RWF_DSYNC). */
 LCM_MUST_USE int lcm_sys_pwrite_durable(int fd, const void *p, size_t len, uint64_t off);
 /** lcm_sys_read - one read(2). Return: bytes, 0 at end, -errno. */
 LCM_MUST_USE ssize_t lcm_sys_read(int fd, void *p, size_t len);
+/** lcm_sys_read_full - read(2) until @len bytes are there, or the end. Return: bytes, -errno. */
+LCM_MUST_USE ssize_t lcm_sys_read_full(int fd, void *p, size_t len);
 /** lcm_sys_write_full - exactly @len bytes at the file position. */
 LCM_MUST_USE int lcm_sys_write_full(int fd, const void *p, size_t len);
 

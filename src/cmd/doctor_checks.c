@@ -248,7 +248,7 @@ static int runtime_version(const char *name, char *out, size_t cap)
 {
 	char *argv[] = { (char *)name, (char *)"--version", NULL };
 	posix_spawn_file_actions_t fa;
-	int fds[2], r = (int)lcm_errno(pipe2(fds, O_CLOEXEC));
+	int fds[2], r = lcm_sys_pipe(&fds[0], &fds[1]);
 	pid_t pid;
 
 	if (r < 0)

@@ -342,7 +342,7 @@ static void attach_there(const struct pool *p)
 	int to = lcm_sys_openat(top, "m", O_PATH | O_DIRECTORY, 0);
 	int mnt = p->row->ops->mount(fd, "data", NULL);
 
-	if (to < 0 || mnt < 0 || sys_move_mount(mnt, to) < 0)
+	if (to < 0 || mnt < 0 || lcm_sys_move_mount(mnt, to) < 0)
 		_exit(1);
 	(void)close(mnt);
 }

@@ -338,7 +338,7 @@ static void what_is_wrong_is_found(struct world *w)
 
 static void another_disk_is_noticed(struct world *w)
 {
-	lcm_autoclose int disk = sys_open_clone(AT_FDCWD, w->pool, 0), at = -EBADF;
+	lcm_autoclose int disk = lcm_sys_open_clone(AT_FDCWD, w->pool, 0), at = -EBADF;
 	struct lcm_unit v;
 
 	make(w, "a", OWNER_A);
@@ -352,7 +352,7 @@ static void another_disk_is_noticed(struct world *w)
 	assert_int_equal(lcm_unit_delete(w->u, "a", &w->err), -ESTALE);
 	assert_int_equal(umount2(w->pool, 0), 0);
 	at = lcm_sys_openat(AT_FDCWD, w->pool, O_PATH | O_DIRECTORY, 0);
-	assert_int_equal(sys_move_mount(disk, at), 0);
+	assert_int_equal(lcm_sys_move_mount(disk, at), 0);
 	w->fs->fd = lcm_sys_openat(AT_FDCWD, w->pool, O_RDONLY | O_DIRECTORY, 0);
 }
 

@@ -72,7 +72,7 @@ static void attach_fd(const struct pool *p, int mnt, const char *at)
 {
 	lcm_autoclose int own = mnt, to = open_at(p->top, at, O_PATH | O_DIRECTORY);
 
-	assert_int_equal(sys_move_mount(own, to), 0);
+	assert_int_equal(lcm_sys_move_mount(own, to), 0);
 }
 
 static void mount_pool(struct pool *p)
@@ -140,10 +140,10 @@ int pool_teardown(void **state)
 		(void)snprintf(path, sizeof(path), "%s/%c", p->dir, *at);
 		if (*at == 'p')
 			lcm_closep(&p->fd);
-		if (*at != 'p' && sys_umount2(path, MNT_DETACH) == 0)
+		if (*at != 'p' && lcm_sys_umount2(path, MNT_DETACH) == 0)
 			r = -EBUSY; /* left mounted: its test failed */
-		else if (*at == 'p' && sys_umount2(path, 0) < 0)
-			r = sys_umount2(path, MNT_DETACH) < 0 ? -EINVAL : -EBUSY;
+		else if (*at == 'p' && lcm_sys_umount2(path, 0) < 0)
+			r = lcm_sys_umount2(path, MNT_DETACH) < 0 ? -EINVAL : -EBUSY;
 	}
 	(void)close(p->top);
 	if (r == 0)
@@ -176,7 +176,7 @@ void pool_detach(const struct pool *p, const char *at)
 {
 	char path[64];
 
-	assert_int_equal(sys_umount2(below(p, at, path), 0), 0);
+	assert_int_equal(lcm_sys_umount2(below(p, at, path), 0), 0);
 }
 
 void pool_create(const struct pool *p, const char *name)
