@@ -5,14 +5,11 @@
  * Whose a unit is stands beside it (unit.json) and in it (.locum-unit). What its blocks share with
  * copies is not known any more: all of its bytes count as promised.
  */
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "src/base/sys.h"
 #include "unit/unit_priv.h"
-
-#define JSON_MAX 4096
 
 struct adoption {
 	struct lcm_units *u;
@@ -22,73 +19,48 @@ struct adoption {
 	int taken;
 };
 
-static bool take_text(json_t *doc, const char *key, char *out, size_t cap)
-{
-	const char *s = json_string_value(json_object_get(doc, key));
-
-	return s && (size_t)snprintf(out, cap, "%s", s) < cap;
-}
-
-/* Return: the document, a new reference; NULL and *@ret_error. */
-static json_t *read_json(int dir, const char *name, int *ret_error)
-{
-	lcm_autofree char *text = NULL;
-	size_t len;
-	json_t *doc;
-
-	*ret_error = lcm_read_file_at(dir, name, JSON_MAX, &text, &len);
-	if (*ret_error < 0)
-		return NULL;
-	doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	if (!json_is_object(doc)) {
-		json_decref(doc);
-		*ret_error = -EUCLEAN;
-		return NULL;
-	}
-	return doc;
-}
-
 static int read_pool(int fd, const struct lcm_pool_options *o, struct lcm_pool *p,
 		     struct lcm_err *err)
 {
-	char backend[16] = "";
-	int r;
-	json_t *doc = read_json(fd, POOL_JSON, &r);
+	lcm_autojson json_t *doc = NULL;
+	char backend[16];
+	int r = unit_json_read(fd, POOL_JSON, &doc);
 
 	if (r == -ENOENT)
 		return lcm_err_set(err, r, "%s holds no pool", p->path);
-	if (!doc || !take_text(doc, "pool", p->id, sizeof(p->id)) || !unit_uuid_ok(p->id) ||
-	    !take_text(doc, "name", p->name, sizeof(p->name)) ||
-	    !take_text(doc, "backend", backend, sizeof(backend)) ||
+	if (r < 0 || unit_json_text(doc, "pool", p->id, sizeof(p->id)) < 0 ||
+	    !unit_uuid_ok(p->id) || unit_json_text(doc, "backend", backend, sizeof(backend)) < 0 ||
 	    lcm_unit_backend_parse(backend, &p->backend) < 0)
-		r = lcm_err_set(err, -EUCLEAN, "%s/" POOL_JSON " is damaged", p->path);
-	json_decref(doc);
-	if (r == 0 && o->name)
-		(void)snprintf(p->name, sizeof(p->name), "%s", o->name);
-	return r < 0 ? r : unit_name_ok("pool", p->name, err);
+		return lcm_err_set(err, -EUCLEAN, "%s/" POOL_JSON " is damaged", p->path);
+	(void)snprintf(p->name, sizeof(p->name), "%s", o->name);
+	return 0;
 }
 
 /* ---- one unit ---- */
 
+static bool unit_name_fits(const struct lcm_unit *v)
+{
+	return strcmp(v->name, v->id) == 0 ||
+	       (!unit_uuid_ok(v->name) && unit_name_ok("unit", v->name, NULL) == 0);
+}
+
 static int read_unit(int dir, const char *id, struct lcm_unit *v)
 {
+	lcm_autojson json_t *doc = NULL;
 	json_int_t created;
-	int r;
-	json_t *doc = read_json(dir, UNIT_JSON, &r);
+	int r = unit_json_read(dir, UNIT_JSON, &doc);
 
-	if (!doc)
+	if (r < 0)
 		return r;
-	created = json_integer_value(json_object_get(doc, "created_s"));
-	if (!take_text(doc, "unit", v->id, sizeof(v->id)) || strcmp(v->id, id) != 0 ||
-	    !take_text(doc, "owner", v->owner, sizeof(v->owner)) || !unit_uuid_ok(v->owner) ||
-	    !take_text(doc, "name", v->name, sizeof(v->name)) ||
-	    (strcmp(v->name, v->id) != 0 &&
-	     (unit_uuid_ok(v->name) || unit_name_ok("unit", v->name, NULL) < 0)) ||
-	    created < 0 || created > INT64_MAX / 1000000000)
-		r = -EUCLEAN;
-	v->created_ns = r < 0 ? 0 : (uint64_t)created * 1000000000;
-	json_decref(doc);
-	return r;
+	(void)snprintf(v->id, sizeof(v->id), "%s", id);
+	created = json_integer_value(lcm_json_member(doc, "created_s"));
+	if (!unit_json_is(doc, "unit", id) ||
+	    unit_json_text(doc, "owner", v->owner, sizeof(v->owner)) < 0 ||
+	    !unit_uuid_ok(v->owner) || unit_json_text(doc, "name", v->name, sizeof(v->name)) < 0 ||
+	    !unit_name_fits(v) || created < 0 || created > INT64_MAX / 1000000000)
+		return -EUCLEAN;
+	v->created_ns = (uint64_t)created * 1000000000;
+	return 0;
 }
 
 struct snaps {
@@ -102,7 +74,6 @@ static int take_snap(void *arg, int dir, const char *name)
 {
 	const struct snaps *s = arg;
 	struct snap_row row = { .unit = s->unit };
-	char object[sizeof(UNIT_SNAP) + 256];
 	struct stat st;
 	int r = unit_name_ok("snapshot", name, s->err);
 
@@ -110,11 +81,10 @@ static int take_snap(void *arg, int dir, const char *name)
 		r = lcm_sys_fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r < 0)
 		return r;
-	(void)snprintf(object, sizeof(object), UNIT_SNAP "/%s", name);
 	(void)snprintf(row.v.name, sizeof(row.v.name), "%.64s", name);
 	row.v.created_ns = (uint64_t)LCM_MAX(st.st_ctim.tv_sec, 0) * 1000000000 +
 			   (uint64_t)st.st_ctim.tv_nsec;
-	r = s->a->pool.ops->size(s->dir, object, &row.v.size, s->err);
+	r = s->a->pool.ops->size(s->dir, unit_snap_object(row.v.name).s, &row.v.size, s->err);
 	row.reserved = s->a->pool.ops->thick ? row.v.size : 0;
 	return r < 0 ? r : unit_db_snap_add(s->a->u, &row, s->err);
 }
@@ -181,9 +151,13 @@ int lcm_pool_adopt(struct lcm_units *u, const struct lcm_pool_options *o,
 {
 	struct lcm_pool p = { .floor = o->floor, .thin = o->thin };
 	struct adoption a = { .u = u, .pool = UNIT_POOL_NONE, .fn = fn, .arg = arg };
-	lcm_autoclose int fd = unit_pool_dir(o->path, &p, err);
-	int r = fd < 0 ? fd : read_pool(fd, o, &p, err);
+	lcm_autoclose int fd = -EBADF;
+	int r = unit_name_ok("pool", o->name, err);
 
+	if (r == 0)
+		r = fd = unit_pool_dir(o->path, &p, err);
+	if (r >= 0)
+		r = read_pool(fd, o, &p, err);
 	if (r == 0)
 		r = unit_pool_open_row(&p, &a.pool, err);
 	if (r == 0)

@@ -214,5 +214,5 @@ int lcm_unit_resize(struct lcm_units *u, const char *key, uint64_t size, struct 
 	} else {
 		r = unit_idle(&h, "resized", err);
 	}
-	return r < 0 ? r : resize(&h, mnt, (size + UNIT_BLOCK - 1) / UNIT_BLOCK * UNIT_BLOCK, err);
+	return r < 0 ? r : resize(&h, mnt, unit_round(size), err);
 }

@@ -12,6 +12,8 @@
 
 #include "src/base/err.h"
 
+#define LCM_UNIT_BLOCK 4096 /* sizes are multiples of it */
+
 typedef int (*lcm_unit_send_fn)(void *arg, uint64_t offset, const void *p, size_t len);
 
 struct lcm_unit_ops {

@@ -8,7 +8,6 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "src/base/sys.h"
 #include "unit/unit_priv.h"
@@ -94,10 +93,7 @@ static int check_snaps(struct checking *c, const struct unit_hold *h, struct lcm
 
 	while ((r = unit_db_snap_next(c->u, h->row.v.seq, row.v.created_ns, row.v.name, &row,
 				      err)) > 0) {
-		char object[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
-
-		(void)snprintf(object, sizeof(object), UNIT_SNAP "/%s", row.v.name);
-		check_size(c, h, object, row.v.size);
+		check_size(c, h, unit_snap_object(row.v.name).s, row.v.size);
 	}
 	if (r == 0)
 		r = dir < 0 ? dir : lcm_dir_each(dir, check_snap_file, &s);
@@ -262,7 +258,7 @@ static int sweep_pool(void *arg, const struct lcm_pool *row)
 	 * to tell it. */
 	if (r == 0)
 		r = lcm_sys_syncfs(p.fd);
-	(void)ioctl(p.fd, FITRIM, &all);
+	lcm_ignore(lcm_sys_ioctl(p.fd, FITRIM, &all));
 	return r;
 }
 

@@ -92,11 +92,10 @@ static int ask(struct lcm_units *u, const char *sql, int64_t *ret, struct lcm_er
 	return r;
 }
 
-/* Ours, new, or somebody else's: looked at with other processes kept out. */
+/* Return: 1 (ours), 0 (new), -errno (somebody else's). */
 static int identify(struct lcm_units *u, struct lcm_err *err)
 {
 	int64_t app = 0, version = 0, tables = 0;
-	char pragmas[96];
 	int r = ask(u, "PRAGMA application_id", &app, err);
 
 	if (r == 0)
@@ -110,10 +109,21 @@ static int identify(struct lcm_units *u, struct lcm_err *err)
 				   "%s/units.db was written by a newer locum; update locum",
 				   u->root);
 	if (app == APPLICATION_ID && version == SCHEMA_VERSION)
-		return 0;
+		return 1;
 	if (app || version || tables)
 		return lcm_err_set(err, -EUCLEAN, "%s/units.db is not locum's; move it away",
 				   u->root);
+	return 0;
+}
+
+/* Once more, with other processes kept out: one of them may have been first. */
+static int create(struct lcm_units *u, struct lcm_err *err)
+{
+	char pragmas[96];
+	int r = identify(u, err);
+
+	if (r)
+		return LCM_MIN(r, 0);
 	(void)snprintf(pragmas, sizeof(pragmas),
 		       "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
 		       SCHEMA_VERSION);
@@ -150,9 +160,12 @@ int unit_db_open(struct lcm_units *u, struct lcm_err *err)
 	(void)sqlite3_db_config(u->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	r = exec(u, setup, err);
 	if (r == 0)
+		r = identify(u, err);
+	if (r == 0) {
 		r = unit_db_begin(u, err);
-	if (r == 0)
-		r = unit_db_end(u, identify(u, err), err);
+		if (r == 0)
+			r = unit_db_end(u, create(u, err), err);
+	}
 	return r < 0 ? r : prepare_all(u, err);
 }
 

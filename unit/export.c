@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <zstd.h>
@@ -19,14 +18,6 @@ struct export
 	uint8_t *out;         /* owned; LCM_FRAME_STORED_MAX */
 	bool broken;          /* the error is of @fd */
 };
-
-void unit_frame_count(struct lcm_hash *all, const struct lcm_frame *f)
-{
-	uint8_t head[LCM_FRAME_BYTES];
-
-	lcm_frame_put(head, f);
-	lcm_hash_update(all, head + 16, 40);
-}
 
 static int write_frame(struct export *x, const struct lcm_frame *f)
 {
@@ -50,7 +41,7 @@ static int on_bytes(void *arg, uint64_t offset, const void *p, size_t len)
 
 	if (r < 0)
 		return r;
-	unit_frame_count(x->all, &f);
+	lcm_frame_count(x->all, &f);
 	x->frames++;
 	if (offset < x->from)
 		return 0;
@@ -88,12 +79,10 @@ static int write_all(struct export *x, const struct unit_hold *h, const struct s
 		     struct lcm_err *err)
 {
 	struct lcm_frame end = { .type = LCM_FRAME_END };
-	char object[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
 	int r = write_head(x, h, s);
 
-	(void)snprintf(object, sizeof(object), UNIT_SNAP "/%s", s->v.name);
 	if (r == 0)
-		r = h->pool.ops->send(h->dir, object, on_bytes, x, err);
+		r = h->pool.ops->send(h->dir, unit_snap_object(s->v.name).s, on_bytes, x, err);
 	if (r < 0)
 		return r;
 	lcm_hash_final(x->all, &end.digest);

@@ -84,3 +84,11 @@ int lcm_frame_get(const uint8_t in[LCM_FRAME_BYTES], uint64_t at, uint64_t end,
 	*ret = f;
 	return 0;
 }
+
+void lcm_frame_count(struct lcm_hash *all, const struct lcm_frame *f)
+{
+	uint8_t head[LCM_FRAME_BYTES];
+
+	lcm_frame_put(head, f);
+	lcm_hash_update(all, head + 16, 40); /* offset and digest */
+}

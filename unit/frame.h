@@ -52,5 +52,7 @@ void lcm_frame_put(uint8_t out[LCM_FRAME_BYTES], const struct lcm_frame *f);
  */
 LCM_MUST_USE int lcm_frame_get(const uint8_t in[LCM_FRAME_BYTES], uint64_t at, uint64_t end,
 			       struct lcm_frame *ret);
+/** lcm_frame_count - what a DATA frame adds to the digest of the whole stream. */
+void lcm_frame_count(struct lcm_hash *all, const struct lcm_frame *f);
 
 #endif

@@ -73,6 +73,9 @@ int lcm_image_send(int dir, const char *name, lcm_unit_send_fn fn, void *arg, st
 int lcm_image_receive(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err);
 int lcm_image_received(int dir, const char *name, int fd, uint64_t size, struct lcm_err *err);
 
+/** lcm_image_each_data - @fn gets its bytes in order, 1 to LCM_FRAME_PLAIN_MAX at a time, without
+ * the holes; other than 0 from it stops and is returned. */
+LCM_MUST_USE int lcm_image_each_data(const struct lcm_image *i, lcm_unit_send_fn fn, void *arg);
 /** lcm_image_take - take what a file of @size bytes does not yet have of the pool. Return: 0,
  * -errno. */
 LCM_MUST_USE int lcm_image_take(int fd, uint64_t size);

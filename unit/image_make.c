@@ -9,10 +9,8 @@
 #include "src/base/run.h"
 #include "unit/image_impl.h"
 #include "unit/object.h"
-#include "unit/subvol_impl.h"
 
 #define XFS_SIZE_MIN (300ULL << 20) /* mkfs.xfs refuses less */
-#define COPY_BYTES (1U << 20)
 #define TAKE_BYTES (16ULL << 20)
 
 /* A new file that goes again unless it is finished. */
@@ -148,9 +146,9 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 	int r;
 
 	(void)lcm_object_path(dir, name, path);
-	if (size == 0 || size % LCM_OBJECT_BLOCK)
+	if (size == 0 || size % LCM_UNIT_BLOCK)
 		return lcm_err_set(err, -EINVAL, "%s: its size must be a multiple of %d bytes",
-				   path, LCM_OBJECT_BLOCK);
+				   path, LCM_UNIT_BLOCK);
 	r = n.fd = lcm_sys_openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (r >= 0)
 		r = lcm_sys_lock(n.fd, F_WRLCK, 0);
@@ -172,42 +170,9 @@ int lcm_image_create(int dir, const char *name, uint64_t size, bool thin, struct
 	return r < 0 ? lcm_object_fail(dir, name, r, "create", err) : 0;
 }
 
-/* The bytes of [@off, @end); both files have that size. */
-static int copy_range(int from, int to, uint64_t off, uint64_t end, char *buf)
+static int copy_bytes(void *arg, uint64_t off, const void *p, size_t len)
 {
-	int r = 0;
-
-	while (r == 0 && off < end) {
-		size_t n = (size_t)LCM_MIN(end - off, (uint64_t)COPY_BYTES);
-
-		r = lcm_sys_pread_full(from, buf, n, off);
-		if (r == 0)
-			r = lcm_sys_pwrite_full(to, buf, n, off);
-		off += n;
-	}
-	return r;
-}
-
-static int copy_data(int from, int to, uint64_t size)
-{
-	lcm_autofree char *buf = malloc(COPY_BYTES);
-	int64_t off = 0, end;
-	int r = buf ? 0 : -ENOMEM;
-
-	/* What was allocated, never written, and then read ahead would count as data. */
-	(void)posix_fadvise(from, 0, 0, POSIX_FADV_RANDOM);
-	(void)posix_fadvise(from, 0, 0, POSIX_FADV_DONTNEED);
-	while (r == 0) {
-		off = lcm_sys_lseek(from, (uint64_t)off, SEEK_DATA);
-		if (off == -ENXIO)
-			return 0;
-		end = off < 0 ? off : lcm_sys_lseek(from, (uint64_t)off, SEEK_HOLE);
-		if (end < 0)
-			return (int)end;
-		r = copy_range(from, to, (uint64_t)off, LCM_MIN((uint64_t)end, size), buf);
-		off = end;
-	}
-	return r;
+	return lcm_sys_pwrite_full(*(const int *)arg, p, len, off);
 }
 
 /* By reference, where the file system can. */
@@ -221,7 +186,7 @@ static int copy_fill(const struct lcm_image *from, int to, bool thick, bool live
 			return -EBUSY;
 		r = thick ? lcm_image_take(to, size) : lcm_sys_ftruncate(to, size);
 		if (r == 0)
-			r = copy_data(from->fd, to, size);
+			r = lcm_image_each_data(from, copy_bytes, &to);
 	}
 	/* A clone has holes where its origin was allocated and not yet written. */
 	return r < 0 || !thick ? r : lcm_image_take(to, size);

@@ -201,9 +201,9 @@ int lcm_image_resize(int dir, const char *name, int mnt, uint64_t size, struct l
 	if (r < 0)
 		return r;
 	(void)lcm_object_path(dir, name, path);
-	if (size == 0 || size % LCM_OBJECT_BLOCK)
+	if (size == 0 || size % LCM_UNIT_BLOCK)
 		return lcm_err_set(err, -EINVAL, "%s: its size must be a multiple of %d bytes",
-				   path, LCM_OBJECT_BLOCK);
+				   path, LCM_UNIT_BLOCK);
 	if (i.read_only)
 		return lcm_err_set(err, -EROFS, "%s is a read-only copy", path);
 	return i.fs == LCM_IMAGE_XFS ? xfs_resize(&i, mnt, size, err)

@@ -7,7 +7,8 @@
 #include "unit/object.h"
 
 /* The data of [@off, @end). */
-static int send_range(int fd, uint64_t off, uint64_t end, char *buf, lcm_unit_send_fn fn, void *arg)
+static int each_of_range(int fd, uint64_t off, uint64_t end, char *buf, lcm_unit_send_fn fn,
+			 void *arg)
 {
 	int r = 0;
 
@@ -22,28 +23,37 @@ static int send_range(int fd, uint64_t off, uint64_t end, char *buf, lcm_unit_se
 	return r;
 }
 
-int lcm_image_send(int dir, const char *name, lcm_unit_send_fn fn, void *arg, struct lcm_err *err)
+int lcm_image_each_data(const struct lcm_image *i, lcm_unit_send_fn fn, void *arg)
 {
-	LCM_CLEANUP(lcm_image_close) struct lcm_image i = { .fd = -EBADF };
 	lcm_autofree char *buf = malloc(LCM_FRAME_PLAIN_MAX);
-	uint64_t size;
+	uint64_t size = (uint64_t)i->st.st_size;
 	int64_t off = 0, end;
-	int r = buf ? lcm_image_open(dir, name, O_RDONLY, &i, err) : -ENOMEM;
+	int r = buf ? 0 : -ENOMEM;
 
-	if (r < 0)
-		return r;
-	size = (uint64_t)i.st.st_size;
+	/* What was allocated, never written, and then read ahead would count as data. */
+	(void)posix_fadvise(i->fd, 0, 0, POSIX_FADV_RANDOM);
+	(void)posix_fadvise(i->fd, 0, 0, POSIX_FADV_DONTNEED);
 	while (r == 0) {
-		off = lcm_sys_lseek(i.fd, (uint64_t)off, SEEK_DATA);
+		off = lcm_sys_lseek(i->fd, (uint64_t)off, SEEK_DATA);
 		if (off == -ENXIO)
 			return 0;
-		end = off < 0 ? off : lcm_sys_lseek(i.fd, (uint64_t)off, SEEK_HOLE);
+		end = off < 0 ? off : lcm_sys_lseek(i->fd, (uint64_t)off, SEEK_HOLE);
 		if (end < 0)
-			return lcm_image_fail(&i, (int)end, "look for data", err);
-		r = send_range(i.fd, (uint64_t)off, LCM_MIN((uint64_t)end, size), buf, fn, arg);
+			return (int)end;
+		r = each_of_range(i->fd, (uint64_t)off, LCM_MIN((uint64_t)end, size), buf, fn, arg);
 		off = end;
 	}
 	return r;
+}
+
+int lcm_image_send(int dir, const char *name, lcm_unit_send_fn fn, void *arg, struct lcm_err *err)
+{
+	LCM_CLEANUP(lcm_image_close) struct lcm_image i = { .fd = -EBADF };
+	int r = lcm_image_open(dir, name, O_RDONLY, &i, err);
+
+	if (r == 0)
+		r = lcm_image_each_data(&i, fn, arg);
+	return r < 0 && i.fd >= 0 ? lcm_image_fail(&i, r, "send", err) : r;
 }
 
 int lcm_image_receive(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err)

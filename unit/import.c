@@ -7,7 +7,6 @@
  * right; nothing needs to have been synced.
  */
 #include <endian.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <zstd.h>
@@ -47,28 +46,21 @@ static int read_full(int fd, void *p, size_t len)
 	return n < 0 ? (int)n : (size_t)n < len ? -ENODATA : 0;
 }
 
-static int take_text(json_t *doc, const char *key, char *out, size_t cap)
+static int take_json(struct import *m, const json_t *doc, struct lcm_err *err)
 {
-	const char *s = json_string_value(json_object_get(doc, key));
-
-	return s && (size_t)snprintf(out, cap, "%s", s) < cap ? 0 : -EPROTO;
-}
-
-static int take_json(struct import *m, json_t *doc, struct lcm_err *err)
-{
-	json_t *size = json_object_get(doc, "size");
+	json_t *size = lcm_json_member(doc, "size");
 	char backend[16];
-	int r = take_text(doc, "backend", backend, sizeof(backend));
+	int r = unit_json_text(doc, "backend", backend, sizeof(backend));
 
 	if (r == 0)
-		r = take_text(doc, "owner", m->owner, sizeof(m->owner));
+		r = unit_json_text(doc, "owner", m->owner, sizeof(m->owner));
 	if (r == 0)
-		r = take_text(doc, "name", m->name, sizeof(m->name));
+		r = unit_json_text(doc, "name", m->name, sizeof(m->name));
 	if (r == 0 && (!json_is_integer(size) || json_integer_value(size) <= 0 ||
 		       lcm_unit_backend_parse(backend, &m->backend) < 0))
 		r = -EPROTO;
 	if (r < 0)
-		return lcm_err_set(err, r, "the stream's head does not say what it is of");
+		return lcm_err_set(err, -EPROTO, "the stream's head does not say what it is of");
 	m->size = (uint64_t)json_integer_value(size);
 	return unit_size_ok(m->size, err);
 }
@@ -77,8 +69,8 @@ static int read_head(struct import *m, struct lcm_err *err)
 {
 	uint8_t head[LCM_FRAME_HEAD];
 	struct lcm_digest want, got;
+	lcm_autojson json_t *doc = NULL;
 	uint32_t len = 0;
-	json_t *doc;
 	int r = read_full(m->in, head, sizeof(head));
 
 	if (r == 0)
@@ -93,10 +85,10 @@ static int read_head(struct import *m, struct lcm_err *err)
 	r = lcm_digest_of(m->json, len, &got);
 	if (r == 0 && !lcm_digest_equal(&got, &want))
 		return lcm_err_set(err, -EUCLEAN, "the stream's head is damaged");
-	doc = r < 0 ? NULL : json_loadb(m->json, len, JSON_REJECT_DUPLICATES, NULL);
-	r = r < 0 ? r : take_json(m, doc, err);
-	json_decref(doc);
-	return r;
+	if (r == 0)
+		r = lcm_json_parse(m->json, len, LCM_FRAME_JSON_MAX, "the stream's head", &doc,
+				   err);
+	return r < 0 ? r : take_json(m, doc, err);
 }
 
 /* ---- beginning, and going on ---- */
@@ -158,7 +150,7 @@ static int prove(struct import *m)
 
 	while (lcm_sys_pread_full(m->list, rec, RECORD, m->frames * RECORD) == 0 &&
 	       record_is_right(m, rec, &f)) {
-		unit_frame_count(m->all, &f);
+		lcm_frame_count(m->all, &f);
 		m->at = f.offset + f.plain;
 		m->frames++;
 	}
@@ -212,7 +204,7 @@ static int write_frame(struct import *m, const struct lcm_frame *f)
 		r = lcm_sys_pwrite_full(m->list, rec, RECORD, m->frames * RECORD);
 	if (r < 0)
 		return r;
-	unit_frame_count(m->all, f);
+	lcm_frame_count(m->all, f);
 	m->at = f->offset + f->plain;
 	m->frames++;
 	return 0;

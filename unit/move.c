@@ -39,10 +39,7 @@ static int copy_all(const struct move *m)
 
 	while (r == 0 && (more = unit_db_snap_next(m->h->u, m->h->row.v.seq, s.v.created_ns,
 						   s.v.name, &s, m->err)) != 0) {
-		char object[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
-
-		(void)snprintf(object, sizeof(object), UNIT_SNAP "/%s", s.v.name);
-		r = more < 0 ? more : copy_one(m, object, true);
+		r = more < 0 ? more : copy_one(m, unit_snap_object(s.v.name).s, true);
 	}
 	return r;
 }

@@ -2,6 +2,7 @@
 #include "unit/object.h"
 
 #include <limits.h>
+#include <linux/btrfs.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,4 +48,13 @@ int lcm_object_exchange(int dir, const char *name, const char *with, struct lcm_
 	/* Not durable is not done: a second try would otherwise undo it. */
 	lcm_ignore(lcm_sys_renameat2(dir, name, dir, with, RENAME_EXCHANGE));
 	return lcm_object_fail(dir, name, r, "exchange", err);
+}
+
+/* Not BTRFS_IOC_SYNC, which first writes what everybody has in memory. */
+int lcm_btrfs_commit(int fd)
+{
+	uint64_t id = 0;
+	int r = lcm_sys_ioctl(fd, BTRFS_IOC_START_SYNC, &id);
+
+	return r < 0 ? r : lcm_sys_ioctl(fd, BTRFS_IOC_WAIT_SYNC, &id);
 }

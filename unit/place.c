@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "src/base/sys.h"
 #include "unit/unit_priv.h"
 
-#define JSON_MAX 4096
 #define MARK_MAX 256
 
 static int say(struct lcm_err *err, int r, const struct unit_pool *p, const char *id)
@@ -19,40 +17,18 @@ static int open_dir(int at, const char *name)
 	return lcm_sys_openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 }
 
-static int write_json(int dir, const struct lcm_unit *v)
-{
-	json_t *doc = json_pack("{s:s s:s s:s s:I}", "unit", v->id, "owner", v->owner, "name",
-				v->name, "created_s", (json_int_t)(v->created_ns / 1000000000));
-	lcm_autofree char *text = json_dumps(doc, JSON_INDENT(1));
-	int r = text ? lcm_write_file_at(dir, UNIT_JSON, text, strlen(text), 0600) : -ENOMEM;
-
-	json_decref(doc);
-	return r;
-}
-
-static bool is(json_t *doc, const char *key, const char *value)
-{
-	const char *s = json_string_value(json_object_get(doc, key));
-
-	return s && strcmp(s, value) == 0;
-}
-
 int unit_place_open(const struct unit_pool *p, const struct lcm_unit *v, struct lcm_err *err)
 {
 	lcm_autoclose int dir = open_dir(p->fd, v->id);
-	lcm_autofree char *text = NULL;
-	size_t len = 0;
-	json_t *doc;
-	int r = dir < 0 ? dir : lcm_read_file_at(dir, UNIT_JSON, JSON_MAX, &text, &len);
+	lcm_autojson json_t *doc = NULL;
+	int r = dir < 0 ? dir : unit_json_read(dir, UNIT_JSON, &doc);
 
 	if (r < 0)
 		return say(err, r, p, v->id);
-	doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	r = is(doc, "unit", v->id) && is(doc, "owner", v->owner) ? 0 : -EUCLEAN;
-	json_decref(doc);
-	return r < 0 ? lcm_err_set(err, r, "%s/%s/" UNIT_JSON ": not of unit %s of owner %s",
-				   p->row.path, v->id, v->id, v->owner)
-		     : lcm_steal_fd(&dir);
+	if (!unit_json_is(doc, "unit", v->id) || !unit_json_is(doc, "owner", v->owner))
+		return lcm_err_set(err, -EUCLEAN, "%s/%s/" UNIT_JSON ": not of unit %s of owner %s",
+				   p->row.path, v->id, v->id, v->owner);
+	return lcm_steal_fd(&dir);
 }
 
 int unit_place_begin(const struct unit_pool *p, const struct lcm_unit *v, struct lcm_err *err)
@@ -65,7 +41,10 @@ int unit_place_begin(const struct unit_pool *p, const struct lcm_unit *v, struct
 	if (r == 0)
 		r = lcm_sys_mkdirat(dir, UNIT_SNAP, 0700);
 	if (r == 0)
-		r = write_json(dir, v);
+		r = unit_json_write(dir, UNIT_JSON,
+				    json_pack("{s:s s:s s:s s:I}", "unit", v->id, "owner", v->owner,
+					      "name", v->name, "created_s",
+					      (json_int_t)(v->created_ns / 1000000000)));
 	return r < 0 ? say(err, r, p, v->id) : lcm_steal_fd(&dir);
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +7,6 @@
 #include "src/base/sys.h"
 #include "unit/unit_priv.h"
 
-#define JSON_MAX 4096
 #define FREE_WAITS 20
 #define FREE_WAIT_MS 10
 #define UUID_FILE "/proc/sys/kernel/random/uuid"
@@ -99,19 +97,10 @@ static int open_dir(int at, const char *name)
 /* Something else may be at the path by now: another disk, or none. */
 static int is_this_pool(const struct unit_pool *p)
 {
-	lcm_autofree char *text = NULL;
-	size_t len = 0;
-	json_t *doc;
-	const char *id;
-	int r = lcm_read_file_at(p->fd, POOL_JSON, JSON_MAX, &text, &len);
+	lcm_autojson json_t *doc = NULL;
+	int r = unit_json_read(p->fd, POOL_JSON, &doc);
 
-	if (r < 0)
-		return r;
-	doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	id = json_string_value(json_object_get(doc, "pool"));
-	r = id && strcmp(id, p->row.id) == 0 ? 0 : -ESTALE;
-	json_decref(doc);
-	return r;
+	return r < 0 ? r : unit_json_is(doc, "pool", p->row.id) ? 0 : -ESTALE;
 }
 
 static int open_pool(struct unit_pool *p, struct lcm_err *err)
@@ -225,17 +214,14 @@ static int choose_backend(const struct lcm_pool_options *o, int fd, struct lcm_p
 
 static int write_pool(int fd, const struct lcm_pool *p)
 {
-	json_t *doc = json_pack("{s:s s:s s:s}", "pool", p->id, "name", p->name, "backend",
-				lcm_unit_backend_name(p->backend));
-	lcm_autofree char *text = json_dumps(doc, JSON_INDENT(1));
-	int r = text ? 0 : -ENOMEM;
+	int r = lcm_sys_mkdirat(fd, POOL_TMP, 0700);
 
-	json_decref(doc);
-	if (r == 0)
-		r = lcm_sys_mkdirat(fd, POOL_TMP, 0700);
 	if (r == 0)
 		r = lcm_sys_mkdirat(fd, POOL_TRASH, 0700);
-	return r < 0 ? r : lcm_write_file_at(fd, POOL_JSON, text, strlen(text), 0600);
+	return r < 0 ? r
+		     : unit_json_write(fd, POOL_JSON,
+				       json_pack("{s:s s:s s:s}", "pool", p->id, "name", p->name,
+						 "backend", lcm_unit_backend_name(p->backend)));
 }
 
 static void unwrite_pool(int fd)

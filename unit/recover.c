@@ -78,15 +78,13 @@ static int recover_snaps(struct lcm_units *u, const struct unit_pool *p, const s
 
 	while ((r = unit_db_snap_next(u, row->v.seq, s.v.created_ns, s.v.name, &s, err)) > 0) {
 		lcm_autoclose int dir = -EBADF;
-		char object[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
 
 		if (!s.op[0])
 			continue;
 		dir = unit_place_open(p, &row->v, err);
 		if (dir < 0)
 			return dir;
-		(void)snprintf(object, sizeof(object), UNIT_SNAP "/%s", s.v.name);
-		r = p->ops->remove(dir, object, err);
+		r = p->ops->remove(dir, unit_snap_object(s.v.name).s, err);
 		if (r == 0)
 			r = unit_db_snap_remove(u, row->v.seq, s.v.name, err);
 		if (r < 0)

@@ -5,13 +5,9 @@
 #include "src/base/sys.h"
 #include "unit/unit_priv.h"
 
-struct object_name {
-	char s[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
-};
-
-static struct object_name object_of(const char *snap)
+struct unit_object unit_snap_object(const char *snap)
 {
-	struct object_name n;
+	struct unit_object n;
 
 	(void)snprintf(n.s, sizeof(n.s), UNIT_SNAP "/%s", snap);
 	return n;
@@ -55,12 +51,12 @@ int lcm_unit_snapshot(struct lcm_units *u, const char *key, const char *snap, st
 	if (r < 0)
 		return r;
 	live = unit_sync(&h, err);
-	r = live < 0
-		? live
-		: h.pool.ops->copy(h.dir, UNIT_DATA, h.dir, object_of(snap).s, true, live > 0, err);
+	r = live < 0 ? live
+		     : h.pool.ops->copy(h.dir, UNIT_DATA, h.dir, unit_snap_object(snap).s, true,
+					live > 0, err);
 	if (r == 0)
 		return unit_db_snap_op(u, s.unit, s.v.name, "", err);
-	if (h.pool.ops->remove(h.dir, object_of(snap).s, NULL) == 0)
+	if (h.pool.ops->remove(h.dir, unit_snap_object(snap).s, NULL) == 0)
 		lcm_ignore(unit_db_snap_remove(u, s.unit, s.v.name, NULL));
 	return r;
 }
@@ -87,7 +83,7 @@ int lcm_unit_snapshot_delete(struct lcm_units *u, const char *key, const char *s
 	if (r == 0)
 		r = unit_db_snap_op(u, s.unit, s.v.name, OP_DELETE, err);
 	if (r == 0)
-		r = h.pool.ops->remove(h.dir, object_of(s.v.name).s, err);
+		r = h.pool.ops->remove(h.dir, unit_snap_object(s.v.name).s, err);
 	return r < 0 ? r : unit_db_snap_remove(u, s.unit, s.v.name, err);
 }
 
@@ -115,7 +111,7 @@ int lcm_unit_rollback(struct lcm_units *u, const char *key, const char *snap, st
 {
 	autohold struct unit_hold h = UNIT_HOLD_NONE;
 	struct snap_row s;
-	int r = unit_hold(u, key, &h, err);
+	int r = unit_hold(u, key, &h, err), e;
 
 	if (r == 0)
 		r = unit_snap_get(&h, snap, &s, err);
@@ -125,13 +121,16 @@ int lcm_unit_rollback(struct lcm_units *u, const char *key, const char *snap, st
 		r = begin_rollback(&h, err);
 	if (r < 0)
 		return r;
-	r = h.pool.ops->copy(h.dir, object_of(s.v.name).s, h.dir, UNIT_DATA_NEW, false, false, err);
+	r = h.pool.ops->copy(h.dir, unit_snap_object(s.v.name).s, h.dir, UNIT_DATA_NEW, false,
+			     false, err);
 	if (r == 0)
 		r = h.pool.ops->exchange(h.dir, UNIT_DATA, UNIT_DATA_NEW, err);
 	if (r == 0)
 		h.row.v.size = s.v.size;
-	if (h.pool.ops->remove(h.dir, UNIT_DATA_NEW, r < 0 ? NULL : err) < 0)
-		return r < 0 ? r : -EIO; /* the note stays: the next verb tries again */
+	/* After an error of these the note stays, and the next verb tries again. */
+	e = h.pool.ops->remove(h.dir, UNIT_DATA_NEW, r < 0 ? NULL : err);
 	h.row.v.op[0] = '\0';
-	return unit_db_set(u, &h.row, err) < 0 && r == 0 ? -EIO : r;
+	if (e == 0)
+		e = unit_db_set(u, &h.row, r < 0 ? NULL : err);
+	return r < 0 ? r : e;
 }

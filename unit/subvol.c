@@ -164,10 +164,10 @@ static int check_size(int dir, const char *name, uint64_t size, struct lcm_err *
 {
 	char path[LCM_OBJECT_PATH];
 
-	if (size && size % LCM_OBJECT_BLOCK == 0)
+	if (size && size % LCM_UNIT_BLOCK == 0)
 		return 0;
 	return lcm_err_set(err, -EINVAL, "%s: its size must be a multiple of %d bytes",
-			   lcm_object_path(dir, name, path), LCM_OBJECT_BLOCK);
+			   lcm_object_path(dir, name, path), LCM_UNIT_BLOCK);
 }
 
 static int subvol_create(int dir, const char *name, uint64_t size, bool thin, struct lcm_err *err)

@@ -34,8 +34,6 @@ LCM_MUST_USE int lcm_quota_ready(int fd, const char *what, struct lcm_err *err);
 LCM_MUST_USE int lcm_qgroup_read(int fd, uint64_t id, struct lcm_qgroup *ret);
 /** lcm_qgroup_limit - for good when it returns. @root: a descriptor in the subvolume. */
 LCM_MUST_USE int lcm_qgroup_limit(int root, uint64_t id, uint64_t bytes);
-/** lcm_btrfs_commit - what was done is on the disk, what was deleted starts to be freed. */
-LCM_MUST_USE int lcm_btrfs_commit(int fd);
 
 /** lcm_subvol_make - a snapshot of @from (a descriptor in a subvolume), or, with -EBADF, an empty
  * one; with its limit or not at all, durable. Return: 0, -errno. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "unit/object.h"
 #include "unit/subvol_impl.h"
 
 /* Levels of a tree; one that high is none: all deletions are counted. */
@@ -139,13 +140,4 @@ int lcm_qgroup_limit(int root, uint64_t id, uint64_t bytes)
 	int r = lcm_sys_ioctl(root, BTRFS_IOC_QGROUP_LIMIT, &args);
 
 	return r < 0 ? r : lcm_btrfs_commit(root);
-}
-
-/* Not BTRFS_IOC_SYNC, which first writes what everybody has in memory. */
-int lcm_btrfs_commit(int fd)
-{
-	uint64_t id = 0;
-	int r = lcm_sys_ioctl(fd, BTRFS_IOC_START_SYNC, &id);
-
-	return r < 0 ? r : lcm_sys_ioctl(fd, BTRFS_IOC_WAIT_SYNC, &id);
 }

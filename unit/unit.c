@@ -215,6 +215,11 @@ static int name_unit(struct lcm_units *u, const struct lcm_unit_options *o, stru
 	return r == -ENOENT ? 0 : r;
 }
 
+uint64_t unit_round(uint64_t size)
+{
+	return (size + LCM_UNIT_BLOCK - 1) / LCM_UNIT_BLOCK * LCM_UNIT_BLOCK;
+}
+
 int unit_size_ok(uint64_t size, struct lcm_err *err)
 {
 	if (size < LCM_UNIT_SIZE_MIN || size > LCM_UNIT_SIZE_MAX)
@@ -233,7 +238,7 @@ int unit_begin(struct lcm_units *u, const struct unit_pool *p, const struct lcm_
 	r = name_unit(u, o, &row->v, err);
 	if (r == 0)
 		r = unit_size_ok(o->size, err);
-	row->v.size = (o->size + UNIT_BLOCK - 1) / UNIT_BLOCK * UNIT_BLOCK;
+	row->v.size = unit_round(o->size);
 	if (r == 0)
 		r = unit_pool_take(u, p, row->v.size, err);
 	row->reserved = row->v.size;
@@ -318,7 +323,7 @@ int lcm_unit_clone(struct lcm_units *u, const char *key, const char *snap,
 	autohold struct unit_hold h = UNIT_HOLD_NONE;
 	struct lcm_unit_options opt = *o;
 	struct origin from = { .object = UNIT_DATA };
-	char object[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
+	struct unit_object object;
 	struct snap_row s;
 	int r = unit_hold(u, key, &h, err);
 
@@ -330,8 +335,8 @@ int lcm_unit_clone(struct lcm_units *u, const char *key, const char *snap,
 		r = unit_snap_get(&h, snap, &s, err);
 		if (r < 0)
 			return r;
-		(void)snprintf(object, sizeof(object), UNIT_SNAP "/%s", s.v.name);
-		from.object = object;
+		object = unit_snap_object(s.v.name);
+		from.object = object.s;
 		from.size = s.v.size;
 	} else {
 		r = unit_sync(&h, err);

@@ -80,7 +80,7 @@ LCM_MUST_USE int lcm_pool_add(struct lcm_units *u, const struct lcm_pool_options
 /**
  * lcm_pool_adopt - take a directory that is a pool already, with its units and their snapshots:
  * another host's, or one whose database was lost
- * @o: backend is what the pool says; name NULL: as well
+ * @o: backend is what the pool says
  * @fn: one sentence for each unit that is not taken: its owner or its id is here already, or its
  * files do not say whose it is
  * Return: how many units were taken; -ENOENT (no pool there); -EEXIST; -EUCLEAN; -errno.

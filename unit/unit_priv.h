@@ -9,6 +9,7 @@
 
 #include <sqlite3.h>
 
+#include "image/json.h"
 #include "unit/backend.h"
 #include "unit/unit.h"
 
@@ -17,7 +18,6 @@
 #define UNIT_SNAP "snap"
 #define UNIT_JSON "unit.json"
 #define UNIT_MARK ".locum-unit"
-#define UNIT_BLOCK 4096ULL /* sizes are multiples of it */
 #define POOL_JSON "pool.json"
 #define POOL_TMP ".tmp"
 #define POOL_TRASH ".trash"
@@ -158,6 +158,16 @@ bool unit_uuid_ok(const char *s);
 /** unit_name_ok - may pools, units, snapshots be called so? -EINVAL with a text: no. */
 LCM_MUST_USE int unit_name_ok(const char *what, const char *s, struct lcm_err *err);
 
+/* ---- json.c: pool.json and unit.json ---- */
+/** unit_json_read - the object in @dir/@name; the caller's. Return: 0, -EUCLEAN, -EFBIG, -errno. */
+LCM_MUST_USE int unit_json_read(int dir, const char *name, json_t **ret);
+/** unit_json_write - takes @doc; NULL is -ENOMEM. */
+LCM_MUST_USE int unit_json_write(int dir, const char *name, json_t *doc);
+/** unit_json_is - is member @key the string @value? */
+bool unit_json_is(const json_t *doc, const char *key, const char *value);
+/** unit_json_text - member @key, a string shorter than @cap. Return: 0, -EUCLEAN. */
+LCM_MUST_USE int unit_json_text(const json_t *doc, const char *key, char *out, size_t cap);
+
 /* ---- place.c: a unit's directory in its pool ---- */
 /** unit_place_open - POOL/ID, after its unit.json was found to be of @v. Return: fd, -EUCLEAN. */
 LCM_MUST_USE int unit_place_open(const struct unit_pool *p, const struct lcm_unit *v,
@@ -214,21 +224,22 @@ LCM_MUST_USE int unit_end(struct lcm_units *u, const struct unit_pool *p, struct
 LCM_MUST_USE int unit_lock_row(struct lcm_units *u, const char *key, bool wait,
 			       struct unit_hold *ret, struct lcm_err *err);
 LCM_MUST_USE int unit_size_ok(uint64_t size, struct lcm_err *err);
+/** unit_round - up to a whole block. */
+uint64_t unit_round(uint64_t size);
 /** unit_resized - what the database says after a resize that came to @size. */
 void unit_resized(const struct unit_pool *p, struct unit_row *row, uint64_t size);
 /** unit_sync - write back what is attached. Return: 1 (it is attached), 0, -errno. */
 LCM_MUST_USE int unit_sync(const struct unit_hold *h, struct lcm_err *err);
 
 /* ---- snap.c ---- */
+struct unit_object {
+	char s[sizeof(UNIT_SNAP) + LCM_UNIT_NAME];
+};
+/** unit_snap_object - "snap/NAME"; longer names, which none are, are cut. */
+struct unit_object unit_snap_object(const char *snap);
 /** unit_snap_get - Return: 0, -ENOENT (text). */
 LCM_MUST_USE int unit_snap_get(const struct unit_hold *h, const char *snap, struct snap_row *ret,
 			       struct lcm_err *err);
-
-/* ---- export.c ---- */
-struct lcm_hash;
-struct lcm_frame;
-/** unit_frame_count - what a frame adds to the digest of the whole stream. */
-void unit_frame_count(struct lcm_hash *all, const struct lcm_frame *f);
 
 /* ---- move.c ---- */
 /** unit_move_end - remove what lies in other pools than the row's, then the note. */
