@@ -46,9 +46,10 @@ static const char usage[] =
 
 struct command {
 	const char *name;
-	int args; /* at least; "pool add": after those words */
+	int args; /* "pool add": after those words */
 	int (*run)(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err);
-	unsigned int options; /* UNIT_OPT_* */
+	unsigned int options;                       /* UNIT_OPT_* */
+	enum { SNAP_NO, SNAP_MAY, SNAP_MUST } snap; /* is a snapshot named? */
 };
 
 /* "UNIT@NAME" into two; NAME NULL: there is none. */
@@ -134,14 +135,6 @@ static int run_shrink(struct lcm_units *u, const struct unit_args *a, struct lcm
 	return resize(u, a, false, err);
 }
 
-static int need_snap(const struct unit_args *a, struct lcm_err *err)
-{
-	return a->snap
-		   ? 0
-		   : lcm_err_set(err, -EINVAL, "%s: UNIT@NAME is needed, with the snapshot's name",
-				 a->argv[0]);
-}
-
 static int run_move(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
 	return lcm_unit_move(u, a->key, a->argv[1], err);
@@ -149,16 +142,12 @@ static int run_move(struct lcm_units *u, const struct unit_args *a, struct lcm_e
 
 static int run_snapshot(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
-	int r = need_snap(a, err);
-
-	return r < 0 ? r : lcm_unit_snapshot(u, a->key, a->snap, err);
+	return lcm_unit_snapshot(u, a->key, a->snap, err);
 }
 
 static int run_rollback(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
-	int r = need_snap(a, err);
-
-	return r < 0 ? r : lcm_unit_rollback(u, a->key, a->snap, err);
+	return lcm_unit_rollback(u, a->key, a->snap, err);
 }
 
 static int run_clone(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
@@ -207,13 +196,11 @@ static int run_gc(struct lcm_units *u, const struct unit_args *a, struct lcm_err
 
 static int run_export(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
-	int r = need_snap(a, err);
-
-	if (r == 0 && isatty(STDOUT_FILENO))
-		r = lcm_err_set(err, -EINVAL,
-				"the stream would go to a terminal; send it to a file "
-				"or a command");
-	return r < 0 ? r : lcm_unit_export(u, a->key, a->snap, a->from, STDOUT_FILENO, err);
+	if (isatty(STDOUT_FILENO))
+		return lcm_err_set(err, -EINVAL,
+				   "the stream would go to a terminal; send it to a file or a "
+				   "command");
+	return lcm_unit_export(u, a->key, a->snap, a->from, STDOUT_FILENO, err);
 }
 
 static int run_import(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
@@ -225,32 +212,32 @@ static int run_import(struct lcm_units *u, const struct unit_args *a, struct lcm
 }
 
 static const struct command commands[] = {
-	{ "create", 0, run_create, UNIT_OPT_POOL | NEW },
-	{ "list", 0, unit_print_list, UNIT_OPT_JSON },
-	{ "show", 1, unit_print_one, UNIT_OPT_JSON },
-	{ "grow", 2, run_grow, 0 },
-	{ "shrink", 2, run_shrink, 0 },
-	{ "move", 2, run_move, 0 },
-	{ "snapshot", 1, run_snapshot, 0 },
-	{ "rollback", 1, run_rollback, 0 },
-	{ "clone", 1, run_clone, NEW },
-	{ "delete", 1, run_delete, 0 },
-	{ "attach", 1, run_attach, 0 },
-	{ "detach", 1, run_detach, 0 },
-	{ "export", 1, run_export, UNIT_OPT_FROM },
-	{ "import", 0, run_import,
-	  UNIT_OPT_POOL | UNIT_OPT_OWNER | UNIT_OPT_NAME | UNIT_OPT_RESUME },
-	{ "check", 0, run_check, UNIT_OPT_DEEP },
-	{ "gc", 0, run_gc, 0 },
-	{ NULL, 0, NULL, 0 },
+	{ "create", 0, run_create, UNIT_OPT_POOL | NEW, SNAP_NO },
+	{ "list", 0, unit_print_list, UNIT_OPT_JSON, SNAP_NO },
+	{ "show", 1, unit_print_one, UNIT_OPT_JSON, SNAP_NO },
+	{ "grow", 2, run_grow, 0, SNAP_NO },
+	{ "shrink", 2, run_shrink, 0, SNAP_NO },
+	{ "move", 2, run_move, 0, SNAP_NO },
+	{ "snapshot", 1, run_snapshot, 0, SNAP_MUST },
+	{ "rollback", 1, run_rollback, 0, SNAP_MUST },
+	{ "clone", 1, run_clone, NEW, SNAP_MAY },
+	{ "delete", 1, run_delete, 0, SNAP_MAY },
+	{ "attach", 1, run_attach, 0, SNAP_NO },
+	{ "detach", 1, run_detach, 0, SNAP_NO },
+	{ "export", 1, run_export, UNIT_OPT_FROM, SNAP_MUST },
+	{ "import", 0, run_import, UNIT_OPT_POOL | UNIT_OPT_OWNER | UNIT_OPT_NAME | UNIT_OPT_RESUME,
+	  SNAP_NO },
+	{ "check", 0, run_check, UNIT_OPT_DEEP, SNAP_NO },
+	{ "gc", 0, run_gc, 0, SNAP_NO },
+	{ 0 },
 };
 
 static const struct command pool_commands[] = {
 	{ "add", 2, run_pool_add,
-	  UNIT_OPT_BACKEND | UNIT_OPT_FLOOR | UNIT_OPT_THIN | UNIT_OPT_ADOPT },
-	{ "list", 0, unit_print_pools, UNIT_OPT_JSON },
-	{ "remove", 1, run_pool_remove, 0 },
-	{ NULL, 0, NULL, 0 },
+	  UNIT_OPT_BACKEND | UNIT_OPT_FLOOR | UNIT_OPT_THIN | UNIT_OPT_ADOPT, SNAP_NO },
+	{ "list", 0, unit_print_pools, UNIT_OPT_JSON, SNAP_NO },
+	{ "remove", 1, run_pool_remove, 0, SNAP_NO },
+	{ 0 },
 };
 
 /* ---- options ---- */
@@ -337,9 +324,8 @@ int cmd_unit_main(int argc, char **argv)
 				 c->args == 1 ? "" : "s");
 	if (!pool && c->args && split(a.argv[0], &a) < 0)
 		return cmd_usage("unit", "\"%s\" names no unit", a.argv[0]);
-	if (a.snap && strcmp(c->name, "snapshot") != 0 && strcmp(c->name, "rollback") != 0 &&
-	    strcmp(c->name, "clone") != 0 && strcmp(c->name, "delete") != 0 &&
-	    strcmp(c->name, "export") != 0)
-		return cmd_usage("unit", "%s takes no snapshot", c->name);
+	if (a.snap ? c->snap == SNAP_NO : c->snap == SNAP_MUST)
+		return cmd_usage("unit", a.snap ? "%s takes no snapshot" : "%s wants UNIT@NAME",
+				 c->name);
 	return run(c, &a);
 }

@@ -12,22 +12,9 @@ M3=$TAP_DIR/m3
 P=$TAP_DIR/pool
 mkdir "$M2" "$M3" "$P"
 
-# TYPE SIZE: a file system for a pool
-pool_fs()
-{
-	truncate -s "$2" "$TAP_DIR/$1.img" && "mkfs.$1" -q "$TAP_DIR/$1.img" >/dev/null && mkdir -p "$P/$1" &&
-		mount -o loop "$TAP_DIR/$1.img" "$P/$1"
-}
-
 unit()
 {
 	"$LOCUM" unit "$@"
-}
-
-# UNIT KEY
-of()
-{
-	unit show --json "$1" | jq -r ".$2"
 }
 
 # DIR: an attached unit lies there
@@ -44,7 +31,7 @@ loops()
 for tool in mkfs.xfs mkfs.btrfs losetup; do
 	command -v "$tool" >/dev/null || tap_skip_all "no $tool (xfsprogs, btrfs-progs, mount)"
 done
-pool_fs xfs 6G && pool_fs btrfs 4G || exit 1
+it_pool_fs xfs xfs 6G && it_pool_fs btrfs btrfs 4G || exit 1
 it_image python zstd:chunked || exit 1
 
 # ---- the verbs ----
@@ -64,6 +51,7 @@ says 'too large for the pool' 1 'bytes left for new units' "$LOCUM" unit create 
 says 'an owner that is none' 1 'is no UUID' "$LOCUM" unit create --pool x --size 64M --owner me
 says 'an option of another command' 2 'takes none of the other' "$LOCUM" unit list --size 4M
 says 'a command that is none' 2 'no command "frob"' "$LOCUM" unit frob
+says 'a snapshot where none is meant' 2 'grow takes no snapshot' "$LOCUM" unit grow a@b 4M
 says 'too few arguments' 2 'takes 2 arguments' "$LOCUM" unit grow a
 for pool in x b; do
 	tap_ok "$pool: create" unit create --pool "$pool" --name "v$pool" --size 400M
@@ -94,14 +82,14 @@ yes 'locum secret pattern' | head -c 40000000 >"$dir/file"
 sync -f "$dir/file"
 tap_ok 'detach and delete' sh -c '"$1" unit detach secret && "$1" unit delete secret' sh "$LOCUM"
 tap_ok 'another one in its place' unit create --pool x --name next --size 64M
-tap_is 'sees nothing of it' "$(grep -c 'locum secret pattern' "$P/xfs/$(of next id)/data")" 0
+tap_is 'sees nothing of it' "$(grep -c 'locum secret pattern' "$P/xfs/$(it_unit next id)/data")" 0
 tap_ok 'gc tells the device' unit gc
 sync -f "$P/xfs"
 tap_is 'and the device forgets it' "$(grep -c 'locum secret pattern' "$TAP_DIR/xfs.img")" 0
 tap_ok 'delete' unit delete next
 
 # ---- into another pool ----
-pool_fs ext4 1G || exit 1
+it_pool_fs ext4 ext4 1G || exit 1
 tap_ok 'another pool' unit pool add far "$P/ext4" --backend image
 tap_ok 'a unit' unit create --pool x --name goer --size 64M
 dir=$(unit attach goer)
@@ -112,11 +100,11 @@ echo two >"$(unit attach goer)/text"
 tap_ok 'detach' unit detach goer
 says 'not into one of another kind' 1 'has units of kind' "$LOCUM" unit move goer b
 tap_ok 'move' unit move goer far
-tap_is 'it is there' "$(of goer pool)" far
+tap_is 'it is there' "$(it_unit goer pool)" far
 tap_is 'with what is in it' "$(cat "$(unit attach goer)/text")" two
 tap_ok 'roll back' sh -c '"$1" unit detach goer && "$1" unit rollback goer@s' sh "$LOCUM"
 tap_is 'to the snapshot that came with it' "$(cat "$(unit attach goer)/text")" one
-tap_is 'the other pool has nothing of it' "$(find "$P/xfs" -name "$(of goer id)" | wc -l)" 0
+tap_is 'the other pool has nothing of it' "$(find "$P/xfs" -name "$(it_unit goer id)" | wc -l)" 0
 tap_ok 'detach, check, delete' sh -c '"$1" unit detach goer && "$1" unit check --deep && "$1" unit delete goer' sh "$LOCUM"
 tap_ok 'the pool goes' unit pool remove far
 umount "$P/ext4"
@@ -144,7 +132,7 @@ for pool in x b; do
 	mkdir -p "$dir/upper/a" && setfattr -n user.x -v 1 "$dir/upper/a" && ln -s nowhere "$dir/upper/l"
 	sum=$(sums "$dir")
 	tap_ok "$pool: detach, snapshot" sh -c '"$1" unit detach moved && "$1" unit snapshot moved@s' sh "$LOCUM"
-	says "$pool: a snapshot is what is exported" 1 'UNIT@NAME is needed' "$LOCUM" unit export moved
+	says "$pool: a snapshot is what is exported" 2 'export wants UNIT@NAME' "$LOCUM" unit export moved
 	tap_ok "$pool: export" sh -c '"$1" unit export moved@s >"$2"' sh "$LOCUM" "$TAP_DIR/stream"
 	says "$pool: its owner has it still" 1 'has a unit already' sh -c '"$1" unit import --pool "$3" <"$2"' sh "$LOCUM" "$TAP_DIR/stream" "$pool"
 	tap_ok "$pool: import for another" import "$pool" "$TAP_DIR/stream"
@@ -189,7 +177,7 @@ says 'no pool to adopt' 1 'holds no pool' "$LOCUM" unit pool add x "$TAP_DIR/ext
 tap_is 'a pool is taken again' "$(unit pool add x "$P/xfs" --adopt --floor 100M)" '1 units'
 tap_is 'the other, too' "$(unit pool add b "$P/btrfs" --adopt)" '1 units'
 tap_is 'with all units' "$(unit list --json | jq -S 'map({id, owner, name, pool, size}) | sort')" "$before"
-tap_is 'and their snapshots' "$(of lostx 'snapshots[0].name')$(of lostb 'snapshots[0].name')" ss
+tap_is 'and their snapshots' "$(it_unit lostx 'snapshots[0].name')$(it_unit lostb 'snapshots[0].name')" ss
 tap_is 'and what is in them' "$(cat "$(unit attach lostx)/text")" here
 tap_ok 'detach' unit detach lostx
 tap_ok 'all is right' unit check --deep
@@ -199,9 +187,9 @@ tap_ok 'delete' sh -c '"$1" unit delete lostx && "$1" unit delete lostb' sh "$LO
 it_serve && daemon_start || exit 1
 tap_ok 'a unit' unit create --pool x --name web --size 400M
 tap_ok 'mount with it' "$LOCUM" mount --id m --unit web "$IT_REF" "$M"
-dir=$(of web attached)
-tap_is 'it is the mount that has it' "$(of web mount)" m
-tap_is 'status says so' "$(daemon_field m unit)" "$(of web id)"
+dir=$(it_unit web attached)
+tap_is 'it is the mount that has it' "$(it_unit web mount)" m
+tap_is 'status says so' "$(daemon_field m unit)" "$(it_unit web id)"
 echo mine >"$M/etc/mine"
 tap_is 'what is written is in the unit' "$(cat "$dir/upper/etc/mine")" mine
 says 'nobody else detaches it' 1 'mount m has it' "$LOCUM" unit detach web
@@ -222,20 +210,20 @@ tap_is 'the first sees nothing of it' "$(cat "$M/etc/mine")" mine
 echo later >"$M/etc/mine"
 tap_ok 'native' it_wait m native 60
 tap_ok 'umount: the answer comes when it is detached' "$LOCUM" umount m
-tap_is 'it is' "$(of web attached)/$(of web mount)" null/null
+tap_is 'it is' "$(it_unit web attached)/$(it_unit web mount)" null/null
 tap_ok 'roll back' unit rollback web@run
 tap_ok 'mount again, at once' "$LOCUM" mount --id m --unit web "$IT_REF" "$M"
 tap_is 'as it was then' "$(cat "$M/etc/mine")" mine
 tap_is 'the clone as it is' "$(cat "$M2/etc/mine")" theirs
 daemon_kill
 daemon_start || exit 1
-tap_is 'the next daemon knows whose it is' "$(daemon_field m unit)" "$(of web id)"
+tap_is 'the next daemon knows whose it is' "$(daemon_field m unit)" "$(it_unit web id)"
 tap_ok 'umount' "$LOCUM" umount m
-tap_is 'detaches it' "$(of web attached)" null
+tap_is 'detaches it' "$(it_unit web attached)" null
 daemon_kill
 umount "$M2"
 daemon_start || exit 1
-tap_ok 'of a mount that is gone it is detached' [ "$(of beside attached)/$(of beside mount)" = null/null ]
+tap_ok 'of a mount that is gone it is detached' [ "$(it_unit beside attached)/$(it_unit beside mount)" = null/null ]
 tap_ok 'mount' "$LOCUM" mount --id b --unit beside "$IT_REF" "$M2"
 # a verb of another process has the unit's lock: the end of the mount waits for it
 python - "$LOCUM_ROOT" "$TAP_DIR/locked" <<-'END' &
@@ -257,7 +245,7 @@ tap_is 'the daemon goes on' "$("$LOCUM" status --json | jq length)" 1
 rm "$TAP_DIR/locked"
 wait "$locker"
 tap_ok 'and so does the end of the mount' tap_until 10 sh -c '[ "$("$1" status --json | jq length)" = 0 ]' sh "$LOCUM"
-tap_is 'it is detached' "$(of beside mount)" null
+tap_is 'it is detached' "$(it_unit beside mount)" null
 tap_ok 'mount, lazily gone' "$LOCUM" mount --id b --unit beside "$IT_REF" "$M2"
 umount "$M2"
 tap_ok 'somebody unmounts it: the daemon detaches' tap_until 10 sh -c '[ "$("$1" unit show --json beside | jq -r .mount)" = null ]' sh "$LOCUM"
@@ -284,7 +272,7 @@ tap_like 'status names it' "$("$LOCUM" mount --id s --unit beside "$IT_REF" "$M2
 tap_is 'run in one' "$(tap_limit 60 "$LOCUM" run --no-tty --unit new --unit-size 100M --unit-pool b "$IT_REF" -- sh -c 'echo in >/tmp/written && cat /tmp/written' 2>&1)" in
 tap_is 'which is gone' "$(unit list --json | jq -r '[.[].pool] | map(select(. == "b")) | length')" 0
 tap_is 'run in one that stays' "$(tap_limit 60 "$LOCUM" run --no-tty --id r --unit beside "$IT_REF" -- sh -c 'echo ran >/tmp/written && cat /tmp/written' 2>&1)" ran
-tap_is 'it is detached at once' "$(of beside attached)" null
+tap_is 'it is detached at once' "$(it_unit beside attached)" null
 dir=$(unit attach beside)
 tap_is 'it has what the container is' "$(jq -r '.process.args[2]' "$dir/config.json")" 'echo ran >/tmp/written && cat /tmp/written'
 tap_is 'and what it wrote' "$(cat "$dir/upper/tmp/written")" ran
@@ -292,11 +280,11 @@ tap_is 'and nothing that ends with it' "$(cd "$dir" && echo *)" 'config.json upp
 tap_is 'no bundle is anywhere else' "$(ls "$LOCUM_RUN/b" 2>/dev/null)" ''
 tap_ok 'detach' unit detach beside
 tap_ok 'a running one' sh -c '"$1" run --no-tty --id r --unit beside "$2" -- sleep 60 >"$3" 2>&1 & echo $! >"$4"' sh "$LOCUM" "$IT_REF" "$TAP_DIR/run.out" "$TAP_DIR/run.pid"
-tap_until 30 test -s "$LOCUM_RUN/u/$(of beside id)/pid" || tap_diag "$(cat "$TAP_DIR/run.out")"
-tap_is 'its bundle is in the unit' "$(tr '\0' ' ' <"/proc/$(cat "$LOCUM_RUN/u/$(of beside id)/pid")/cmdline")" 'sleep 60 '
-tap_kill "$(cat "$LOCUM_RUN/u/$(of beside id)/pid")"
+tap_until 30 test -s "$LOCUM_RUN/u/$(it_unit beside id)/pid" || tap_diag "$(cat "$TAP_DIR/run.out")"
+tap_is 'its bundle is in the unit' "$(tr '\0' ' ' <"/proc/$(cat "$LOCUM_RUN/u/$(it_unit beside id)/pid")/cmdline")" 'sleep 60 '
+tap_kill "$(cat "$LOCUM_RUN/u/$(it_unit beside id)/pid")"
 tap_until 20 tap_gone "$(cat "$TAP_DIR/run.pid")"
-tap_is 'it goes from the unit' "$(of beside attached)" null
+tap_is 'it goes from the unit' "$(it_unit beside attached)" null
 
 # ---- many owners at once ----
 # N: writes its own pattern, with snapshots, clones and growth in between, and reads it back

@@ -19,22 +19,11 @@ if [ "$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 6000000 ]; t
 	tap_cleanup 'rm -rf "$img"'
 fi
 
-# TYPE SIZE: a file system for a pool
-pool_fs()
-{
-	truncate -s "$2" "$img/$1.img" && "mkfs.$1" -q "$img/$1.img" >/dev/null && mkdir -p "$P/$1" &&
-		mount -o loop "$img/$1.img" "$P/$1"
-}
+IT_IMG=$img
 
 unit()
 {
 	"$LOCUM" unit "$@"
-}
-
-# UNIT KEY
-of()
-{
-	unit show --json "$1" | jq -r ".$2"
 }
 
 # What the kernel still has of units: their loop devices, their mounts.
@@ -76,7 +65,7 @@ has_fds()
 for tool in mkfs.xfs mkfs.btrfs losetup; do
 	command -v "$tool" >/dev/null || tap_skip_all "no $tool (xfsprogs, btrfs-progs, mount)"
 done
-pool_fs xfs 3G && pool_fs btrfs 3G || exit 1
+it_pool_fs xfs xfs 3G && it_pool_fs btrfs btrfs 3G || exit 1
 it_image python zstd:chunked || exit 1
 unit pool add xfs "$P/xfs" && unit pool add btrfs "$P/btrfs" && it_serve && daemon_start || exit 1
 tap_diag "btrfs: $(unit pool list --json | jq -r '.[] | select(.name == "btrfs").backend'); seed $seed"
@@ -179,8 +168,8 @@ rm -rf "${LOCUM_RUN:?}"
 tap_ok 'after that, no mount is there' tap_until 10 nothing_bound
 daemon_start || exit 1
 for fs in xfs btrfs; do
-	tap_is "$fs: the next daemon finds the unit detached" "$(of "web-$fs" attached)/$(of "web-$fs" mount)" null/null
-	tap_is "$fs: and the other one" "$(of "att-$fs" attached)" null
+	tap_is "$fs: the next daemon finds the unit detached" "$(it_unit "web-$fs" attached)/$(it_unit "web-$fs" mount)" null/null
+	tap_is "$fs: and the other one" "$(it_unit "att-$fs" attached)" null
 	tap_ok "$fs: mount again" "$LOCUM" mount --id "m-$fs" --unit "web-$fs" "$IT_REF" "$TAP_DIR/m-$fs"
 	tap_is "$fs: with what was written" "$(cat "$TAP_DIR/m-$fs/mine")" mine
 	tap_ok "$fs: umount" "$LOCUM" umount "m-$fs"

@@ -13,6 +13,7 @@
 #   it_fuse [PID]                   prints the FUSE mounts that PID sees; without it this case's that the host sees
 #   it_pool NAME TYPE SIZE          a pool of storage units on a file system (xfs, btrfs, ext4) of its own: $TAP_DIR/pool/NAME;
 #                                   its status is 1 without that one's mkfs
+#   it_pool_fs NAME TYPE SIZE       only that file system; its image is in $IT_IMG ($TAP_DIR)
 #   it_unit KEY FIELD               a field of `locum unit show --json KEY`
 #   it_no_pool NAME                 it goes: nothing may be in it any more, and no loop device has a file of it
 #   it_hold_units SECONDS           another process, IT_HOLDER, works on all units for so long: who wants to detach one waits
@@ -109,9 +110,14 @@ it_fuse()
 
 it_pool()
 {
-	command -v "mkfs.$2" >/dev/null || return 1
-	truncate -s "$3" "$TAP_DIR/$1.img" && "mkfs.$2" -q "$TAP_DIR/$1.img" >/dev/null && mkdir -p "$TAP_DIR/pool/$1" &&
-		mount -o loop "$TAP_DIR/$1.img" "$TAP_DIR/pool/$1" && "$LOCUM" unit pool add "$1" "$TAP_DIR/pool/$1" >/dev/null
+	command -v "mkfs.$2" >/dev/null && it_pool_fs "$@" && "$LOCUM" unit pool add "$1" "$TAP_DIR/pool/$1" >/dev/null
+}
+
+it_pool_fs()
+{
+	it_img=${IT_IMG:-$TAP_DIR}/$1.img
+	truncate -s "$3" "$it_img" && "mkfs.$2" -q "$it_img" >/dev/null && mkdir -p "$TAP_DIR/pool/$1" &&
+		mount -o loop "$it_img" "$TAP_DIR/pool/$1"
 }
 
 it_unit()
