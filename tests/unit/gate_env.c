@@ -605,3 +605,21 @@ struct lcm_gate_stats env_stats(struct gate_env *e)
 	lcm_gate_stats(e->gate, &s);
 	return s;
 }
+
+struct lcm_gate_threads *env_threads;
+struct env_worker *env_fetcher;
+
+int env_setup(void **state)
+{
+	(void)state;
+	env_fetcher = env_worker_new();
+	return lcm_gate_threads_new(2, &env_threads);
+}
+
+int env_teardown(void **state)
+{
+	(void)state;
+	lcm_gate_threads_free(env_threads);
+	env_worker_free(env_fetcher);
+	return 0;
+}

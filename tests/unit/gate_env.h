@@ -119,4 +119,10 @@ void env_await_wants(struct gate_env *e, uint32_t n);
 /** env_wait - until a field of lcm_gate_stats has a value. */
 #define env_wait(e, field, want) env_until(env_stats(e).field == (want))
 
+/* For cmocka: threads and a fetch side that all tests of a program share. */
+extern struct lcm_gate_threads *env_threads;
+extern struct env_worker *env_fetcher;
+int env_setup(void **state);
+int env_teardown(void **state);
+
 #endif

@@ -14,30 +14,13 @@
 
 #include "tests/unit/gate_env.h"
 
-static struct lcm_gate_threads *threads;
-static struct env_worker *fetcher;
-
 #define BIG ((struct lcm_gate_big){ .data_bytes = 4 << 20, .exec_bytes = 8 << 20 })
 #define SECOND 1000000000ULL
 
-static int setup(void **state)
-{
-	(void)state;
-	fetcher = env_worker_new();
-	return lcm_gate_threads_new(2, &threads);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	lcm_gate_threads_free(threads);
-	env_worker_free(fetcher);
-	return 0;
-}
-
 static struct gate_env *small_env(int n_files)
 {
-	struct gate_env *e = env_new(threads, fetcher, &(struct env_options){ .n_files = n_files });
+	struct gate_env *e = env_new(env_threads, env_fetcher,
+				     &(struct env_options){ .n_files = n_files });
 
 	env_overlay(e);
 	return e;
@@ -156,7 +139,7 @@ static void count_tree(const char *path, uint32_t *ret_n)
 
 static void metadata_costs_nothing(void **state)
 {
-	struct gate_env *e = env_new(threads, fetcher,
+	struct gate_env *e = env_new(env_threads, env_fetcher,
 				     &(struct env_options){ .n_files = ENV_FILES, .big = BIG });
 	uint64_t before;
 	uint32_t n = 0;
@@ -316,8 +299,9 @@ static void failure_is_eio_and_not_kept(void **state)
 
 static void deadline_is_eio(void **state)
 {
-	struct gate_env *e = env_new(
-	    threads, fetcher, &(struct env_options){ .n_files = 5, .deadline_ns = 20000000 });
+	struct gate_env *e =
+	    env_new(env_threads, env_fetcher,
+		    &(struct env_options){ .n_files = 5, .deadline_ns = 20000000 });
 	struct opener o[2] = { 0 };
 	uint64_t next;
 
@@ -523,7 +507,7 @@ static void what_the_gate_shows(void **state)
 		{ "l2/sub", S_IFDIR },
 		{ "l2/sub/big0.bin", S_IFREG },
 	};
-	struct gate_env *e = env_new(threads, fetcher,
+	struct gate_env *e = env_new(env_threads, env_fetcher,
 				     &(struct env_options){ .n_files = 3, .n_big = 1, .big = BIG });
 	uint64_t requests = 0;
 	struct statvfs vfs;
@@ -561,7 +545,7 @@ static void what_the_gate_shows(void **state)
 
 static void the_gate_lists_names(void **state)
 {
-	struct gate_env *e = env_new(threads, fetcher,
+	struct gate_env *e = env_new(env_threads, env_fetcher,
 				     &(struct env_options){ .n_files = 700, .n_big = 1 });
 	uint32_t n = 0, files = 0;
 	struct dirent *de;
@@ -617,7 +601,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	env_watchdog(240); /* a lost wake-up shall end the test */
-	failed = cmocka_run_group_tests(tests, setup, teardown);
+	failed = cmocka_run_group_tests(tests, env_setup, env_teardown);
 	if (failed) /* threads of a failed test may still wait */
 		env_exit(1);
 	return 0;

@@ -11,30 +11,12 @@
 
 #include "tests/unit/gate_env.h"
 
-static struct lcm_gate_threads *threads;
-static struct env_worker *fetcher;
-
 #define BIG ((struct lcm_gate_big){ .data_bytes = 4 << 20, .exec_bytes = 8 << 20 })
-
-static int setup(void **state)
-{
-	(void)state;
-	fetcher = env_worker_new();
-	return lcm_gate_threads_new(2, &threads);
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	lcm_gate_threads_free(threads);
-	env_worker_free(fetcher);
-	return 0;
-}
 
 static struct gate_env *big_env(uint64_t deadline_ns)
 {
 	struct gate_env *e =
-	    env_new(threads, fetcher,
+	    env_new(env_threads, env_fetcher,
 		    &(struct env_options){
 			.n_files = 3, .n_big = ENV_BIG, .big = BIG, .deadline_ns = deadline_ns });
 
@@ -414,7 +396,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	env_watchdog(240); /* a lost wake-up shall end the test */
-	failed = cmocka_run_group_tests(tests, setup, teardown);
+	failed = cmocka_run_group_tests(tests, env_setup, env_teardown);
 	if (failed) /* threads of a failed test may still wait */
 		env_exit(1);
 	return 0;

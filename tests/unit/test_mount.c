@@ -16,7 +16,7 @@
 #include "overlay/mount.h"
 #include "overlay/mount_sys.h"
 #include "overlay/mountinfo.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dirs.h"
 
 extern char **environ;
 
@@ -52,21 +52,6 @@ static void placeholder(const char *path, size_t size, const char *redirect)
 	assert_int_equal(
 	    lcm_sys_fsetxattr(fd, "trusted.overlay.redirect", redirect, strlen(redirect)), 0);
 	(void)close(fd);
-}
-
-static void dirs(const char *const *names)
-{
-	for (; *names; names++)
-		assert_int_equal(lcm_mkdir_p(*names, 0755), 0);
-}
-#define DIRS(...) dirs((const char *const[]){ __VA_ARGS__, NULL })
-
-static int open_dir(const char *path)
-{
-	int fd = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
-
-	assert_true(fd >= 0);
-	return fd;
 }
 
 static void assert_text(int dirfd, const char *path, const char *want)

@@ -13,7 +13,7 @@
 
 #include "overlay/mount.h"
 #include "overlay/mount_root.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dirs.h"
 
 /* What lcm_mount_replace_root() did, in a process of its own. */
 struct result {
@@ -54,21 +54,6 @@ static int count_fds(void)
 static void put(const char *path, const char *text)
 {
 	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0644), 0);
-}
-
-static void make_dirs(const char *const *names)
-{
-	for (; *names; names++)
-		assert_int_equal(lcm_mkdir_p(*names, 0755), 0);
-}
-#define DIRS(...) make_dirs((const char *const[]){ __VA_ARGS__, NULL })
-
-static int open_dir(const char *path)
-{
-	int fd = lcm_sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
-
-	assert_true(fd >= 0);
-	return fd;
 }
 
 /* image/: the image's only layer; mnt/: where it is mounted; b/rootfs/: the container's root. */

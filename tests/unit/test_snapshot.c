@@ -6,17 +6,6 @@
 #include "store/snapshot.h"
 #include "tests/unit/test_store.h"
 
-static struct lcm_store *opened(const char *root)
-{
-	struct lcm_store *s = NULL;
-	struct lcm_err err = { 0 };
-	int r = lcm_store_open(root, &s, &err);
-
-	if (r < 0)
-		fail_msg("open: %d %s", r, err.msg);
-	return s;
-}
-
 static int add(struct lcm_store *s, const char *name, const char *parent, const char *image,
 	       enum lcm_snapshot_kind kind, int64_t *ret_id)
 {
@@ -44,7 +33,7 @@ static void dir_of(struct lcm_store *s, int64_t id, char out[64])
 static void snapshot_life(void **state)
 {
 	char *root = test_mkdir(), dir[64];
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	struct lcm_snapshot_row row = { 0 };
 	int64_t id = 0;
 
@@ -95,7 +84,7 @@ static int take(void *arg, const char *image)
 static void images_of_snapshots(void **state)
 {
 	char *root = test_mkdir(), image[64] = "";
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 
 	(void)state;
 	assert_int_equal(lcm_store_snapshot_image_add(s, "i@d"), 0);
@@ -120,7 +109,7 @@ static void images_of_snapshots(void **state)
 static void what_a_crash_leaves(void **state)
 {
 	char *root = test_mkdir(), kept[64], orphan[64];
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	int64_t id = 0, lost = 0;
 
 	(void)state;
@@ -131,7 +120,7 @@ static void what_a_crash_leaves(void **state)
 	dir_of(s, lost, orphan);
 	assert_int_equal(lcm_store_end(s, -EIO), -EIO);
 	lcm_store_close(s);
-	s = opened(root);
+	s = test_opened(root);
 	assert_true(test_exists(lcm_store_snapshots_fd(s), kept));
 	assert_false(test_exists(lcm_store_snapshots_fd(s), orphan));
 	assert_int_equal(lcm_store_snapshot_remove(s, "kept"), 0);
@@ -147,7 +136,7 @@ static void older_schema(void **state)
 	static const char back[] = "DROP TABLE snapshots; DROP TABLE snapshot_images; "
 				   "PRAGMA user_version = 1";
 	char *root = test_mkdir(), path[300];
-	struct lcm_store *s = opened(root);
+	struct lcm_store *s = test_opened(root);
 	const struct lcm_layer_key key = test_key(1);
 	struct lcm_layer_row row;
 	sqlite3 *db = NULL;
@@ -159,7 +148,7 @@ static void older_schema(void **state)
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, back, NULL, NULL, NULL), SQLITE_OK);
 	(void)sqlite3_close(db);
-	s = opened(root);
+	s = test_opened(root);
 	assert_int_equal(lcm_store_layer_find(s, &key, &row), 0);
 	assert_int_equal(add(s, "a", "", "", LCM_SNAPSHOT_ACTIVE, NULL), 0);
 	lcm_store_close(s);
