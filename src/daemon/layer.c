@@ -505,9 +505,11 @@ void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err 
 	l->retries++;
 }
 
+/* Has no layer: nobody's mount, and no drop, waits for a slow disk. */
 struct sync_job {
 	struct lcm_task task;
-	struct lcm_layer *layer; /* referenced */
+	struct lcm_engine *e; /* borrowed */
+	int64_t id;
 	uint64_t bytes;
 	int status;
 };
@@ -515,34 +517,33 @@ struct sync_job {
 static void on_synced(void *arg)
 {
 	struct sync_job *j = arg;
-	struct lcm_layer *l = j->layer;
+	struct lcm_layer *l = lcm_layer_find(j->e, j->id);
 
-	if (j->status == 0 && lcm_store_layer_complete(l->e->store, l->row.id, j->bytes) == 0)
+	if (j->status == 0 && lcm_store_layer_complete(j->e->store, j->id, j->bytes) == 0 && l)
 		l->row.state = LCM_LAYER_COMPLETE;
 	free(j);
-	lcm_layer_put(l);
 }
 
 static void sync_job(void *arg)
 {
 	struct sync_job *j = arg;
 
-	j->status = lcm_sys_syncfs(lcm_store_real_fd(j->layer->e->store));
+	j->status = lcm_sys_syncfs(lcm_store_real_fd(j->e->store));
 	j->task.fn = on_synced;
-	lcm_loop_post_task(j->layer->e->loop, &j->task);
+	lcm_loop_post_task(j->e->loop, &j->task);
 }
 
 /* At the daemon's end the pool is gone: the next daemon syncs. */
-void lcm_layer_sync(struct lcm_layer *l)
+void lcm_layer_sync(const struct lcm_layer *l)
 {
 	struct sync_job *j = l->e->closing ? NULL : calloc(1, sizeof(*j));
 
 	if (!j)
 		return;
 	*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j },
-				.layer = l,
+				.e = l->e,
+				.id = l->row.id,
 				.bytes = l->row.real_bytes };
-	l->refs++;
 	lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 }
 

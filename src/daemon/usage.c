@@ -39,6 +39,8 @@ static int collect(void *arg, const struct lcm_layer_row *row)
 	if (!v)
 		return -ENOMEM;
 	c->u->layers = v;
+	if (l && l->doomed)
+		return 0; /* it goes with its last job, unless a mount takes it before */
 	v += c->u->n++;
 	*v = (struct lcm_usage_layer){ .id = row->id,
 				       .last_used_ns = row->last_used_ns,
