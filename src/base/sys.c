@@ -2,8 +2,10 @@
 #include "src/base/sys.h"
 
 #include <dirent.h>
+#include <linux/ioprio.h>
 #include <linux/openat2.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -221,6 +223,16 @@ ssize_t lcm_sys_fgetxattr(int fd, const char *name, void *value, size_t cap)
 	return SYS(fgetxattr(fd, name, value, cap));
 }
 
+ssize_t lcm_sys_getxattr(const char *path, const char *name, void *value, size_t cap)
+{
+	return SYS(getxattr(path, name, value, cap));
+}
+
+ssize_t lcm_sys_listxattr(const char *path, char *list, size_t cap)
+{
+	return SYS(listxattr(path, list, cap));
+}
+
 int lcm_sys_ftruncate(int fd, uint64_t len)
 {
 	return (int)SYS(ftruncate(fd, (off_t)len));
@@ -331,6 +343,11 @@ int lcm_sys_pipe(int *ret_from, int *ret_to)
 	*ret_from = fds[0];
 	*ret_to = fds[1];
 	return 0;
+}
+
+ssize_t lcm_sys_pread(int fd, void *p, size_t len, uint64_t off)
+{
+	return SYS(pread(fd, p, len, (off_t)off));
 }
 
 ssize_t lcm_sys_read(int fd, void *p, size_t len)
@@ -646,6 +663,16 @@ int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *r
 		r = lcm_sys_spawn_with(path, argv, none, &fa, ret);
 	(void)posix_spawn_file_actions_destroy(&fa);
 	return r;
+}
+
+void lcm_sys_background(bool on)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+
+	(void)sched_setscheduler(0, on ? SCHED_IDLE : SCHED_OTHER, &none);
+	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
+		      on ? IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)
+			 : IOPRIO_PRIO_VALUE(IOPRIO_CLASS_NONE, 0));
 }
 
 uint64_t lcm_now_ns(void)

@@ -59,6 +59,10 @@ LCM_MUST_USE int lcm_sys_lsetxattr(const char *path, const char *name, const voi
 				   size_t len);
 /** lcm_sys_fgetxattr - Return: bytes, -ENODATA (no such attribute), -errno. */
 LCM_MUST_USE ssize_t lcm_sys_fgetxattr(int fd, const char *name, void *value, size_t cap);
+/** lcm_sys_getxattr - the same, of what @path leads to. */
+LCM_MUST_USE ssize_t lcm_sys_getxattr(const char *path, const char *name, void *value, size_t cap);
+/** lcm_sys_listxattr - names, each with its NUL. Return: bytes, -errno. */
+LCM_MUST_USE ssize_t lcm_sys_listxattr(const char *path, char *list, size_t cap);
 LCM_MUST_USE int lcm_sys_ftruncate(int fd, uint64_t len);
 LCM_MUST_USE int lcm_sys_fallocate(int fd, int mode, uint64_t off, uint64_t len);
 /** lcm_sys_lseek - @whence: SEEK_DATA, SEEK_HOLE. Return: offset; -ENXIO (no data behind @off);
@@ -90,6 +94,8 @@ LCM_MUST_USE int lcm_sys_fd_path(int fd, char *out, size_t cap);
 LCM_MUST_USE int lcm_sys_pipe(int *ret_from, int *ret_to);
 /** lcm_sys_pwrite_durable - the same, and these bytes survive a power cut (RWF_DSYNC). */
 LCM_MUST_USE int lcm_sys_pwrite_durable(int fd, const void *p, size_t len, uint64_t off);
+/** lcm_sys_pread - one pread(2). Return: bytes, 0 at end, -errno. */
+LCM_MUST_USE ssize_t lcm_sys_pread(int fd, void *p, size_t len, uint64_t off);
 /** lcm_sys_read - one read(2). Return: bytes, 0 at end, -errno. */
 LCM_MUST_USE ssize_t lcm_sys_read(int fd, void *p, size_t len);
 /** lcm_sys_read_full - read(2) until @len bytes are there, or the end. Return: bytes, -errno. */
@@ -138,6 +144,10 @@ LCM_MUST_USE int lcm_sys_spawn(const char *path, char *const argv[], int fd, int
  * makes. */
 LCM_MUST_USE int lcm_sys_spawn_with(const char *path, char *const argv[], char *const envp[],
 				    const posix_spawn_file_actions_t *fa, pid_t *ret);
+
+/** lcm_sys_background - from now on the calling thread has what processor and disk have left, if
+ * that can be (SCHED_IDLE, the idle class of I/O); false: as other threads again. */
+void lcm_sys_background(bool on);
 
 uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
