@@ -9,7 +9,7 @@
 #include "src/base/sys.h"
 
 #define APPLICATION_ID 0x4c434d31 /* "LCM1" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 static const char schema[] =
     "CREATE TABLE props(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
@@ -75,7 +75,14 @@ static const char schema_2[] = "CREATE TABLE snapshots("
 			       "CREATE INDEX snapshots_image ON snapshots(image);"
 			       "CREATE TABLE snapshot_images(ref TEXT PRIMARY KEY) STRICT;";
 
-#define LAYER_COLUMNS "id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used"
+/* What version 3 has more: layers that are not given to new mounts. */
+static const char schema_3[] =
+    "CREATE TABLE damaged(layer INTEGER PRIMARY KEY REFERENCES layers(id) ON DELETE CASCADE) "
+    "STRICT;";
+
+#define LAYER_COLUMNS                                                                              \
+	"id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used, "             \
+	"id IN (SELECT layer FROM damaged)"
 #define IMAGE_COLUMNS "ref, manifest, manifest_json, config_json, created, last_used"
 #define MOUNT_COLUMNS "id, image, target, read_only, keep_upper"
 #define SNAPSHOT_COLUMNS                                                                           \
@@ -89,7 +96,8 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_PROP_PUT] = "INSERT OR REPLACE INTO props(name, value) VALUES(?1, ?2)",
 	[LCM_STMT_LAYER_BY_BLOB] =
 	    ("SELECT " LAYER_COLUMNS
-	     " FROM layers WHERE diffid = ?1 AND blob = ?2 AND state > 0 ORDER BY id LIMIT 1"),
+	     " FROM layers WHERE diffid = ?1 AND blob = ?2 AND state > 0 AND id NOT IN "
+	     "(SELECT layer FROM damaged) ORDER BY id LIMIT 1"),
 	[LCM_STMT_LAYER_BY_KEY] = ("SELECT " LAYER_COLUMNS
 				   " FROM layers WHERE diffid = ?1 AND blob = ?2 AND source = ?3"),
 	[LCM_STMT_LAYER_GET] = ("SELECT " LAYER_COLUMNS " FROM layers WHERE id = ?1"),
@@ -107,6 +115,9 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_LAYER_TOUCH] = "UPDATE layers SET last_used = ?2 WHERE id = ?1",
 	[LCM_STMT_LAYER_DROP] = "DELETE FROM layers WHERE id = ?1",
 	[LCM_STMT_LAYER_USER] = "SELECT mount FROM mount_layers WHERE layer = ?1 LIMIT 1",
+	/* Nobody finds it by its key any more, and another may have that. */
+	[LCM_STMT_LAYER_DISOWN] = "UPDATE layers SET source = randomblob(32) WHERE id = ?1",
+	[LCM_STMT_LAYER_DAMAGED] = "INSERT OR IGNORE INTO damaged(layer) VALUES(?1)",
 	[LCM_STMT_TOC_KEEP] =
 	    "INSERT INTO tocs(id, diffid, blob, source, proven) SELECT id, diffid, blob, source, "
 	    "state > 0 FROM layers WHERE id = ?1",
@@ -435,6 +446,8 @@ static int create(struct lcm_store *s, long version, struct lcm_err *err)
 		r = exec(s, schema, "create", err);
 	if (r == 0 && version < 2)
 		r = exec(s, schema_2, "create", err);
+	if (r == 0 && version < 3)
+		r = exec(s, schema_3, "create", err);
 	if (r == 0)
 		r = exec(s, pragmas, "create", err);
 	if (r == 0)

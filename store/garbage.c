@@ -77,7 +77,10 @@ int lcm_trash_move(struct lcm_store *s, enum lcm_store_dir dir, const char *name
 int lcm_trash_layer(struct lcm_store *s, int64_t id, bool real, bool blob, bool toc)
 {
 	struct lcm_layer_name name = lcm_layer_name(id);
-	int r = real ? lcm_trash_move(s, LCM_DIR_REAL, name.s) : 0;
+	int r = real ? lcm_trash_move(s, LCM_DIR_SEALS, name.s) : 0;
+
+	if (r == 0 && real)
+		r = lcm_trash_move(s, LCM_DIR_REAL, name.s);
 
 	/* The map first: a blob without a map is empty, a map without its blob would lie. */
 	if (r == 0 && blob)
@@ -194,6 +197,8 @@ static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 		return toc_kept(s, id);
 	if (dir == LCM_DIR_BLOBS && r > 0)
 		return row.state == LCM_LAYER_PARTIAL;
+	if (dir == LCM_DIR_SEALS && r > 0)
+		return row.state != LCM_LAYER_PARTIAL;
 	return r;
 }
 

@@ -26,7 +26,7 @@ struct lcm_layer_name lcm_layer_map_name(int64_t id)
 static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 {
 	struct lcm_layer_row row;
-	uint64_t id, state, has_toc;
+	uint64_t id, state, has_toc, damaged;
 	int r = lcm_column_u64(q, 0, &id);
 
 	if (r == 0)
@@ -45,6 +45,8 @@ static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 		r = lcm_column_u64(q, 7, &row.real_bytes);
 	if (r == 0)
 		r = lcm_column_u64(q, 8, &row.last_used_ns);
+	if (r == 0)
+		r = lcm_column_u64(q, 9, &damaged);
 	if (r < 0)
 		return r;
 	if (id == 0 || state > LCM_LAYER_PROVEN || has_toc > 1)
@@ -52,6 +54,7 @@ static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 	row.id = (int64_t)id;
 	row.state = (enum lcm_layer_state)state;
 	row.has_toc = has_toc == 1;
+	row.damaged = damaged == 1;
 	*ret = row;
 	return 0;
 }
@@ -191,6 +194,24 @@ int lcm_store_layer_user(struct lcm_store *s, int64_t id, char ret_mount[65])
 	if (r > 0)
 		(void)snprintf(ret_mount, 65, "%s", (const char *)sqlite3_column_text(q, 0));
 	return r;
+}
+
+int lcm_store_layer_damage(struct lcm_store *s, int64_t id)
+{
+	sqlite3_stmt *q;
+	int r = lcm_db_begin(s);
+
+	if (r < 0)
+		return r;
+	q = lcm_stmt(s, LCM_STMT_LAYER_DISOWN);
+	(void)sqlite3_bind_int64(q, 1, id);
+	r = row_change(s, q);
+	if (r == 0) {
+		q = lcm_stmt(s, LCM_STMT_LAYER_DAMAGED);
+		(void)sqlite3_bind_int64(q, 1, id);
+		r = lcm_stmt_run(s, q);
+	}
+	return lcm_db_end(s, r);
 }
 
 int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id)

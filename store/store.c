@@ -14,6 +14,7 @@ static const char *const dir_names[LCM_STORE_DIR_MAX] = {
 	[LCM_DIR_REAL] = "real",
 	[LCM_DIR_BLOBS] = "blobs",
 	[LCM_DIR_TOC] = "toc",
+	[LCM_DIR_SEALS] = "seals",
 	[LCM_DIR_META] = "meta",
 	[LCM_DIR_TMP] = "tmp",
 	[LCM_DIR_CONTAINERS] = "containers",
@@ -201,6 +202,11 @@ int lcm_store_blobs_fd(const struct lcm_store *s)
 int lcm_store_toc_fd(const struct lcm_store *s)
 {
 	return s->dirs[LCM_DIR_TOC];
+}
+
+int lcm_store_seals_fd(const struct lcm_store *s)
+{
+	return s->dirs[LCM_DIR_SEALS];
 }
 
 int lcm_store_meta_fd(const struct lcm_store *s)

@@ -8,6 +8,7 @@
  *   real/<layer id>/   unpacked layers; the data-only lower and the plain layout's lowers
  *   blobs/<layer id>   sparse blob files of layers in progress, blobs/<layer id>.map
  *   toc/<layer id>     TOC files (image/toc.h)
+ *   seals/<layer id>   what real/<layer id> is, to compare it with (overlay/seal.h)
  *   meta/<hex>         EROFS images of merged trees
  *   tmp/               whatever is being written; emptied at open
  *   containers/<id>/   upper, work of one mount
@@ -77,6 +78,7 @@ int lcm_store_root_fd(const struct lcm_store *s);
 int lcm_store_real_fd(const struct lcm_store *s);
 int lcm_store_blobs_fd(const struct lcm_store *s);
 int lcm_store_toc_fd(const struct lcm_store *s);
+int lcm_store_seals_fd(const struct lcm_store *s);
 int lcm_store_meta_fd(const struct lcm_store *s);
 int lcm_store_tmp_fd(const struct lcm_store *s);
 int lcm_store_containers_fd(const struct lcm_store *s);
@@ -108,6 +110,7 @@ struct lcm_layer_row {
 	uint64_t blob_size;    /* bytes */
 	uint64_t real_bytes;   /* bytes unpacked, 0 while partial */
 	uint64_t last_used_ns; /* CLOCK_REALTIME */
+	bool damaged;          /* lcm_store_layer_damage() was called */
 };
 
 /** lcm_store_layer_find - a complete layer of this diffID and blob, else a partial one with the
@@ -137,6 +140,9 @@ LCM_MUST_USE int lcm_store_layer_prove(struct lcm_store *s, int64_t id, uint64_t
 /** lcm_store_layer_complete - the caller has synced real/<id> and toc/<id> (syncfs); the blob file
  * and its map are removed, the TOC kept. */
 LCM_MUST_USE int lcm_store_layer_complete(struct lcm_store *s, int64_t id, uint64_t real_bytes);
+/** lcm_store_layer_damage - a layer that is not PARTIAL is not what it was: lcm_store_layer_find()
+ * does not give it any more, whoever has it keeps it. Return: 0, -ENOENT, -errno. */
+LCM_MUST_USE int lcm_store_layer_damage(struct lcm_store *s, int64_t id);
 /** lcm_store_layer_drop - delete the row, then blob, map, real; the TOC too unless @keep_toc.
  * Refuses (-EBUSY) when an existing mount row uses it. Files only move to the trash: their space
  * comes back with lcm_store_sweep(). */

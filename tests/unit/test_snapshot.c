@@ -134,7 +134,7 @@ static void what_a_crash_leaves(void **state)
 static void older_schema(void **state)
 {
 	static const char back[] = "DROP TABLE snapshots; DROP TABLE snapshot_images; "
-				   "PRAGMA user_version = 1";
+				   "DROP TABLE damaged; PRAGMA user_version = 1";
 	char *root = test_mkdir(), path[300];
 	struct lcm_store *s = test_opened(root);
 	const struct lcm_layer_key key = test_key(1);

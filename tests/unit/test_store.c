@@ -422,6 +422,42 @@ static void proven_layers_last_until_reboot(void **state)
 	test_rmdir(root);
 }
 
+/* Who has it keeps it, and its digests are free for another. */
+static void damaged_layers_are_not_found(void **state)
+{
+	char *root = test_mkdir();
+	struct lcm_store *s = test_opened(root);
+	struct lcm_layer_key one = test_key(1);
+	struct lcm_layer_row row, other;
+	int64_t toc;
+
+	(void)state;
+	assert_int_equal(lcm_store_layer_damage(s, 1), -ENOENT);
+	assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &row, NULL), 0);
+	test_layer_fill(s, row.id);
+	assert_int_equal(lcm_store_layer_set_toc(s, row.id), 0);
+	assert_int_equal(lcm_store_layer_complete(s, row.id, 4), 0);
+	assert_int_equal(lcm_store_layer_damage(s, row.id), 0);
+	assert_int_equal(lcm_store_layer_damage(s, row.id), 0);
+	assert_int_equal(lcm_store_layer_find(s, &one, &other), -ENOENT);
+	assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &other, NULL), 0);
+	assert_true(other.id > row.id && !other.damaged);
+	lcm_store_close(s);
+	s = test_opened(root);
+	assert_int_equal(lcm_store_layer_get(s, row.id, &row), 0);
+	assert_true(row.damaged && row.state == LCM_LAYER_COMPLETE);
+	assert_true(test_exists(lcm_store_root_fd(s), "real/1/f"));
+	assert_int_equal(lcm_store_layer_find(s, &one, &other), 0);
+	assert_int_equal(other.id, 2);
+	assert_int_equal(lcm_store_layer_drop(s, row.id, true, NULL), 0);
+	assert_false(test_exists(lcm_store_root_fd(s), "real/1"));
+	assert_int_equal(lcm_store_toc_find(s, &one, &toc), 0);
+	assert_int_equal(toc, 1);
+	lcm_store_close(s);
+	test_invariants(root);
+	test_rmdir(root);
+}
+
 static void lost_files_demote(void **state)
 {
 	char *root = test_mkdir(), path[256];
@@ -487,6 +523,7 @@ int main(void)
 		cmocka_unit_test(sweep_goes_deep),
 		cmocka_unit_test(reboot_distrusts_partial_layers),
 		cmocka_unit_test(proven_layers_last_until_reboot),
+		cmocka_unit_test(damaged_layers_are_not_found),
 		cmocka_unit_test(lost_files_demote),
 		cmocka_unit_test(batches),
 	};
