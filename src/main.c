@@ -24,6 +24,7 @@ const struct cmd_verb cmd_verbs[] = {
 	  cmd_index_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },
 	{ "gc", "make room: drop layers that nothing uses, the oldest first", cmd_gc_main },
+	{ "verify", "is what is stored still what was proven? repair it", cmd_verify_main },
 	{ "unit", "keep storage units: one for each container or VM", cmd_unit_main },
 	{ "serve", "serve an OCI layout directory as a registry", cmd_serve_main },
 	{ "hook", "tell the daemon of a container: an OCI hook", cmd_hook_main },

@@ -59,6 +59,7 @@ int cmd_daemon_main(int argc, char **argv);
 int cmd_doctor_main(int argc, char **argv);
 int cmd_drop_cache_main(int argc, char **argv);
 int cmd_gc_main(int argc, char **argv);
+int cmd_verify_main(int argc, char **argv);
 int cmd_hook_main(int argc, char **argv);
 int cmd_image_store_main(int argc, char **argv);
 int cmd_images_main(int argc, char **argv);

@@ -14,6 +14,7 @@
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
+ *   POST   /v1/verify              {image, after, repair}: what is wrong with the next layer
  *   GET    /v1/index               ?image=REF: the tables of contents of its layers
  *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
  *   DELETE /v1/containers/ID       it has ended
@@ -36,6 +37,7 @@
 #include "src/daemon/metrics.h"
 #include "src/daemon/snapshot.h"
 #include "src/daemon/usage.h"
+#include "src/daemon/verify.h"
 
 #define WAIT_MS_MAX 600000
 
@@ -539,6 +541,17 @@ static void gc_post(struct lcm_api_call *c, json_t *args)
 	c->status = 200;
 }
 
+static void verify_post(struct lcm_api_call *c, json_t *args)
+{
+	uint64_t after = 0;
+
+	if (u64_arg(args, "after", &after) < 0 || after > INT64_MAX)
+		lcm_api_error(c, 400, -EINVAL, "\"after\" is not the number of a layer");
+	else
+		lcm_verify_next(c, str_arg(args, "image"), (int64_t)after,
+				bool_arg(args, "repair"));
+}
+
 static void drop_cache(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_drop_result res = { 0 };
@@ -633,6 +646,7 @@ static const struct {
 	{ "POST", "/v1/index/push", route_index_push },
 	{ "POST", "/v1/containers", containers_post },
 	{ "POST", "/v1/gc", gc_post },
+	{ "POST", "/v1/verify", verify_post },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
@@ -665,6 +679,8 @@ void lcm_api_end(struct lcm_api_call *c)
 	c->push = NULL;
 	lcm_snapshot_forget(c->snapshot);
 	c->snapshot = NULL;
+	lcm_verify_forget(c->verify);
+	c->verify = NULL;
 	lcm_timer_free(c->timeout);
 	c->timeout = NULL;
 	json_decref(c->reply);

@@ -27,6 +27,7 @@ struct lcm_api_call {
 	struct lcm_index_job *index;       /* borrowed while its answer is awaited */
 	struct lcm_index_push *push;       /* the same */
 	struct lcm_snapshot_job *snapshot; /* the same */
+	struct lcm_verify_job *verify;     /* the same */
 };
 
 /** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */

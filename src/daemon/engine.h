@@ -67,7 +67,7 @@ struct lcm_engine {
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
 	struct lcm_task sweep; /* removes what the store has in its trash */
 	bool sweeping, sweep_again;
-	bool closing;
+	_Atomic bool closing;
 };
 
 LCM_MUST_USE int lcm_engine_init(struct lcm_engine *e);

@@ -56,7 +56,7 @@ static void layer_free(struct lcm_layer *l)
 	lcm_toc_close(l->toc);
 	free((void *)l->entries);
 	free(l->data);
-	if ((l->phase == LCM_LAYER_FAILED || l->doomed) && !l->e->closing) {
+	if ((l->phase == LCM_LAYER_FAILED || l->doomed || l->row.damaged) && !l->e->closing) {
 		drop_from_store(l);
 		lcm_engine_sweep(l->e);
 	}
@@ -503,48 +503,6 @@ void lcm_layer_pull_broke(struct lcm_layer *l, int status, const struct lcm_err 
 	l->pull_urgent = false;
 	lcm_timer_set(l->retry, LCM_MIN(1ULL << LCM_MIN(l->retries, 5U), 30ULL) * 1000000000ULL);
 	l->retries++;
-}
-
-/* Has no layer: nobody's mount, and no drop, waits for a slow disk. */
-struct sync_job {
-	struct lcm_task task;
-	struct lcm_engine *e; /* borrowed */
-	int64_t id;
-	uint64_t bytes;
-	int status;
-};
-
-static void on_synced(void *arg)
-{
-	struct sync_job *j = arg;
-	struct lcm_layer *l = lcm_layer_find(j->e, j->id);
-
-	if (j->status == 0 && lcm_store_layer_complete(j->e->store, j->id, j->bytes) == 0 && l)
-		l->row.state = LCM_LAYER_COMPLETE;
-	free(j);
-}
-
-static void sync_job(void *arg)
-{
-	struct sync_job *j = arg;
-
-	j->status = lcm_sys_syncfs(lcm_store_real_fd(j->e->store));
-	j->task.fn = on_synced;
-	lcm_loop_post_task(j->e->loop, &j->task);
-}
-
-/* At the daemon's end the pool is gone: the next daemon syncs. */
-void lcm_layer_sync(const struct lcm_layer *l)
-{
-	struct sync_job *j = l->e->closing ? NULL : calloc(1, sizeof(*j));
-
-	if (!j)
-		return;
-	*j = (struct sync_job){ .task = { .fn = sync_job, .arg = j },
-				.e = l->e,
-				.id = l->row.id,
-				.bytes = l->row.real_bytes };
-	lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 }
 
 void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes)

@@ -175,7 +175,8 @@ void lcm_layer_post_done(struct lcm_layer *l, uint32_t entry);
 /** lcm_layer_pulled - the pull ended with both digests proven: LOCAL now, COMPLETE in the store
  * once synced. */
 void lcm_layer_pulled(struct lcm_layer *l, uint64_t bytes);
-/** lcm_layer_sync - have a PROVEN layer synced and made COMPLETE; it may be dropped meanwhile. */
+/** lcm_layer_sync - have a PROVEN layer synced, sealed (overlay/seal.h) and made COMPLETE; it may
+ * be dropped meanwhile. */
 void lcm_layer_sync(const struct lcm_layer *l);
 /** lcm_layer_pull_broke - the pull ended for a reason that may pass; a lazy layer tries again
  * later. */

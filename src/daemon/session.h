@@ -140,6 +140,8 @@ struct lcm_session *lcm_session_at(struct lcm_host *h, dev_t dev);
 /** lcm_session_ms - a new JSON number: from the request to @at (CLOCK_MONOTONIC ns). */
 json_t *lcm_session_ms(const struct lcm_session *s, uint64_t at);
 struct lcm_session *lcm_session_next(const struct lcm_session *s);
+/** lcm_session_has_layer - is it one of its layers? */
+bool lcm_session_has_layer(const struct lcm_session *s, int64_t id);
 /** lcm_session_meter - what the mount has cost, as a new JSON object. */
 json_t *lcm_session_meter(const struct lcm_session *s);
 /** lcm_session_set_meter - its weight and limits, as doc/control-api.md has them; at once, and all

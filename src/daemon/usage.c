@@ -39,11 +39,12 @@ static int collect(void *arg, const struct lcm_layer_row *row)
 	if (!v)
 		return -ENOMEM;
 	c->u->layers = v;
-	if (l && l->doomed)
+	if (l && l->doomed && !l->watches)
 		return 0; /* it goes with its last job, unless a mount takes it before */
 	v += c->u->n++;
 	*v = (struct lcm_usage_layer){ .id = row->id,
-				       .last_used_ns = row->last_used_ns,
+				       /* Nobody will use a damaged one: it goes first. */
+				       .last_used_ns = row->damaged ? 0 : row->last_used_ns,
 				       .bytes = row->real_bytes };
 	if (!row->real_bytes)
 		v->bytes = blob_blocks(c->h, row->id) + (l ? atomic_load(&l->bytes_local) : 0);
