@@ -257,12 +257,60 @@ int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host, const c
 	return 0;
 }
 
+static const char *name_or_null(const json_t *v)
+{
+	const char *name = json_string_value(v);
+
+	return name && *name ? name : NULL;
+}
+
 const char *lcm_authfile_helper(const struct lcm_authfile *af, const char *host)
 {
-	const char *key, *name = json_string_value(
-			     find_host(lcm_json_member(af->root, "credHelpers"), host, &key));
+	const char *key;
 
-	if (!name || !*name)
-		name = json_string_value(lcm_json_member(af->root, "credsStore"));
-	return name && *name ? name : NULL;
+	return name_or_null(find_host(lcm_json_member(af->root, "credHelpers"), host, &key));
+}
+
+const char *lcm_authfile_store(const struct lcm_authfile *af)
+{
+	return name_or_null(lcm_json_member(af->root, "credsStore"));
+}
+
+static int helper_take(const json_t *root, struct lcm_credentials *c, struct lcm_err *err)
+{
+	const char *user, *secret;
+	int r = lcm_json_string(root, "Username", "credential helper", &user, err);
+
+	if (r == 0)
+		r = lcm_json_string(root, "Secret", "credential helper", &secret, err);
+	if (r < 0)
+		return r;
+	if (!*secret)
+		return lcm_err_set(err, -ENOENT, "credential helper: no secret");
+	if (!lcm_json_is_plain(secret) || !lcm_json_is_plain(user) || strchr(user, ':'))
+		return lcm_err_set(err, -EUCLEAN,
+				   "credential helper: user name or secret has control characters, "
+				   "or the name a colon");
+	if (strcmp(user, "<token>") == 0)
+		return set_identity(secret, "credential helper", c, err);
+	c->identity_token = strdup("");
+	if (!c->identity_token)
+		return -ENOMEM;
+	return copy_pair(user, secret, "credential helper", c, err);
+}
+
+int lcm_credentials_of_helper(const void *p, size_t len, struct lcm_credentials **ret,
+			      struct lcm_err *err)
+{
+	lcm_auto(lcm_credentials) c = calloc(1, sizeof(*c));
+	json_t *root = NULL;
+	int r = c ? lcm_json_parse(p, len, LCM_AUTH_FILE_MAX, "credential helper", &root, err)
+		  : -ENOMEM;
+
+	if (r == 0)
+		r = helper_take(root, c, err);
+	json_decref(root);
+	if (r == 0)
+		*ret = lcm_steal(&c);
+	return r;
 }

@@ -4,8 +4,8 @@
  *
  * Layer: image. Pure: bytes in, credentials out. Decoded credentials are wiped when freed.
  * Sources: containers-auth.json(5); containers/image pkg/docker/config
- * (lookup order); docker cli "config.json". Credential helpers are not run,
- * but are named, so that an error can say what is missing.
+ * (lookup order); docker cli "config.json"; docker-credential-helpers "Development of credential
+ * helpers". Helpers are named here, and what they say is parsed; registry/helper.h runs them.
  * Threads: an lcm_authfile is immutable, any thread may read it.
  */
 #ifndef LCM_AUTHFILE_H
@@ -44,8 +44,8 @@ struct lcm_credentials {
  *
  * The most specific key wins, exactly spelled: host/ns/repo, host/ns, host; then URLs and aliases
  * of the host ("https://host/v1/", "https://index.docker.io/v1/", "registry-1.docker.io" for
- * docker.io). Return: 0; -ENOENT (no entry, or an empty one as a credential helper leaves behind;
- * see lcm_authfile_helper()); -EUCLEAN (the entry is damaged; text names its key); -ENOMEM.
+ * docker.io). Return: 0; -ENOENT (no entry, or an empty one as a credential helper leaves behind);
+ * -EUCLEAN (the entry is damaged; text names its key); -ENOMEM.
  */
 LCM_MUST_USE int lcm_authfile_lookup(const struct lcm_authfile *af, const char *host,
 				     const char *repo, struct lcm_credentials **ret,
@@ -55,11 +55,22 @@ void lcm_credentials_free(struct lcm_credentials *c);
 LCM_DEFINE_AUTO(lcm_credentials)
 
 /**
- * lcm_authfile_helper - name of the credential helper that the file sets for @host
+ * lcm_authfile_helper - the credential helper that the file's "credHelpers" has for @host
  *
- * From "credHelpers", else "credsStore"; "pass" stands for docker-credential-pass. Borrowed from
- * @af. Return: the name, or NULL when there is none.
+ * "pass" stands for docker-credential-pass. Borrowed from @af. Return: the name, or NULL when there
+ * is none.
  */
 const char *lcm_authfile_helper(const struct lcm_authfile *af, const char *host);
+/** lcm_authfile_store - the same, of all hosts: "credsStore". */
+const char *lcm_authfile_store(const struct lcm_authfile *af);
+
+/**
+ * lcm_credentials_of_helper - what a credential helper has printed
+ * @p: at most LCM_AUTH_FILE_MAX bytes: {"ServerURL", "Username", "Secret"}; the user "<token>" says
+ *     that the secret is an identity token
+ * Return: 0; -ENOENT (an empty secret); -EUCLEAN (text never has a secret); -EFBIG; -ENOMEM.
+ */
+LCM_MUST_USE int lcm_credentials_of_helper(const void *p, size_t len, struct lcm_credentials **ret,
+					   struct lcm_err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "image/content_range.h"
 #include "image/token.h"
 #include "registry/creds.h"
+#include "registry/helper.h"
 #include "registry/origin.h"
 #include "registry/retry.h"
 #include "src/base/log.h"
@@ -31,10 +32,18 @@ struct lcm_auth {
 	struct lcm_challenge *bearer; /* owned; how to get a token; NULL: not known */
 	char *field;                  /* owned secret; NULL: send without */
 	bool basic;                   /* field has user name and password */
+	bool by_helper;               /* and a helper gave them */
+	uint64_t made_ns;             /* when field was made */
 	uint64_t expires_ns;          /* of the token */
 	uint64_t generation;
-	bool pending;   /* a token request is under way */
-	uint32_t tries; /* of it */
+	bool pending;    /* a token request is under way, or credentials are looked for */
+	bool want_basic; /* these, and no token */
+	uint32_t tries;  /* of the token request */
+	/* what it goes with */
+	lcm_creds_place place;         /* to look for them next */
+	struct lcm_credentials *creds; /* owned secret; NULL: none */
+	struct lcm_helper *helper;     /* owned; it is asked now */
+	struct lcm_buf helpers_said;   /* why there is nothing of helpers, for an error text */
 	struct lcm_http http;
 	struct lcm_timer *again; /* owned; the pause before another try */
 	struct lcm_buf body;     /* secret; the token service's reply */
@@ -61,6 +70,7 @@ static void set_field(struct lcm_auth *a, char *field, bool basic)
 	wipe(&a->field);
 	a->field = field;
 	a->basic = basic;
+	a->made_ns = lcm_now_ns();
 	a->generation++;
 }
 
@@ -207,16 +217,10 @@ static int token_post(struct lcm_auth *a, const struct lcm_credentials *c)
 
 static int token_request(struct lcm_auth *a, struct lcm_err *err)
 {
-	lcm_auto(lcm_credentials) c = NULL;
-	struct lcm_buf where = LCM_BUF(WHERE_MAX);
-	int r;
+	const struct lcm_credentials *c = a->creds;
+	int r = realm_check(a, err);
 
-	a->tries++;
-	r = realm_check(a, err);
-	if (r == 0)
-		r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, err);
-	lcm_buf_fini(&where);
-	if (r < 0 && r != -ENOENT)
+	if (r < 0)
 		return r;
 	r = c && c->identity_token[0] ? token_post(a, c) : token_get(a, c);
 	if (r == -EFBIG)
@@ -227,14 +231,101 @@ static int token_request(struct lcm_auth *a, struct lcm_err *err)
 		     : 0;
 }
 
+static int use_basic(struct lcm_auth *a, struct lcm_err *err)
+{
+	char *field = NULL;
+	int r;
+
+	if (!a->creds || !a->creds->username[0])
+		return lcm_auth_refused(a, 401, err);
+	r = basic_field(a->creds, &field);
+	if (r < 0)
+		return lcm_err_set(err, r, "credentials for %s: %s", a->host,
+				   lcm_err_text(NULL, r));
+	set_field(a, field, true);
+	return 0;
+}
+
+/* ---- credentials ---- */
+
+static void creds_forget(struct lcm_auth *a)
+{
+	lcm_credentials_free(lcm_steal(&a->creds));
+}
+
+static void on_helper(void *arg, int r, struct lcm_credentials *c, const struct lcm_err *err);
+
+/* A helper that fails is no reason not to try without: images may be public. */
+static void helper_failed(struct lcm_auth *a, const struct lcm_err *err)
+{
+	lcm_log(LCM_LOG_WARNING, "registry=%s %s", a->host, err->msg);
+	lcm_ignore(lcm_buf_printf(&a->helpers_said, "; %s", err->msg));
+}
+
+/* Return: 0, and a->creds are what there is; 1: a helper is asked; -errno. */
+static int creds_find(struct lcm_auth *a, struct lcm_err *err)
+{
+	char helper[LCM_HELPER_NAME_MAX + 1];
+	struct lcm_err why = { 0 };
+	int r;
+
+	for (;;) {
+		r = lcm_creds_next(a->env->files, a->host, a->repo, &a->place, &a->creds, helper,
+				   NULL, err);
+		if (r != 1)
+			return r == -ENOENT ? 0 : r;
+		r = lcm_helper_start(a->env->http->loop, helper, a->host, LCM_HELPER_TIMEOUT_MS,
+				     on_helper, a, &a->helper, &why);
+		if (r == 0)
+			return 1;
+		if (r == -ENOMEM)
+			return r;
+		helper_failed(a, &why);
+	}
+}
+
+/* @r: of creds_find(). */
+static void creds_found(struct lcm_auth *a, int r, struct lcm_err *err)
+{
+	if (r == 1)
+		return;
+	if (r == 0)
+		r = a->want_basic ? use_basic(a, err) : token_request(a, err);
+	creds_forget(a);
+	if (r < 0)
+		token_failed(a, r, err);
+	else if (a->want_basic) {
+		a->pending = false;
+		wake_all(a, 0, NULL);
+	}
+}
+
+static void on_helper(void *arg, int r, struct lcm_credentials *c, const struct lcm_err *err)
+{
+	struct lcm_auth *a = arg;
+	struct lcm_err why = { 0 };
+
+	lcm_helper_free(lcm_steal(&a->helper));
+	if (r == 0) {
+		a->creds = c;
+		a->by_helper = true;
+	} else {
+		helper_failed(a, err);
+		r = creds_find(a, &why);
+	}
+	creds_found(a, r, &why);
+}
+
 static void on_again(void *arg)
 {
 	struct lcm_auth *a = arg;
 	struct lcm_err err = { 0 };
-	int r = token_request(a, &err);
 
-	if (r < 0)
-		token_failed(a, r, &err);
+	a->tries++;
+	a->place = 0;
+	a->by_helper = false;
+	a->helpers_said.len = 0;
+	creds_found(a, creds_find(a, &err), &err);
 }
 
 /* Begin a token request unless one is under way, and wait for it. */
@@ -357,6 +448,7 @@ struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const 
 	a->env = env;
 	a->push = push;
 	a->body = LCM_BUF(LCM_TOKEN_REPLY_MAX);
+	a->helpers_said = LCM_BUF(WHERE_MAX);
 	a->host = strdup(host);
 	a->repo = strdup(repo);
 	if (!a->host || !a->repo || lcm_http_init(&a->http, env->http, &auth_ops, a) < 0 ||
@@ -371,8 +463,11 @@ void lcm_auth_free(struct lcm_auth *a)
 		return;
 	lcm_http_fini(&a->http);
 	lcm_timer_free(a->again);
+	lcm_helper_free(a->helper);
+	creds_forget(a);
 	wipe(&a->field);
 	wipe_buf(&a->body);
+	lcm_buf_fini(&a->helpers_said);
 	free(a->bearer);
 	free(a->host);
 	free(a->repo);
@@ -403,38 +498,43 @@ int lcm_auth_ready(struct lcm_auth *a, struct lcm_auth_wait *w)
 
 int lcm_auth_refused(struct lcm_auth *a, long status, struct lcm_err *err)
 {
-	lcm_auto(lcm_credentials) c = NULL;
+	struct lcm_credentials *c = NULL;
 	struct lcm_buf where = LCM_BUF(WHERE_MAX);
-	int r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, NULL);
+	char helper[LCM_HELPER_NAME_MAX + 1];
+	lcm_creds_place at = 0;
+	int r;
 
-	r = lcm_err_set(err, -EACCES, "%s refuses access to %s (status %ld) %s; looked in: %s",
+	do
+		r = lcm_creds_next(a->env->files, a->host, a->repo, &at, &c, helper, &where, NULL);
+	while (r == 1);
+	r = lcm_err_set(err, -EACCES, "%s refuses access to %s (status %ld) %s; looked in: %s%s",
 			a->host, a->repo, status,
-			r == 0 ? "with these credentials"
-			       : "without credentials, log in or check the name",
-			where.len ? lcm_buf_str(&where) : "no auth file");
+			c || a->by_helper ? "with these credentials"
+					  : "without credentials, log in or check the name",
+			where.len ? lcm_buf_str(&where) : "no auth file",
+			lcm_buf_str(&a->helpers_said));
+	lcm_credentials_free(c);
 	lcm_buf_fini(&where);
 	return r;
 }
 
-static int use_basic(struct lcm_auth *a, uint64_t generation, struct lcm_err *err)
+/* Could what was sent have expired, and is there newer? */
+static bool is_stale(const struct lcm_auth *a)
 {
-	lcm_auto(lcm_credentials) c = NULL;
-	struct lcm_buf where = LCM_BUF(WHERE_MAX);
-	char *field = NULL;
-	int r = lcm_creds_lookup(a->env->files, a->host, a->repo, &c, &where, err);
+	return a->field && (!a->basic || a->by_helper) &&
+	       lcm_now_ns() - a->made_ns >= (uint64_t)a->env->renew_ms * 1000000;
+}
 
-	lcm_buf_fini(&where);
-	if (r == -ENOENT ||
-	    (r == 0 && (!c->username[0] || (a->basic && generation == a->generation))))
-		return lcm_auth_refused(a, 401, err);
-	if (r < 0)
-		return r;
-	r = basic_field(c, &field);
-	if (r < 0)
-		return lcm_err_set(err, r, "credentials for %s: %s", a->host,
-				   lcm_err_text(NULL, r));
-	set_field(a, field, true);
-	return 0;
+int lcm_auth_renew(struct lcm_auth *a, uint64_t generation, struct lcm_auth_wait *w)
+{
+	if (a->pending)
+		return token_wait(a, w);
+	if (generation != a->generation)
+		return 0;
+	if (!is_stale(a))
+		return -EACCES;
+	a->want_basic = a->basic;
+	return token_wait(a, w);
 }
 
 static int parse_challenges(struct lcm_auth *a, const struct lcm_http *reply,
@@ -456,8 +556,12 @@ static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_chal
 {
 	const struct lcm_challenge *c = lcm_challenges_find(cs, LCM_AUTH_BEARER);
 
-	if (!c && lcm_challenges_find(cs, LCM_AUTH_BASIC))
-		return use_basic(a, generation, err);
+	if (!c && lcm_challenges_find(cs, LCM_AUTH_BASIC)) {
+		if (a->basic && generation == a->generation && !is_stale(a))
+			return lcm_auth_refused(a, 401, err);
+		a->want_basic = true;
+		return token_wait(a, w);
+	}
 	if (!c)
 		return lcm_err_set(err, -EACCES,
 				   "registry %s answered 401 and offers neither Basic nor Bearer",
@@ -467,6 +571,7 @@ static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_chal
 	if (!a->bearer)
 		return -ENOMEM;
 	*a->bearer = *c;
+	a->want_basic = false;
 	return token_wait(a, w);
 }
 

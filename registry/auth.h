@@ -20,6 +20,7 @@ struct lcm_auth_env {
 	char *const *files;                /* borrowed; from lcm_creds_files() */
 	const char *const *insecure_hosts; /* borrowed */
 	uint32_t retries, backoff_ms;
+	uint32_t renew_ms; /* credentials older than this may be worth renewing after a 403 */
 	uint64_t tokens, retried; /* counted */
 };
 
@@ -62,6 +63,14 @@ uint64_t lcm_auth_generation(const struct lcm_auth *a);
 LCM_MUST_USE int lcm_auth_challenged(struct lcm_auth *a, uint64_t generation,
 				     const struct lcm_http *reply, struct lcm_auth_wait *w,
 				     struct lcm_err *err) LCM_ON(loop);
+/**
+ * lcm_auth_renew - a request with these credentials was answered with 403: as some registries have
+ * it when they have expired
+ *
+ * Return: 0 send again; 1 @w was queued; -EACCES (no text: there are no newer ones).
+ */
+LCM_MUST_USE int lcm_auth_renew(struct lcm_auth *a, uint64_t generation, struct lcm_auth_wait *w)
+    LCM_ON(loop);
 /** lcm_auth_refused - the text for a request refused for good; Return: -EACCES. */
 int lcm_auth_refused(struct lcm_auth *a, long status, struct lcm_err *err);
 void lcm_auth_unwait(struct lcm_auth *a, struct lcm_auth_wait *w) LCM_ON(loop);

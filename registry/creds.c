@@ -105,39 +105,82 @@ static int file_load(const char *path, struct lcm_authfile **ret, struct lcm_err
 
 static void note(struct lcm_buf *where, const char *path, const char *what, const char *name)
 {
-	lcm_ignore(lcm_buf_printf(where, "%s%s (%s%s)", where->len ? ", " : "", path, what, name));
+	if (where)
+		lcm_ignore(
+		    lcm_buf_printf(where, "%s%s (%s%s)", where->len ? ", " : "", path, what, name));
 }
 
-static int file_lookup(const char *path, const char *host, const char *repo,
-		       struct lcm_credentials **ret, struct lcm_buf *where, struct lcm_err *err)
+/* It becomes a program's name. */
+static bool helper_name(const char *name, char out[LCM_HELPER_NAME_MAX + 1])
 {
-	lcm_auto(lcm_authfile) af = NULL;
-	const char *helper;
-	int r = file_load(path, &af, err);
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "._-";
 
-	if (r == -ENOENT)
-		note(where, path, "not there", "");
-	if (r < 0)
-		return r;
-	r = lcm_authfile_lookup(af, host, repo, ret, err);
+	if (!name || strlen(name) > LCM_HELPER_NAME_MAX || name[strspn(name, plain)])
+		return false;
+	memcpy(out, name, strlen(name) + 1);
+	return true;
+}
+
+enum step {
+	STEP_HELPER,
+	STEP_ENTRY,
+	STEP_STORE,
+	STEP_MAX,
+};
+
+static int entry_lookup(const struct lcm_authfile *af, const char *path, const char *host,
+			const char *repo, struct lcm_credentials **ret, struct lcm_buf *where,
+			struct lcm_err *err)
+{
+	int r = lcm_authfile_lookup(af, host, repo, ret, err);
+
 	if (r == -EUCLEAN)
 		return lcm_err_prefix(err, -EACCES, "auth file %s", path);
-	helper = r == -ENOENT ? lcm_authfile_helper(af, host) : NULL;
-	if (helper)
-		note(where, path, "names the credential helper, which is not run, ", helper);
-	else if (r == -ENOENT)
-		note(where, path, "no entry", "");
-	else if (r == 0)
-		note(where, path, "used", "");
+	if (r == 0 || (r == -ENOENT && !lcm_authfile_store(af) && !lcm_authfile_helper(af, host)))
+		note(where, path, r == 0 ? "used" : "no entry", "");
 	return r;
 }
 
-int lcm_creds_lookup(char *const *files, const char *host, const char *repo,
-		     struct lcm_credentials **ret, struct lcm_buf *where, struct lcm_err *err)
+static int step_lookup(const char *path, const char *host, const char *repo, enum step step,
+		       struct lcm_credentials **ret, char helper[LCM_HELPER_NAME_MAX + 1],
+		       struct lcm_buf *where, struct lcm_err *err)
 {
-	for (; *files; files++) {
-		int r = file_lookup(*files, host, repo, ret, where, err);
+	lcm_auto(lcm_authfile) af = NULL;
+	const char *name;
+	int r = file_load(path, &af, err);
 
+	if (r == -ENOENT && step == STEP_HELPER)
+		note(where, path, "not there", "");
+	if (r < 0)
+		return r;
+	if (step == STEP_ENTRY)
+		return entry_lookup(af, path, host, repo, ret, where, err);
+	name = step == STEP_HELPER ? lcm_authfile_helper(af, host) : lcm_authfile_store(af);
+	if (!name)
+		return -ENOENT;
+	if (!helper_name(name, helper)) {
+		note(where, path, "names a credential helper that is no program's name", "");
+		return -ENOENT;
+	}
+	note(where, path, "asks docker-credential-", helper);
+	return 1;
+}
+
+int lcm_creds_next(char *const *files, const char *host, const char *repo, lcm_creds_place *at,
+		   struct lcm_credentials **ret, char helper[LCM_HELPER_NAME_MAX + 1],
+		   struct lcm_buf *where, struct lcm_err *err)
+{
+	size_t n = 0;
+
+	while (files[n])
+		n++;
+	while (*at / STEP_MAX < n) {
+		const char *path = files[*at / STEP_MAX];
+		enum step step = (enum step)(*at % STEP_MAX);
+		int r = step_lookup(path, host, repo, step, ret, helper, where, err);
+
+		(*at)++;
 		if (r != -ENOENT)
 			return r;
 	}

@@ -13,6 +13,8 @@
 #include "image/authfile.h"
 #include "src/base/buf.h"
 
+#define LCM_HELPER_NAME_MAX 64
+
 /**
  * lcm_creds_files - the auth files to look at, first wins
  * @given: NULL-terminated, or NULL for the default places
@@ -22,14 +24,21 @@
 LCM_MUST_USE int lcm_creds_files(const char *const *given, char ***ret);
 void lcm_creds_files_free(char **files);
 
+/* A place to look in: each auth file has three, its helper for the host, its entries, its helper
+ * for all hosts; 0 is the first. */
+typedef unsigned int lcm_creds_place;
+
 /**
- * lcm_creds_lookup - first credentials for @host and @repo
- * @where: what was looked at and found, for an error text: "A (not there), B (no entry)"
- * Return: 0; -ENOENT (none; @ret untouched); -EACCES (unreadable or damaged file or entry, text
- * names it); -ENOMEM.
+ * lcm_creds_next - credentials for @host and @repo from @at on
+ * @at:     then the place after the one that was told of
+ * @helper: with 1, the helper to be asked; if that has none, ask for the next
+ * @where:  what was looked at and found, for an error text: "A (not there), B (no entry)"; NULL:
+ * not wanted Return: 0 (@ret is set); 1 (@helper is); -ENOENT (no more); -EACCES (unreadable or
+ * damaged file or entry, text names it); -ENOMEM.
  */
-LCM_MUST_USE int lcm_creds_lookup(char *const *files, const char *host, const char *repo,
-				  struct lcm_credentials **ret, struct lcm_buf *where,
-				  struct lcm_err *err);
+LCM_MUST_USE int lcm_creds_next(char *const *files, const char *host, const char *repo,
+				lcm_creds_place *at, struct lcm_credentials **ret,
+				char helper[LCM_HELPER_NAME_MAX + 1], struct lcm_buf *where,
+				struct lcm_err *err);
 
 #endif

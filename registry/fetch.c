@@ -460,6 +460,15 @@ static void fetch_authenticate(struct lcm_fetch *f)
 	after_auth(f, lcm_auth_challenged(f->auth, f->generation, &f->http, &f->wait, &f->err));
 }
 
+static void fetch_forbidden(struct lcm_fetch *f)
+{
+	int r = f->challenges++ ? -EACCES : lcm_auth_renew(f->auth, f->generation, &f->wait);
+
+	if (r == -EACCES)
+		lcm_auth_refused(f->auth, 403, &f->err);
+	after_auth(f, r);
+}
+
 static void fetch_back(struct lcm_fetch *f)
 {
 	if (!f->cached && f->backs++) {
@@ -526,6 +535,9 @@ static void on_done(void *arg, CURLcode code)
 		return;
 	case LCM_VERDICT_AUTH:
 		fetch_authenticate(f);
+		return;
+	case LCM_VERDICT_FORBIDDEN:
+		fetch_forbidden(f);
 		return;
 	case LCM_VERDICT_BACK:
 		fetch_back(f);

@@ -41,9 +41,10 @@ enum lcm_verdict {
 	LCM_VERDICT_NONE, /* not judged yet */
 	LCM_VERDICT_BODY,
 	LCM_VERDICT_REDIRECT,
-	LCM_VERDICT_AUTH,   /* 401 of the registry */
-	LCM_VERDICT_BACK,   /* the redirected host refuses: ask the registry again */
-	LCM_VERDICT_SCHEME, /* a TLS server was spoken to in plain http */
+	LCM_VERDICT_AUTH,      /* 401 of the registry */
+	LCM_VERDICT_FORBIDDEN, /* 403 of the registry */
+	LCM_VERDICT_BACK,      /* the redirected host refuses: ask the registry again */
+	LCM_VERDICT_SCHEME,    /* a TLS server was spoken to in plain http */
 	LCM_VERDICT_RETRY,
 	LCM_VERDICT_FAIL, /* fetch->code, fetch->err */
 };

@@ -110,7 +110,7 @@ void lcm_fetch_judge(struct lcm_fetch *f)
 	else if (status == 401)
 		f->verdict = LCM_VERDICT_AUTH;
 	else if (status == 403)
-		fail(f, lcm_auth_refused(f->auth, status, &f->err));
+		f->verdict = LCM_VERDICT_FORBIDDEN;
 	else if (status == 404)
 		judge_missing(f);
 	else if (lcm_retry_status(status))

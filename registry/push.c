@@ -229,8 +229,12 @@ static void authenticate(struct lcm_push *p)
 
 static void refused(struct lcm_push *p, long status)
 {
+	int r = -EACCES;
+
+	if (status == 403 && !p->away && !p->challenges++)
+		r = lcm_auth_renew(p->auth, p->generation, &p->wait);
 	if (status == 401 || status == 403) {
-		push_fail(p, lcm_auth_refused(p->auth, status, &p->res.err));
+		after_auth(p, r == -EACCES ? lcm_auth_refused(p->auth, status, &p->res.err) : r);
 		return;
 	}
 	lcm_err_set(&p->res.err, status == 404 ? -ENOENT : -EPROTO,

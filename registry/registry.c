@@ -11,6 +11,7 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define STALL_TIMEOUT_MS 15000
 #define RETRIES 5
+#define RENEW_MS 60000
 #define BACKOFF_MS 200
 #define CONNECTIONS 8
 
@@ -302,7 +303,8 @@ static void wire(struct lcm_registry *r, const struct lcm_registry_config *cfg)
 					 .files = r->auth_files,
 					 .insecure_hosts = (const char *const *)r->insecure_hosts,
 					 .retries = r->retries,
-					 .backoff_ms = r->backoff_ms };
+					 .backoff_ms = r->backoff_ms,
+					 .renew_ms = or_default(cfg->renew_ms, RENEW_MS) };
 }
 
 int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cfg,

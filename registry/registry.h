@@ -25,6 +25,8 @@ struct lcm_registry_config {
 	uint32_t stall_timeout_ms;         /* no byte for so long: retry [15000] */
 	uint32_t retries;                  /* further tries of one transfer [5] */
 	uint32_t backoff_ms;               /* first pause, doubled with jitter [200] */
+	uint32_t renew_ms;                 /* credentials older than this are asked for anew
+					      after a 403 [60000] */
 	uint32_t connections_per_host;     /* [8] */
 };
 

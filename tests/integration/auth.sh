@@ -97,5 +97,25 @@ printf '{"auths": ' >"$TAP_DIR/docker/config.json"
 tap_ok 'daemon with a damaged config.json' again --ca-file "$TAP_DIR/tls/ca.crt"
 says 'the damaged file is named' 1 'config.json|401|log in|credential' "$LOCUM" pull "$HOST/a/small:t"
 tap_ok 'nothing is left' daemon_clean
+mkdir "$TAP_DIR/bin"
+helper=$TAP_DIR/bin/docker-credential-itest
+cat >"$helper" <<-'END'
+	#!/bin/sh
+	cat >"${0%/*}/asked"
+	printf '{"ServerURL": "x", "Username": "user", "Secret": "pass:word/1"}'
+END
+chmod +x "$helper"
+PATH=$TAP_DIR/bin:$PATH
+printf '{"credsStore": "itest", "auths": {"%s": {}}}' "$HOST" >"$TAP_DIR/docker/config.json"
+tap_ok 'daemon with a credential helper' again --ca-file "$TAP_DIR/tls/ca.crt"
+tap_ok 'pull' tap_limit 30 "$LOCUM" pull "$HOST/a/small:t"
+tap_is 'it was asked for the registry' "$(cat "$TAP_DIR/bin/asked")" "$HOST"
+tap_is 'its secret is not in the log' "$(grep -c 'pass:word' "$TAP_DIR/daemon.log")" 0
+printf '#!/bin/sh\necho no session; exit 1\n' >"$helper"
+tap_ok 'one that fails' again --ca-file "$TAP_DIR/tls/ca.crt"
+says 'says why' 1 'asks docker-credential-itest.*docker-credential-itest: no session' "$LOCUM" pull "$HOST/a/small:t"
+rm "$helper"
+says 'one that is not there, too' 1 'docker-credential-itest: it is not installed' "$LOCUM" pull "$HOST/a/gz:t"
+tap_ok 'nothing is left' daemon_clean
 tap_ok 'daemon ends' daemon_stop
 tap_end

@@ -279,7 +279,8 @@ static void looks_up_credentials(void **state)
 	}
 	assert_string_equal(lcm_authfile_helper(af, "ecr.example"), "ecr-login");
 	assert_string_equal(lcm_authfile_helper(af, "docker.io"), "hub");
-	assert_string_equal(lcm_authfile_helper(af, "quay.io"), "pass");
+	assert_null(lcm_authfile_helper(af, "quay.io"));
+	assert_string_equal(lcm_authfile_store(af), "pass");
 }
 
 static void refuses_auth_files(void **state)
@@ -305,6 +306,7 @@ static void refuses_auth_files(void **state)
 	}
 	assert_int_equal(lcm_authfile_parse("{}", 2, &af, NULL), 0);
 	assert_null(lcm_authfile_helper(af, "quay.io"));
+	assert_null(lcm_authfile_store(af));
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Authentication and redirects: who is asked for what, and who is told what. */
-#include "registry/creds.h"
+#include <sys/stat.h>
+
 #include "tests/lib/badserver.h"
 #include "tests/lib/regtest.h"
 
@@ -12,10 +13,13 @@ static char *dir;
 
 static int setup(void **state)
 {
+	static char path[300];
+
 	(void)state;
 	dir = test_mkdir();
 	regtest_fill(blob, sizeof(blob), 9);
-	return lcm_digest_of(blob, sizeof(blob), &blob_digest);
+	(void)snprintf(path, sizeof(path), "%s:/usr/bin:/bin", dir);
+	return setenv("PATH", path, 1) < 0 ? -1 : lcm_digest_of(blob, sizeof(blob), &blob_digest);
 }
 
 static int teardown(void **state)
@@ -35,6 +39,7 @@ struct script {
 	int token_status;            /* 0: 200 */
 	unsigned int refuse_storage; /* storage answers 403 so often */
 	unsigned int storage_seen;
+	const char *expired; /* Authorization that is answered with 403 */
 };
 
 static bool answer(struct bad_conn *c, const char *head, const char *body)
@@ -53,6 +58,9 @@ static bool h_registry(struct bad_conn *c, const struct bad_request *req, void *
 		bad_blob(c, req, blob, sizeof(blob));
 		return true;
 	}
+	if (s->expired && bad_field(req, "Authorization", v, sizeof(v)) &&
+	    strcmp(v, s->expired) == 0)
+		return answer(c, "403 x", "");
 	if (s->basic)
 		return answer(c, "401 x\r\nWWW-Authenticate: Basic realm=\"r\"", "");
 	(void)snprintf(head, sizeof(head),
@@ -292,6 +300,151 @@ static void test_flows(void **state)
 		run_flow(&flows[i]);
 }
 
+/* ---- credential helpers ---- */
+
+struct helped {
+	const char *script; /* of docker-credential-t */
+	struct script server;
+	bool store; /* of all hosts, and not of this */
+	int status;
+	const char *text;
+	unsigned int registry, tokens;
+	const char *token_auth;
+};
+
+#define SAYS(secret) "echo '{\"Username\":\"user\",\"Secret\":\"" secret "\"}'\n"
+
+static const struct helped helped[] = {
+	{ SAYS("secret"), { .accept = USER_FIELD, .basic = true }, false, 0, NULL, 2, 0, NULL },
+	{ SAYS("secret"),
+	  { .accept = "Bearer t1", .token_reply = TOKEN },
+	  true,
+	  0,
+	  NULL,
+	  2,
+	  1,
+	  USER_FIELD },
+	/* One that fails is no reason not to try without. */
+	{ "echo no region; exit 1\n",
+	  { .accept = "Bearer t1", .token_reply = TOKEN },
+	  false,
+	  0,
+	  NULL,
+	  2,
+	  1,
+	  NULL },
+	{ "echo no region; exit 1\n",
+	  { .basic = true },
+	  true,
+	  -EACCES,
+	  "docker-credential-t: no region (status 1)",
+	  1,
+	  0,
+	  NULL },
+	{ SAYS("secret"),
+	  { .basic = true },
+	  false,
+	  -EACCES,
+	  "with these credentials; looked in: ",
+	  2,
+	  0,
+	  NULL },
+};
+
+static void put(const char *name, mode_t mode, const char *fmt, ...) LCM_PRINTF(3, 4);
+static void put(const char *name, mode_t mode, const char *fmt, ...)
+{
+	char path[300], text[1024];
+	va_list ap;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, text, strlen(text), mode), 0);
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+static void helper_put(const char *script, bool store, unsigned int port)
+{
+	put("docker-credential-t", 0755, "#!/bin/sh\n%s", script);
+	if (store)
+		put("helped.json", 0600, "{\"credsStore\":\"t\",\"auths\":{\"127.0.0.1:%u\":{}}}",
+		    port);
+	else
+		put("helped.json", 0600, "{\"credHelpers\":{\"127.0.0.1:%u\":\"t\"}}", port);
+}
+
+static void run_helped(const struct helped *w)
+{
+	struct script s = w->server;
+	struct badserver *registry = badserver_start(h_registry, &s);
+	struct lcm_reference ref = regtest_ref(badserver_port(registry), "r/x:latest");
+	struct lcm_fetch_req req = blob_req(&ref, 5, 100);
+	struct regfetch f = { 0 };
+	struct regtest t;
+	char path[300];
+	const char *const files[] = { path, NULL };
+
+	(void)snprintf(path, sizeof(path), "%s/helped.json", dir);
+	helper_put(w->script, w->store, badserver_port(registry));
+	s.other = badserver_start(h_token, &s);
+	regtest_init(&t, &(struct lcm_registry_config){ .auth_files = files, .retries = 2 });
+	assert_int_equal(regtest_fetch(&t, &f, &req), w->status);
+	if (w->text && !strstr(f.res.err.msg, w->text))
+		fail_msg("%s", f.res.err.msg);
+	assert_null(strstr(f.res.err.msg, "secret"));
+	assert_int_equal(badserver_count(registry), w->registry);
+	check_tokens(&(struct flow){ .tokens = w->tokens, .token_auth = w->token_auth }, s.other);
+	regfetch_fini(&f);
+	regtest_fini(&t);
+	badserver_stop(registry);
+	badserver_stop(s.other);
+}
+
+static void test_helpers(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(helped); i++)
+		run_helped(&helped[i]);
+}
+
+/* Some registries say 403 to credentials that have expired: the helper is asked again, once. */
+static void test_helper_again(void **state)
+{
+	struct script s = { .accept = USER_FIELD, .basic = true };
+	struct badserver *registry = badserver_start(h_registry, &s);
+	struct lcm_reference ref = regtest_ref(badserver_port(registry), "r/x:latest");
+	struct lcm_fetch_req req = blob_req(&ref, 5, 100);
+	struct regfetch f[3] = { 0 };
+	struct regtest t;
+	char path[300];
+	const char *const files[] = { path, NULL };
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/helped.json", dir);
+	helper_put(SAYS("secret"), false, badserver_port(registry));
+	regtest_init(&t, &(struct lcm_registry_config){ .auth_files = files, .renew_ms = 1 });
+	assert_int_equal(regtest_fetch(&t, &f[0], &req), 0);
+	assert_int_equal(badserver_count(registry), 2);
+	regfetch_fini(&f[0]);
+	/* "user:other" */
+	s.expired = USER_FIELD;
+	s.accept = "Basic dXNlcjpvdGhlcg==";
+	helper_put(SAYS("other"), false, badserver_port(registry));
+	assert_int_equal(regtest_fetch(&t, &f[1], &req), 0);
+	assert_int_equal(badserver_count(registry), 4);
+	regfetch_fini(&f[1]);
+	s.expired = s.accept;
+	s.accept = NULL;
+	assert_int_equal(regtest_fetch(&t, &f[2], &req), -EACCES);
+	assert_non_null(strstr(f[2].res.err.msg, "status 403"));
+	assert_int_equal(badserver_count(registry), 6);
+	regfetch_fini(&f[2]);
+	regtest_fini(&t);
+	badserver_stop(registry);
+}
+
 #define MANY 20
 
 /* However many wait: one token request; and none again while the token is good. */
@@ -478,53 +631,16 @@ static void test_redirect_gone(void **state)
 	redirect_fini(&r);
 }
 
-static void test_creds_lookup(void **state)
-{
-	lcm_autofree char *file = auth_file(5000, USER_ENTRY);
-	char *files[] = { (char *)"/no/such/file", file, NULL };
-	struct lcm_credentials *c = NULL;
-	struct lcm_buf where = LCM_BUF(1024);
-	char **found = NULL;
-
-	(void)state;
-	assert_int_equal(lcm_creds_lookup(files, "127.0.0.1:5000", "r/x", &c, &where, NULL), 0);
-	assert_string_equal(c->username, "user");
-	assert_string_equal(c->password, "secret");
-	assert_non_null(strstr(lcm_buf_str(&where), "/no/such/file (not there), "));
-	lcm_credentials_free(lcm_steal(&c));
-	assert_int_equal(lcm_creds_lookup(files, "other", "r/x", &c, &where, NULL), -ENOENT);
-	assert_null(c);
-	assert_int_equal(lcm_write_file_at(AT_FDCWD, file, "{", 1, 0600), 0);
-	assert_int_equal(lcm_creds_lookup(files, "other", "r/x", &c, &where, NULL), -EACCES);
-	lcm_buf_fini(&where);
-
-	assert_int_equal(setenv("HOME", "/h", 1), 0);
-	assert_int_equal(setenv("XDG_RUNTIME_DIR", "/run/u", 1), 0);
-	assert_int_equal(unsetenv("REGISTRY_AUTH_FILE"), 0);
-	assert_int_equal(unsetenv("XDG_CONFIG_HOME"), 0);
-	assert_int_equal(unsetenv("DOCKER_CONFIG"), 0);
-	assert_int_equal(lcm_creds_files(NULL, &found), 0);
-	assert_string_equal(found[0], "/run/u/containers/auth.json");
-	assert_string_equal(found[1], "/h/.config/containers/auth.json");
-	assert_string_equal(found[2], "/h/.docker/config.json");
-	assert_null(found[3]);
-	lcm_creds_files_free(found);
-	assert_int_equal(setenv("REGISTRY_AUTH_FILE", "/mine", 1), 0);
-	assert_int_equal(lcm_creds_files(NULL, &found), 0);
-	assert_string_equal(found[0], "/mine");
-	assert_null(found[1]);
-	lcm_creds_files_free(found);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flows),
+		cmocka_unit_test(test_helpers),
+		cmocka_unit_test(test_helper_again),
 		cmocka_unit_test(test_single_flight),
 		cmocka_unit_test(test_redirect_no_leak),
 		cmocka_unit_test(test_redirect_refused),
 		cmocka_unit_test(test_redirect_gone),
-		cmocka_unit_test(test_creds_lookup),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
