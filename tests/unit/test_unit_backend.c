@@ -2,10 +2,10 @@
 /*
  * What every kind of storage unit must be able to do: one table of tests, run for every kind on
  * every file system for pools. Needs root; without it the test is skipped (LCM_TESTS_MUST_RUN=1
- * makes that a failure, and the lack of a mkfs).
+ * makes that a failure, and the lack of a mkfs). What units take of their pool, and faults, are in
+ * test_unit_backend_space.c.
  */
 #include <linux/btrfs.h>
-#include <linux/fs.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -17,35 +17,6 @@
 #include "unit/image_impl.h"
 
 #define MIB (1ULL << 20)
-
-static const struct pool_row rows[] = {
-	{ "subvol on btrfs", &lcm_unit_subvol_ops, "btrfs", 64 * MIB, 128 * MIB, true, true, true },
-	{ "image ext4 on ext4", &lcm_unit_image_ops, "ext4", 64 * MIB, 128 * MIB, false, false,
-	  true },
-	{ "image xfs on ext4", &lcm_unit_image_ops, "ext4", 300 * MIB, 400 * MIB, false, true,
-	  false },
-	{ "image ext4 on xfs", &lcm_unit_image_ops, "xfs", 64 * MIB, 128 * MIB, true, false, true },
-	{ "image xfs on xfs", &lcm_unit_image_ops, "xfs", 300 * MIB, 400 * MIB, true, true, false },
-	{ "image ext4 on btrfs", &lcm_unit_image_ops, "btrfs", 64 * MIB, 128 * MIB, true, false,
-	  true },
-	{ "image xfs on btrfs", &lcm_unit_image_ops, "btrfs", 300 * MIB, 400 * MIB, true, true,
-	  false },
-};
-
-static bool is_image(const struct pool *p)
-{
-	return p->row->ops == &lcm_unit_image_ops;
-}
-
-static uint64_t size_of(const struct pool *p, const char *name)
-{
-	struct lcm_err err = { 0 };
-	uint64_t size = 0;
-
-	if (p->row->ops->size(p->fd, name, &size, &err) < 0)
-		fail_msg("%s", err.msg);
-	return size;
-}
 
 static int open_mnt(const struct pool *p, const char *at)
 {
@@ -72,7 +43,7 @@ static void keeps_what_was_written(void **state)
 	lcm_autoclose int mnt = -EBADF;
 
 	pool_create(p, "data");
-	assert_int_equal(size_of(p, "data"), p->row->size);
+	assert_int_equal(pool_size(p, "data"), p->row->size);
 	assert_int_equal(p->row->ops->busy(p->fd, "data"), 0);
 	pool_attach(p, "data", "m");
 	assert_int_equal(p->row->ops->busy(p->fd, "data"), 1);
@@ -144,7 +115,7 @@ static void copy_is_independent(void **state)
 	pool_put(p, "m/a", "hello");
 	pool_detach(p, "m");
 	pool_copy(p, "data", "copy");
-	assert_int_equal(size_of(p, "copy"), p->row->size);
+	assert_int_equal(pool_size(p, "copy"), p->row->size);
 	/* Both at once: they may have the same UUID. */
 	pool_attach(p, "data", "m");
 	pool_attach(p, "copy", "n");
@@ -203,7 +174,7 @@ static void read_only_copy(void **state)
 	pool_put(p, "m/a", "hello");
 	pool_detach(p, "m");
 	assert_int_equal(p->row->ops->copy(p->fd, "data", p->fd, "snap", true, false, &err), 0);
-	assert_int_equal(size_of(p, "snap"), p->row->size);
+	assert_int_equal(pool_size(p, "snap"), p->row->size);
 	assert_int_equal(p->row->ops->mount(p->fd, "snap", &err), -EROFS);
 	assert_non_null(strstr(err.msg, "/p/snap"));
 	assert_int_equal(p->row->ops->resize(p->fd, "snap", -EBADF, p->row->grown, &err), -EROFS);
@@ -269,7 +240,7 @@ static void grows_detached(void **state)
 	for (int i = 0; i < 2; i++) { /* once more does nothing */
 		if (p->row->ops->resize(p->fd, "data", -EBADF, p->row->grown, &err) < 0)
 			fail_msg("%s", err.msg);
-		assert_int_equal(size_of(p, "data"), p->row->grown);
+		assert_int_equal(pool_size(p, "data"), p->row->grown);
 	}
 	assert_int_equal(p->row->ops->resize(p->fd, "data", -EBADF, p->row->grown + 1, &err),
 			 -EINVAL);
@@ -296,7 +267,7 @@ static void grows_in_use(void **state)
 		assert_room(p, p->row->grown);
 	else
 		assert_non_null(strstr(err.msg, "/p/data holds ext4"));
-	assert_int_equal(size_of(p, "data"), p->row->grow_live ? p->row->grown : p->row->size);
+	assert_int_equal(pool_size(p, "data"), p->row->grow_live ? p->row->grown : p->row->size);
 	lcm_closep(&mnt);
 	pool_text(p, "m/a", "hello");
 	pool_detach(p, "m");
@@ -393,14 +364,14 @@ static void waits_for_an_orphan(void **state)
 	pid_t pid;
 	int r;
 
-	if (!is_image(p))
+	if (!pool_is_image(p))
 		return;
 	pool_create(p, "data");
 	pid = orphan_with_lock(p);
 	r = ops->resize(p->fd, "data", -EBADF, p->row->grown, &err);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_int_equal(r, 0);
-	assert_int_equal(size_of(p, "data"), p->row->grown);
+	assert_int_equal(pool_size(p, "data"), p->row->grown);
 }
 
 static void other_backends_refuse(void **state)
@@ -429,7 +400,7 @@ static void sees_others_loop_devices(void **state)
 	lcm_autoclose int fd = -EBADF, loop = -EBADF;
 	char dev[LCM_LOOPDEV];
 
-	if (!is_image(p))
+	if (!pool_is_image(p))
 		return;
 	pool_create(p, "data");
 	fd = lcm_sys_openat(p->fd, "data", O_RDWR, 0);
@@ -447,7 +418,7 @@ static void simple_quotas_will_not_do(void **state)
 	struct lcm_err err = { 0 };
 	int r;
 
-	if (is_image(p))
+	if (pool_is_image(p))
 		return;
 	r = lcm_sys_ioctl(p->fd, BTRFS_IOC_QUOTA_CTL, &simple);
 	if (r == -EINVAL) /* before 6.7 */
@@ -458,7 +429,7 @@ static void simple_quotas_will_not_do(void **state)
 	simple.cmd = BTRFS_QUOTA_CTL_DISABLE;
 	assert_int_equal(lcm_sys_ioctl(p->fd, BTRFS_IOC_QUOTA_CTL, &simple), 0);
 	pool_create(p, "data"); /* enables them again */
-	assert_int_equal(size_of(p, "data"), p->row->size);
+	assert_int_equal(pool_size(p, "data"), p->row->size);
 }
 
 /* As it does not know where it is mounted. */
@@ -467,14 +438,14 @@ static void resizes_none_mounted_elsewhere(void **state)
 	const struct pool *p = *state;
 	struct lcm_err err = { 0 };
 
-	if (!is_image(p))
+	if (!pool_is_image(p))
 		return;
 	pool_create(p, "data");
 	pool_attach(p, "data", "m");
 	assert_int_equal(p->row->ops->mount(p->fd, "data", &err), -EBUSY);
 	assert_non_null(strstr(err.msg, "/p/data is mounted already"));
 	assert_int_equal(p->row->ops->resize(p->fd, "data", -EBADF, p->row->grown, &err), -EBUSY);
-	assert_int_equal(size_of(p, "data"), p->row->size);
+	assert_int_equal(pool_size(p, "data"), p->row->size);
 	pool_detach(p, "m");
 }
 
@@ -493,10 +464,10 @@ static void shrinks_or_says_why(void **state)
 	assert_int_equal(r, p->row->shrink ? 0 : -ENOTSUP);
 	if (!p->row->shrink) {
 		assert_non_null(strstr(err.msg, "cannot be made smaller"));
-		assert_int_equal(size_of(p, "data"), p->row->size);
+		assert_int_equal(pool_size(p, "data"), p->row->size);
 		return;
 	}
-	assert_int_equal(size_of(p, "data"), half);
+	assert_int_equal(pool_size(p, "data"), half);
 	pool_attach(p, "data", "m");
 	pool_text(p, "m/a", "hello");
 	assert_room(p, half);
@@ -505,7 +476,7 @@ static void shrinks_or_says_why(void **state)
 	assert_int_equal(r, -ENOSPC);
 	assert_non_null(strstr(err.msg, "/p/data"));
 	assert_non_null(strstr(err.msg, "delete some"));
-	assert_int_equal(size_of(p, "data"), half);
+	assert_int_equal(pool_size(p, "data"), half);
 	assert_int_equal(p->row->ops->resize(p->fd, "data", -EBADF, p->row->size, &err), 0);
 	pool_attach(p, "data", "m");
 	pool_text(p, "m/a", "hello");
@@ -520,7 +491,7 @@ static void resize_goes_on(void **state)
 	lcm_autoclose int fd = -EBADF;
 	struct lcm_err err = { 0 };
 
-	if (!is_image(p))
+	if (!pool_is_image(p))
 		return;
 	pool_create(p, "data");
 	fd = lcm_sys_openat(p->fd, "data", O_RDWR, 0);
@@ -538,364 +509,11 @@ static void resize_goes_on(void **state)
 	fd = lcm_sys_openat(p->fd, "data", O_RDWR, 0);
 	assert_int_equal(lcm_sys_ftruncate(fd, p->row->size), 0);
 	assert_int_equal(p->row->ops->resize(p->fd, "data", -EBADF, p->row->size / 2, &err), 0);
-	assert_int_equal(size_of(p, "data"), p->row->size / 2);
+	assert_int_equal(pool_size(p, "data"), p->row->size / 2);
 	pool_attach(p, "data", "m");
 	assert_room(p, p->row->size / 2);
 	pool_detach(p, "m");
 }
-
-static void usage_adds_up(void **state)
-{
-	const struct pool *p = *state;
-	uint64_t before = pool_free(p), with, used = 0, promised = 0;
-	struct lcm_err err = { 0 };
-
-	pool_create(p, "data");
-	assert_int_equal(p->row->ops->usage(p->fd, "data", 0, &used, &promised, &err), 0);
-	assert_int_equal(promised, 0);
-	with = pool_free(p);
-	if (p->row->ops->thick) {
-		assert_in_range(used, p->row->size, p->row->size + MIB);
-		assert_true(before - with >= p->row->size);
-	}
-	assert_int_equal(p->row->ops->usage(p->fd, "data", p->row->size, &used, &promised, &err),
-			 0);
-	assert_in_range(promised, p->row->size - MIB, p->row->size);
-	pool_attach(p, "data", "m");
-	assert_int_equal(pool_fill(p, "m/a", 32 * MIB), 32 * MIB);
-	pool_detach(p, "m");
-	(void)pool_free(p); /* syncs */
-	assert_int_equal(p->row->ops->usage(p->fd, "data", p->row->size, &used, &promised, &err),
-			 0);
-	if (p->row->ops->thick)
-		assert_int_equal(promised, p->row->size);
-	else
-		assert_in_range(promised, p->row->size - 34 * MIB, p->row->size - 32 * MIB);
-	assert_true(used >= 32 * MIB);
-	pool_remove(p, "data");
-	pool_remove(p, "data"); /* missing is success */
-	assert_int_equal(p->row->ops->usage(p->fd, "data", 0, &used, &promised, &err), -ENOENT);
-	assert_true(pool_free_is(p, before, 4 * MIB));
-}
-
-static uint64_t blocks_of(const struct pool *p, const char *name)
-{
-	struct stat st;
-
-	assert_int_equal(lcm_sys_syncfs(p->fd), 0);
-	assert_int_equal(lcm_sys_fstatat(p->fd, name, &st, 0), 0);
-	return (uint64_t)st.st_blocks * 512;
-}
-
-/* Return: what FITRIM says. */
-static int trim(const struct pool *p)
-{
-	lcm_autoclose int root = lcm_sys_openat(p->top, "m", O_RDONLY | O_DIRECTORY, 0);
-	struct fstrim_range all = { .len = UINT64_MAX };
-
-	assert_true(root >= 0);
-	return lcm_sys_ioctl(root, FITRIM, &all);
-}
-
-/* Return: false: it gets a loop device whose discards somebody has turned off, which is for good.
- */
-static bool fill_and_trim(const struct pool *p)
-{
-	int r;
-
-	pool_attach(p, "data", "m");
-	(void)pool_fill(p, "m/big", 32 * MIB);
-	assert_int_equal(lcm_sys_unlinkat(p->top, "m/big", 0), 0);
-	pool_put(p, "m/a", "hello");
-	r = trim(p);
-	pool_detach(p, "m");
-	if (r == -EOPNOTSUPP) {
-		print_message("not trimmed: the loop device it got has its discards turned off\n");
-		return false;
-	}
-	assert_int_equal(r, 0);
-	return true;
-}
-
-/* What was trimmed stays promised to it, and is taken back when it is mounted again. */
-static void thick_stays_thick(void **state)
-{
-	const struct pool *p = *state;
-	uint64_t used, promised;
-	struct lcm_err err = { 0 };
-
-	if (!p->row->ops->thick)
-		return;
-	pool_create(p, "data");
-	assert_true(blocks_of(p, "data") >= p->row->size);
-	if (fill_and_trim(p))
-		assert_true(blocks_of(p, "data") < p->row->size);
-	assert_int_equal(p->row->ops->usage(p->fd, "data", 0, &used, &promised, &err), 0);
-	assert_int_equal(used + promised, p->row->size);
-	pool_attach(p, "data", "m");
-	pool_text(p, "m/a", "hello");
-	pool_detach(p, "m");
-	assert_true(blocks_of(p, "data") >= p->row->size);
-	assert_int_equal(p->row->ops->resize(p->fd, "data", -EBADF, p->row->grown, &err), 0);
-	assert_true(blocks_of(p, "data") >= p->row->grown);
-	(void)fill_and_trim(p);
-	pool_copy(p, "data", "copy");
-	assert_true(blocks_of(p, "copy") >= p->row->grown);
-	if (p->row->shrink) {
-		assert_int_equal(p->row->ops->resize(p->fd, "data", -EBADF, p->row->size, &err), 0);
-		pool_attach(p, "data", "m");
-		pool_detach(p, "m");
-		assert_true(blocks_of(p, "data") >= p->row->size);
-	}
-}
-
-static void thin_stays_thin(void **state)
-{
-	const struct pool *p = *state;
-	struct lcm_err err = { 0 };
-	uint64_t used, promised;
-
-	if (!p->row->ops->thick)
-		return;
-	assert_int_equal(p->row->ops->create(p->fd, "data", p->row->size, true, &err), 0);
-	assert_in_range(blocks_of(p, "data"), 0, p->row->size / 3);
-	assert_int_equal(p->row->ops->usage(p->fd, "data", 0, &used, &promised, &err), 0);
-	assert_int_equal(used + promised, p->row->size);
-	if (!fill_and_trim(p))
-		return;
-	assert_in_range(blocks_of(p, "data"), 0, p->row->size / 3);
-	pool_copy(p, "data", "copy");
-	assert_in_range(blocks_of(p, "copy"), 0, p->row->size / 3);
-	assert_int_equal(p->row->ops->resize(p->fd, "copy", -EBADF, p->row->grown, &err), 0);
-	assert_in_range(blocks_of(p, "copy"), 0, p->row->grown / 3);
-}
-
-/* The kernel's own promise, and all that mkfs and copies rely on. */
-static void old_data_is_gone(void **state)
-{
-	const struct pool *p = *state;
-	lcm_autofree char *buf = malloc(MIB);
-	lcm_autoclose int fd = -EBADF;
-	ssize_t n;
-
-	assert_non_null(buf);
-	pool_create(p, "data");
-	pool_attach(p, "data", "m");
-	(void)pool_fill(p, "m/big", UINT64_MAX);
-	pool_detach(p, "m");
-	pool_remove(p, "data");
-	(void)pool_free(p);
-	pool_create(p, "data");
-	if (is_image(p)) {
-		fd = lcm_sys_openat(p->fd, "data", O_RDONLY, 0);
-		while ((n = lcm_sys_read(fd, buf, MIB)) > 0)
-			assert_null(memmem(buf, (size_t)n, "locum old secret", 16));
-		assert_int_equal(n, 0);
-	}
-	pool_attach(p, "data", "m");
-	pool_text(p, "m/big", NULL);
-	pool_detach(p, "m");
-}
-
-static void refuses_what_is_no_object(void **state)
-{
-	const struct pool *p = *state;
-	const struct lcm_unit_ops *ops = p->row->ops;
-	struct lcm_err err = { 0 };
-	uint64_t size = 7;
-
-	pool_put(p, "p/junk", "junk");
-	assert_int_equal(lcm_sys_mkdirat(p->fd, "dir", 0700), 0);
-	assert_int_equal(lcm_sys_symlinkat("junk", p->fd, "link"), 0);
-	assert_int_equal(lcm_sys_mknodat(p->fd, "fifo", S_IFIFO | 0600, 0), 0);
-	for (const char *const *name = (const char *const[]){ "junk", "dir", "link", "fifo", NULL };
-	     *name; name++) {
-		assert_int_equal(ops->size(p->fd, *name, &size, &err), -EUCLEAN);
-		assert_non_null(strstr(err.msg, *name));
-		assert_int_equal(ops->mount(p->fd, *name, &err), -EUCLEAN);
-		assert_int_equal(ops->copy(p->fd, *name, p->fd, "c", false, false, &err), -EUCLEAN);
-		assert_int_equal(ops->resize(p->fd, *name, -EBADF, p->row->size, &err), -EUCLEAN);
-	}
-	assert_int_equal(ops->size(p->fd, "missing", &size, &err), -ENOENT);
-	assert_int_equal(ops->mount(p->fd, "missing", &err), -ENOENT);
-	assert_int_equal(ops->busy(p->fd, "missing"), -ENOENT);
-	assert_int_equal(size, 7);
-}
-
-static void too_large_for_the_pool(void **state)
-{
-	const struct pool *p = *state;
-	const struct lcm_unit_ops *ops = p->row->ops;
-	uint64_t before;
-	struct lcm_err err = { 0 };
-	struct stat st;
-
-	if (!ops->thick)
-		return;
-	pool_create(p, "data");
-	before = pool_free(p);
-	assert_int_equal(ops->create(p->fd, "big", 4096 * MIB, false, &err), -ENOSPC);
-	assert_int_equal(lcm_sys_fstatat(p->fd, "big", &st, 0), -ENOENT);
-	assert_int_equal(ops->resize(p->fd, "data", -EBADF, 4096 * MIB, &err), -ENOSPC);
-	assert_int_equal(size_of(p, "data"), p->row->size);
-	assert_true(pool_free_is(p, before, 4 * MIB));
-}
-
-#ifdef LCM_FAULTS
-
-#define FAULTS_MAX 2000 /* more with every loop device of the machine */
-
-/* One operation with a fault at every call; @undo brings back the state before. */
-struct sweep {
-	int (*op)(const struct pool *p, struct lcm_err *err);
-	void (*failed)(const struct pool *p);
-	void (*undo)(const struct pool *p);
-};
-
-static void sweep(const struct pool *p, const struct sweep *s, int error)
-{
-	/* Each commit of btrfs takes its time: every fourth call there, others with each error. */
-	long step = is_image(p) && strcmp(p->row->fs, "btrfs") == 0 ? 4 : 1;
-	int fds = pool_open_fds(), loops = pool_loops(p);
-	long n, calls, failures = 0;
-
-	for (n = error == EIO ? 1 : 1 + step / 2; n < FAULTS_MAX; n += step) {
-		struct lcm_err err = { 0 };
-		int r;
-
-		lcm_fault_arm(n, error);
-		r = s->op(p, &err);
-		calls = lcm_fault_count();
-		lcm_fault_disarm();
-		assert_int_equal(pool_open_fds(), fds);
-		assert_int_equal(pool_loops(p), loops);
-		if (r < 0) {
-			assert_true(err.msg[0] != '\0');
-			failures++;
-			s->failed(p);
-			r = s->op(p, &err);
-			if (r < 0)
-				fail_msg("after the fault at %ld: %s", n, err.msg);
-		}
-		s->undo(p);
-		if (calls < n)
-			break;
-	}
-	assert_in_range(n, 5, FAULTS_MAX - 1);
-	assert_in_range(failures, step == 1 ? 5 : 2, n);
-}
-
-static int op_create(const struct pool *p, struct lcm_err *err)
-{
-	return p->row->ops->create(p->fd, "new", p->row->size, !p->row->ops->thick, err);
-}
-
-static int op_copy(const struct pool *p, struct lcm_err *err)
-{
-	return p->row->ops->copy(p->fd, "data", p->fd, "new", false, false, err);
-}
-
-static int op_snap(const struct pool *p, struct lcm_err *err)
-{
-	return p->row->ops->copy(p->fd, "data", p->fd, "new", true, p->row->live, err);
-}
-
-static void no_new(const struct pool *p)
-{
-	struct stat st;
-
-	assert_int_equal(lcm_sys_fstatat(p->fd, "new", &st, 0), -ENOENT);
-}
-
-static void remove_new(const struct pool *p)
-{
-	assert_int_equal(size_of(p, "new"), p->row->size);
-	pool_remove(p, "new");
-}
-
-static int op_grow(const struct pool *p, struct lcm_err *err)
-{
-	return p->row->ops->resize(p->fd, "new", -EBADF, p->row->grown, err);
-}
-
-static int op_grow_live(const struct pool *p, struct lcm_err *err)
-{
-	lcm_autoclose int mnt = lcm_sys_openat(p->top, "m", O_PATH | O_DIRECTORY, 0);
-
-	if (mnt < 0)
-		return lcm_err_set(err, mnt, "not of the backend");
-	return p->row->ops->resize(p->fd, "new", mnt, p->row->grown, err);
-}
-
-static int op_shrink(const struct pool *p, struct lcm_err *err)
-{
-	return p->row->ops->resize(p->fd, "new", -EBADF, p->row->size / 2, err);
-}
-
-/* It was resized or it was not. */
-static void resized_or_not(const struct pool *p)
-{
-	uint64_t size = size_of(p, "new");
-
-	assert_true(size == p->row->size || size == p->row->grown || size == p->row->size / 2);
-}
-
-static void again(const struct pool *p)
-{
-	assert_int_not_equal(size_of(p, "new"), p->row->size);
-	pool_attach(p, "new", "n");
-	pool_text(p, "n/a", "hello");
-	pool_detach(p, "n");
-	pool_remove(p, "new");
-	pool_copy(p, "data", "new");
-}
-
-static void again_live(const struct pool *p)
-{
-	pool_text(p, "m/a", "hello");
-	pool_detach(p, "m");
-	again(p);
-	pool_attach(p, "new", "m");
-}
-
-static const struct sweep sweeps[] = {
-	{ op_create, no_new, remove_new },    { op_copy, no_new, remove_new },
-	{ op_snap, no_new, remove_new },      { op_grow, resized_or_not, again },
-	{ op_shrink, resized_or_not, again }, { op_grow_live, resized_or_not, again_live },
-};
-
-static void errors_leave_nothing(void **state)
-{
-	static const int errors[] = { EIO, ENOSPC };
-	const struct pool *p = *state;
-
-	pool_create(p, "data");
-	pool_attach(p, "data", "m");
-	pool_put(p, "m/a", "hello");
-	pool_detach(p, "m");
-	for (size_t e = 0; e < LCM_ARRAY_SIZE(errors); e++)
-		for (size_t i = 0; i < LCM_ARRAY_SIZE(sweeps); i++) {
-			const struct sweep *s = &sweeps[i];
-
-			if ((s->op == op_shrink && !p->row->shrink) ||
-			    (s->op == op_grow_live && !p->row->grow_live))
-				continue;
-			/* Images are resized the same way everywhere, and each commit of btrfs
-			 * takes its time. */
-			if (is_image(p) && strcmp(p->row->fs, "btrfs") == 0 &&
-			    s->undo != remove_new)
-				continue;
-			if (s->undo == again || s->undo == again_live)
-				pool_copy(p, "data", "new");
-			if (s->undo == again_live)
-				pool_attach(p, "new", "m");
-			sweep(p, s, errors[e]);
-			if (s->undo == again_live)
-				pool_detach(p, "m");
-			pool_remove(p, "new");
-		}
-}
-#endif
 
 static const struct CMUnitTest table[] = {
 	cmocka_unit_test(works_here),
@@ -916,50 +534,9 @@ static const struct CMUnitTest table[] = {
 	cmocka_unit_test(simple_quotas_will_not_do),
 	cmocka_unit_test(shrinks_or_says_why),
 	cmocka_unit_test(resize_goes_on),
-	cmocka_unit_test(usage_adds_up),
-	cmocka_unit_test(thick_stays_thick),
-	cmocka_unit_test(thin_stays_thin),
-	cmocka_unit_test(old_data_is_gone),
-	cmocka_unit_test(refuses_what_is_no_object),
-	cmocka_unit_test(too_large_for_the_pool),
-#ifdef LCM_FAULTS
-	cmocka_unit_test(errors_leave_nothing),
-#endif
 };
-
-/* Adds the table for one row; @names: room for the names of its tests. */
-static size_t add_row(struct CMUnitTest *tests, char names[][96], const struct pool_row *row)
-{
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(table); i++) {
-		(void)snprintf(names[i], sizeof(names[i]), "%s: %s", row->name, table[i].name);
-		tests[i] = table[i];
-		tests[i].name = names[i];
-		tests[i].setup_func = pool_setup;
-		tests[i].teardown_func = pool_teardown;
-		tests[i].initial_state = (void *)(uintptr_t)row;
-	}
-	return LCM_ARRAY_SIZE(table);
-}
 
 int main(int argc, char **argv)
 {
-	enum { MAX = LCM_ARRAY_SIZE(rows) * LCM_ARRAY_SIZE(table) };
-	static struct CMUnitTest tests[MAX];
-	static char names[MAX][96];
-	bool must = getenv("LCM_TESTS_MUST_RUN");
-	size_t n = 0;
-
-	if (!pool_may_run("test_unit_backend"))
-		return must ? 1 : 77;
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
-		if (pool_has_mkfs(&rows[i]))
-			n += add_row(tests + n, names + n, &rows[i]);
-		else if (must)
-			return fprintf(stderr, "no mkfs for %s\n", rows[i].name), 1;
-		else
-			print_message("skipped, there is no mkfs: %s\n", rows[i].name);
-	}
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
-	return n ? _cmocka_run_group_tests("units", tests, n, NULL, NULL) : 77;
+	return pool_run("test_unit_backend", table, LCM_ARRAY_SIZE(table), argc, argv);
 }

@@ -13,6 +13,22 @@
 
 #define POOL_BYTES (2ULL << 30) /* sparse */
 #define CHUNK (1U << 20)
+#define MIB (1ULL << 20)
+#define TEST_NAME 96
+
+static const struct pool_row rows[] = {
+	{ "subvol on btrfs", &lcm_unit_subvol_ops, "btrfs", 64 * MIB, 128 * MIB, true, true, true },
+	{ "image ext4 on ext4", &lcm_unit_image_ops, "ext4", 64 * MIB, 128 * MIB, false, false,
+	  true },
+	{ "image xfs on ext4", &lcm_unit_image_ops, "ext4", 300 * MIB, 400 * MIB, false, true,
+	  false },
+	{ "image ext4 on xfs", &lcm_unit_image_ops, "xfs", 64 * MIB, 128 * MIB, true, false, true },
+	{ "image xfs on xfs", &lcm_unit_image_ops, "xfs", 300 * MIB, 400 * MIB, true, true, false },
+	{ "image ext4 on btrfs", &lcm_unit_image_ops, "btrfs", 64 * MIB, 128 * MIB, true, false,
+	  true },
+	{ "image xfs on btrfs", &lcm_unit_image_ops, "btrfs", 300 * MIB, 400 * MIB, true, true,
+	  false },
+};
 
 static int mkfs(const char *fs, const char *const *more, int file, struct lcm_err *err)
 {
@@ -41,6 +57,11 @@ bool pool_may_run(const char *test)
 		return true;
 	(void)fprintf(stderr, "%s: needs root and mount namespaces\n", test);
 	return false;
+}
+
+bool pool_is_image(const struct pool *p)
+{
+	return p->row->ops == &lcm_unit_image_ops;
 }
 
 static int count_fd(void *arg, int dirfd, const char *name)
@@ -156,6 +177,46 @@ int pool_teardown(void **state)
 	return r;
 }
 
+/* Adds the table for one row; @names: room for the names of its tests. */
+static void add_row(struct CMUnitTest *tests, char (*names)[TEST_NAME],
+		    const struct CMUnitTest *table, size_t n, const struct pool_row *row)
+{
+	for (size_t i = 0; i < n; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "%s: %s", row->name, table[i].name);
+		tests[i] = table[i];
+		tests[i].name = names[i];
+		tests[i].setup_func = pool_setup;
+		tests[i].teardown_func = pool_teardown;
+		tests[i].initial_state = (void *)(uintptr_t)row;
+	}
+}
+
+int pool_run(const char *test, const struct CMUnitTest *table, size_t n, int argc, char **argv)
+{
+	lcm_autofree struct CMUnitTest *tests = calloc(LCM_ARRAY_SIZE(rows) * n, sizeof(*tests));
+	lcm_autofree char(*names)[TEST_NAME] = calloc(LCM_ARRAY_SIZE(rows) * n, sizeof(*names));
+	bool must = getenv("LCM_TESTS_MUST_RUN");
+	size_t k = 0;
+
+	if (!tests || !names)
+		return 1;
+	if (!pool_may_run(test))
+		return must ? 1 : 77;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		if (pool_has_mkfs(&rows[i])) {
+			add_row(tests + k, names + k, table, n, &rows[i]);
+			k += n;
+		} else if (must) {
+			return fprintf(stderr, "no mkfs for %s\n", rows[i].name), 1;
+		} else {
+			print_message("skipped, there is no mkfs: %s\n", rows[i].name);
+		}
+	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return k ? _cmocka_run_group_tests("units", tests, k, NULL, NULL) : 77;
+}
+
 static const char *below(const struct pool *p, const char *at, char out[64])
 {
 	(void)snprintf(out, 64, "%s/%s", p->dir, at);
@@ -201,6 +262,16 @@ void pool_remove(const struct pool *p, const char *name)
 
 	if (p->row->ops->remove(p->fd, name, &err) < 0)
 		fail_msg("%s", err.msg);
+}
+
+uint64_t pool_size(const struct pool *p, const char *name)
+{
+	struct lcm_err err = { 0 };
+	uint64_t size = 0;
+
+	if (p->row->ops->size(p->fd, name, &size, &err) < 0)
+		fail_msg("%s", err.msg);
+	return size;
 }
 
 void pool_put(const struct pool *p, const char *path, const char *text)

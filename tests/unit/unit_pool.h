@@ -35,6 +35,11 @@ int pool_setup(void **state);
 int pool_teardown(void **state);
 /** pool_has_mkfs - is there a mkfs for this row? */
 bool pool_has_mkfs(const struct pool_row *row);
+/** pool_run - a main() which runs each of @table's @n tests for every kind of unit on every file
+ * system for pools, with pool_setup() and pool_teardown(). @test: the program; argv[1]: which tests
+ * (a pattern). Return: an exit status. */
+int pool_run(const char *test, const struct CMUnitTest *table, size_t n, int argc, char **argv);
+bool pool_is_image(const struct pool *p);
 
 /** pool_attach - mount @name at @at ("m", "n") below dir; pool_detach() undoes it. */
 void pool_attach(const struct pool *p, const char *name, const char *at);
@@ -43,6 +48,8 @@ void pool_detach(const struct pool *p, const char *at);
 void pool_create(const struct pool *p, const char *name);
 void pool_copy(const struct pool *p, const char *from, const char *to);
 void pool_remove(const struct pool *p, const char *name);
+/** pool_size - of the unit @name, which must be there. */
+uint64_t pool_size(const struct pool *p, const char *name);
 
 /** pool_put - a small file at "m/x" below dir, durable. pool_text: must be there and have that
  * text; NULL: must not be there. */
