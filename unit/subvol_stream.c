@@ -17,6 +17,8 @@
 #include "unit/object.h"
 #include "unit/subvol_impl.h"
 
+#define RECEIVE_LOCK_MS 10000 /* of one that has lost its parent, until it is through */
+
 struct name {
 	char s[NAME_MAX + 1];
 };
@@ -118,17 +120,41 @@ static int drop_one(void *arg, int dir, const char *name)
 	return lcm_subvol_destroy(dir, name);
 }
 
-int lcm_subvol_unreceive(int dir, const char *name)
+static int drop_in(int dir, const char *name)
 {
-	struct name in = beside(name, "in"), file = beside(name, "stream");
+	struct name in = beside(name, "in");
 	lcm_autoclose int fd = lcm_sys_openat(dir, in.s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	int r = fd == -ENOENT ? 0 : fd < 0 ? fd : lcm_dir_each(fd, drop_one, NULL);
 
-	if (r == 0 && fd >= 0)
-		r = lcm_sys_unlinkat(dir, in.s, AT_REMOVEDIR);
+	return r == 0 && fd >= 0 ? lcm_sys_unlinkat(dir, in.s, AT_REMOVEDIR) : r;
+}
+
+int lcm_subvol_unreceive(int dir, const char *name)
+{
+	struct name file = beside(name, "stream");
+	int r = drop_in(dir, name);
+
 	if (r < 0)
 		return r;
 	r = lcm_sys_unlinkat(dir, file.s, 0);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* What an earlier call made before it was killed; the btrfs(8) of it may still be at work. */
+static int drop_made(int dir, const char *name, int stream, struct lcm_err *err)
+{
+	char path[LCM_OBJECT_PATH];
+	int r = lcm_sys_lock(stream, F_WRLCK, RECEIVE_LOCK_MS);
+
+	if (r == -EAGAIN)
+		return lcm_err_set(err, r,
+				   "%s: an interrupted import's btrfs receive still runs; "
+				   "try again",
+				   lcm_object_path(dir, name, path));
+	if (r == 0)
+		r = drop_in(dir, name);
+	if (r == 0)
+		r = lcm_subvol_destroy(dir, name);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -170,6 +196,8 @@ int lcm_subvol_received(int dir, const char *name, int fd, uint64_t size, struct
 	char path[LCM_OBJECT_PATH];
 	int r = lcm_quota_ready(dir, lcm_object_path(dir, name, path), err);
 
+	if (r == 0)
+		r = drop_made(dir, name, fd, err);
 	if (r == 0)
 		r = lcm_sys_mkdirat(dir, in.s, 0700);
 	if (r == 0)
