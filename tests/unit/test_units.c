@@ -2,6 +2,7 @@
 /* The verbs of the layout manager, for each backend on the file systems it is for. */
 #include "tests/unit/test.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -14,6 +15,7 @@
 #include "unit/unit.h"
 
 #define MB (1ULL << 20)
+#define BULK (3 * MB)
 #define OWNER_A "11111111-1111-4111-8111-111111111111"
 #define OWNER_B "22222222-2222-4222-8222-222222222222"
 
@@ -214,15 +216,43 @@ static void sizes_change(struct world *w)
 }
 
 #ifdef LCM_FAULTS
-/* Bytes of the unit that its file system does not show: its log, or all where it is the pool's. */
-static uint64_t not_shown(struct world *w, struct lcm_unit *v)
+/* Runs @verb in a process that is killed at its @nth call. Return: whether it came to its end. */
+static bool killed_at(struct world *w, long nth, int (*verb)(struct world *w))
 {
+	int status = -1;
+	pid_t pid;
+
+	lcm_units_free(w->u);
+	pid = fork();
+	assert_true(pid >= 0);
+	OK(lcm_units_open(w->root, w->run, &w->u, &w->err));
+	if (pid == 0) {
+		lcm_fault_arm(nth, 0);
+		_exit(verb(w) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+	return status == 0;
+}
+
+/* Bytes of the unit that its file system does not show: its log, or all where it is the pool's. */
+static uint64_t not_shown(struct world *w)
+{
+	struct lcm_unit v;
 	struct statvfs st;
 
-	OK(lcm_unit_get(w->u, "a", v, &w->err));
-	assert_string_equal(v->op, "");
-	assert_int_equal(statvfs(lcm_unit_path(w->u, v), &st), 0);
-	return w->k->ops->thick ? v->size - (uint64_t)st.f_blocks * st.f_frsize : 0;
+	OK(lcm_unit_get(w->u, "a", &v, &w->err));
+	assert_string_equal(v.op, "");
+	assert_int_equal(statvfs(lcm_unit_path(w->u, &v), &st), 0);
+	return w->k->ops->thick ? v.size - (uint64_t)st.f_blocks * st.f_frsize : 0;
+}
+
+static int grow(struct world *w)
+{
+	struct lcm_unit v;
+	int r = lcm_unit_get(w->u, "a", &v, NULL);
+
+	return r < 0 ? r : lcm_unit_resize(w->u, "a", v.size + 16 * MB, NULL);
 }
 
 /* Killed as it grows under its user, at every call: the next verb finishes it. */
@@ -230,30 +260,118 @@ static void growing_is_finished(struct world *w)
 {
 	struct lcm_unit v;
 	uint64_t gap;
-	int status = -1;
+	bool done = false;
 
 	if (!w->k->grow_live)
 		return;
 	make(w, "a", OWNER_A);
 	OK(lcm_unit_attach(w->u, "a", NULL, &v, &w->err));
-	gap = not_shown(w, &v);
-	for (long nth = 1; status != 0; nth++) {
-		uint64_t size = v.size + 16 * MB;
-		pid_t pid;
-
-		lcm_units_free(w->u);
-		pid = fork();
-		assert_true(pid >= 0);
-		OK(lcm_units_open(w->root, w->run, &w->u, &w->err));
-		if (pid == 0) {
-			lcm_fault_arm(nth, 0);
-			_exit(lcm_unit_resize(w->u, "a", size, NULL) < 0);
-		}
-		assert_int_equal(waitpid(pid, &status, 0), pid);
+	gap = not_shown(w);
+	for (long nth = 1; !done; nth++) {
+		done = killed_at(w, nth, grow);
 		OK(lcm_unit_gc(w->u, NULL, NULL, &w->err));
-		assert_in_range(not_shown(w, &v), 0, gap + MB);
+		assert_in_range(not_shown(w), 0, gap + MB);
 	}
 	OK(lcm_unit_detach(w->u, "a", NULL, &w->err));
+}
+
+/* Some frames of a unit, whose log is not empty where it can be copied in use. */
+static void export_one(struct world *w)
+{
+	lcm_autoclose int fd = lcm_sys_openat(w->fs->top, "stream", O_WRONLY | O_CREAT, 0600);
+	char path[LCM_UUID + 16];
+	struct lcm_unit v;
+
+	make(w, "a", OWNER_A);
+	put(w, "a", "one");
+	OK(lcm_unit_attach(w->u, "a", NULL, &v, &w->err));
+	(void)snprintf(path, sizeof(path), "run/u/%s/bulk", v.id);
+	assert_int_equal(pool_fill(w->fs, path, BULK), BULK);
+	if (!w->k->live)
+		OK(lcm_unit_detach(w->u, "a", NULL, &w->err));
+	OK(lcm_unit_snapshot(w->u, "a", "s", &w->err));
+	OK(lcm_unit_detach(w->u, "a", NULL, &w->err));
+	OK(lcm_unit_export(w->u, "a", "s", 0, fd, &w->err));
+}
+
+static int import(struct world *w, const char *resume)
+{
+	const struct lcm_unit_options o = { .name = "came", .owner = OWNER_B };
+	lcm_autoclose int fd = lcm_sys_openat(w->fs->top, "stream", O_RDONLY, 0);
+	struct lcm_unit v;
+
+	return fd < 0 ? fd : lcm_unit_import(w->u, &o, fd, resume, &v, &w->err);
+}
+
+static int import_new(struct world *w)
+{
+	return import(w, NULL);
+}
+
+static int import_on(struct world *w)
+{
+	return import(w, "came");
+}
+
+/* Goes on with what is there; where that is refused, deletes it and begins again. Return: whether
+ * it could go on. */
+static bool import_in_the_end(struct world *w)
+{
+	struct lcm_unit v;
+	int r = lcm_unit_get(w->u, "came", &v, &w->err);
+
+	if (r == 0 && !v.op[0])
+		return false;
+	if (r == 0) {
+		r = import_on(w);
+		if (r == 0)
+			return true;
+		assert_int_equal(r, -ENOENT);
+		assert_non_null(strstr(w->err.msg, "delete it and begin again"));
+		OK(lcm_unit_delete(w->u, "came", &w->err));
+	}
+	assert_int_equal(r, -ENOENT);
+	OK(import_new(w));
+	return false;
+}
+
+static void came_whole(struct world *w)
+{
+	lcm_autofree char *got = NULL;
+	char path[LCM_UUID + 16];
+	struct lcm_unit v;
+	size_t len;
+
+	holds(w, "came", "one");
+	OK(lcm_unit_attach(w->u, "came", NULL, &v, &w->err));
+	(void)snprintf(path, sizeof(path), "run/u/%s/bulk", v.id);
+	OK(lcm_read_file_at(w->fs->top, path, BULK, &got, &len));
+	assert_int_equal(len, BULK);
+	assert_memory_equal(got, "locum old secret", 16);
+	assert_memory_equal(got, got + 16, BULK - 16);
+	OK(lcm_unit_detach(w->u, "came", NULL, &w->err));
+	assert_int_equal(lcm_unit_check(w->u, true, print, NULL, &w->err), 0);
+	OK(lcm_unit_delete(w->u, "came", &w->err));
+}
+
+/* Killed at every call. */
+static void imports_go_on(struct world *w)
+{
+	int went_on = 0;
+	bool done = false;
+	long nth = 1;
+
+	/* Images are received the same way everywhere, and each commit of btrfs takes its time. */
+	if (w->k->ops->thick && strcmp(w->k->fs, "btrfs") == 0)
+		return;
+	export_one(w);
+	for (; !done; nth++) {
+		done = killed_at(w, nth, import_new);
+		went_on += import_in_the_end(w);
+		came_whole(w);
+	}
+	print_message("%s: killed at %ld calls, went on after %d\n", w->k->name, nth - 2, went_on);
+	assert_true(went_on > 10);
 }
 #endif
 
@@ -361,7 +479,7 @@ static void (*const parts[])(struct world *w) = {
 	sizes_change,           the_floor_holds,         what_is_left_can_be_had,
 	what_is_wrong_is_found, another_disk_is_noticed,
 #ifdef LCM_FAULTS
-	growing_is_finished,
+	growing_is_finished,    imports_go_on,
 #endif
 };
 
