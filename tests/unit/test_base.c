@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "src/base/buf.h"
 #include "src/base/digest.h"
 #include "src/base/log.h"
@@ -212,6 +218,65 @@ static void files_are_atomic(void **state)
 	test_rmdir(dir);
 }
 
+struct renamer {
+	int dir;
+	atomic_bool stop;
+	int r;
+};
+
+static void *rename_often(void *arg)
+{
+	struct renamer *n = arg;
+
+	while (n->r == 0 && !atomic_load(&n->stop)) {
+		n->r = lcm_sys_renameat(n->dir, "one", n->dir, "other");
+		if (n->r == 0)
+			n->r = lcm_sys_renameat(n->dir, "other", n->dir, "one");
+	}
+	return NULL;
+}
+
+#define DOTS "d/../d/../d/../d/../d/../d/../f"
+
+/* What the kernel says to who does not try again. */
+static bool is_interrupted(int dir)
+{
+	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_BENEATH };
+	lcm_autoclose int fd = (int)lcm_errno(syscall(SYS_openat2, dir, DOTS, &how, sizeof(how)));
+
+	return fd == -EAGAIN;
+}
+
+static void opens_while_others_rename(void **state)
+{
+	enum { WANTED = 1000, TRIES = 1000000 };
+	char *path = test_mkdir();
+	lcm_autoclose int dir = lcm_sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	struct renamer n = { .dir = dir };
+	pthread_t thread;
+	int seen = 0, r = 0;
+
+	(void)state;
+	assert_int_equal(lcm_sys_mkdirat(dir, "d", 0700), 0);
+	assert_int_equal(lcm_write_file_at(dir, "f", "", 0, 0600), 0);
+	assert_int_equal(lcm_write_file_at(dir, "one", "", 0, 0600), 0);
+	assert_int_equal(pthread_create(&thread, NULL, rename_often, &n), 0);
+	for (int i = 0; i < TRIES && seen < WANTED && r >= 0; i++) {
+		lcm_autoclose int fd = lcm_sys_open_beneath(dir, DOTS, O_RDONLY, 0);
+		lcm_autoclose int in_root = lcm_sys_open_in_root(dir, DOTS, O_RDONLY);
+
+		r = LCM_MIN(fd, in_root);
+		seen += is_interrupted(dir);
+	}
+	atomic_store(&n.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(n.r, 0);
+	assert_true(r >= 0);
+	print_message("%d lookups met a rename\n", seen);
+	assert_true(seen > 0);
+	test_rmdir(path);
+}
+
 static void numbers(void **state)
 {
 	static const struct {
@@ -252,11 +317,17 @@ static void numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(digest_round_trip),  cmocka_unit_test(digest_refuses),
-		cmocka_unit_test(random_hex_differs), cmocka_unit_test(dir_each_names_all),
-		cmocka_unit_test(buf_has_a_maximum),  cmocka_unit_test(err_text_is_clean),
-		cmocka_unit_test(log_redacts),        cmocka_unit_test(loop_timer_pool_mailbox),
-		cmocka_unit_test(files_are_atomic),   cmocka_unit_test(numbers),
+		cmocka_unit_test(digest_round_trip),
+		cmocka_unit_test(digest_refuses),
+		cmocka_unit_test(random_hex_differs),
+		cmocka_unit_test(dir_each_names_all),
+		cmocka_unit_test(buf_has_a_maximum),
+		cmocka_unit_test(err_text_is_clean),
+		cmocka_unit_test(log_redacts),
+		cmocka_unit_test(loop_timer_pool_mailbox),
+		cmocka_unit_test(files_are_atomic),
+		cmocka_unit_test(opens_while_others_rename),
+		cmocka_unit_test(numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
