@@ -225,25 +225,13 @@ umount "$M2"
 daemon_start || exit 1
 tap_ok 'of a mount that is gone it is detached' [ "$(it_unit beside attached)/$(it_unit beside mount)" = null/null ]
 tap_ok 'mount' "$LOCUM" mount --id b --unit beside "$IT_REF" "$M2"
-# a verb of another process has the unit's lock: the end of the mount waits for it
-python - "$LOCUM_ROOT" "$TAP_DIR/locked" <<-'END' &
-	import fcntl, os, sqlite3, struct, sys, time
-	root, said = sys.argv[1:]
-	seq, = sqlite3.connect(root + "/units.db").execute("SELECT seq FROM units WHERE name = 'beside'").fetchone()
-	fd = os.open(root + "/units.lock", os.O_RDWR)
-	fcntl.fcntl(fd, 38, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, seq, 1, 0))  # F_OFD_SETLKW
-	open(said, "w").close()
-	while os.path.exists(said):
-	    time.sleep(0.05)
-END
-locker=$!
-tap_cleanup "tap_kill $locker"
-tap_ok 'somebody has its lock' tap_until 10 test -e "$TAP_DIR/locked"
+# while another process has the unit's lock, the end of the mount waits for it
+tap_ok 'somebody has its lock' it_hold_units 60
+tap_cleanup it_release_units
 curl -s -m 2 -X DELETE --unix-socket "$LOCUM_RUN/locum.sock" http://locum/v1/mounts/b
 tap_is 'who unmounts gives up waiting' $? 28
 tap_is 'the daemon goes on' "$("$LOCUM" status --json | jq length)" 1
-rm "$TAP_DIR/locked"
-wait "$locker"
+it_release_units
 tap_ok 'and so does the end of the mount' tap_until 10 sh -c '[ "$("$1" status --json | jq length)" = 0 ]' sh "$LOCUM"
 tap_is 'it is detached' "$(it_unit beside mount)" null
 tap_ok 'mount, lazily gone' "$LOCUM" mount --id b --unit beside "$IT_REF" "$M2"

@@ -17,6 +17,7 @@
 #   it_unit KEY FIELD               a field of `locum unit show --json KEY`
 #   it_no_pool NAME                 it goes: nothing may be in it any more, and no loop device has a file of it
 #   it_hold_units SECONDS           another process, IT_HOLDER, works on all units for so long: who wants to detach one waits
+#   it_release_units                it does so no more
 #   own_cgroups SECONDS CMD...      runs CMD, at most so long, without the v2 part of a hybrid cgroup tree, which runtimes refuse
 #   it_end                          before tap_end: stops all in order; nothing is left and sanitizers are silent
 
@@ -132,15 +133,23 @@ it_no_pool()
 
 it_hold_units()
 {
-	rm -f "$TAP_DIR/held"
-	python -c 'import fcntl, sys, time
+	rm -f "$TAP_DIR/held" "$TAP_DIR/release"
+	mkfifo "$TAP_DIR/release" || return 1
+	python -c 'import fcntl, os, select, sys
 f = open(sys.argv[1], "r+b")
 fcntl.lockf(f, fcntl.LOCK_EX)
-open(sys.argv[2], "w").close()
-time.sleep(float(sys.argv[3]))' "$LOCUM_ROOT/units.lock" "$TAP_DIR/held" "$1" >/dev/null &
+release = os.open(sys.argv[2], os.O_RDWR)
+open(sys.argv[3], "w").close()
+select.select([release], [], [], float(sys.argv[4]))' "$LOCUM_ROOT/units.lock" "$TAP_DIR/release" "$TAP_DIR/held" "$1" >/dev/null &
 	# shellcheck disable=SC2034
 	IT_HOLDER=$!
 	tap_until 10 test -e "$TAP_DIR/held"
+}
+
+it_release_units()
+{
+	echo 1<>"$TAP_DIR/release"
+	wait "$IT_HOLDER"
 }
 
 own_cgroups()
