@@ -44,11 +44,29 @@ static const char usage[] =
     "      --json             print as JSON\n"
     "  -h, --help             this text\n";
 
+enum unit_option {
+	UNIT_OPT_ADOPT,
+	UNIT_OPT_POOL,
+	UNIT_OPT_OWNER,
+	UNIT_OPT_NAME,
+	UNIT_OPT_SIZE,
+	UNIT_OPT_BACKEND,
+	UNIT_OPT_FLOOR,
+	UNIT_OPT_FROM,
+	UNIT_OPT_RESUME,
+	UNIT_OPT_THIN,
+	UNIT_OPT_DEEP,
+	UNIT_OPT_JSON,
+	UNIT_OPT_MAX,
+};
+_Static_assert(UNIT_OPT_MAX <= CMD_OPTIONS_MAX, "cmd_options() takes no more");
+#define OPT(name) (1U << UNIT_OPT_##name)
+
 struct command {
 	const char *name;
 	int args; /* "pool add": after those words */
 	int (*run)(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err);
-	unsigned int options;                       /* UNIT_OPT_* */
+	unsigned int options;                       /* OPT(); others are refused */
 	enum { SNAP_NO, SNAP_MAY, SNAP_MUST } snap; /* is a snapshot named? */
 };
 
@@ -192,7 +210,7 @@ static int run_gc(struct lcm_units *u, const struct unit_args *a, struct lcm_err
 	return lcm_unit_gc(u, tell, NULL, err);
 }
 
-#define NEW (UNIT_OPT_OWNER | UNIT_OPT_NAME | UNIT_OPT_SIZE)
+#define NEW (OPT(OWNER) | OPT(NAME) | OPT(SIZE))
 
 static int run_export(struct lcm_units *u, const struct unit_args *a, struct lcm_err *err)
 {
@@ -212,9 +230,9 @@ static int run_import(struct lcm_units *u, const struct unit_args *a, struct lcm
 }
 
 static const struct command commands[] = {
-	{ "create", 0, run_create, UNIT_OPT_POOL | NEW, SNAP_NO },
-	{ "list", 0, unit_print_list, UNIT_OPT_JSON, SNAP_NO },
-	{ "show", 1, unit_print_one, UNIT_OPT_JSON, SNAP_NO },
+	{ "create", 0, run_create, OPT(POOL) | NEW, SNAP_NO },
+	{ "list", 0, unit_print_list, OPT(JSON), SNAP_NO },
+	{ "show", 1, unit_print_one, OPT(JSON), SNAP_NO },
 	{ "grow", 2, run_grow, 0, SNAP_NO },
 	{ "shrink", 2, run_shrink, 0, SNAP_NO },
 	{ "move", 2, run_move, 0, SNAP_NO },
@@ -224,18 +242,16 @@ static const struct command commands[] = {
 	{ "delete", 1, run_delete, 0, SNAP_MAY },
 	{ "attach", 1, run_attach, 0, SNAP_NO },
 	{ "detach", 1, run_detach, 0, SNAP_NO },
-	{ "export", 1, run_export, UNIT_OPT_FROM, SNAP_MUST },
-	{ "import", 0, run_import, UNIT_OPT_POOL | UNIT_OPT_OWNER | UNIT_OPT_NAME | UNIT_OPT_RESUME,
-	  SNAP_NO },
-	{ "check", 0, run_check, UNIT_OPT_DEEP, SNAP_NO },
+	{ "export", 1, run_export, OPT(FROM), SNAP_MUST },
+	{ "import", 0, run_import, OPT(POOL) | OPT(OWNER) | OPT(NAME) | OPT(RESUME), SNAP_NO },
+	{ "check", 0, run_check, OPT(DEEP), SNAP_NO },
 	{ "gc", 0, run_gc, 0, SNAP_NO },
 	{ 0 },
 };
 
 static const struct command pool_commands[] = {
-	{ "add", 2, run_pool_add,
-	  UNIT_OPT_BACKEND | UNIT_OPT_FLOOR | UNIT_OPT_THIN | UNIT_OPT_ADOPT, SNAP_NO },
-	{ "list", 0, unit_print_pools, UNIT_OPT_JSON, SNAP_NO },
+	{ "add", 2, run_pool_add, OPT(BACKEND) | OPT(FLOOR) | OPT(THIN) | OPT(ADOPT), SNAP_NO },
+	{ "list", 0, unit_print_pools, OPT(JSON), SNAP_NO },
 	{ "remove", 1, run_pool_remove, 0, SNAP_NO },
 	{ 0 },
 };
@@ -253,24 +269,26 @@ static int set_size(const char *text, uint64_t *ret, const char *option)
 static int options(int argc, char **argv, struct unit_args *a, unsigned int *ret_given)
 {
 	const char *size = NULL, *floor = NULL, *from = NULL;
-	const struct cmd_option table[] = { { "adopt", .flag = &a->adopt },
-					    { "pool", .value = &a->unit.pool },
-					    { "owner", .value = &a->unit.owner },
-					    { "name", .value = &a->unit.name },
-					    { "size", .value = &size },
-					    { "backend", .value = &a->backend },
-					    { "floor", .value = &floor },
-					    { "from", .value = &from },
-					    { "resume", .value = &a->resume },
-					    { "thin", .flag = &a->thin },
-					    { "deep", .flag = &a->deep },
-					    { "json", .flag = &a->json },
-					    { 0 } };
+	const struct cmd_option table[] = {
+		[UNIT_OPT_ADOPT] = { "adopt", .flag = &a->adopt },
+		[UNIT_OPT_POOL] = { "pool", .value = &a->unit.pool },
+		[UNIT_OPT_OWNER] = { "owner", .value = &a->unit.owner },
+		[UNIT_OPT_NAME] = { "name", .value = &a->unit.name },
+		[UNIT_OPT_SIZE] = { "size", .value = &size },
+		[UNIT_OPT_BACKEND] = { "backend", .value = &a->backend },
+		[UNIT_OPT_FLOOR] = { "floor", .value = &floor },
+		[UNIT_OPT_FROM] = { "from", .value = &from },
+		[UNIT_OPT_RESUME] = { "resume", .value = &a->resume },
+		[UNIT_OPT_THIN] = { "thin", .flag = &a->thin },
+		[UNIT_OPT_DEEP] = { "deep", .flag = &a->deep },
+		[UNIT_OPT_JSON] = { "json", .flag = &a->json },
+		[UNIT_OPT_MAX] = { 0 },
+	};
 	int r = cmd_options(argc, argv, usage, table);
 
-	for (unsigned int i = 0; table[i].name; i++)
+	for (unsigned int i = 0; i < UNIT_OPT_MAX; i++)
 		if (table[i].flag ? *table[i].flag : *table[i].value != NULL)
-			*ret_given |= 1U << i; /* enum unit_option */
+			*ret_given |= 1U << i;
 	if (r < 0 && set_size(size, &a->unit.size, "size"))
 		return CMD_USAGE;
 	if (r < 0 && set_size(from, &a->from, "from"))

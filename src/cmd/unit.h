@@ -5,22 +5,6 @@
 
 #include "unit/unit.h"
 
-/* In the order of the table in options(). */
-enum unit_option {
-	UNIT_OPT_ADOPT = 1 << 0,
-	UNIT_OPT_POOL = 1 << 1,
-	UNIT_OPT_OWNER = 1 << 2,
-	UNIT_OPT_NAME = 1 << 3,
-	UNIT_OPT_SIZE = 1 << 4,
-	UNIT_OPT_BACKEND = 1 << 5,
-	UNIT_OPT_FLOOR = 1 << 6,
-	UNIT_OPT_FROM = 1 << 7,
-	UNIT_OPT_RESUME = 1 << 8,
-	UNIT_OPT_THIN = 1 << 9,
-	UNIT_OPT_DEEP = 1 << 10,
-	UNIT_OPT_JSON = 1 << 11,
-};
-
 struct unit_args {
 	struct lcm_unit_options unit;
 	const char *backend;
