@@ -4,7 +4,8 @@
  *
  * Beside the data, .tmp/ID/frames gets 48 bytes for each frame that was written: offset, length,
  * digest. An import that goes on reads back what these name and begins after the last that is
- * right; nothing needs to have been synced.
+ * right; nothing needs to have been synced. Once all has come, and before the data is mounted, the
+ * file becomes empty: who goes on then has a new file.
  */
 #include <endian.h>
 #include <stdio.h>
@@ -157,6 +158,18 @@ static int prove(struct import *m)
 	return lcm_sys_ftruncate(m->list, m->frames * RECORD);
 }
 
+/* Nothing of what is there is proven: it may be half a unit, with bytes where the stream has none.
+ */
+static int begin_again(struct import *m, struct lcm_err *err)
+{
+	int r;
+
+	lcm_closep(&m->data);
+	lcm_closep(&m->list);
+	r = m->pool.ops->remove(m->dir, UNIT_DATA, err);
+	return r < 0 ? r : open_files(m, err);
+}
+
 static int go_on(struct import *m, const char *key, struct lcm_err *err)
 {
 	autohold struct unit_hold h = UNIT_HOLD_NONE;
@@ -187,7 +200,9 @@ static int go_on(struct import *m, const char *key, struct lcm_err *err)
 		return lcm_err_set(err, -EINVAL, "unit %s was begun from another stream",
 				   m->row.v.name);
 	r = open_files(m, err);
-	return r < 0 ? r : prove(m);
+	if (r == 0)
+		r = prove(m);
+	return r == 0 && m->frames == 0 ? begin_again(m, err) : r;
 }
 
 /* ---- frames ---- */
@@ -269,6 +284,11 @@ static int finish(struct import *m, struct lcm_err *err)
 {
 	int r = m->pool.ops->received(m->dir, UNIT_DATA, m->data, m->size, err);
 
+	/* From here on it is changed, and what has come is proven no more. */
+	if (r == 0)
+		r = lcm_sys_ftruncate(m->list, 0);
+	if (r == 0)
+		r = lcm_sys_fsync(m->list);
 	if (r == 0)
 		r = unit_place_mark(&m->pool, m->dir, &m->row.v, err);
 	if (r == 0)
