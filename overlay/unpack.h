@@ -43,6 +43,15 @@ LCM_MUST_USE int lcm_layer_place(struct lcm_layer_dir *d, const struct lcm_toc *
 				 int fd, const char *tmp_name, struct lcm_err *err);
 /** lcm_layer_has - is the regular file of this entry there? Return: 1, 0, -errno. Thread: any. */
 LCM_MUST_USE int lcm_layer_has(struct lcm_layer_dir *d, const struct lcm_toc *toc, uint32_t entry);
+/** lcm_layer_verify - read a placed regular file and compare it with its digests, then put its
+ * attributes right: for what was never synced before a reboot. Return: 1 (it is whole), 0 (it is
+ * not there), -EBADMSG, -ENODATA (no digest tells), -errno. Thread: any. */
+LCM_MUST_USE int lcm_layer_verify(struct lcm_layer_dir *d, const struct lcm_toc *toc,
+				  uint32_t entry);
+/** lcm_layer_unplace - remove what is in the place of a regular file; nobody may be using the
+ * layer. Return: 0, -errno. Thread: any. */
+LCM_MUST_USE int lcm_layer_unplace(struct lcm_layer_dir *d, const struct lcm_toc *toc,
+				   uint32_t entry);
 /** lcm_layer_open_file - open a placed regular file read-only. Return: fd or -errno. Thread: any.
  */
 LCM_MUST_USE int lcm_layer_open_file(struct lcm_layer_dir *d, const struct lcm_toc *toc,

@@ -75,16 +75,27 @@ static const char schema_2[] = "CREATE TABLE snapshots("
 			       "CREATE INDEX snapshots_image ON snapshots(image);"
 			       "CREATE TABLE snapshot_images(ref TEXT PRIMARY KEY) STRICT;";
 
-/* What version 3 has more: layers that are not given to new mounts. */
-static const char schema_3[] =
-    "CREATE TABLE damaged(layer INTEGER PRIMARY KEY REFERENCES layers(id) ON DELETE CASCADE) "
-    "STRICT;";
+/* And version 3: layers that are not given to new mounts; what a reboot has left unproven, and how a
+ * mount is made again after one. */
+static const char schema_3[] = "CREATE TABLE damaged(layer INTEGER PRIMARY KEY"
+			       " REFERENCES layers(id) ON DELETE CASCADE) STRICT;"
+			       "ALTER TABLE layers ADD COLUMN unsynced INTEGER NOT NULL DEFAULT 0"
+			       " CHECK(unsynced IN (0, 1));"
+			       "ALTER TABLE mounts ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+			       "ALTER TABLE mounts ADD COLUMN unit TEXT NOT NULL DEFAULT '';"
+			       "ALTER TABLE mounts ADD COLUMN offline INTEGER NOT NULL DEFAULT 0"
+			       " CHECK(offline IN (0, 1));"
+			       "ALTER TABLE mounts ADD COLUMN deadline INTEGER NOT NULL DEFAULT 0;"
+			       "ALTER TABLE mounts ADD COLUMN big_data INTEGER NOT NULL DEFAULT 0;"
+			       "ALTER TABLE mounts ADD COLUMN big_exec INTEGER NOT NULL DEFAULT 0;";
 
 #define LAYER_COLUMNS                                                                              \
-	"id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used, "             \
+	"id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used, unsynced, "   \
 	"id IN (SELECT layer FROM damaged)"
 #define IMAGE_COLUMNS "ref, manifest, manifest_json, config_json, created, last_used"
-#define MOUNT_COLUMNS "id, image, target, read_only, keep_upper"
+#define MOUNT_COLUMNS                                                                              \
+	"id, image, target, read_only, keep_upper, boot, unit, offline, deadline, big_data, "      \
+	"big_exec"
 #define SNAPSHOT_COLUMNS                                                                           \
 	"id, name, parent, labels, image, depth, kind, created, updated, size, inodes"
 
@@ -110,8 +121,9 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_LAYER_COMPLETE] = "UPDATE layers SET state = 1, real_bytes = ?2 WHERE id = ?1",
 	[LCM_STMT_LAYER_PROVE] = "UPDATE layers SET state = 2, real_bytes = ?2 WHERE id = ?1",
 	[LCM_STMT_LAYER_RESET] =
-	    "UPDATE layers SET state = ?2, has_toc = ?3, real_bytes = CASE ?2 WHEN 0 THEN 0 ELSE "
-	    "real_bytes END WHERE id = ?1",
+	    "UPDATE layers SET state = ?2, has_toc = ?3, unsynced = ?4, real_bytes = CASE ?2 WHEN "
+	    "0 THEN 0 ELSE real_bytes END WHERE id = ?1",
+	[LCM_STMT_LAYER_CHECKED] = "UPDATE layers SET unsynced = 0 WHERE id = ?1",
 	[LCM_STMT_LAYER_TOUCH] = "UPDATE layers SET last_used = ?2 WHERE id = ?1",
 	[LCM_STMT_LAYER_DROP] = "DELETE FROM layers WHERE id = ?1",
 	[LCM_STMT_LAYER_USER] = "SELECT mount FROM mount_layers WHERE layer = ?1 LIMIT 1",
@@ -142,9 +154,11 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_IMAGE_LAYERS] = "SELECT layer FROM image_layers WHERE ref = ?1 ORDER BY pos",
 	[LCM_STMT_MOUNT_PUT] =
 	    ("INSERT INTO mounts(" MOUNT_COLUMNS
-	     ") VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(id) DO UPDATE SET"
+	     ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT(id) DO UPDATE SET"
 	     " image = excluded.image, target = excluded.target, read_only = excluded.read_only, "
-	     "keep_upper = excluded.keep_upper"),
+	     "keep_upper = excluded.keep_upper, boot = excluded.boot, unit = excluded.unit, "
+	     "offline = excluded.offline, deadline = excluded.deadline, "
+	     "big_data = excluded.big_data, big_exec = excluded.big_exec"),
 	[LCM_STMT_MOUNT_GET] = ("SELECT " MOUNT_COLUMNS " FROM mounts WHERE id = ?1"),
 	[LCM_STMT_MOUNT_AFTER] = ("SELECT " MOUNT_COLUMNS
 				  " FROM mounts WHERE id > ?1 ORDER BY id LIMIT 1"),

@@ -40,6 +40,7 @@ enum lcm_stmt {
 	LCM_STMT_LAYER_COMPLETE,
 	LCM_STMT_LAYER_PROVE,
 	LCM_STMT_LAYER_RESET,
+	LCM_STMT_LAYER_CHECKED,
 	LCM_STMT_LAYER_TOUCH,
 	LCM_STMT_LAYER_DROP,
 	LCM_STMT_LAYER_USER,
@@ -83,6 +84,7 @@ enum lcm_stmt {
 
 struct lcm_store {
 	char *root;                        /* owned; absolute, no symbolic links */
+	char *boot;                        /* owned; id of the boot that this is */
 	int root_fd, lock_fd;              /* owned */
 	int dirs[LCM_STORE_DIR_MAX];       /* owned */
 	int trash_fd;                      /* owned; tmp/.trash */

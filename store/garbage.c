@@ -237,12 +237,13 @@ static int row_reset(struct lcm_store *s, const struct lcm_layer_row *row)
 	(void)sqlite3_bind_int64(q, 1, row->id);
 	lcm_bind_u64(q, 2, row->state);
 	lcm_bind_u64(q, 3, row->has_toc);
+	lcm_bind_u64(q, 4, row->unsynced);
 	return lcm_stmt_run(s, q);
 }
 
 struct repair {
 	struct lcm_store *s;
-	bool rebooted; /* since the last owner: what was not synced may be lost */
+	bool rebooted; /* since the last owner: what was not synced may be lost, or torn */
 };
 
 /* Makes a row and its files agree; the row never claims more than there is. */
@@ -258,16 +259,19 @@ static int row_repair(void *arg, const struct lcm_layer_row *old)
 		return LCM_MIN(real, toc);
 	if (!real || (rep->rebooted && row.state == LCM_LAYER_PROVEN))
 		row.state = LCM_LAYER_PARTIAL;
-	row.has_toc = row.has_toc && toc && !(rep->rebooted && row.state == LCM_LAYER_PARTIAL);
+	row.has_toc = row.has_toc && toc; /* a torn one is told by its checksum */
 	if (row.state == LCM_LAYER_PARTIAL && real && !row.has_toc) {
 		r = lcm_trash_layer(s, row.id, true, false, true);
 		real = 0;
 	}
 	if (r == 0 && !real)
 		r = lcm_sys_mkdirat(s->dirs[LCM_DIR_REAL], lcm_layer_name(row.id).s, 0755);
-	if (r == 0 && (row.state != old->state || row.has_toc != old->has_toc)) {
-		lcm_debug("store: layer=%lld state=%d has_toc=%d after a crash", (long long)row.id,
-			  (int)row.state, row.has_toc);
+	if (row.state == LCM_LAYER_PARTIAL)
+		row.unsynced = real && (rep->rebooted || row.unsynced);
+	if (r == 0 && (row.state != old->state || row.has_toc != old->has_toc ||
+		       row.unsynced != old->unsynced)) {
+		lcm_debug("store: layer=%lld state=%d has_toc=%d unsynced=%d after a crash",
+			  (long long)row.id, (int)row.state, row.has_toc, row.unsynced);
 		r = row_reset(s, &row);
 	}
 	return r;
@@ -296,12 +300,11 @@ static int boot_record(struct lcm_store *s, const char *boot)
 static int rows_repair(struct lcm_store *s)
 {
 	struct repair rep = { .s = s };
-	lcm_autofree char *boot = NULL;
 	size_t len = 0;
-	int r = lcm_read_file_at(AT_FDCWD, BOOT_ID_PATH, BOOT_ID_MAX, &boot, &len);
+	int r = lcm_read_file_at(AT_FDCWD, BOOT_ID_PATH, BOOT_ID_MAX, &s->boot, &len);
 
 	if (r == 0)
-		r = boot_known(s, boot);
+		r = boot_known(s, s->boot);
 	if (r < 0)
 		return r;
 	rep.rebooted = !r;
@@ -310,7 +313,7 @@ static int rows_repair(struct lcm_store *s)
 		return r;
 	r = lcm_store_layer_each(s, row_repair, &rep);
 	if (r == 0 && rep.rebooted)
-		r = boot_record(s, boot);
+		r = boot_record(s, s->boot);
 	return lcm_db_end(s, r);
 }
 

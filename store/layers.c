@@ -26,7 +26,7 @@ struct lcm_layer_name lcm_layer_map_name(int64_t id)
 static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 {
 	struct lcm_layer_row row;
-	uint64_t id, state, has_toc, damaged;
+	uint64_t id, state, has_toc, unsynced, damaged;
 	int r = lcm_column_u64(q, 0, &id);
 
 	if (r == 0)
@@ -46,7 +46,9 @@ static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 	if (r == 0)
 		r = lcm_column_u64(q, 8, &row.last_used_ns);
 	if (r == 0)
-		r = lcm_column_u64(q, 9, &damaged);
+		r = lcm_column_u64(q, 9, &unsynced);
+	if (r == 0)
+		r = lcm_column_u64(q, 10, &damaged);
 	if (r < 0)
 		return r;
 	if (id == 0 || state > LCM_LAYER_PROVEN || has_toc > 1)
@@ -55,6 +57,7 @@ static int row_read(sqlite3_stmt *q, struct lcm_layer_row *ret)
 	row.state = (enum lcm_layer_state)state;
 	row.has_toc = has_toc == 1;
 	row.damaged = damaged == 1;
+	row.unsynced = unsynced != 0;
 	*ret = row;
 	return 0;
 }
@@ -224,6 +227,14 @@ int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id)
 	if (r < 0)
 		return r;
 	q = lcm_stmt(s, LCM_STMT_LAYER_SET_TOC);
+	(void)sqlite3_bind_int64(q, 1, id);
+	return row_change(s, q);
+}
+
+int lcm_store_layer_checked(struct lcm_store *s, int64_t id)
+{
+	sqlite3_stmt *q = lcm_stmt(s, LCM_STMT_LAYER_CHECKED);
+
 	(void)sqlite3_bind_int64(q, 1, id);
 	return row_change(s, q);
 }

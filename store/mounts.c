@@ -10,6 +10,7 @@ void lcm_mount_row_fini(struct lcm_mount_row *row)
 {
 	free(row->image);
 	free(row->target);
+	free(row->unit);
 	free(row->layers);
 	*row = (struct lcm_mount_row){ 0 };
 }
@@ -36,6 +37,12 @@ static int row_write(struct lcm_store *s, const struct lcm_mount_row *row)
 	lcm_bind_text(q, 3, row->target);
 	lcm_bind_u64(q, 4, row->read_only);
 	lcm_bind_u64(q, 5, row->keep_upper);
+	lcm_bind_text(q, 6, row->remount ? s->boot : "");
+	lcm_bind_text(q, 7, row->unit ? row->unit : "");
+	lcm_bind_u64(q, 8, row->offline);
+	lcm_bind_u64(q, 9, row->deadline_ns);
+	lcm_bind_u64(q, 10, row->big_data_bytes);
+	lcm_bind_u64(q, 11, row->big_exec_bytes);
 	r = lcm_stmt_run(s, q);
 	if (r == 0) {
 		q = lcm_stmt(s, LCM_STMT_MOUNT_LAYERS_CLEAR);
@@ -100,12 +107,42 @@ static int layers_read(struct lcm_store *s, struct lcm_mount_row *row)
 	return lcm_column_ids(s, q, &row->layers, &row->n_layers);
 }
 
+/* How it was mounted. */
+static int options_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_row *row)
+{
+	lcm_autofree char *boot = NULL;
+	uint64_t read_only = 0, keep_upper = 0, offline = 0;
+	int r = lcm_column_u64(q, 3, &read_only);
+
+	if (r == 0)
+		r = lcm_column_u64(q, 4, &keep_upper);
+	if (r == 0)
+		r = lcm_column_bytes(q, 5, &boot, NULL);
+	if (r == 0)
+		r = lcm_column_bytes(q, 6, &row->unit, NULL);
+	if (r == 0)
+		r = lcm_column_u64(q, 7, &offline);
+	if (r == 0)
+		r = lcm_column_u64(q, 8, &row->deadline_ns);
+	if (r == 0)
+		r = lcm_column_u64(q, 9, &row->big_data_bytes);
+	if (r == 0)
+		r = lcm_column_u64(q, 10, &row->big_exec_bytes);
+	if (r < 0)
+		return r;
+	row->read_only = read_only != 0;
+	row->keep_upper = keep_upper != 0;
+	row->offline = offline != 0;
+	row->remount = boot[0] != '\0';
+	row->rebooted = row->remount && strcmp(boot, s->boot) != 0;
+	return 0;
+}
+
 /* Columns in the order of MOUNT_COLUMNS, then the layers. */
 static int row_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_row *ret)
 {
 	struct lcm_mount_row row = { 0 };
 	lcm_autofree char *id = NULL;
-	uint64_t read_only = 0, keep_upper = 0;
 	int r = lcm_column_bytes(q, 0, &id, NULL);
 
 	if (r == 0 && !id_valid(id))
@@ -115,9 +152,7 @@ static int row_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_row *
 	if (r == 0)
 		r = lcm_column_bytes(q, 2, &row.target, NULL);
 	if (r == 0)
-		r = lcm_column_u64(q, 3, &read_only);
-	if (r == 0)
-		r = lcm_column_u64(q, 4, &keep_upper);
+		r = options_read(s, q, &row);
 	if (r == 0) {
 		(void)snprintf(row.id, sizeof(row.id), "%s", id);
 		r = layers_read(s, &row);
@@ -126,8 +161,6 @@ static int row_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_row *
 		lcm_mount_row_fini(&row);
 		return r;
 	}
-	row.read_only = read_only != 0;
-	row.keep_upper = keep_upper != 0;
 	*ret = row;
 	return 0;
 }

@@ -181,6 +181,7 @@ void lcm_store_close(struct lcm_store *s)
 	lcm_closep(&s->root_fd);
 	lcm_closep(&s->lock_fd); /* last: the next owner may come in */
 	free(s->root);
+	free(s->boot);
 	free(s);
 }
 

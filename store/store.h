@@ -22,7 +22,8 @@
  * committed; a row is deleted before its files are.
  * Partial layers go on after a restart: row, TOC, blob and map stay; real/<id> stays when
  * there is a TOC (each file was verified before its rename). What was never synced is not
- * trusted after a reboot: then real/<id> and TOC of partial layers go, blob and map stay.
+ * trusted after a reboot: a TOC and a map have checksums, the files of a partial layer are
+ * unsynced, and to be compared with the TOC before they are used; without a TOC they go.
  * Threads: one owner (loop or main) unless a function says otherwise.
  */
 #ifndef LCM_STORE_H
@@ -106,7 +107,8 @@ struct lcm_layer_row {
 	int64_t id; /* > 0; names the directories; never reused */
 	struct lcm_layer_key key;
 	enum lcm_layer_state state;
-	bool has_toc;          /* toc/<id> is whole */
+	bool has_toc;  /* toc/<id> is whole */
+	bool unsynced; /* partial, and what is in real/<id> has seen a reboot: it may be torn */
 	uint64_t blob_size;    /* bytes */
 	uint64_t real_bytes;   /* bytes unpacked, 0 while partial */
 	uint64_t last_used_ns; /* CLOCK_REALTIME */
@@ -134,6 +136,9 @@ LCM_MUST_USE int lcm_store_layer_user(struct lcm_store *s, int64_t id, char ret_
 /** lcm_store_layer_set_toc - toc/<id> is written; it need not be synced. Return: 0; -ENOENT (no
  * such layer or file); -errno. */
 LCM_MUST_USE int lcm_store_layer_set_toc(struct lcm_store *s, int64_t id);
+/** lcm_store_layer_checked - what is in real/<id> has been compared with its TOC: it is not
+ * unsynced any more. Return: 0; -ENOENT; -errno. */
+LCM_MUST_USE int lcm_store_layer_checked(struct lcm_store *s, int64_t id);
 /** lcm_store_layer_prove - both digests are proven and real/<id> is whole: it may be mounted, also
  * by the next daemon of this boot. lcm_store_layer_complete() follows once it is synced. */
 LCM_MUST_USE int lcm_store_layer_prove(struct lcm_store *s, int64_t id, uint64_t real_bytes);
@@ -200,6 +205,12 @@ struct lcm_mount_row {
 	char id[65];          /* [A-Za-z0-9][A-Za-z0-9_.-]{0,63} */
 	char *image, *target; /* owned; reference, absolute mount point */
 	bool read_only, keep_upper;
+	bool remount;  /* after a reboot it is mounted again */
+	bool rebooted; /* that is due: it was mounted in another boot. Of no meaning to put() */
+	bool offline;
+	char
+	    *unit; /* owned; the storage unit it writes into, as it was asked for; NULL, "": none */
+	uint64_t deadline_ns, big_data_bytes, big_exec_bytes;
 	int64_t *layers; /* owned; bottom first */
 	size_t n_layers;
 };

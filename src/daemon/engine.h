@@ -15,6 +15,8 @@
 #ifndef LCM_ENGINE_H
 #define LCM_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "decode/fn.h"
 #include "meter/lif.h"
 #include "registry/registry.h"
@@ -67,7 +69,7 @@ struct lcm_engine {
 	uint64_t demand_fetches, demand_bytes, background_bytes; /* since start */
 	struct lcm_task sweep; /* removes what the store has in its trash */
 	bool sweeping, sweep_again;
-	_Atomic bool closing;
+	_Atomic bool closing; /* long jobs look, too */
 };
 
 LCM_MUST_USE int lcm_engine_init(struct lcm_engine *e);

@@ -126,6 +126,9 @@ void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w);
 
 /** lcm_layer_prepare - find or fetch the TOC; ->changed when READY, LOCAL or FAILED. */
 void lcm_layer_prepare(struct lcm_layer *l);
+/** lcm_layer_is_known - can it be prepared, and mounted, without asking the registry: it is whole,
+ * or its table of contents is here, or somebody else is getting that? */
+bool lcm_layer_is_known(struct lcm_layer *l);
 /** lcm_layer_load_toc - have ->toc for a layer that is LOCAL since before. Return: 0, -ENODATA (it
  * has none), -errno. */
 LCM_MUST_USE int lcm_layer_load_toc(struct lcm_layer *l);
@@ -159,6 +162,12 @@ void lcm_layer_unread(struct lcm_layer *l, struct lcm_layer_watch *w, uint32_t e
 		      uint64_t token);
 
 /* ---- between the files of this room ---- */
+
+/** lcm_layer_ready - its table of contents is here, or there is none: the end of preparing. */
+void lcm_layer_ready(struct lcm_layer *l, int status, const struct lcm_err *err);
+/** lcm_layer_recheck - compare the files that have seen a reboot with the table, in the pool; then
+ * lcm_layer_ready(). Return: 0, -ENOMEM. */
+LCM_MUST_USE int lcm_layer_recheck(struct lcm_layer *l);
 
 /** lcm_layer_mark_local - note that @entry is in REAL. Return: the bits it had before. Thread: any.
  */

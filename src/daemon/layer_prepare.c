@@ -71,7 +71,7 @@ static int open_files(struct lcm_layer *l, struct lcm_err *err)
 	return r;
 }
 
-static void ready(struct lcm_layer *l, int status, const struct lcm_err *err)
+void lcm_layer_ready(struct lcm_layer *l, int status, const struct lcm_err *err)
 {
 	struct lcm_err e = err ? *err : (struct lcm_err){ 0 };
 
@@ -125,7 +125,7 @@ static void on_prepared(void *arg)
 		p->status = 0;
 		p->err = (struct lcm_err){ 0 };
 	}
-	ready(l, p->status, &p->err);
+	lcm_layer_ready(l, p->status, &p->err);
 	if (l->phase == LCM_LAYER_READY && l->toc && !kept &&
 	    lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
 		l->row.has_toc = true;
@@ -411,9 +411,30 @@ static int fetch_toc(struct lcm_layer *l)
 	return 0;
 }
 
+/* The table that the store has of a layer in progress. */
+static void open_kept_toc(struct lcm_layer *l)
+{
+	if (l->toc || !l->row.has_toc)
+		return;
+	if (lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, NULL) == 0 &&
+	    !lcm_digest_equal(&lcm_toc_id(l->toc)->blob, &l->row.key.blob))
+		/* its ranges are those of another blob with the same content */
+		lcm_toc_close(lcm_steal(&l->toc));
+	if (!l->toc)
+		l->row.has_toc = false; /* fetch or make it again */
+}
+
+bool lcm_layer_is_known(struct lcm_layer *l)
+{
+	if (l->phase == LCM_LAYER_NEW && l->row.state == LCM_LAYER_PARTIAL)
+		open_kept_toc(l);
+	else if (l->phase != LCM_LAYER_READY)
+		return true;
+	return l->toc != NULL;
+}
+
 void lcm_layer_prepare(struct lcm_layer *l)
 {
-	struct lcm_err err = { 0 };
 	int r = 0;
 
 	if (l->phase != LCM_LAYER_NEW)
@@ -426,23 +447,15 @@ void lcm_layer_prepare(struct lcm_layer *l)
 		lcm_layer_changed(l);
 		return;
 	}
-	if (l->row.has_toc) {
-		r = lcm_toc_open(lcm_store_toc_fd(l->e->store), l->name, &l->toc, &err);
-		if (r == 0 && !lcm_digest_equal(&lcm_toc_id(l->toc)->blob, &l->row.key.blob)) {
-			lcm_toc_close(l->toc); /* its ranges are those of another blob with the same
-						  content */
-			l->toc = NULL;
-		}
-		if (!l->toc)
-			l->row.has_toc = false; /* fetch or make it again */
-	}
-	if (l->toc || !l->lazy) {
-		ready(l, 0, NULL);
-		return;
-	}
-	r = fetch_toc(l);
+	open_kept_toc(l);
+	if (l->toc && l->row.unsynced)
+		r = lcm_layer_recheck(l);
+	else if (!l->toc && l->lazy)
+		r = fetch_toc(l);
+	else
+		lcm_layer_ready(l, 0, NULL);
 	if (r < 0)
-		ready(l, r, NULL);
+		lcm_layer_ready(l, r, NULL);
 }
 
 int lcm_layer_load_toc(struct lcm_layer *l)

@@ -130,18 +130,24 @@ static void what_a_crash_leaves(void **state)
 	test_rmdir(root);
 }
 
-/* A state directory of the first schema is taken over with all that is in it. */
-static void older_schema(void **state)
+#define BACK_TO_2                                                                                  \
+	"ALTER TABLE layers DROP COLUMN unsynced; ALTER TABLE mounts DROP COLUMN boot; "           \
+	"ALTER TABLE mounts DROP COLUMN unit; ALTER TABLE mounts DROP COLUMN offline; "            \
+	"ALTER TABLE mounts DROP COLUMN deadline; ALTER TABLE mounts DROP COLUMN big_data; "       \
+	"ALTER TABLE mounts DROP COLUMN big_exec; DROP TABLE damaged; PRAGMA user_version = 2;"
+#define BACK_TO_1                                                                                  \
+	BACK_TO_2 "DROP TABLE snapshots; DROP TABLE snapshot_images; PRAGMA user_version = 1"
+
+static void taken_over(const char *back)
 {
-	static const char back[] = "DROP TABLE snapshots; DROP TABLE snapshot_images; "
-				   "DROP TABLE damaged; PRAGMA user_version = 1";
+	struct lcm_mount_row m = { .id = "m", .image = (char *)"i", .target = (char *)"/t" };
 	char *root = test_mkdir(), path[300];
 	struct lcm_store *s = test_opened(root);
 	const struct lcm_layer_key key = test_key(1);
 	struct lcm_layer_row row;
 	sqlite3 *db = NULL;
 
-	(void)state;
+	assert_int_equal(lcm_store_mount_put(s, &m, NULL), 0);
 	assert_int_equal(lcm_store_layer_add(s, &key, 1000, &row, NULL), 0);
 	lcm_store_close(s);
 	(void)snprintf(path, sizeof(path), "%s/locum.db", root);
@@ -151,8 +157,19 @@ static void older_schema(void **state)
 	s = test_opened(root);
 	assert_int_equal(lcm_store_layer_find(s, &key, &row), 0);
 	assert_int_equal(add(s, "a", "", "", LCM_SNAPSHOT_ACTIVE, NULL), 0);
+	assert_int_equal(lcm_store_mount_get(s, "m", &m), 0);
+	assert_false(m.remount || m.rebooted || m.offline);
+	lcm_mount_row_fini(&m);
 	lcm_store_close(s);
 	test_rmdir(root);
+}
+
+/* A state directory of an older schema is taken over with all that is in it. */
+static void older_schema(void **state)
+{
+	(void)state;
+	taken_over(BACK_TO_1);
+	taken_over(BACK_TO_2);
 }
 
 /* ---- filters ---- */

@@ -354,11 +354,61 @@ static void sweep_goes_deep(void **state)
 	test_rmdir(root);
 }
 
+/* Which mounts are made again, and how, is known after a reboot, and until it is done. */
+static void mounts_know_their_boot(void **state)
+{
+	char *root = test_mkdir();
+	struct lcm_store *s = test_opened(root);
+	struct lcm_mount_row m = { .id = "web",
+				   .image = (char *)"i",
+				   .target = (char *)"/t",
+				   .remount = true,
+				   .offline = true,
+				   .unit = (char *)"u",
+				   .deadline_ns = 5,
+				   .big_data_bytes = 6,
+				   .big_exec_bytes = 7 },
+			     got = { 0 };
+
+	(void)state;
+	assert_int_equal(lcm_store_mount_put(s, &m, NULL), 0);
+	(void)snprintf(m.id, sizeof(m.id), "run");
+	m.remount = false;
+	assert_int_equal(lcm_store_mount_put(s, &m, NULL), 0);
+	assert_int_equal(lcm_store_mount_get(s, "web", &got), 0);
+	assert_true(got.remount && !got.rebooted);
+	lcm_mount_row_fini(&got);
+	lcm_store_close(s);
+	test_sql(root, "UPDATE mounts SET boot = 'another' WHERE boot <> ''");
+	for (int i = 0; i < 2; i++) { /* the first daemon may not get so far */
+		s = test_opened(root);
+		assert_int_equal(lcm_store_mount_get(s, "run", &got), 0);
+		assert_false(got.remount || got.rebooted);
+		lcm_mount_row_fini(&got);
+		assert_int_equal(lcm_store_mount_get(s, "web", &got), 0);
+		assert_true(got.remount && got.rebooted && got.offline);
+		assert_string_equal(got.unit, "u");
+		assert_int_equal(got.deadline_ns, 5);
+		assert_int_equal(got.big_data_bytes, 6);
+		assert_int_equal(got.big_exec_bytes, 7);
+		if (i > 0)
+			assert_int_equal(lcm_store_mount_put(s, &got, NULL), 0);
+		lcm_mount_row_fini(&got);
+		lcm_store_close(s);
+	}
+	s = test_opened(root);
+	assert_int_equal(lcm_store_mount_get(s, "web", &got), 0);
+	assert_true(got.remount && !got.rebooted);
+	lcm_mount_row_fini(&got);
+	lcm_store_close(s);
+	test_rmdir(root);
+}
+
 static void reboot_distrusts_partial_layers(void **state)
 {
 	char *root = test_mkdir();
 	struct lcm_store *s = test_opened(root);
-	struct lcm_layer_key one = test_key(1), two = test_key(2);
+	struct lcm_layer_key one = test_key(1), two = test_key(2), three = test_key(3);
 	struct lcm_layer_row row;
 	int fd;
 
@@ -370,19 +420,34 @@ static void reboot_distrusts_partial_layers(void **state)
 	test_layer_fill(s, row.id);
 	assert_int_equal(lcm_store_layer_set_toc(s, row.id), 0);
 	assert_int_equal(lcm_store_layer_complete(s, row.id, 4), 0);
+	assert_int_equal(lcm_store_layer_add(s, &three, TEST_BLOB_SIZE, &row, NULL), 0);
+	test_layer_fill(s, row.id);
 	lcm_store_close(s);
 	test_sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
 	s = test_opened(root);
 	fd = lcm_store_root_fd(s);
-	assert_false(test_exists(fd, "real/1/f"));
-	assert_false(test_exists(fd, "toc/1"));
+	assert_true(test_exists(fd, "real/1/f"));
+	assert_true(test_exists(fd, "toc/1"));
 	assert_true(test_exists(fd, "blobs/1.map"));
 	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
-	assert_false(row.has_toc);
+	assert_true(row.has_toc && row.unsynced);
 	assert_true(test_exists(fd, "real/2/f"));
 	assert_true(test_exists(fd, "toc/2"));
 	assert_int_equal(lcm_store_layer_get(s, 2, &row), 0);
-	assert_true(row.has_toc && row.state == LCM_LAYER_COMPLETE);
+	assert_true(row.has_toc && row.state == LCM_LAYER_COMPLETE && !row.unsynced);
+	assert_false(test_exists(fd, "real/3/f")); /* nothing can tell what it is */
+	assert_int_equal(lcm_store_layer_get(s, 3, &row), 0);
+	assert_false(row.has_toc || row.unsynced);
+	lcm_store_close(s);
+	s = test_opened(root); /* not checked yet when that daemon ended */
+	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
+	assert_true(row.unsynced);
+	assert_int_equal(lcm_store_layer_checked(s, 1), 0);
+	assert_int_equal(lcm_store_layer_checked(s, 9), -ENOENT);
+	lcm_store_close(s);
+	s = test_opened(root);
+	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
+	assert_false(row.unsynced);
 	lcm_store_close(s);
 	test_invariants(root);
 	test_rmdir(root);
@@ -521,6 +586,7 @@ int main(void)
 		cmocka_unit_test(container_dirs),
 		cmocka_unit_test(garbage_goes),
 		cmocka_unit_test(sweep_goes_deep),
+		cmocka_unit_test(mounts_know_their_boot),
 		cmocka_unit_test(reboot_distrusts_partial_layers),
 		cmocka_unit_test(proven_layers_last_until_reboot),
 		cmocka_unit_test(damaged_layers_are_not_found),
