@@ -32,11 +32,14 @@ static int do_mount(struct mount_options *o, const char *image, const char *dir,
 {
 	struct lcm_err err = { 0 };
 	char target[PATH_MAX];
-	json_t *st = NULL;
+	json_t *body, *st = NULL;
 	int r = check_dir(dir, target, &err);
 
-	if (r == 0)
-		r = client_session(mount_options_body(o, image, target), "ready", &st, &err);
+	if (r == 0) {
+		body = mount_options_body(o, image, target);
+		(void)json_object_set_new(body, "remount", json_true());
+		r = client_session(body, "ready", &st, &err);
+	}
 	if (r < 0) {
 		json_decref(st);
 		return cmd_error("mount", &err, r);

@@ -196,6 +196,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		.full = bool_arg(args, "full"),
 		.keep = bool_arg(args, "keep"),
 		.lower = bool_arg(args, "lower"),
+		.remount = bool_arg(args, "remount"),
 		.unit = str_arg(args, "unit"),
 		.unit_pool = str_arg(args, "unit_pool"),
 		.big = c->host->big,

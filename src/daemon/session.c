@@ -353,7 +353,7 @@ static int set_id(struct lcm_session *s, const char *id, struct lcm_err *err)
 	return r;
 }
 
-static int check_target(struct lcm_host *h, const char *target, struct lcm_err *err)
+int session_check_target(struct lcm_host *h, const char *target, struct lcm_err *err)
 {
 	for (struct lcm_session *s = h->sessions; s; s = s->next)
 		if (s->target && strcmp(s->target, target) == 0)
@@ -387,7 +387,7 @@ static int set_names(struct lcm_session *s, const struct lcm_session_options *o,
 		if (r < 0)
 			return lcm_err_set(err, r, "%s: %s", path, strerror(-r));
 	}
-	r = check_target(s->host, s->own_target ? path : o->target, err);
+	r = session_check_target(s->host, s->own_target ? path : o->target, err);
 	if (r < 0)
 		return r;
 	s->target = strdup(s->own_target ? path : o->target);
@@ -481,6 +481,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->full = o->full;
 	s->keep = o->keep;
 	s->lower = o->lower;
+	s->remount = o->remount;
 	s->lif->weight = o->weight ? o->weight : LCM_LIF_WEIGHT;
 	s->big = o->big;
 	s->deadline_ns = o->deadline_ns;

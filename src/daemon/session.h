@@ -75,6 +75,7 @@ struct lcm_session_options {
 	bool read_only;
 	bool full;       /* mount only when everything is local */
 	bool keep;       /* the upper outlives umount */
+	bool remount;    /* after a reboot the next daemon mounts it again */
 	bool lower;      /* other overlays will be mounted on it: it takes one level of stacking */
 	bool patient;    /* of pulls: nobody waits for it */
 	uint32_t weight; /* 0: LCM_LIF_WEIGHT */
@@ -112,8 +113,8 @@ LCM_MUST_USE int lcm_session_close(struct lcm_session *s, bool lazy, int remove,
 /** lcm_session_free - the daemon ends: mounts stay as they are. */
 void lcm_session_free(struct lcm_session *s);
 /** lcm_session_recover - sessions for the rows of an earlier daemon: adopts what is still mounted,
- * with its gate if somebody kept that, clears away the rest. @kept: @n gates; their descriptors are
- * taken. */
+ * with its gate if somebody kept that, mounts again what went with a reboot and was to be, clears
+ * away the rest. @kept: @n gates; their descriptors are taken. */
 void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n);
 /** lcm_session_keep_all - tell a new keeper of every gate. */
 void lcm_session_keep_all(struct lcm_host *h);

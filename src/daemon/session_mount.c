@@ -571,34 +571,17 @@ static void on_mounted(void *arg)
 	s->t_mounted = lcm_now_ns();
 	if (session_job_back(s))
 		return;
+	session_restored(s);
 	session_set_phase(s, lazy ? LCM_LAZY : LCM_NATIVE);
 	if (lazy)
 		session_serve(s);
-}
-
-int session_put_row(struct lcm_session *s, struct lcm_err *err)
-{
-	struct lcm_mount_row row = { .image = s->image_ref,
-				     .target = s->target,
-				     .read_only = s->read_only,
-				     .keep_upper = s->keep,
-				     .n_layers = s->n_slots };
-	lcm_autofree int64_t *ids = calloc(s->n_slots + 1, sizeof(*ids));
-
-	if (!ids)
-		return -ENOMEM;
-	(void)snprintf(row.id, sizeof(row.id), "%s", s->id);
-	for (uint32_t i = 0; i < s->n_slots; i++)
-		ids[i] = s->slots[i].layer->row.id;
-	row.layers = ids;
-	return lcm_store_mount_put(s->host->e->store, &row, err);
 }
 
 void session_mount_start(struct lcm_session *s, bool lazy)
 {
 	struct mount_job *j = calloc(1, sizeof(*j));
 	struct lcm_err err = { 0 };
-	int r = j ? session_put_row(s, &err) : -ENOMEM;
+	int r = !j ? -ENOMEM : s->restoring ? 0 : session_put_row(s, &err);
 
 	if (r < 0) {
 		free(j);

@@ -23,6 +23,9 @@ struct lcm_session {
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, patient, read_only, full, keep, lower, own_target, adopted;
+	bool remount;    /* as in the options */
+	bool restoring;  /* it is mounted again after a reboot: until it is, its row stays as it was
+			  */
 	uint32_t depth;  /* as in the options */
 	char *home;      /* owned; NULL: containers/ID */
 	char *unit_key;  /* owned; the unit that upper and work are in; NULL: none */
@@ -89,6 +92,9 @@ bool session_leave_unit(struct lcm_session *s, bool remove);
 /** session_recover_units - after mounts were adopted, before the rows of others go: who has which
  * unit; those of mounts that are gone are detached. */
 void session_recover_units(struct lcm_host *h);
+/** session_check_target - can it be mounted there? Return: 0; -EBUSY, -ENOTEMPTY, -ENOENT, ...
+ * (text). */
+LCM_MUST_USE int session_check_target(struct lcm_host *h, const char *target, struct lcm_err *err);
 struct lcm_session *session_by_serial(struct lcm_host *h, uint64_t serial);
 
 /** session_alloc - an empty session of @h, not in its list yet. */
@@ -102,6 +108,17 @@ void session_pull_layers(struct lcm_session *s, bool urgent);
 void session_unmounted(struct lcm_session *s);
 /** session_remove_container - row, own mount point and, if @upper, what the container wrote. */
 void session_remove_container(struct lcm_session *s, bool upper);
+
+/* session_offline.c */
+/** session_all_known - can all its layers be prepared without a registry? Return: 0; -ENODATA (text
+ * names the first that cannot). */
+LCM_MUST_USE int session_all_known(struct lcm_session *s, struct lcm_err *err);
+
+/* session_recover.c */
+/** session_put_row - record the mount, durably. */
+LCM_MUST_USE int session_put_row(struct lcm_session *s, struct lcm_err *err);
+/** session_restored - it is mounted: if that was because of a reboot, its row says so now. */
+void session_restored(struct lcm_session *s);
 
 /* session_meter.c */
 /** session_meter_init - what is charged to it is held against its limits. Return: 0, -ENOMEM. */
@@ -130,8 +147,6 @@ LCM_MUST_USE int session_gate_config(struct lcm_session *s, struct lcm_gate_laye
 void session_serve(struct lcm_session *s);
 /** session_mount_start - run the mount job; @lazy: META::REAL::GATE, else the plain layout. */
 void session_mount_start(struct lcm_session *s, bool lazy);
-/** session_put_row - record the mount, durably. */
-LCM_MUST_USE int session_put_row(struct lcm_session *s, struct lcm_err *err);
 /** session_begin_drain - everything is local and proven: LAZY -> DRAINING -> NATIVE. */
 void session_begin_drain(struct lcm_session *s);
 /** session_drain - one more try to have the kernel let go of the gate. */

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* session_recover.c - mounts that an earlier daemon left, and mounts that somebody took away. */
+/*
+ * session_recover.c - mounts that an earlier daemon left, mounts that went with a reboot, and
+ * mounts that somebody took away.
+ *
+ *   the row's mount is there                          -> adopted
+ *   gone with another boot, and to be mounted again   -> restored; FAILED when it cannot be: its
+ * row, and so what was written, stays gone in this boot, or nobody wants it back        -> the row
+ * goes, and what is not kept
+ */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,9 +46,10 @@ static void take_kept(struct lcm_session *s, const struct recovery *rec)
 	}
 }
 
-static int adopt(const struct recovery *rec, const struct lcm_mount_row *row, struct lcm_err *err)
+/* A session as the row has it, without layers. */
+static int from_row(struct lcm_host *h, const struct lcm_mount_row *row, struct lcm_session **ret,
+		    struct lcm_err *err)
 {
-	struct lcm_host *h = rec->h;
 	struct lcm_session *s;
 	int r = session_alloc(h, &s);
 
@@ -49,32 +58,153 @@ static int adopt(const struct recovery *rec, const struct lcm_mount_row *row, st
 	s->adopted = true;
 	s->read_only = row->read_only;
 	s->keep = row->keep_upper;
+	s->remount = row->remount;
+	s->deadline_ns = row->deadline_ns;
+	s->big = (struct lcm_gate_big){ row->big_data_bytes, row->big_exec_bytes };
 	s->own_target = is_own_target(h, row);
 	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
 	s->target = strdup(row->target);
 	s->image_ref = strdup(row->image);
-	r = s->target && s->image_ref ? lcm_reference_parse(row->image, &s->ref, err) : -ENOMEM;
-	if (r == 0)
-		r = session_make_slots(s, (uint32_t)row->n_layers);
+	s->unit_key = *row->unit ? strdup(row->unit) : NULL;
+	r = s->target && s->image_ref && (s->unit_key || !*row->unit)
+		? lcm_reference_parse(row->image, &s->ref, err)
+		: -ENOMEM;
+	if (r < 0)
+		session_destroy(s);
+	else
+		*ret = s;
+	return r;
+}
+
+/* The layers of the row, whatever its reference means now: the upper goes with these. */
+static int take_layers(struct lcm_session *s, const struct lcm_mount_row *row, struct lcm_err *err)
+{
+	int r = session_make_slots(s, (uint32_t)row->n_layers);
+
 	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++) {
 		struct lcm_layer *l;
 
-		r = lcm_layer_adopt(h->e, &s->ref, row->layers[i], &l, err);
+		r = lcm_layer_adopt(s->host->e, &s->ref, row->layers[i], &l, err);
 		if (r == 0)
 			session_fill_slot(s, i, l);
 	}
+	return r;
+}
+
+static void drop_layers(struct lcm_session *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		lcm_layer_put(s->slots[i].layer);
+	s->n_slots = 0;
+}
+
+static void list(struct lcm_session *s)
+{
+	s->next = s->host->sessions;
+	s->host->sessions = s;
+}
+
+static int adopt(const struct recovery *rec, const struct lcm_mount_row *row, struct lcm_err *err)
+{
+	struct lcm_session *s;
+	int r = from_row(rec->h, row, &s, err);
+
+	if (r < 0)
+		return r;
+	r = take_layers(s, row, err);
 	if (r < 0) {
 		session_destroy(s);
 		return r;
 	}
-	s->next = h->sessions;
-	h->sessions = s;
+	list(s);
 	s->phase = LCM_LAZY;
 	s->t_mounted = s->t_request;
+	if (row->rebooted) /* mounted again by a daemon that could not note it any more */
+		lcm_ignore(session_put_row(s, NULL));
 	take_kept(s, rec);
 	session_watch_and_prepare(s);
 	session_pull_layers(s, false);
 	return 0;
+}
+
+/* ---- after a reboot ---- */
+
+static int restorable(struct lcm_session *s, const struct lcm_mount_row *row, struct lcm_err *err)
+{
+	int r = s->own_target ? lcm_mkdir_p(s->target, 0700) : 0;
+
+	if (r < 0)
+		return lcm_err_set(err, r, "%s: %s", s->target, strerror(-r));
+	r = session_check_target(s->host, s->target, err);
+	if (r == 0)
+		r = take_layers(s, row, err);
+	return r < 0 ? r : session_all_known(s, err);
+}
+
+/* It is mounted once it is known which units there are. One that cannot be is nobody else's
+ * trouble: it says why, and waits for a daemon that can. */
+static void restore(struct lcm_host *h, const struct lcm_mount_row *row)
+{
+	struct lcm_err err = { 0 };
+	struct lcm_session *s;
+	int r = from_row(h, row, &s, &err);
+
+	if (r < 0) {
+		lcm_log(LCM_LOG_ERR, "id=%s cannot be mounted again: %s", row->id,
+			lcm_err_text(&err, r));
+		return;
+	}
+	s->restoring = true;
+	r = restorable(s, row, &err);
+	list(s);
+	if (r == 0)
+		return;
+	drop_layers(s);
+	session_fail(s, r, &err);
+}
+
+static void restore_all(struct lcm_host *h)
+{
+	for (struct lcm_session *s = h->sessions; s; s = s->next)
+		if (s->restoring && s->phase == LCM_PREPARING)
+			session_watch_and_prepare(s);
+}
+
+int session_put_row(struct lcm_session *s, struct lcm_err *err)
+{
+	struct lcm_mount_row row = { .image = s->image_ref,
+				     .target = s->target,
+				     .read_only = s->read_only,
+				     .keep_upper = s->keep,
+				     .remount = s->remount,
+
+				     .unit = s->unit_key,
+				     .deadline_ns = s->deadline_ns,
+				     .big_data_bytes = s->big.data_bytes,
+				     .big_exec_bytes = s->big.exec_bytes,
+				     .n_layers = s->n_slots };
+	lcm_autofree int64_t *ids = calloc(s->n_slots + 1, sizeof(*ids));
+
+	if (!ids)
+		return -ENOMEM;
+	(void)snprintf(row.id, sizeof(row.id), "%s", s->id);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		ids[i] = s->slots[i].layer->row.id;
+	row.layers = ids;
+	return lcm_store_mount_put(s->host->e->store, &row, err);
+}
+
+void session_restored(struct lcm_session *s)
+{
+	struct lcm_err err = { 0 };
+	int r;
+
+	if (!s->restoring)
+		return;
+	s->restoring = false;
+	r = session_put_row(s, &err);
+	lcm_log(r < 0 ? LCM_LOG_WARNING : LCM_LOG_INFO, "id=%s is mounted again%s%s", s->id,
+		r < 0 ? ", and not recorded: " : "", r < 0 ? lcm_err_text(&err, r) : "");
 }
 
 static int collect_row(void *arg, const struct lcm_mount_row *row)
@@ -88,6 +218,8 @@ static int collect_row(void *arg, const struct lcm_mount_row *row)
 	r = lcm_mounted_source(row->target, source);
 	if (r > 0)
 		r = adopt(rec, row, &err);
+	else if (row->rebooted)
+		restore(rec->h, row);
 	else
 		r = -ENOENT;
 	if (r < 0 && r != -ENOENT)
@@ -107,7 +239,7 @@ static int collect_stale(void *arg, const struct lcm_mount_row *row)
 	struct stale *st = arg;
 	char source[80];
 
-	if (lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
+	if (row->rebooted || lcm_session_find(st->h, row->id) || st->n == LCM_ARRAY_SIZE(st->ids))
 		return 0;
 	/* Mounted but not continued: what the container has written stays until a start finds it
 	 * unmounted. */
@@ -153,6 +285,7 @@ void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n)
 	lcm_ignore(lcm_store_mount_each(h->e->store, collect_row, &rec));
 	let_go(h, kept, n);
 	session_recover_units(h);
+	restore_all(h);
 	if (!st)
 		return;
 	do {

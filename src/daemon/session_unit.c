@@ -53,7 +53,7 @@ static int have_unit(const struct lcm_session *s, struct lcm_units *u, struct lc
 	struct lcm_unit v;
 	int r;
 
-	if (!s->unit_new)
+	if (!s->unit_new || s->restoring)
 		return 0;
 	r = lcm_unit_create(u, &o, &v, err);
 	return r == 0 ? 1 : r == -EEXIST && s->keep && !s->unit_fresh ? 0 : r;
@@ -188,6 +188,17 @@ static bool goes(const struct lcm_host *h, const struct lcm_unit *v)
 	return !keep && strcmp(v->name, v->user) == 0;
 }
 
+/* Its name may be another one since. Without memory the name has to do. */
+static void set_key(struct lcm_session *s, const char *id)
+{
+	char *key = strdup(id);
+
+	if (!key)
+		return;
+	free(s->unit_key);
+	s->unit_key = key;
+}
+
 static int recover_unit(void *arg, const struct lcm_unit *v)
 {
 	const struct unit_recovery *rec = arg;
@@ -198,6 +209,8 @@ static int recover_unit(void *arg, const struct lcm_unit *v)
 		return 0;
 	if (s) {
 		session_set_attached(s, v);
+		if (s->restoring)
+			set_key(s, v->id);
 		s->unit_new = strcmp(v->name, v->user) == 0 && !s->keep;
 		return 0;
 	}
