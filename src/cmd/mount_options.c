@@ -27,6 +27,9 @@ int mount_options_take(struct mount_options *o, const char *verb, int c, const c
 	case OPT_PULL:
 		o->pull = value;
 		return 0;
+	case OPT_OFFLINE:
+		o->offline = true;
+		return 0;
 	case OPT_PLATFORM:
 		o->platform = value;
 		return 0;
@@ -81,6 +84,8 @@ json_t *mount_options_body(const struct mount_options *o, const char *image, con
 	set_number(body, "unit_size", o->unit_size, o->unit_bytes);
 	(void)json_object_set_new(body, "read_only", json_boolean(o->read_only));
 	(void)json_object_set_new(body, "full", json_boolean(o->full));
+	if (o->offline)
+		(void)json_object_set_new(body, "offline", json_true());
 	(void)json_object_set_new(body, "keep", json_boolean(o->id != NULL));
 	set_number(body, "deadline_ms", o->deadline, o->deadline_ms * 1000);
 	set_number(body, "weight", o->weight, o->weight_number);

@@ -11,7 +11,7 @@
 struct mount_options {
 	const char *id, *pull, *platform, *index; /* NULL or "": not given */
 	const char *unit, *unit_pool;
-	bool read_only, full;
+	bool read_only, full, offline;
 	const char *deadline, *big_data, *big_exec, *weight,
 	    *unit_size; /* as written; NULL: the daemon's */
 	uint64_t deadline_ms, big_data_bytes, big_exec_bytes, weight_number, unit_bytes;
@@ -22,6 +22,7 @@ enum {
 	OPT_RO,
 	OPT_FULL,
 	OPT_PULL,
+	OPT_OFFLINE,
 	OPT_PLATFORM,
 	OPT_INDEX,
 	OPT_M_DEADLINE,
@@ -37,6 +38,7 @@ enum {
 	{ "id", required_argument, NULL, OPT_ID }, { "ro", no_argument, NULL, OPT_RO },            \
 	    { "full", no_argument, NULL, OPT_FULL },                                               \
 	    { "pull", required_argument, NULL, OPT_PULL },                                         \
+	    { "offline", no_argument, NULL, OPT_OFFLINE },                                         \
 	    { "platform", required_argument, NULL, OPT_PLATFORM },                                 \
 	    { "index", required_argument, NULL, OPT_INDEX },                                       \
 	    { "deadline", required_argument, NULL, OPT_M_DEADLINE },                               \
@@ -54,6 +56,7 @@ enum {
 	"      --ro                read-only, without an upper directory\n"                        \
 	"      --full              wait until everything is local\n"                               \
 	"      --pull WHEN         missing (default), always or never ask the registry\n"          \
+	"      --offline           ask no registry, now or later: what is not here gives EIO\n"    \
 	"      --platform OS/ARCH  another platform than this machine's\n"                         \
 	"      --index WHERE       tables of contents: manifest (default), referrers, none, a "    \
 	"digest\n"                                                                                 \

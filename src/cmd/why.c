@@ -24,6 +24,8 @@ static void print(json_t *st)
 	(void)printf("%10.1f %10.1f %10.1f %10.1f  all\n", client_number(demand, "queue_ms"),
 		     client_number(demand, "network_ms"), client_number(demand, "decode_ms"),
 		     client_number(demand, "disk_ms"));
+	if (*client_text(st, "error"))
+		(void)printf("error: %s\n", client_text(st, "error"));
 	json_array_foreach (json_object_get(st, "slowest"), i, v)
 		(void)printf("%10.1f %10.1f %10.1f %10.1f  %s\n", client_number(v, "queue_ms"),
 			     client_number(v, "network_ms"), client_number(v, "decode_ms"),
@@ -32,11 +34,12 @@ static void print(json_t *st)
 
 static void print_json(const json_t *st)
 {
-	json_t *o = json_pack("{s:O s:O s:O s:O s:O}", "id", json_object_get(st, "id"),
+	json_t *o = json_pack("{s:O s:O s:O s:O s:O s:O?}", "id", json_object_get(st, "id"),
 			      "blocked_ms", json_object_get(st, "blocked_ms"), "demand",
 			      json_object_get(json_object_get(st, "meter"), "demand"), "slowest",
 			      json_object_get(st, "slowest"), "blocked",
-			      json_object_get(st, "blocked"));
+			      json_object_get(st, "blocked"), "error",
+			      json_object_get(st, "error"));
 
 	client_print_json(o);
 	json_decref(o);

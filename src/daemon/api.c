@@ -156,6 +156,16 @@ static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret
 	return true;
 }
 
+/* What of @args would ask a registry all the same. */
+static const char *not_offline(json_t *args, const struct lcm_session_options *o)
+{
+	const char *pull = str_arg(args, "pull"), *index = str_arg(args, "index");
+
+	if (o->pull || (*pull && strcmp(pull, "never") != 0))
+		return "pull";
+	return *o->platform ? "platform" : *index && strcmp(index, "none") != 0 ? "index" : NULL;
+}
+
 /* Return: false, and the answer is an error. */
 static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_options *o,
 		       pid_t *ret_pid)
@@ -176,6 +186,9 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 		    "index \"%s\": manifest, referrers, none or sha256: and 64 hex digits "
 		    "are expected",
 		    str_arg(args, "index"));
+	else if (o->offline && not_offline(args, o))
+		lcm_api_error(c, 400, -EINVAL, "offline: %s asks a registry; leave out one of both",
+			      not_offline(args, o));
 	else if (!take_numbers(args, o, ret_pid))
 		lcm_api_error(
 		    c, 400, -EINVAL,
@@ -196,6 +209,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		.full = bool_arg(args, "full"),
 		.keep = bool_arg(args, "keep"),
 		.lower = bool_arg(args, "lower"),
+		.offline = bool_arg(args, "offline"),
 		.remount = bool_arg(args, "remount"),
 		.unit = str_arg(args, "unit"),
 		.unit_pool = str_arg(args, "unit_pool"),

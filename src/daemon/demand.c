@@ -95,37 +95,64 @@ static void enqueue(struct lcm_layer *l, struct lcm_want *w)
 	l->queue_tail = &w->next;
 }
 
-static int queue_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t first,
-			uint32_t n, int fd)
+/* Where in the blob @n chunks from @first are; 0 to 0: they are holes. Return: 0, -ENODATA (only
+ * the pull can bring them). */
+static int range_of(const struct lcm_layer *l, uint32_t first, uint32_t n, uint64_t *ret_off,
+		    uint64_t *ret_end)
 {
-	struct lcm_want *w;
+	uint64_t off = 0, end = 0;
 
 	if (l->no_ranges)
 		return -ENODATA;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
 
-		if (!(c->flags & LCM_TOC_CHUNK_ZEROS) &&
-		    (c->skip > LCM_TOC_UNIT_PLAIN_MAX ||
-		     c->file_len > LCM_TOC_UNIT_PLAIN_MAX - c->skip))
+		if (c->flags & LCM_TOC_CHUNK_ZEROS)
+			continue;
+		if (c->skip > LCM_TOC_UNIT_PLAIN_MAX ||
+		    c->file_len > LCM_TOC_UNIT_PLAIN_MAX - c->skip)
 			return -ENODATA;
+		off = end ? LCM_MIN(off, c->blob_off)
+			  : c->blob_off - LCM_MIN(c->blob_off, SPAN_HEAD);
+		end = LCM_MAX(end, c->blob_off + c->blob_len);
 	}
+	*ret_off = off;
+	*ret_end = end;
+	return 0;
+}
+
+bool lcm_demand_is_here(struct lcm_layer *l, uint32_t entry)
+{
+	const struct lcm_toc_entry *e = lcm_toc_entry(l->toc, entry);
+	uint64_t off, end;
+
+	if (lcm_layer_is_local(l, entry))
+		return true;
+	return l->phase == LCM_LAYER_READY && e->n_chunks &&
+	       range_of(l, e->first_chunk, e->n_chunks, &off, &end) == 0 &&
+	       (off == end || lcm_blob_has(l->blob, off, end - off));
+}
+
+static int queue_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t first,
+			uint32_t n, int fd)
+{
+	uint64_t off, end;
+	struct lcm_want *w;
+	int r = range_of(l, first, n, &off, &end);
+
+	if (r < 0)
+		return r;
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
-	*w = (struct lcm_want){
-		.entry = entry, .first = first, .n = n, .fd = fd, .queued_ns = lcm_now_ns()
-	};
+	*w = (struct lcm_want){ .entry = entry,
+				.first = first,
+				.n = n,
+				.fd = fd,
+				.off = off,
+				.end = end,
+				.queued_ns = lcm_now_ns() };
 	want_add_lif(l->e, w, lif);
-	for (uint32_t i = 0; i < n; i++) {
-		const struct lcm_toc_chunk *c = lcm_toc_chunk(l->toc, first + i);
-
-		if (c->flags & LCM_TOC_CHUNK_ZEROS)
-			continue;
-		w->off = w->end ? LCM_MIN(w->off, c->blob_off)
-				: c->blob_off - LCM_MIN(c->blob_off, SPAN_HEAD);
-		w->end = LCM_MAX(w->end, c->blob_off + c->blob_len);
-	}
 	enqueue(l, w);
 	lcm_demand_pump(l->e);
 	return 0;

@@ -440,8 +440,7 @@ int lcm_image_resolve(struct lcm_engine *e, const struct lcm_reference *ref,
 	if (policy == LCM_IMAGE_NEVER) {
 		*ret = NULL;
 		image_destroy(img);
-		return lcm_err_set(err, -ENOENT,
-				   "%s is not in the store (--pull=missing fetches it)",
+		return lcm_err_set(err, -ENOENT, "%s is not in the store (locum pull fetches it)",
 				   lcm_reference_str(ref, text, sizeof(text)));
 	}
 	start_fetch(img, &req, LCM_MANIFEST_MAX);

@@ -199,6 +199,9 @@ LCM_MUST_USE int lcm_demand_file(struct lcm_layer *l, struct lcm_lif *lif, uint3
  * (borrowed until chunks_done). */
 LCM_MUST_USE int lcm_demand_chunks(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry,
 				   uint32_t first, uint32_t n, int fd);
+/** lcm_demand_is_here - is the file in REAL, or are all of its bytes in the blob file, so that no
+ * registry need be asked? */
+bool lcm_demand_is_here(struct lcm_layer *l, uint32_t entry);
 /** lcm_demand_join - @lif waits for a chunk, too, that is wanted already. On its way it stays with
  * those who were there when it began. */
 void lcm_demand_join(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t chunk);

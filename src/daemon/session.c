@@ -101,6 +101,8 @@ static bool all_tocs(struct lcm_session *s)
 
 void session_pull_layers(struct lcm_session *s, bool urgent)
 {
+	if (s->offline)
+		return;
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		if (s->slots[i].layer->phase != LCM_LAYER_LOCAL)
 			lcm_layer_pull(s->slots[i].layer, urgent);
@@ -140,6 +142,8 @@ static void advance_preparing(struct lcm_session *s)
 		session_mount_start(s, false);
 	else if (may_be_lazy && all_tocs(s) && lazy)
 		session_mount_start(s, true);
+	else if (s->offline)
+		session_fail_offline(s);
 	else
 		pull_missing(s, may_be_lazy && lazy && plain);
 }
@@ -259,6 +263,7 @@ void session_watch_and_prepare(struct lcm_session *s)
 static void on_resolved(void *arg, struct lcm_image *img, int status, const struct lcm_err *err)
 {
 	struct lcm_session *s = arg;
+	struct lcm_err why = { 0 };
 	int r = status;
 
 	if (r == 0)
@@ -270,7 +275,11 @@ static void on_resolved(void *arg, struct lcm_image *img, int status, const stru
 	}
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		session_fill_slot(s, i, lcm_image_layer(img, i));
-	session_watch_and_prepare(s);
+	r = s->offline ? session_all_known(s, &why) : 0;
+	if (r < 0)
+		session_fail(s, r, &why);
+	else
+		session_watch_and_prepare(s);
 }
 
 /* ---- life ---- */
@@ -458,6 +467,18 @@ static int set_places(struct lcm_session *s, const struct lcm_session_options *o
 	return 0;
 }
 
+static int resolve(struct lcm_session *s, const struct lcm_session_options *o,
+		   const struct lcm_platform *platform, struct lcm_err *err)
+{
+	static const struct lcm_index_where nowhere = { .from = LCM_INDEX_FROM_NOWHERE };
+	enum lcm_image_policy policy = s->offline ? LCM_IMAGE_NEVER
+				       : platform ? LCM_IMAGE_ALWAYS
+						  : o->policy;
+
+	return lcm_image_resolve(s->host->e, &s->ref, platform, policy,
+				 s->offline ? &nowhere : &o->index, on_resolved, s, &s->image, err);
+}
+
 int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 		    struct lcm_session **ret, struct lcm_err *err)
 {
@@ -481,6 +502,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->full = o->full;
 	s->keep = o->keep;
 	s->lower = o->lower;
+	s->offline = o->offline;
 	s->remount = o->remount;
 	s->lif->weight = o->weight ? o->weight : LCM_LIF_WEIGHT;
 	s->big = o->big;
@@ -491,9 +513,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	if (r == 0)
 		r = session_set_unit(s, o, err);
 	if (r == 0)
-		r = lcm_image_resolve(h->e, &s->ref, other ? &platform : NULL,
-				      other ? LCM_IMAGE_ALWAYS : o->policy, &o->index, on_resolved,
-				      s, &s->image, err);
+		r = resolve(s, o, other ? &platform : NULL, err);
 	if (r < 0) {
 		if (s->own_target && s->target)
 			lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, s->target, AT_REMOVEDIR));

@@ -75,6 +75,7 @@ struct lcm_session_options {
 	bool read_only;
 	bool full;       /* mount only when everything is local */
 	bool keep;       /* the upper outlives umount */
+	bool offline;    /* no registry is asked, whatever policy and index say */
 	bool remount;    /* after a reboot the next daemon mounts it again */
 	bool lower;      /* other overlays will be mounted on it: it takes one level of stacking */
 	bool patient;    /* of pulls: nobody waits for it */

@@ -54,10 +54,19 @@ static void run_post(struct lcm_session *s, const struct post *p)
 
 	switch (p->kind) {
 	case POST_WANT_FILE:
+		if (session_refuses(s, slot->layer, p->entry)) {
+			lcm_layer_unwant(slot->layer, p->entry);
+			lcm_gate_file_done(s->gate, p->layer, p->entry, -EIO);
+			break;
+		}
 		lcm_layer_want(slot->layer, &slot->watch, p->entry);
 		break;
 	case POST_WANT_RANGE:
-		lcm_layer_read(slot->layer, &slot->watch, p->entry, p->off, p->len, p->token);
+		if (session_refuses(s, slot->layer, p->entry))
+			lcm_gate_read_done(s->gate, p->token, -EBADF, p->off, p->len, -EIO);
+		else
+			lcm_layer_read(slot->layer, &slot->watch, p->entry, p->off, p->len,
+				       p->token);
 		break;
 	case POST_UNWANT:
 		if (p->token)
@@ -544,9 +553,7 @@ void session_serve(struct lcm_session *s)
 {
 	lcm_timer_set(s->expire, 1000000000ULL);
 	lcm_engine_mounted(s->host->e);
-	for (uint32_t i = 0; i < s->n_slots; i++)
-		if (s->slots[i].layer->phase == LCM_LAYER_READY)
-			lcm_layer_pull(s->slots[i].layer, false);
+	session_pull_layers(s, false);
 	session_advance(s);
 }
 
@@ -660,6 +667,7 @@ void session_drain(struct lcm_session *s)
 void session_begin_drain(struct lcm_session *s)
 {
 	s->shrink_ns = SHRINK_FIRST_NS;
+	s->error = (struct lcm_err){ 0 }; /* nothing is missing any more */
 	session_set_phase(s, LCM_DRAINING);
 	session_regulate(s);
 	if (s->gate)

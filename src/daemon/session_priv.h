@@ -23,6 +23,7 @@ struct lcm_session {
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, patient, read_only, full, keep, lower, own_target, adopted;
+	bool offline;    /* as in the options */
 	bool remount;    /* as in the options */
 	bool restoring;  /* it is mounted again after a reboot: until it is, its row stays as it was
 			  */
@@ -113,6 +114,11 @@ void session_remove_container(struct lcm_session *s, bool upper);
 /** session_all_known - can all its layers be prepared without a registry? Return: 0; -ENODATA (text
  * names the first that cannot). */
 LCM_MUST_USE int session_all_known(struct lcm_session *s, struct lcm_err *err);
+/** session_fail_offline - it needs a whole layer that is not here. */
+void session_fail_offline(struct lcm_session *s);
+/** session_refuses - is this file one that could only come from a registry, which the mount does
+ * not ask? Its status says so then. */
+bool session_refuses(struct lcm_session *s, struct lcm_layer *l, uint32_t entry);
 
 /* session_recover.c */
 /** session_put_row - record the mount, durably. */

@@ -58,6 +58,7 @@ static int from_row(struct lcm_host *h, const struct lcm_mount_row *row, struct 
 	s->adopted = true;
 	s->read_only = row->read_only;
 	s->keep = row->keep_upper;
+	s->offline = row->offline;
 	s->remount = row->remount;
 	s->deadline_ns = row->deadline_ns;
 	s->big = (struct lcm_gate_big){ row->big_data_bytes, row->big_exec_bytes };
@@ -177,7 +178,7 @@ int session_put_row(struct lcm_session *s, struct lcm_err *err)
 				     .read_only = s->read_only,
 				     .keep_upper = s->keep,
 				     .remount = s->remount,
-
+				     .offline = s->offline,
 				     .unit = s->unit_key,
 				     .deadline_ns = s->deadline_ns,
 				     .big_data_bytes = s->big.data_bytes,

@@ -308,6 +308,7 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	if (!o)
 		return NULL;
 	(void)json_object_set_new(o, "target", s->target ? lcm_json_text(s->target) : json_null());
+	(void)json_object_set_new(o, "offline", json_boolean(s->offline));
 	(void)json_object_set_new(o, "unit", s->unit[0] ? json_string(s->unit) : json_null());
 	if (s->unit[0])
 		(void)json_object_set_new(o, "unit_name", json_string(s->unit_name));

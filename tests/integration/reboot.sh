@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # reboot.sh BUILDDIR - a host with 30 mounts is rebooted: every process is killed, every mount and all of /run is gone,
 # the boot id is another one, and there is no network. What is here runs again; what is not is one mount's trouble.
+# Then mounts that are offline by their own will.
 set -u
 # The boot id is replaced in a mount namespace of this case's own.
 [ -n "${REBOOT_NS-}" ] || REBOOT_NS=1 exec unshare -m --propagation private "$0" "$@"
@@ -317,6 +318,58 @@ tap_is 'without a name, too' "$(cat "$OWN/written")" 'by nobody'
 tap_is 'nobody has asked' "$(requests)" 0
 tap_ok 'the daemon ends' daemon_stop
 daemon_start --no-background
+
+# ---- offline ----
+: >"$LOG"
+off()
+{
+	mkdir -p "$M/off" && tap_limit 30 "$LOCUM" mount --id off --offline "$@" "$M/off"
+}
+
+tap_ok 'offline: a whole image' off "$BAD_HOST/x:part1"
+tap_is 'is native' "$(daemon_field off phase) $(daemon_field off offline)" 'native true'
+tap_ok 'umount' "$LOCUM" umount --remove off
+says 'an image that is not known' 1 'x:torn2 is not in the store \(locum pull' "$LOCUM" mount --id off --offline "$BAD_HOST/x:torn2" "$M/off"
+tap_ok 'an image whose layers' sh -c '"$1" umount --remove torn1 && "$1" umount --remove more1 && "$1" umount --remove more2 && "$1" umount "$2"' sh "$LOCUM" "$OWN"
+tap_ok 'are not here' "$LOCUM" drop-cache --all "$BAD_HOST/x:torn1"
+says 'is named, and what to do' 1 'layer sha256:[0-9a-f]{64} is not whole.*locum pull .*/x:torn1 fetches it' "$LOCUM" mount --id off --offline "$BAD_HOST/x:torn1" "$M/off"
+says '--pull asks' 1 'offline: pull asks a registry' "$LOCUM" mount --id off --offline --pull always "$BAD_HOST/x:part1" "$M/off"
+says '--platform asks' 1 'offline: platform asks a registry' "$LOCUM" mount --id off --offline --platform linux/arm64 "$BAD_HOST/x:part1" "$M/off"
+says '--index asks' 1 'offline: index asks a registry' "$LOCUM" mount --id off --offline --index referrers "$BAD_HOST/x:part1" "$M/off"
+tap_ok '--pull never says the same' sh -c '"$1" mount --id off --offline --pull never "$2" "$3" && "$1" umount --remove off' sh "$LOCUM" "$BAD_HOST/x:part1" "$M/off"
+tap_is 'nobody was asked for all that' "$(wc -l <"$LOG")" 0
+tap_ok 'an image is mounted lazily' mount_one torn1 torn1 --id torn1
+tap_ok 'a file of it' cmp "$M/torn1/many/7" "$OTHER/rootfs/many/7"
+tap_ok 'it goes' "$LOCUM" umount --remove torn1
+tap_ok 'the daemon ends' daemon_stop
+daemon_start
+: >"$LOG"
+tap_ok 'offline: an image that is partly here, with a daemon that pulls' off "$BAD_HOST/x:torn1"
+tap_is 'is lazy' "$(daemon_field off phase)" lazy
+tap_ok 'a file that is here' cmp "$M/off/many/7" "$OTHER/rootfs/many/7"
+start_ms=$(now_ms)
+tap_fails 'one that is missing' 1 cat "$M/off/many/100"
+tap_like 'gives EIO' "$(cat "$TAP_DIR/err")" 'Input/output error'
+tap_ok 'at once' test $(($(now_ms) - start_ms)) -lt 5000
+tap_fails 'a big one, too' 1 cat "$M/off/data/big"
+tap_like 'status says why' "$("$LOCUM" status off)" 'error: /data/big is not here, and the mount is offline.*locum pull'
+tap_like 'so does why' "$("$LOCUM" why off)" 'error: /data/big is not here'
+says 'a whole one is not to be had' 1 'is not whole, and the mount is offline' "$LOCUM" mount --offline --full "$BAD_HOST/x:torn1"
+tap_ok 'the next daemon' daemon_stop
+daemon_start
+tap_fails 'knows that it is offline' 1 cat "$M/off/many/101"
+tap_until 60 all_synced
+tap_ok 'a third reboot' reboot
+mount -o loop "$TAP_DIR/main.img" "$TAP_DIR/pool/main"
+daemon_start
+tap_ok 'it is mounted again' all_are ready off
+tap_fails 'and offline' 1 cat "$M/off/many/101"
+tap_ok 'what was here is still here' cmp "$M/off/many/7" "$OTHER/rootfs/many/7"
+tap_is 'nobody was asked by it' "$(grep -c "$(python "$LCM_LIB/badimage.py" layer "$OTHER/zc" 0 | cut -d' ' -f1)" "$LOG")" 0
+tap_ok 'a pull of the image' "$LOCUM" pull "$BAD_HOST/x:torn1"
+tap_ok 'is for it, too' all_are native off
+tap_is 'it has no trouble any more' "$(error_of off)" ''
+tap_ok 'and the missing file is there' cmp "$M/off/many/101" "$OTHER/rootfs/many/101"
 
 # ---- the end ----
 for id in $("$LOCUM" status --json | jq -r '.[].id'); do
