@@ -135,6 +135,63 @@ static void place_one(void **state)
 	lcm_buf_fini(&b);
 }
 
+/* What a power cut does to a file that was never synced. */
+static void spoil(struct layer_fixture *f, const char *how)
+{
+	lcm_autoclose int fd = lcm_sys_openat(f->real, "l/bin/su", O_WRONLY | O_NOFOLLOW, 0);
+
+	assert_true(fd >= 0);
+	if (strcmp(how, "attributes") == 0)
+		assert_int_equal(lcm_sys_fchmod(fd, 0600), 0);
+	else if (strcmp(how, "short") == 0)
+		assert_int_equal(lcm_sys_ftruncate(fd, 5), 0);
+	else if (strcmp(how, "zeros") == 0)
+		assert_int_equal(lcm_sys_pwrite_full(fd, "\0\0\0", 3, 4), 0);
+	else
+		assert_int_equal(lcm_sys_unlinkat(f->real, "l/bin/su", 0), 0);
+	if (strcmp(how, "link") == 0)
+		assert_int_equal(lcm_sys_symlinkat("tool", f->real, "l/bin/su"), 0);
+	if (strcmp(how, "directory") == 0)
+		assert_int_equal(lcm_sys_mkdirat(f->real, "l/bin/su", 0700), 0);
+}
+
+static void what_a_reboot_left(void **state)
+{
+	static const struct {
+		const char *how;
+		int r;
+	} rows[] = { { "attributes", 1 },   { "gone", 0 },      { "short", -EBADMSG },
+		     { "zeros", -EBADMSG }, { "link", -ELOOP }, { "directory", -EBADMSG } };
+	struct layer_fixture f;
+	struct lcm_buf b;
+	struct lcm_toc *toc;
+	struct stat st;
+	uint32_t su;
+
+	(void)state;
+	make_layer(&b, SIZE_MAX, NULL);
+	layer_setup(&f);
+	toc = toc_of_bytes(&f, &b);
+	su = entry_of(toc, "bin/su");
+	assert_int_equal(lcm_layer_verify(f.d, toc, su), 0); /* nor is its directory there */
+	assert_int_equal(place_bytes(&f, toc, entry_of(toc, "bin/tool"), "another program"), 0);
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		assert_int_equal(place_bytes(&f, toc, su, "setuid program"), 0);
+		spoil(&f, rows[i].how);
+		assert_int_equal(lcm_layer_verify(f.d, toc, su), rows[i].r);
+		assert_int_equal(lcm_sys_fstatat(f.real, "l/bin/su", &st, AT_SYMLINK_NOFOLLOW),
+				 rows[i].r ? 0 : -ENOENT);
+		if (rows[i].r == 1)
+			assert_int_equal(st.st_mode & 07777, 04755);
+		assert_int_equal(lcm_layer_unplace(f.d, toc, su), 0);
+		assert_int_equal(lcm_layer_has(f.d, toc, su), 0);
+	}
+	assert_int_equal(lcm_layer_verify(f.d, toc, entry_of(toc, "bin/tool")), 1);
+	lcm_toc_close(toc);
+	layer_teardown(&f);
+	lcm_buf_fini(&b);
+}
+
 static void differences_are_found(void **state)
 {
 	static const struct {
@@ -560,6 +617,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(treecmp_sees),
 		cmocka_unit_test(place_one),
+		cmocka_unit_test(what_a_reboot_left),
 		cmocka_unit_test(differences_are_found),
 		cmocka_unit_test(place_and_unpack_together),
 		cmocka_unit_test(survives_kill),
