@@ -224,7 +224,8 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 
 	if (!take_mount(c, args, &o, &pid))
 		return;
-	r = lcm_session_new(c->host, &o, &s, &err);
+	s = lcm_session_claim(c->host, &o);
+	r = s ? 0 : lcm_session_new(c->host, &o, &s, &err);
 	if (r == 0 && json_object_get(args, "container"))
 		r = own_mount(s, args, pid, &err);
 	if (r < 0)

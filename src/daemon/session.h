@@ -117,6 +117,10 @@ void lcm_session_free(struct lcm_session *s);
  * with its gate if somebody kept that, mounts again what went with a reboot and was to be, clears
  * away the rest. @kept: @n gates; their descriptors are taken. */
 void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n);
+/** lcm_session_claim - whoever mounts it at each boot finds it made again: the first request for it
+ * after a reboot gets that mount, if it would be the same. NULL: there is none, and if it was
+ * FAILED not any more (what was written is kept). */
+struct lcm_session *lcm_session_claim(struct lcm_host *h, const struct lcm_session_options *o);
 /** lcm_session_keep_all - tell a new keeper of every gate. */
 void lcm_session_keep_all(struct lcm_host *h);
 /** lcm_session_check_mounts - the mount table changed: close sessions whose mount somebody took

@@ -25,8 +25,8 @@ struct lcm_session {
 	bool pull, patient, read_only, full, keep, lower, own_target, adopted;
 	bool offline;    /* as in the options */
 	bool remount;    /* as in the options */
-	bool restoring;  /* it is mounted again after a reboot: until it is, its row stays as it was
-			  */
+	bool restoring;  /* being made again after a reboot: until it is, its row stays */
+	bool back;       /* made again after a reboot, and nobody has asked for it since */
 	uint32_t depth;  /* as in the options */
 	char *home;      /* owned; NULL: containers/ID */
 	char *unit_key;  /* owned; the unit that upper and work are in; NULL: none */

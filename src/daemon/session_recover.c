@@ -155,7 +155,7 @@ static void restore(struct lcm_host *h, const struct lcm_mount_row *row)
 			lcm_err_text(&err, r));
 		return;
 	}
-	s->restoring = true;
+	s->restoring = s->back = true;
 	r = restorable(s, row, &err);
 	list(s);
 	if (r == 0)
@@ -169,6 +169,37 @@ static void restore_all(struct lcm_host *h)
 	for (struct lcm_session *s = h->sessions; s; s = s->next)
 		if (s->restoring && s->phase == LCM_PREPARING)
 			session_watch_and_prepare(s);
+}
+
+/* Are these the options it was mounted with? Those that decide what is seen there. */
+static bool same_mount(const struct lcm_session *s, const struct lcm_session_options *o)
+{
+	char ref[LCM_REFERENCE_STR_MAX];
+	struct lcm_reference r;
+
+	return lcm_reference_parse(o->image, &r, NULL) == 0 &&
+	       strcmp(lcm_reference_str(&r, ref, sizeof(ref)), s->image_ref) == 0 &&
+	       (*o->target ? strcmp(o->target, s->target) == 0 : s->own_target && *o->id) &&
+	       (!*o->id || strcmp(o->id, s->id) == 0) && o->read_only == s->read_only &&
+	       o->offline == s->offline && (*o->unit != 0) == (s->unit_key != NULL);
+}
+
+struct lcm_session *lcm_session_claim(struct lcm_host *h, const struct lcm_session_options *o)
+{
+	struct lcm_session *s = h->sessions;
+
+	if (!o->remount || o->pull || o->policy == LCM_IMAGE_ALWAYS || *o->platform)
+		return NULL;
+	while (s && !(s->back && !s->closing && same_mount(s, o)))
+		s = s->next;
+	if (!s)
+		return NULL;
+	s->back = false;
+	if (s->phase != LCM_FAILED)
+		return s;
+	/* What was written is there again for whoever has its id. */
+	lcm_ignore(lcm_session_close(s, false, 0, NULL));
+	return NULL;
 }
 
 int session_put_row(struct lcm_session *s, struct lcm_err *err)

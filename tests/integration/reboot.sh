@@ -105,6 +105,13 @@ all_are()
 	done
 }
 
+all_run()
+{
+	for run_id; do
+		[ "$(chroot "$M/$run_id" /bin/sh -c 'read -r line </variant && echo "$line"')" = "$run_id" ] || return 1
+	done
+}
+
 # ID IMG: its writes are there, and all else is the image
 is_right()
 {
@@ -224,6 +231,8 @@ start_ms=$(now_ms)
 tap_ok 'the next daemon, without a network' start_without_network --no-background
 # shellcheck disable=SC2086
 tap_ok 'all complete ones are native' all_are native $whole
+# shellcheck disable=SC2086
+tap_ok 'and run a program' all_run $whole
 tap_diag "all $COMPLETE complete ones ran again after $(($(now_ms) - start_ms)) ms"
 # shellcheck disable=SC2086
 tap_ok 'the partly local ones are lazy' all_are ready $part
@@ -248,6 +257,18 @@ done
 
 tap_is 'a file with other attributes has the right ones' "$(stat -c %a "$M/part1/many/4")" "$(stat -c %a "$IMG/rootfs/many/4")"
 
+# ---- whoever mounts it at each boot gets what is there ----
+tap_ok 'a mount of the same image there, by its id' mount_one whole4 whole4 --id whole4
+tap_is 'is the one that was made again' "$(cat "$M/whole4/written")" 'by whole4'
+says 'once' 1 'whole4 is in use' "$LOCUM" mount --id whole4 "$BAD_HOST/x:whole4" "$M/whole4"
+tap_is 'by its directory alone, too' "$("$LOCUM" mount "$BAD_HOST/x:whole5" "$M/whole5")" whole5
+says 'another image is another mount' 1 'whole6 is in use' "$LOCUM" mount --id whole6 "$BAD_HOST/x:whole7" "$M/whole6"
+says 'and so is one of the newest image' 1 'whole6 is in use' "$LOCUM" mount --id whole6 --pull always "$BAD_HOST/x:whole6" "$M/whole6"
+umount "$M/more1"
+tap_ok 'one that had failed makes way' mount_one more1 more1 --id more1
+tap_is 'with what was written' "$(cat "$M/more1/written")" 'by more1'
+tap_is 'nobody has asked for that' "$(requests)" 0
+
 # ---- only what is missing asks, and what was torn is missing ----
 tap_ok 'a lazy image is mounted anew' "$LOCUM" umount part4
 tap_ok 'without a request' mount_one part4 part4 --id part4
@@ -261,13 +282,13 @@ tap_ok 'now the registry was asked' test "$(requests)" -gt 0
 
 # ---- the next daemon has a network, and the troubles are over ----
 tap_ok 'the daemon ends' daemon_stop
-umount "$M/more1" && mkdir "$M/more2"
+mkdir "$M/more2"
 daemon_start --no-background
 tap_is 'the mount of a lazy one was left alone' "$(daemon_field part1 phase)" lazy
 for i in 2 3 100; do
 	tap_ok "file $i is there" cmp "$M/part1/many/$i" "$IMG/rootfs/many/$i"
 done
-tap_ok 'those whose directories are free are mounted again' all_are native more1 more2
+tap_ok 'the one whose directory is there again is mounted' all_are native more1 more2
 tap_ok 'with what was written' all_are_right "$OTHER" more1 more2
 tap_is 'the damaged one still fails' "$(daemon_field torn1 phase)" failed
 tap_ok 'it is given up, what was written kept' "$LOCUM" umount --keep torn1
