@@ -244,6 +244,7 @@ int lcm_layer_row_of(struct lcm_store *s, const struct lcm_descriptor *desc,
 int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64_t id,
 		    struct lcm_layer **ret, struct lcm_err *err)
 {
+	char text[LCM_REFERENCE_STR_MAX];
 	struct lcm_layer_row row;
 	struct lcm_layer *l;
 	int r = lcm_store_layer_get(e->store, id, &row);
@@ -255,8 +256,9 @@ int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_reference *ref, int64
 		return LCM_MIN(r, 0);
 	if (row.state == LCM_LAYER_PARTIAL && !row.has_toc)
 		return lcm_err_set(err, -ENODATA,
-				   "layer %lld was not complete and has no table of contents",
-				   (long long)id);
+				   "layer %lld is not whole and has no table of contents here "
+				   "(locum pull %s fetches it)",
+				   (long long)id, lcm_reference_str(ref, text, sizeof(text)));
 	r = layer_new(e, &row, &l);
 	if (r < 0)
 		return r;

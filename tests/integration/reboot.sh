@@ -11,7 +11,7 @@ LCM_LIB=$srcdir/tests/lib
 . "$LCM_LIB/itest.sh"
 
 it_begin reboot 280 "${1:?usage: reboot.sh BUILDDIR}"
-COMPLETE=22 # of 30; the others are partly here, or in trouble
+COMPLETE=21 # of 30; the others are partly here, or in trouble
 LOG=$TAP_DIR/requests
 
 new_boot()
@@ -171,7 +171,7 @@ tap_ok 'another one' small_image "$OTHER"
 tap_ok 'variants of it, for whole pulls' variants "$IMG/gzip" whole "$COMPLETE"
 tap_ok 'lazy ones' variants "$IMG/zc" part 4
 tap_ok 'one to be damaged' variants "$OTHER/zc" torn 2
-tap_ok 'and more' variants "$OTHER/gzip" more 4
+tap_ok 'and more' variants "$OTHER/gzip" more 5
 bad_start "$TAP_DIR/oci" --log "$LOG"
 daemon_start --no-background
 tap_ok 'a pool of storage units' it_pool main xfs 600M
@@ -193,9 +193,10 @@ tap_is 'the lazy ones are lazy' "$(for id in $part; do daemon_field "$id" phase;
 tap_ok 'one whose table of contents will be damaged' mount_one torn1 torn1 --id torn1
 tap_ok 'one whose directory somebody will take' mount_one more1 more1 --id more1 --full
 tap_ok 'one whose directory will be gone' mount_one more2 more2 --id more2 --full
+tap_ok 'one of whose layers will be lost' mount_one more5 more5 --id more5 --full
 tap_ok 'one without a name, below the run directory' test -d "$(OWN=$("$LOCUM" mount --full "$BAD_HOST/x:more3") && echo "$OWN" >"$TAP_DIR/own" && echo "$OWN")"
 OWN=$(cat "$TAP_DIR/own")
-for id in torn1 more1 more2; do
+for id in torn1 more1 more2 more5; do
 	echo "by $id" >"$M/$id/written"
 done
 echo 'by nobody' >"$OWN/written"
@@ -214,13 +215,16 @@ tap_ok 'what a power cut does: a file is short, one has other bytes, one other a
 tap_ok 'what was pulled is on the disk' tap_until 60 all_synced
 tap_ok 'everything is killed and unmounted' reboot
 python - "$LOCUM_ROOT" "$(python "$LCM_LIB/badimage.py" layer "$OTHER/zc" 0 | cut -d' ' -f1)" <<'END'
-import sqlite3, sys
+import os, shutil, sqlite3, sys
 db = sqlite3.connect(sys.argv[1] + "/locum.db")
 digest = bytes.fromhex(sys.argv[2].split(":")[-1])
 for (id,) in db.execute("SELECT id FROM layers WHERE blob = ?", (digest,)).fetchall():
     with open("%s/toc/%d" % (sys.argv[1], id), "r+b") as f:
         f.seek(300)
         f.write(b"\0" * 64)
+(id,) = db.execute("SELECT layer FROM mount_layers WHERE mount = 'more5' ORDER BY pos DESC LIMIT 1").fetchone()
+shutil.rmtree("%s/real/%d" % (sys.argv[1], id))
+os.unlink("%s/toc/%d" % (sys.argv[1], id))
 db.close()
 END
 mount -t tmpfs tmpfs "$M/more1"
@@ -247,11 +251,12 @@ tap_is 'nobody has asked for anything' "$(requests) $(wc -l <"$LOG")" '0 0'
 tap_is 'the partly local ones have what was written' "$(for id in $part; do cat "$M/$id/written"; done)" "$(printf 'by %s\n' $part)"
 tap_is 'the damaged one failed' "$(daemon_field torn1 phase)" failed
 tap_like 'it says why and what to do' "$(error_of torn1)" 'layer sha256:[0-9a-f]* is not whole.*locum pull'
+tap_like 'so does the one that has lost a layer' "$(daemon_field more5 phase) $(error_of more5)" '^failed layer [0-9]* is not whole.*locum pull .*/x:more5 fetches it'
 tap_like 'so does the one whose directory is taken' "$(daemon_field more1 phase) $(error_of more1)" "^failed $M/more1 "
 tap_like 'and the one whose directory is gone' "$(daemon_field more2 phase) $(error_of more2)" "^failed .*$M/more2"
 tap_fails 'what another client had mounted is left to it' 1 "$LOCUM" status client
 tap_ok 'and what was written there is gone' test ! -e "$LOCUM_ROOT/containers/client"
-for id in torn1 more1 more2; do
+for id in torn1 more1 more2 more5; do
 	tap_is "what was written in $id is kept" "$(cat "$LOCUM_ROOT/containers/$id/upper/written")" "by $id"
 done
 
@@ -294,6 +299,11 @@ tap_is 'the damaged one still fails' "$(daemon_field torn1 phase)" failed
 tap_ok 'it is given up, what was written kept' "$LOCUM" umount --keep torn1
 tap_ok 'and mounted anew' mount_one torn1 torn1 --id torn1
 tap_ok 'with what was written, and the registry brings its image' all_are_right "$OTHER" torn1
+tap_ok 'the lost layer is pulled' "$LOCUM" pull "$BAD_HOST/x:more5"
+tap_ok 'the daemon ends' daemon_stop
+daemon_start --no-background
+tap_ok 'the next one mounts what had lost it' all_are native more5
+tap_ok 'with what was written' all_are_right "$OTHER" more5
 tap_ok 'a pull' "$LOCUM" pull "$BAD_HOST/x:part1"
 # shellcheck disable=SC2086
 tap_ok 'makes the lazy ones native' all_are native $part
@@ -312,7 +322,7 @@ tap_is 'what was written with a name is kept' "$(cat "$LOCUM_ROOT/containers/who
 tap_until 60 all_synced
 tap_ok 'a second reboot' reboot
 mount -o loop "$TAP_DIR/main.img" "$TAP_DIR/pool/main"
-again="more1 more2 torn1 $part $(names whole "$COMPLETE" | sed 's/whole[23] //g')"
+again="more1 more2 more5 torn1 $part $(names whole "$COMPLETE" | sed 's/whole[23] //g')"
 kills=0
 between=0
 for n in 500 800 1100 1400 1700 2000 2300 2600; do
@@ -351,7 +361,7 @@ tap_ok 'offline: a whole image' off "$BAD_HOST/x:part1"
 tap_is 'is native' "$(daemon_field off phase) $(daemon_field off offline)" 'native true'
 tap_ok 'umount' "$LOCUM" umount --remove off
 says 'an image that is not known' 1 'x:torn2 is not in the store \(locum pull' "$LOCUM" mount --id off --offline "$BAD_HOST/x:torn2" "$M/off"
-tap_ok 'an image whose layers' sh -c '"$1" umount --remove torn1 && "$1" umount --remove more1 && "$1" umount --remove more2 && "$1" umount "$2"' sh "$LOCUM" "$OWN"
+tap_ok 'an image whose layers' sh -c '"$1" umount --remove torn1 && "$1" umount --remove more1 && "$1" umount --remove more2 && "$1" umount --remove more5 && "$1" umount "$2"' sh "$LOCUM" "$OWN"
 tap_ok 'are not here' "$LOCUM" drop-cache --all "$BAD_HOST/x:torn1"
 says 'is named, and what to do' 1 'layer sha256:[0-9a-f]{64} is not whole.*locum pull .*/x:torn1 fetches it' "$LOCUM" mount --id off --offline "$BAD_HOST/x:torn1" "$M/off"
 says '--pull asks' 1 'offline: pull asks a registry' "$LOCUM" mount --id off --offline --pull always "$BAD_HOST/x:part1" "$M/off"
