@@ -245,16 +245,6 @@ static void mounts_get(struct lcm_api_call *c, json_t *args)
 	c->status = 200;
 }
 
-static void unwatch_all(struct lcm_host *h, struct lcm_session_watch *w)
-{
-	for (struct lcm_session_watch **p = &h->watches; *p; p = &(*p)->next) {
-		if (*p != w)
-			continue;
-		*p = w->next;
-		return;
-	}
-}
-
 static void stop_waiting(struct lcm_api_call *c)
 {
 	if (!c->waiting)
@@ -263,7 +253,7 @@ static void stop_waiting(struct lcm_api_call *c)
 	if (c->s)
 		lcm_session_unwatch(c->s, &c->watch);
 	else
-		unwatch_all(c->host, &c->watch);
+		lcm_session_unwatch_all(c->host, &c->watch);
 	if (c->timeout) /* a mount's end is waited for without one */
 		lcm_timer_clear(c->timeout);
 }
@@ -331,10 +321,8 @@ static void changes_get(struct lcm_api_call *c, json_t *args)
 		lcm_api_fail(c, -ENOMEM, NULL);
 		return;
 	}
-	c->watch = (struct lcm_session_watch){ .changed = on_any_change,
-					       .arg = c,
-					       .next = c->host->watches };
-	c->host->watches = &c->watch;
+	c->watch = (struct lcm_session_watch){ .changed = on_any_change, .arg = c };
+	lcm_session_watch_all(c->host, &c->watch);
 	lcm_timer_set(c->timeout, ms * 1000000);
 	c->waiting = true;
 }

@@ -19,6 +19,8 @@
 
 #define GATE_THREADS 2
 #define MOUNTS_SETTLE_NS 50000000ULL
+/* Well below what systemd gives a service to start. */
+#define RESTORE_PATIENCE_NS 20000000000ULL
 /* Decoders: ready for the next layer, and idle with layers that may want more. */
 #define FN_SPARE 2U
 #define FN_IDLE 16U
@@ -38,6 +40,10 @@ struct daemon {
 	struct lcm_kept *kept; /* owned, n_kept: gates of an earlier daemon */
 	size_t n_kept;
 	struct lcm_timer *settle; /* after a change of the mount table */
+	void (*ready)(void *arg);
+	void *ready_arg;
+	struct lcm_session_watch restored; /* until then */
+	struct lcm_timer *patience;
 };
 
 void lcm_daemon_defaults(struct lcm_daemon_config *cfg)
@@ -327,6 +333,7 @@ static void stop(struct daemon *d)
 	lcm_loop_del_fd(d->mountinfo);
 	lcm_loop_del_fd(d->holder);
 	lcm_timer_free(d->settle);
+	lcm_timer_free(d->patience);
 	lcm_engine_fini(&d->e);
 	lcm_loop_free(d->e.loop);
 	for (size_t i = 0; i < d->n_kept; i++) {
@@ -340,6 +347,40 @@ static void stop(struct daemon *d)
 	lcm_closep(&d->mountinfo_fd);
 	lcm_closep(&d->control_fd);
 	lcm_closep(&d->web_fd);
+}
+
+static void say_ready(void *arg)
+{
+	struct daemon *d = arg;
+
+	lcm_session_unwatch_all(&d->h, &d->restored);
+	lcm_timer_clear(d->patience);
+	d->ready(d->ready_arg);
+}
+
+static void on_restored(void *arg, struct lcm_session *s, bool gone)
+{
+	struct daemon *d = arg;
+
+	(void)gone;
+	if (!s || d->e.closing)
+		lcm_session_unwatch_all(&d->h, &d->restored);
+	else if (!lcm_session_restoring(&d->h))
+		say_ready(d);
+}
+
+/* Whoever comes after us finds the mounts of before a reboot there, or failed; but one that takes
+ * long does not keep us from being ready. */
+static void ready_when_restored(struct daemon *d)
+{
+	if (!lcm_session_restoring(&d->h) ||
+	    lcm_timer_new(d->e.loop, say_ready, d, &d->patience) < 0) {
+		d->ready(d->ready_arg);
+		return;
+	}
+	d->restored = (struct lcm_session_watch){ .changed = on_restored, .arg = d };
+	lcm_session_watch_all(&d->h, &d->restored);
+	lcm_timer_set(d->patience, RESTORE_PATIENCE_NS);
 }
 
 int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg), void *arg,
@@ -364,7 +405,9 @@ int lcm_daemon_run(const struct lcm_daemon_config *cfg, void (*ready)(void *arg)
 		if (cfg->web)
 			lcm_log(LCM_LOG_NOTICE, "page on %s, token in %s/web.token", d.web.url,
 				cfg->run_dir);
-		ready(arg);
+		d.ready = ready;
+		d.ready_arg = arg;
+		ready_when_restored(&d);
 		r = lcm_loop_run(d.e.loop);
 	}
 	stop(&d);

@@ -117,6 +117,8 @@ void lcm_session_free(struct lcm_session *s);
  * with its gate if somebody kept that, mounts again what went with a reboot and was to be, clears
  * away the rest. @kept: @n gates; their descriptors are taken. */
 void lcm_session_recover(struct lcm_host *h, struct lcm_kept *kept, size_t n);
+/** lcm_session_restoring - is some mount still being made again after a reboot? */
+bool lcm_session_restoring(const struct lcm_host *h);
 /** lcm_session_claim - whoever mounts it at each boot finds it made again: the first request for it
  * after a reboot gets that mount, if it would be the same. NULL: there is none, and if it was
  * FAILED not any more (what was written is kept). */
@@ -172,6 +174,8 @@ struct lcm_session_watch {
 };
 void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w);
 void lcm_session_unwatch(struct lcm_session *s, struct lcm_session_watch *w);
+void lcm_session_watch_all(struct lcm_host *h, struct lcm_session_watch *w);
+void lcm_session_unwatch_all(struct lcm_host *h, struct lcm_session_watch *w);
 
 /* ---- drop.c ---- */
 struct lcm_drop_result {

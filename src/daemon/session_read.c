@@ -81,12 +81,28 @@ void lcm_session_watch(struct lcm_session *s, struct lcm_session_watch *w)
 	s->watches = w;
 }
 
-void lcm_session_unwatch(struct lcm_session *s, struct lcm_session_watch *w)
+static void unwatch(struct lcm_session_watch **list, const struct lcm_session_watch *w)
 {
-	for (struct lcm_session_watch **p = &s->watches; *p; p = &(*p)->next) {
+	for (struct lcm_session_watch **p = list; *p; p = &(*p)->next) {
 		if (*p != w)
 			continue;
 		*p = w->next;
 		return;
 	}
+}
+
+void lcm_session_unwatch(struct lcm_session *s, struct lcm_session_watch *w)
+{
+	unwatch(&s->watches, w);
+}
+
+void lcm_session_watch_all(struct lcm_host *h, struct lcm_session_watch *w)
+{
+	w->next = h->watches;
+	h->watches = w;
+}
+
+void lcm_session_unwatch_all(struct lcm_host *h, struct lcm_session_watch *w)
+{
+	unwatch(&h->watches, w);
 }

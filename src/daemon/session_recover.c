@@ -226,6 +226,15 @@ int session_put_row(struct lcm_session *s, struct lcm_err *err)
 	return lcm_store_mount_put(s->host->e->store, &row, err);
 }
 
+bool lcm_session_restoring(const struct lcm_host *h)
+{
+	const struct lcm_session *s = h->sessions;
+
+	while (s && !(s->restoring && s->phase == LCM_PREPARING))
+		s = s->next;
+	return s != NULL;
+}
+
 void session_restored(struct lcm_session *s)
 {
 	struct lcm_err err = { 0 };

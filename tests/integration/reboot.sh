@@ -392,6 +392,8 @@ tap_fails 'knows that it is offline' 1 cat "$M/off/many/101"
 tap_until 60 all_synced
 tap_ok 'a third reboot' reboot
 mount -o loop "$TAP_DIR/main.img" "$TAP_DIR/pool/main"
+tap_is 'a verb that starts the daemon finds all there' "$("$LOCUM" status --json | jq -r '.[].phase' | sort -u | tr '\n' ' ')" 'lazy native '
+"$LOCUM" daemon --stop
 daemon_start
 tap_ok 'it is mounted again' all_are ready off
 tap_fails 'and offline' 1 cat "$M/off/many/101"
