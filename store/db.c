@@ -75,8 +75,8 @@ static const char schema_2[] = "CREATE TABLE snapshots("
 			       "CREATE INDEX snapshots_image ON snapshots(image);"
 			       "CREATE TABLE snapshot_images(ref TEXT PRIMARY KEY) STRICT;";
 
-/* And version 3: layers that are not given to new mounts; what a reboot has left unproven, and how a
- * mount is made again after one. */
+/* And version 3: layers that are not given to new mounts; what a reboot has left unproven, and how
+ * a mount is made again after one. */
 static const char schema_3[] = "CREATE TABLE damaged(layer INTEGER PRIMARY KEY"
 			       " REFERENCES layers(id) ON DELETE CASCADE) STRICT;"
 			       "ALTER TABLE layers ADD COLUMN unsynced INTEGER NOT NULL DEFAULT 0"

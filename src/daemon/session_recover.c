@@ -77,15 +77,27 @@ static int from_row(struct lcm_host *h, const struct lcm_mount_row *row, struct 
 	return r;
 }
 
+/* In place of one that the disk has lost, the one that was fetched again. */
+static int64_t sound_layer(const struct lcm_host *h, int64_t id)
+{
+	struct lcm_layer_row row, other;
+
+	if (lcm_store_layer_get(h->e->store, id, &row) == 0 && row.damaged &&
+	    lcm_store_layer_find(h->e->store, &row.key, &other) == 0)
+		return other.id;
+	return id;
+}
+
 /* The layers of the row, whatever its reference means now: the upper goes with these. */
 static int take_layers(struct lcm_session *s, const struct lcm_mount_row *row, struct lcm_err *err)
 {
 	int r = session_make_slots(s, (uint32_t)row->n_layers);
 
 	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++) {
+		int64_t id = s->restoring ? sound_layer(s->host, row->layers[i]) : row->layers[i];
 		struct lcm_layer *l;
 
-		r = lcm_layer_adopt(s->host->e, &s->ref, row->layers[i], &l, err);
+		r = lcm_layer_adopt(s->host->e, &s->ref, id, &l, err);
 		if (r == 0)
 			session_fill_slot(s, i, l);
 	}

@@ -404,6 +404,25 @@ tap_ok 'is for it, too' all_are native off
 tap_is 'it has no trouble any more' "$(error_of off)" ''
 tap_ok 'and the missing file is there' cmp "$M/off/many/101" "$OTHER/rootfs/many/101"
 
+# ---- a layer that the disk has lost ----
+whole()
+{
+	"$LOCUM" verify "$BAD_HOST/x:torn1" >/dev/null 2>&1
+}
+tap_ok 'what is stored is whole' tap_until 60 whole
+lost=$LOCUM_ROOT/real/$("$LOCUM" verify --json "$BAD_HOST/x:torn1" | jq -rs 'max_by(.entries).layer')/many/101
+printf lost | dd of="$lost" conv=notrunc status=none
+tap_ok 'it is damaged, and fetched again' "$LOCUM" verify --repair "$BAD_HOST/x:torn1"
+tap_is 'the mount has the damaged one' "$(head -c4 "$M/off/many/101")" lost
+tap_until 60 whole
+tap_ok 'a fourth reboot' reboot
+mount -o loop "$TAP_DIR/main.img" "$TAP_DIR/pool/main"
+daemon_start
+tap_ok 'it is mounted again' all_are native off
+tap_ok 'on the sound one' cmp "$M/off/many/101" "$OTHER/rootfs/many/101"
+tap_ok 'the damaged one goes' "$LOCUM" gc --to 0
+tap_fails 'and is gone' 1 test -e "$lost"
+
 # ---- the end ----
 for id in $("$LOCUM" status --json | jq -r '.[].id'); do
 	"$LOCUM" umount --remove "$id" || tap_result 'not ok' "umount $id"
