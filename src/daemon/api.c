@@ -22,7 +22,7 @@
  */
 #include "config.h"
 
-#include "src/daemon/api.h"
+#include "src/daemon/api_priv.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -36,7 +36,6 @@
 #include "src/daemon/keep.h"
 #include "src/daemon/metrics.h"
 #include "src/daemon/snapshot.h"
-#include "src/daemon/usage.h"
 #include "src/daemon/verify.h"
 
 #define WAIT_MS_MAX 600000
@@ -63,22 +62,21 @@ void lcm_api_fail(struct lcm_api_call *c, int code, const struct lcm_err *err)
 	lcm_api_error(c, http, code, "%s", lcm_err_text(err, code));
 }
 
-static const char *str_arg(json_t *args, const char *key)
+const char *api_text(json_t *args, const char *key)
 {
 	const char *s = json_string_value(json_object_get(args, key));
 
 	return s ? s : "";
 }
 
-static bool bool_arg(json_t *args, const char *key)
+bool api_flag(json_t *args, const char *key)
 {
 	json_t *v = json_object_get(args, key);
 
 	return json_is_true(v) || (json_is_string(v) && strcmp(json_string_value(v), "1") == 0);
 }
 
-/* Numbers come as JSON numbers or, in a query, as text. */
-static int u64_arg(json_t *args, const char *key, uint64_t *ret)
+int api_number(json_t *args, const char *key, uint64_t *ret)
 {
 	json_t *v = json_object_get(args, key);
 	const char *s = json_string_value(v);
@@ -101,8 +99,8 @@ static int u64_arg(json_t *args, const char *key, uint64_t *ret)
 
 static unsigned int status_args(json_t *args)
 {
-	return (bool_arg(args, "holders") ? LCM_STATUS_HOLDERS : 0) |
-	       (bool_arg(args, "detail") ? LCM_STATUS_DETAIL : 0);
+	return (api_flag(args, "holders") ? LCM_STATUS_HOLDERS : 0) |
+	       (api_flag(args, "detail") ? LCM_STATUS_DETAIL : 0);
 }
 
 static void reply_status(struct lcm_api_call *c, int http, struct lcm_session *s, unsigned int with)
@@ -129,8 +127,8 @@ static int parse_policy(const char *s, enum lcm_image_policy *ret)
 /* The mount is made for a container, and goes with it. */
 static int own_mount(struct lcm_session *s, json_t *args, pid_t pid, struct lcm_err *err)
 {
-	const struct lcm_container_tie t = { .id = str_arg(args, "container"),
-					     .bundle = str_arg(args, "bundle"),
+	const struct lcm_container_tie t = { .id = api_text(args, "container"),
+					     .bundle = api_text(args, "bundle"),
 					     .pid = pid,
 					     .owns = true };
 	int r = lcm_container_tie(s, &t, err);
@@ -144,11 +142,11 @@ static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret
 {
 	uint64_t ms = o->deadline_ns / 1000000, pid = 0, weight = LCM_LIF_WEIGHT;
 
-	if (u64_arg(args, "deadline_ms", &ms) < 0 || u64_arg(args, "pid", &pid) < 0 ||
-	    pid > INT_MAX || u64_arg(args, "big_data", &o->big.data_bytes) < 0 ||
-	    u64_arg(args, "big_exec", &o->big.exec_bytes) < 0 ||
-	    u64_arg(args, "unit_size", &o->unit_size) < 0 || u64_arg(args, "weight", &weight) < 0 ||
-	    weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
+	if (api_number(args, "deadline_ms", &ms) < 0 || api_number(args, "pid", &pid) < 0 ||
+	    pid > INT_MAX || api_number(args, "big_data", &o->big.data_bytes) < 0 ||
+	    api_number(args, "big_exec", &o->big.exec_bytes) < 0 ||
+	    api_number(args, "unit_size", &o->unit_size) < 0 ||
+	    api_number(args, "weight", &weight) < 0 || weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
 		return false;
 	o->weight = (uint32_t)weight;
 	o->deadline_ns = ms * 1000000;
@@ -159,7 +157,7 @@ static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret
 /* What of @args would ask a registry all the same. */
 static const char *not_offline(json_t *args, const struct lcm_session_options *o)
 {
-	const char *pull = str_arg(args, "pull"), *index = str_arg(args, "index");
+	const char *pull = api_text(args, "pull"), *index = api_text(args, "index");
 
 	if (o->pull || (*pull && strcmp(pull, "never") != 0))
 		return "pull";
@@ -177,15 +175,15 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 			      LCM_SNAPSHOT_SESSION);
 	else if (*o->target && *o->target != '/')
 		lcm_api_error(c, 400, -EINVAL, "target \"%s\" is not an absolute path", o->target);
-	else if (parse_policy(str_arg(args, "pull"), &o->policy) < 0)
+	else if (parse_policy(api_text(args, "pull"), &o->policy) < 0)
 		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected",
-			      str_arg(args, "pull"));
-	else if (lcm_index_where_parse(str_arg(args, "index"), &o->index) < 0)
+			      api_text(args, "pull"));
+	else if (lcm_index_where_parse(api_text(args, "index"), &o->index) < 0)
 		lcm_api_error(
 		    c, 400, -EINVAL,
 		    "index \"%s\": manifest, referrers, none or sha256: and 64 hex digits "
 		    "are expected",
-		    str_arg(args, "index"));
+		    api_text(args, "index"));
 	else if (o->offline && not_offline(args, o))
 		lcm_api_error(c, 400, -EINVAL, "offline: %s asks a registry; leave out one of both",
 			      not_offline(args, o));
@@ -200,22 +198,22 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 static void mounts_post(struct lcm_api_call *c, json_t *args)
 {
 	struct lcm_session_options o = {
-		.image = str_arg(args, "image"),
-		.id = str_arg(args, "id"),
-		.target = str_arg(args, "target"),
-		.platform = str_arg(args, "platform"),
-		.pull = bool_arg(args, "pull_only"),
-		.read_only = bool_arg(args, "read_only"),
-		.full = bool_arg(args, "full"),
-		.keep = bool_arg(args, "keep"),
-		.lower = bool_arg(args, "lower"),
-		.offline = bool_arg(args, "offline"),
-		.remount = bool_arg(args, "remount"),
-		.unit = str_arg(args, "unit"),
-		.unit_pool = str_arg(args, "unit_pool"),
+		.image = api_text(args, "image"),
+		.id = api_text(args, "id"),
+		.target = api_text(args, "target"),
+		.platform = api_text(args, "platform"),
+		.pull = api_flag(args, "pull_only"),
+		.read_only = api_flag(args, "read_only"),
+		.full = api_flag(args, "full"),
+		.keep = api_flag(args, "keep"),
+		.lower = api_flag(args, "lower"),
+		.offline = api_flag(args, "offline"),
+		.remount = api_flag(args, "remount"),
+		.unit = api_text(args, "unit"),
+		.unit_pool = api_text(args, "unit_pool"),
 		.big = c->host->big,
 		.deadline_ns = c->host->deadline_ns,
-		.policy = bool_arg(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
+		.policy = api_flag(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
 	};
 	struct lcm_err err = { 0 };
 	struct lcm_session *s;
@@ -313,7 +311,7 @@ static void changes_get(struct lcm_api_call *c, json_t *args)
 {
 	uint64_t ms = WAIT_MS_MAX;
 
-	if (u64_arg(args, "timeout_ms", &ms) < 0 || ms > WAIT_MS_MAX) {
+	if (api_number(args, "timeout_ms", &ms) < 0 || ms > WAIT_MS_MAX) {
 		lcm_api_error(c, 400, -EINVAL, "timeout_ms: 0 to %d is expected", WAIT_MS_MAX);
 		return;
 	}
@@ -329,7 +327,7 @@ static void changes_get(struct lcm_api_call *c, json_t *args)
 
 static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
 {
-	const char *what = str_arg(args, "for");
+	const char *what = api_text(args, "for");
 	uint64_t ms = WAIT_MS_MAX;
 
 	if (!*what || strcmp(what, "ready") == 0)
@@ -340,7 +338,7 @@ static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *ar
 		c->want = LCM_NATIVE;
 	else
 		lcm_api_error(c, 400, -EINVAL, "for=%s: ready, local or native is expected", what);
-	if (!c->status && (u64_arg(args, "timeout_ms", &ms) < 0 || ms > WAIT_MS_MAX))
+	if (!c->status && (api_number(args, "timeout_ms", &ms) < 0 || ms > WAIT_MS_MAX))
 		lcm_api_error(c, 400, -EINVAL, "timeout_ms: 0 to %d is expected", WAIT_MS_MAX);
 	if (c->status)
 		return;
@@ -391,14 +389,14 @@ static void answer_when_gone(struct lcm_api_call *c, struct lcm_session *s)
 
 static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
 {
-	const char *remove = str_arg(args, "remove");
+	const char *remove = api_text(args, "remove");
 	struct lcm_host *h = c->host;
 	struct lcm_err err = { 0 };
 	char id[LCM_ID_MAX + 1];
 	int r;
 
 	(void)snprintf(id, sizeof(id), "%s", lcm_session_id(s));
-	r = lcm_session_close(s, bool_arg(args, "lazy"), *remove ? strcmp(remove, "1") == 0 : -1,
+	r = lcm_session_close(s, api_flag(args, "lazy"), *remove ? strcmp(remove, "1") == 0 : -1,
 			      &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
@@ -459,16 +457,17 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 
 static void containers_post(struct lcm_api_call *c, json_t *args)
 {
-	struct lcm_container_tie t = { .id = str_arg(args, "id"),
-				       .bundle = str_arg(args, "bundle"),
-				       .started = bool_arg(args, "started") };
-	const char *mount = str_arg(args, "mount");
+	struct lcm_container_tie t = { .id = api_text(args, "id"),
+				       .bundle = api_text(args, "bundle"),
+				       .started = api_flag(args, "started") };
+	const char *mount = api_text(args, "mount");
 	struct lcm_err err = { 0 };
 	struct lcm_session *s;
 	uint64_t pid = 0, dev = 0;
 	int r;
 
-	if (u64_arg(args, "pid", &pid) < 0 || pid > INT_MAX || u64_arg(args, "dev", &dev) < 0) {
+	if (api_number(args, "pid", &pid) < 0 || pid > INT_MAX ||
+	    api_number(args, "dev", &dev) < 0) {
 		lcm_api_error(c, 400, -EINVAL, "pid and dev are numbers from 0");
 		return;
 	}
@@ -497,80 +496,14 @@ static void one_container(struct lcm_api_call *c, const char *method, const char
 		lcm_api_error(c, 405, -EINVAL, "%s is not allowed here", method);
 		return;
 	}
-	r = lcm_container_release(c->host, id, str_arg(args, "bundle"), &ends, &err);
+	r = lcm_container_release(c->host, id, api_text(args, "bundle"), &ends, &err);
 	if (r < 0)
 		lcm_api_fail(c, r, &err);
 	else
 		answer_when_gone(c, ends);
 }
 
-/* ---- images and the daemon ---- */
-
-static void images_get(struct lcm_api_call *c)
-{
-	int r = lcm_usage_images(c->host, &c->reply);
-
-	if (r < 0)
-		lcm_api_fail(c, r, NULL);
-	else
-		c->status = 200;
-}
-
-static void gc_post(struct lcm_api_call *c, json_t *args)
-{
-	struct lcm_gc_result res = { 0 };
-	struct lcm_err err = { 0 };
-	uint64_t to = c->host->quota_low;
-	int r = u64_arg(args, "to", &to);
-
-	if (r < 0) {
-		lcm_api_error(c, 400, -EINVAL, "\"to\" is not a number of bytes");
-		return;
-	}
-	if (!json_object_get(args, "to") && !c->host->quota_low) {
-		lcm_api_error(c, 400, -EINVAL,
-			      "the daemon has no quota; say how much may be left with --to SIZE "
-			      "(\"to\": bytes)");
-		return;
-	}
-	r = lcm_gc_run(c->host, to, to, bool_arg(args, "dry_run"), &res, &err);
-	if (r < 0) {
-		lcm_api_fail(c, r, &err);
-		return;
-	}
-	c->reply = json_pack("{s:I s:I s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers,
-			     "layers_in_use", (json_int_t)res.layers_used, "bytes_before",
-			     (json_int_t)res.before, "bytes_after", (json_int_t)res.after,
-			     "bytes_in_use", (json_int_t)res.used);
-	c->status = 200;
-}
-
-static void verify_post(struct lcm_api_call *c, json_t *args)
-{
-	uint64_t after = 0;
-
-	if (u64_arg(args, "after", &after) < 0 || after > INT64_MAX)
-		lcm_api_error(c, 400, -EINVAL, "\"after\" is not the number of a layer");
-	else
-		lcm_verify_next(c, str_arg(args, "image"), (int64_t)after,
-				bool_arg(args, "repair"));
-}
-
-static void drop_cache(struct lcm_api_call *c, json_t *args)
-{
-	struct lcm_drop_result res = { 0 };
-	struct lcm_err err = { 0 };
-	int r = lcm_drop_cache(c->host, str_arg(args, "image"), bool_arg(args, "all"), &res, &err);
-
-	if (r < 0) {
-		lcm_api_fail(c, r, &err);
-		return;
-	}
-	c->reply = json_pack("{s:I s:I s:I}", "layers_dropped", (json_int_t)res.layers,
-			     "layers_in_use", (json_int_t)res.in_use, "bytes",
-			     (json_int_t)res.bytes);
-	c->status = 200;
-}
+/* ---- the daemon ---- */
 
 static void daemon_get(struct lcm_api_call *c)
 {
@@ -587,22 +520,6 @@ static void daemon_get(struct lcm_api_call *c)
 			     "demand_bytes", (json_int_t)c->host->e->demand_bytes,
 			     "background_bytes", (json_int_t)c->host->e->background_bytes);
 	c->status = c->reply ? 200 : 500;
-}
-
-static void route_index(struct lcm_api_call *c, json_t *args)
-{
-	lcm_index_show(c, str_arg(args, "image"));
-}
-
-static void route_index_push(struct lcm_api_call *c, json_t *args)
-{
-	lcm_index_push(c, str_arg(args, "image"));
-}
-
-static void route_images(struct lcm_api_call *c, json_t *args)
-{
-	(void)args;
-	images_get(c);
 }
 
 static void route_daemon(struct lcm_api_call *c, json_t *args)
@@ -643,14 +560,14 @@ static const struct {
 	{ "POST", "/v1/daemon/stop", route_stop },
 	{ "GET", "/v1/mounts", mounts_get },
 	{ "POST", "/v1/mounts", mounts_post },
-	{ "GET", "/v1/images", route_images },
-	{ "POST", "/v1/drop-cache", drop_cache },
+	{ "GET", "/v1/images", api_images },
+	{ "POST", "/v1/drop-cache", api_drop_cache },
 	{ "GET", "/v1/changes", changes_get },
-	{ "GET", "/v1/index", route_index },
-	{ "POST", "/v1/index/push", route_index_push },
+	{ "GET", "/v1/index", api_index },
+	{ "POST", "/v1/index/push", api_index_push },
 	{ "POST", "/v1/containers", containers_post },
-	{ "POST", "/v1/gc", gc_post },
-	{ "POST", "/v1/verify", verify_post },
+	{ "POST", "/v1/gc", api_gc },
+	{ "POST", "/v1/verify", api_verify },
 };
 
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
