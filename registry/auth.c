@@ -255,10 +255,11 @@ static void creds_forget(struct lcm_auth *a)
 
 static void on_helper(void *arg, int r, struct lcm_credentials *c, const struct lcm_err *err);
 
-/* A helper that fails is no reason not to try without: images may be public. */
-static void helper_failed(struct lcm_auth *a, const struct lcm_err *err)
+/* No reason not to try without: images may be public. */
+static void nothing_of_helper(struct lcm_auth *a, bool failed, const struct lcm_err *err)
 {
-	lcm_log(LCM_LOG_WARNING, "registry=%s %s", a->host, err->msg);
+	if (failed)
+		lcm_log(LCM_LOG_WARNING, "registry=%s %s", a->host, err->msg);
 	lcm_ignore(lcm_buf_printf(&a->helpers_said, "; %s", err->msg));
 }
 
@@ -280,7 +281,7 @@ static int creds_find(struct lcm_auth *a, struct lcm_err *err)
 			return 1;
 		if (r == -ENOMEM)
 			return r;
-		helper_failed(a, &why);
+		nothing_of_helper(a, true, &why);
 	}
 }
 
@@ -310,7 +311,7 @@ static void on_helper(void *arg, int r, struct lcm_credentials *c, const struct 
 		a->creds = c;
 		a->by_helper = true;
 	} else {
-		helper_failed(a, err);
+		nothing_of_helper(a, r != -ENOENT, err);
 		r = creds_find(a, &why);
 	}
 	creds_found(a, r, &why);

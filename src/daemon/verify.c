@@ -92,13 +92,17 @@ static int check(struct lcm_verify_job *j)
 
 	(void)snprintf(name, sizeof(name), "%lld", (long long)j->row.id);
 	seal = lcm_sys_openat(lcm_store_seals_fd(s), name, O_RDONLY | O_NOFOLLOW, 0);
-	if (seal < 0)
+	if (seal == -ENOENT)
 		return lcm_err_set(&j->err, seal,
-				   seal == -ENOENT
-				       ? "an older locum stored it, or its disk was full then"
-				       : "its seal cannot be opened: %s",
-				   strerror(-seal));
+				   "an older locum stored it, or its disk was full then");
+	if (seal < 0)
+		return lcm_err_set(&j->err, seal, "its seal cannot be opened: %s", strerror(-seal));
 	tree = lcm_sys_openat(lcm_store_real_fd(s), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (tree == -ENOENT) {
+		on_damage(j, "", "missing");
+		j->res.damaged = 1;
+		return 0;
+	}
 	if (tree < 0)
 		return lcm_err_set(&j->err, tree, "it cannot be opened: %s", strerror(-tree));
 	return lcm_seal_check(tree, seal, &ops, &j->res, &j->err);

@@ -92,6 +92,14 @@ tap_ok 'repaired, of all images' "$LOCUM" verify --repair
 tap_ok 'it is as it was' cmp "$(stored "$F")" "$IT_TREE/$F"
 tap_ok 'and all is whole again' tap_until 60 all_are whole
 
+tree=$(stored "$F")
+tree=${tree%"/$F"}
+mv "$tree" "$TAP_DIR/tree"
+tap_is 'a layer that is not there at all' "$(verify "$a" 2>/dev/null | jq -rs 'map(select(.state == "damaged") | .damage[].what) | join(",")')" missing
+tap_ok 'repaired' "$LOCUM" verify --repair "$a"
+rm -r "$TAP_DIR/tree"
+tap_ok 'and all is whole' tap_until 60 all_are whole
+
 # ---- a container runs on it ----
 tap_ok 'mount' "$LOCUM" mount --id old "$a" "$M"
 tap_ok 'native' it_wait old native 60
