@@ -21,6 +21,7 @@ struct lcm_mount_features {
 	bool erofs_file;           /* EROFS mounted from a regular file (6.12) */
 	bool erofs_loop;           /* EROFS through a loop device */
 	bool fuse;                 /* /dev/fuse opens and mounts */
+	bool fuse_resend;          /* a daemon's pending requests can be had by the next (6.9) */
 	bool layer_fds; /* overlay layers given as (detached) mount descriptors (6.15); without it
 			   paths are used */
 };

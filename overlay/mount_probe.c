@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/fuse.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -125,12 +126,28 @@ static bool fd_ok(int fd)
 	return ok;
 }
 
-static bool probe_fuse(void)
+#define FUSE_HAS_RESEND_2 (1U << 7) /* FUSE_HAS_RESEND, of flags2; not in old headers */
+
+/* What the kernel offers is in its first request, which is there as soon as it is mounted. */
+static bool offers_resend(int fuse)
 {
-	lcm_autoclose int fuse = lcm_sys_openat(AT_FDCWD, "/dev/fuse", O_RDWR, 0);
+	static uint8_t first[FUSE_MIN_READ_BUFFER];
+	struct fuse_init_in init;
+	ssize_t n = lcm_sys_read(fuse, first, sizeof(first));
+
+	if (n < (ssize_t)(sizeof(struct fuse_in_header) + sizeof(init)))
+		return false;
+	memcpy(&init, first + sizeof(struct fuse_in_header), sizeof(init));
+	return (init.flags & FUSE_INIT_EXT) && (init.flags2 & FUSE_HAS_RESEND_2);
+}
+
+static void probe_fuse(struct lcm_mount_features *f)
+{
+	lcm_autoclose int fuse = lcm_sys_openat(AT_FDCWD, "/dev/fuse", O_RDWR | O_NONBLOCK, 0);
 	lcm_autoclose int mount_fd = fuse < 0 ? fuse : lcm_mount_gate(fuse, NULL);
 
-	return mount_fd >= 0;
+	f->fuse = mount_fd >= 0;
+	f->fuse_resend = f->fuse && offers_resend(fuse);
 }
 
 /* A detached mount that holds the probe's file. */
@@ -155,7 +172,7 @@ static int probe_all(int dir, const char *path, struct lcm_mount_features *f)
 	f->layer_fds = overlay_reads(dir, detached_layer(), NULL, false, LCM_MOUNT_BY_FD);
 	f->erofs_file = fd_ok(lcm_mount_erofs_file(image, NULL));
 	f->erofs_loop = fd_ok(lcm_mount_erofs_loop(image, NULL));
-	f->fuse = probe_fuse();
+	probe_fuse(f);
 	/* Without trusted xattrs there is no placeholder and no overlay worth the name. */
 	if (write_file(dir, "meta/f", true) < 0)
 		return 0;

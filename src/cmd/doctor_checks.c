@@ -76,6 +76,10 @@ static void features_report(struct lcm_doctor *d)
 		  "no way around a kernel without erofs-file (modprobe loop erofs)" },
 		{ f->fuse, LCM_DOCTOR_NO, "fuse",
 		  "no lazy mounts, nothing can stand in for missing files (modprobe fuse)" },
+		{ f->fuse_resend, LCM_DOCTOR_WARN, "fuse-resend",
+		  "when a daemon is killed or replaced, missing files of lazy mounts cannot be "
+		  "read "
+		  "until the next one has pulled them; needs Linux 6.9" },
 		{ f->layer_fds, LCM_DOCTOR_WARN, "layer-descriptors",
 		  "metadata and gate are attached below /tmp for a moment at each mount, at most "
 		  "some 200 layers; "

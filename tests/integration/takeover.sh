@@ -56,6 +56,7 @@ wait "$waiter2"
 tap_is 'the second too' $? 0
 tap_ok 'with the right bytes' cmp "$TAP_DIR/5" "$IMG/rootfs/many/5"
 tap_ok 'both' cmp "$TAP_DIR/6" "$IMG/rootfs/many/6"
+tap_is 'as doctor said this kernel can' "$("$LOCUM" doctor --json | jq -r '.checks[] | select(.name == "fuse-resend") | .state')" ok
 
 # ---- a waiter whose request was read can be killed when nobody is there ----
 tap_ok 'umount' "$LOCUM" umount --remove a

@@ -103,8 +103,10 @@ static void probe_finds_all(void **state)
 	assert_true(f.overlay);
 	assert_true(f.fuse);
 	print_message(
-	    "data_only %d redirect_no_metacopy %d erofs_file %d erofs_loop %d layer_fds %d\n",
-	    f.data_only, f.redirect_no_metacopy, f.erofs_file, f.erofs_loop, f.layer_fds);
+	    "data_only %d redirect_no_metacopy %d erofs_file %d erofs_loop %d layer_fds %d "
+	    "fuse_resend %d\n",
+	    f.data_only, f.redirect_no_metacopy, f.erofs_file, f.erofs_loop, f.layer_fds,
+	    f.fuse_resend);
 	assert_no_mount(dir);
 	f.overlay = false;
 	assert_int_equal(lcm_mount_probe("/nonexistent", &f, &err), -ENOENT);
