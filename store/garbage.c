@@ -253,11 +253,14 @@ static int row_repair(void *arg, const struct lcm_layer_row *old)
 	struct lcm_store *s = rep->s;
 	struct lcm_layer_row row = *old;
 	int real = exists(s->dirs[LCM_DIR_REAL], row.id),
-	    toc = exists(s->dirs[LCM_DIR_TOC], row.id), r = 0;
+	    toc = exists(s->dirs[LCM_DIR_TOC], row.id),
+	    seal = exists(s->dirs[LCM_DIR_SEALS], row.id), r = 0;
 
-	if (real < 0 || toc < 0)
-		return LCM_MIN(real, toc);
-	if (!real || (rep->rebooted && row.state == LCM_LAYER_PROVEN))
+	if (real < 0 || toc < 0 || seal < 0)
+		return LCM_MIN(LCM_MIN(real, toc), seal);
+	if (rep->rebooted && row.state == LCM_LAYER_PROVEN) /* sealed: it had been synced */
+		row.state = seal ? LCM_LAYER_COMPLETE : LCM_LAYER_PARTIAL;
+	if (!real)
 		row.state = LCM_LAYER_PARTIAL;
 	row.has_toc = row.has_toc && toc; /* a torn one is told by its checksum */
 	if (row.state == LCM_LAYER_PARTIAL && real && !row.has_toc) {

@@ -89,7 +89,8 @@ const char *lcm_store_root(const struct lcm_store *s); /* absolute path */
 enum lcm_layer_state {
 	LCM_LAYER_PARTIAL,  /* real/<id> grows; nothing about it is proven yet */
 	LCM_LAYER_COMPLETE, /* blob digest and diffID proven, real/<id> whole and synced */
-	LCM_LAYER_PROVEN, /* proven and whole, not synced yet: as good as complete until a reboot */
+	LCM_LAYER_PROVEN,   /* proven and whole, not synced yet: as good as complete until a reboot,
+			       and   after it when there is a seal */
 };
 
 /*

@@ -459,7 +459,7 @@ static void proven_layers_last_until_reboot(void **state)
 {
 	char *root = test_mkdir();
 	struct lcm_store *s = test_opened(root);
-	struct lcm_layer_key one = test_key(1), same = test_key(1);
+	struct lcm_layer_key one = test_key(1), same = test_key(1), two = test_key(2);
 	struct lcm_layer_row row;
 
 	(void)state;
@@ -477,11 +477,23 @@ static void proven_layers_last_until_reboot(void **state)
 	assert_int_equal(row.state, LCM_LAYER_PROVEN);
 	assert_int_equal(row.real_bytes, 4);
 	lcm_store_close(s);
+	s = test_opened(root);
+	assert_int_equal(lcm_store_layer_add(s, &two, TEST_BLOB_SIZE, &row, NULL), 0);
+	test_layer_fill(s, row.id);
+	assert_int_equal(lcm_store_layer_prove(s, row.id, 4), 0);
+	assert_int_equal(lcm_write_file_at(lcm_store_seals_fd(s), "2", "seal", 4, 0600), 0);
+	lcm_store_close(s);
 	test_sql(root, "UPDATE props SET value = 'another' WHERE name = 'boot'");
 	s = test_opened(root);
 	assert_false(test_exists(lcm_store_root_fd(s), "real/1/f"));
 	assert_int_equal(lcm_store_layer_get(s, 1, &row), 0);
 	assert_int_equal(row.state, LCM_LAYER_PARTIAL);
+	/* Sealed is synced. */
+	assert_true(test_exists(lcm_store_root_fd(s), "real/2/f"));
+	assert_true(test_exists(lcm_store_root_fd(s), "seals/2"));
+	assert_int_equal(lcm_store_layer_get(s, 2, &row), 0);
+	assert_int_equal(row.state, LCM_LAYER_COMPLETE);
+	assert_int_equal(row.real_bytes, 4);
 	lcm_store_close(s);
 	test_invariants(root);
 	test_rmdir(root);
