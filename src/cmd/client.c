@@ -231,6 +231,23 @@ const char *client_text(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
+void client_plain(json_t *v)
+{
+	lcm_autofree char *text = json_is_string(v) ? strdup(json_string_value(v)) : NULL;
+	const char *key;
+	json_t *of;
+	size_t i;
+
+	if (text) {
+		cmd_plain(text);
+		(void)json_string_set(v, text);
+	}
+	json_object_foreach (v, key, of)
+		client_plain(of);
+	json_array_foreach (v, i, of)
+		client_plain(of);
+}
+
 void client_print_json(const json_t *j)
 {
 	(void)json_dumpf(j, stdout, JSON_INDENT(2));

@@ -40,6 +40,8 @@ double client_number(const json_t *o, const char *key);
 long long client_integer(const json_t *o, const char *key);
 /** client_text - the same, a text; "" when there is none. */
 const char *client_text(const json_t *o, const char *key);
+/** client_plain - cmd_plain() of every text in @v; before any of it is printed, but as JSON. */
+void client_plain(json_t *v);
 /** client_print_json - as every verb's --json has it. */
 void client_print_json(const json_t *j);
 

@@ -10,11 +10,21 @@
 
 struct cmd_globals cmd_globals;
 
+void cmd_plain(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++)
+		if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			*p = p[1] = '?';
+}
+
 int cmd_error(const char *verb, const struct lcm_err *err, int code)
 {
 	char *said = cmd_globals.said;
 
 	(void)snprintf(said, sizeof(cmd_globals.said), "%s", lcm_err_text(err, code));
+	cmd_plain(said);
 	(void)fprintf(stderr, "locum: %s: %s\n", verb, said);
 	return CMD_FAILED;
 }

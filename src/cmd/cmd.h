@@ -51,6 +51,9 @@ struct cmd_option {
  * argument. Return: -1; or, when there is nothing more to do, an exit status. */
 LCM_MUST_USE int cmd_options(int argc, char **argv, const char *usage,
 			     const struct cmd_option *options);
+/** cmd_plain - what a terminal obeys becomes '?' (control characters, C1 as UTF-8 too): names in
+ * images are anybody's. */
+void cmd_plain(char *text);
 /** cmd_bytes - "12.3 MB" into @out; returns it. */
 const char *cmd_bytes(double bytes, char out[24]);
 

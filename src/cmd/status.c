@@ -74,6 +74,8 @@ static void print(json_t *reply, const struct options *o)
 	json_t *list = json_object_get(reply, "mounts"), *v;
 	size_t i;
 
+	if (!o->json)
+		client_plain(reply);
 	if (o->json && o->watch)
 		(void)(json_dumpf(o->name ? reply : list, stdout, JSON_COMPACT) + printf("\n"));
 	else if (o->json)

@@ -58,6 +58,16 @@ static void print(const json_t *layer)
 	(void)fflush(stdout);
 }
 
+static void show(const struct verify *v, json_t *layer)
+{
+	if (v->json) {
+		client_print_json(layer);
+		return;
+	}
+	client_plain(layer);
+	print(layer);
+}
+
 static void count(struct verify *v, json_t *layer)
 {
 	const char *state = client_text(layer, "state");
@@ -90,10 +100,7 @@ static int check_all(struct verify *v, struct lcm_err *err)
 			break;
 		after = client_integer(layer, "layer");
 		count(v, layer);
-		if (v->json)
-			client_print_json(layer);
-		else
-			print(layer);
+		show(v, layer);
 	}
 	json_decref(layer);
 	return r;

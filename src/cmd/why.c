@@ -62,8 +62,10 @@ int cmd_why_main(int argc, char **argv)
 		return cmd_error("why", &err, r);
 	if (json)
 		print_json(st);
-	else
+	else {
+		client_plain(st);
 		print(st);
+	}
 	json_decref(st);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/json.h"
 #include "overlay/seal.h"
 #include "src/base/log.h"
 #include "src/daemon/index_rows.h"
@@ -65,15 +66,10 @@ static int pick_of(struct lcm_api_call *c, const char *image, struct picking *p)
 static void on_damage(void *arg, const char *path, const char *what)
 {
 	struct lcm_verify_job *j = arg;
-	json_t *text = json_string(path);
 
-	/* JSON has no bytes that are not UTF-8. */
-	if (!text)
-		text = json_string("(a name that is not UTF-8)");
 	if (json_array_size(j->damage) < DAMAGE_LISTED_MAX)
-		(void)json_array_append_new(j->damage,
-					    json_pack("{s:O s:s}", "path", text, "what", what));
-	json_decref(text);
+		(void)json_array_append_new(
+		    j->damage, json_pack("{s:o s:s}", "path", lcm_json_text(path), "what", what));
 }
 
 static int checkpoint(void *arg)

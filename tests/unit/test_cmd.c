@@ -82,12 +82,36 @@ static void members_of_answers(void **state)
 	json_decref(o);
 }
 
+/* A file's name in an image is anybody's. */
+static void no_terminal_obeys(void **state)
+{
+	static const char bad[] = "a\033[2Jb\nc\x7f\xc2\x9b"
+				  "d\xc3\xa4\xc2",
+			  good[] = "a?[2Jb?c???d\xc3\xa4\xc2";
+	const struct lcm_err err = { -EIO, "no\033[1mfile\n" };
+	char text[sizeof(bad)];
+	json_t *v = json_pack("{s:[{s:s}], s:i}", "list", "path", "\033]0;x\007", "n", 1);
+
+	(void)state;
+	memcpy(text, bad, sizeof(bad));
+	cmd_plain(text);
+	assert_string_equal(text, good);
+	client_plain(v);
+	assert_string_equal(json_string_value(json_object_get(
+				json_array_get(json_object_get(v, "list"), 0), "path")),
+			    "?]0;x?");
+	json_decref(v);
+	assert_int_equal(cmd_error("v", &err, err.code), CMD_FAILED);
+	assert_string_equal(cmd_globals.said, "no?[1mfile?");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_from_a_table),
 		cmocka_unit_test(what_was_said),
 		cmocka_unit_test(members_of_answers),
+		cmocka_unit_test(no_terminal_obeys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
