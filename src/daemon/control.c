@@ -7,6 +7,7 @@
 #include <microhttpd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "src/base/buf.h"
 #include "src/base/listen.h"
@@ -14,6 +15,7 @@
 #include "src/daemon/api.h"
 
 /* Of strangers on this host: few, and none for ever. */
+#define ENDING "the daemon is ending"
 #define WEB_CONNECTIONS 64U
 #define WEB_IDLE_SECONDS 60U
 
@@ -24,6 +26,7 @@ struct door {
 	struct MHD_Daemon *mhd;    /* owned */
 	struct lcm_loop_fd *watch;
 	struct lcm_timer *run; /* owned; MHD wants another turn */
+	LIST_HEAD(, request) suspended;
 };
 
 struct lcm_control {
@@ -37,6 +40,7 @@ struct request {
 	struct lcm_buf body;
 	struct lcm_api_call call;
 	bool started, suspended;
+	LIST_ENTRY(request) link; /* while suspended */
 };
 
 static void run(void *arg)
@@ -95,6 +99,7 @@ static void on_answer(void *arg)
 	if (!rq->suspended)
 		return;
 	rq->suspended = false;
+	LIST_REMOVE(rq, link);
 	MHD_resume_connection(rq->conn);
 	lcm_timer_set(rq->door->run, 0);
 }
@@ -117,7 +122,7 @@ static void start_call(struct request *rq, const char *method, const char *url)
 	rq->call.answered = on_answer;
 	rq->call.arg = rq;
 	if (rq->door->host->e->closing) {
-		lcm_api_error(&rq->call, 503, -ESHUTDOWN, "the daemon is ending");
+		lcm_api_error(&rq->call, 503, -ESHUTDOWN, ENDING);
 		json_decref(args);
 		return;
 	}
@@ -203,6 +208,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const 
 	if (rq->call.status)
 		return reply(rq);
 	rq->suspended = true;
+	LIST_INSERT_HEAD(&rq->door->suspended, rq, link);
 	MHD_suspend_connection(conn);
 	return MHD_YES;
 }
@@ -252,10 +258,23 @@ static int open_door(struct door *d, int fd, struct lcm_err *err)
 	return lcm_loop_add_fd(d->host->e->loop, info->epoll_fd, EPOLLIN, on_ready, d, &d->watch);
 }
 
+/* MHD ends the process when it is stopped while a connection is suspended. */
+static void answer_all(struct door *d)
+{
+	struct request *rq;
+
+	while ((rq = LIST_FIRST(&d->suspended))) {
+		lcm_api_end(&rq->call);
+		lcm_api_error(&rq->call, 503, -ESHUTDOWN, ENDING);
+		on_answer(rq);
+	}
+}
+
 static void close_door(struct door *d)
 {
 	lcm_loop_del_fd(d->watch);
 	if (d->mhd) {
+		answer_all(d);
 		(void)MHD_run(d->mhd);
 		MHD_stop_daemon(d->mhd);
 	}
