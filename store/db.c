@@ -92,6 +92,7 @@ static const char schema_3[] = "CREATE TABLE damaged(layer INTEGER PRIMARY KEY"
 #define LAYER_COLUMNS                                                                              \
 	"id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used, unsynced, "   \
 	"id IN (SELECT layer FROM damaged)"
+#define SOUND "id NOT IN (SELECT layer FROM damaged)"
 #define IMAGE_COLUMNS "ref, manifest, manifest_json, config_json, created, last_used"
 #define MOUNT_COLUMNS                                                                              \
 	"id, image, target, read_only, keep_upper, boot, unit, offline, deadline, big_data, "      \
@@ -105,12 +106,12 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_ROLLBACK] = "ROLLBACK TO lcm",
 	[LCM_STMT_PROP_GET] = "SELECT value FROM props WHERE name = ?1",
 	[LCM_STMT_PROP_PUT] = "INSERT OR REPLACE INTO props(name, value) VALUES(?1, ?2)",
-	[LCM_STMT_LAYER_BY_BLOB] =
+	[LCM_STMT_LAYER_BY_BLOB] = ("SELECT " LAYER_COLUMNS
+				    " FROM layers WHERE diffid = ?1 AND blob = ?2 AND state > 0 "
+				    "AND " SOUND " ORDER BY id LIMIT 1"),
+	[LCM_STMT_LAYER_BY_KEY] =
 	    ("SELECT " LAYER_COLUMNS
-	     " FROM layers WHERE diffid = ?1 AND blob = ?2 AND state > 0 AND id NOT IN "
-	     "(SELECT layer FROM damaged) ORDER BY id LIMIT 1"),
-	[LCM_STMT_LAYER_BY_KEY] = ("SELECT " LAYER_COLUMNS
-				   " FROM layers WHERE diffid = ?1 AND blob = ?2 AND source = ?3"),
+	     " FROM layers WHERE diffid = ?1 AND blob = ?2 AND source = ?3 AND " SOUND),
 	[LCM_STMT_LAYER_GET] = ("SELECT " LAYER_COLUMNS " FROM layers WHERE id = ?1"),
 	[LCM_STMT_LAYER_AFTER] = ("SELECT " LAYER_COLUMNS
 				  " FROM layers WHERE id > ?1 ORDER BY id LIMIT 1"),

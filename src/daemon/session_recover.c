@@ -3,10 +3,9 @@
  * session_recover.c - mounts that an earlier daemon left, mounts that went with a reboot, and
  * mounts that somebody took away.
  *
- *   the row's mount is there                          -> adopted
- *   gone with another boot, and to be mounted again   -> restored; FAILED when it cannot be: its
- * row, and so what was written, stays gone in this boot, or nobody wants it back        -> the row
- * goes, and what is not kept
+ * A row whose mount is there is adopted. One whose mount went with another boot, and is to be
+ * mounted again, is restored; if it cannot be it is FAILED, and the row stays, with what was
+ * written. Any other goes, with what is not kept.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -77,15 +76,20 @@ static int from_row(struct lcm_host *h, const struct lcm_mount_row *row, struct 
 	return r;
 }
 
-/* In place of one that the disk has lost, the one that was fetched again. */
-static int64_t sound_layer(const struct lcm_host *h, int64_t id)
+/* In place of one that the disk has lost, the one that was fetched again; never itself. */
+static int sound_layer(const struct lcm_session *s, int64_t *id, struct lcm_err *err)
 {
+	struct lcm_store *st = s->host->e->store;
 	struct lcm_layer_row row, other;
 
-	if (lcm_store_layer_get(h->e->store, id, &row) == 0 && row.damaged &&
-	    lcm_store_layer_find(h->e->store, &row.key, &other) == 0)
-		return other.id;
-	return id;
+	if (lcm_store_layer_get(st, *id, &row) < 0 || !row.damaged)
+		return 0;
+	if (lcm_store_layer_find(st, &row.key, &other) < 0)
+		return lcm_err_set(err, -ENODATA,
+				   "layer %lld is damaged (locum pull %s fetches it again)",
+				   (long long)*id, s->image_ref);
+	*id = other.id;
+	return 0;
 }
 
 /* The layers of the row, whatever its reference means now: the upper goes with these. */
@@ -94,10 +98,12 @@ static int take_layers(struct lcm_session *s, const struct lcm_mount_row *row, s
 	int r = session_make_slots(s, (uint32_t)row->n_layers);
 
 	for (uint32_t i = 0; r == 0 && i < s->n_slots; i++) {
-		int64_t id = s->restoring ? sound_layer(s->host, row->layers[i]) : row->layers[i];
+		int64_t id = row->layers[i];
 		struct lcm_layer *l;
 
-		r = lcm_layer_adopt(s->host->e, &s->ref, id, &l, err);
+		r = s->restoring ? sound_layer(s, &id, err) : 0;
+		if (r == 0)
+			r = lcm_layer_adopt(s->host->e, &s->ref, id, &l, err);
 		if (r == 0)
 			session_fill_slot(s, i, l);
 	}

@@ -422,6 +422,15 @@ tap_ok 'it is mounted again' all_are native off
 tap_ok 'on the sound one' cmp "$M/off/many/101" "$OTHER/rootfs/many/101"
 tap_ok 'the damaged one goes' "$LOCUM" gc --to 0
 tap_fails 'and is gone' 1 test -e "$lost"
+lost=$LOCUM_ROOT/real/$("$LOCUM" verify --json "$BAD_HOST/x:torn1" | jq -rs 'max_by(.entries).layer')/many/101
+printf lost | dd of="$lost" conv=notrunc status=none
+bad_stop
+says 'one that cannot be fetched again' 1 'verify: .*refused the connection' "$LOCUM" verify --repair "$BAD_HOST/x:torn1"
+tap_ok 'a fifth reboot' reboot
+mount -o loop "$TAP_DIR/main.img" "$TAP_DIR/pool/main"
+daemon_start
+tap_ok 'its mount fails' tap_until 30 daemon_is off phase failed
+tap_like 'by name' "$(error_of off)" 'layer [0-9]* is damaged \(locum pull .*/x:torn1 fetches it again\)'
 
 # ---- the end ----
 for id in $("$LOCUM" status --json | jq -r '.[].id'); do

@@ -517,6 +517,8 @@ static void damaged_layers_are_not_found(void **state)
 	assert_int_equal(lcm_store_layer_damage(s, row.id), 0);
 	assert_int_equal(lcm_store_layer_damage(s, row.id), 0);
 	assert_int_equal(lcm_store_layer_find(s, &one, &other), -ENOENT);
+	assert_int_equal(lcm_store_layer_get(s, row.id, &row), 0);
+	assert_int_equal(lcm_store_layer_find(s, &row.key, &other), -ENOENT);
 	assert_int_equal(lcm_store_layer_add(s, &one, TEST_BLOB_SIZE, &other, NULL), 0);
 	assert_true(other.id > row.id && !other.damaged);
 	lcm_store_close(s);
