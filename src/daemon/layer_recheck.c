@@ -53,6 +53,8 @@ static int recheck_file(struct recheck *c, struct lcm_layer_dir *d, uint32_t ent
 		c->whole += r > 0;
 		return 0;
 	}
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) /* no fault of the file's */
+		return r;
 	c->gone++;
 	return lcm_layer_unplace(d, toc, entry);
 }
