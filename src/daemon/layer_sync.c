@@ -13,6 +13,7 @@ struct sync_job {
 	struct lcm_task task;
 	struct lcm_engine *e; /* borrowed */
 	int64_t id;
+	char name[24]; /* of its directory, and of the seal */
 	uint64_t bytes;
 	int status;
 };
@@ -24,7 +25,7 @@ static int checkpoint(void *arg)
 	return j->e->closing ? -ECANCELED : 0;
 }
 
-static int seal_put(const struct sync_job *j, int tree, int fd, const char *tmp, const char *name)
+static int seal_put(const struct sync_job *j, int tree, int fd, const char *tmp)
 {
 	const struct lcm_seal_ops ops = { .checkpoint = checkpoint, .arg = (void *)(uintptr_t)j };
 	struct lcm_store *s = j->e->store;
@@ -33,7 +34,8 @@ static int seal_put(const struct sync_job *j, int tree, int fd, const char *tmp,
 
 	if (r == 0)
 		r = lcm_sys_fsync(fd);
-	return r < 0 ? r : lcm_sys_renameat(lcm_store_tmp_fd(s), tmp, lcm_store_seals_fd(s), name);
+	return r < 0 ? r
+		     : lcm_sys_renameat(lcm_store_tmp_fd(s), tmp, lcm_store_seals_fd(s), j->name);
 }
 
 /* Without a seal the layer is as good; only nobody can say so later. */
@@ -42,17 +44,16 @@ static int seal(const struct sync_job *j)
 	lcm_autoclose int tree = -EBADF, fd = -EBADF;
 	int tmp_dir = lcm_store_tmp_fd(j->e->store), r;
 	static _Atomic unsigned int serial; /* a layer may be synced twice at once */
-	char name[24], tmp[48];
+	char tmp[48];
 
-	(void)snprintf(name, sizeof(name), "%lld", (long long)j->id);
-	(void)snprintf(tmp, sizeof(tmp), "seal-%s-%u", name, atomic_fetch_add(&serial, 1));
-	tree = lcm_sys_openat(lcm_store_real_fd(j->e->store), name, O_RDONLY | O_DIRECTORY, 0);
+	(void)snprintf(tmp, sizeof(tmp), "seal-%s-%u", j->name, atomic_fetch_add(&serial, 1));
+	tree = lcm_sys_openat(lcm_store_real_fd(j->e->store), j->name, O_RDONLY | O_DIRECTORY, 0);
 	if (tree < 0)
 		return tree;
 	fd = lcm_sys_openat(tmp_dir, tmp, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
-	r = seal_put(j, tree, fd, tmp, name);
+	r = seal_put(j, tree, fd, tmp);
 	if (r < 0)
 		lcm_ignore(lcm_sys_unlinkat(tmp_dir, tmp, 0));
 	return r;
@@ -64,16 +65,13 @@ static void on_synced(void *arg)
 	struct lcm_store *s = j->e->store;
 	struct lcm_layer *l = lcm_layer_find(j->e, j->id);
 	int r = j->status;
-	char name[24];
 
 	if (r == 0)
 		r = lcm_store_layer_complete(s, j->id, j->bytes);
 	if (r == 0 && l)
 		l->row.state = LCM_LAYER_COMPLETE;
-	if (r == -ENOENT) { /* dropped meanwhile */
-		(void)snprintf(name, sizeof(name), "%lld", (long long)j->id);
-		lcm_ignore(lcm_sys_unlinkat(lcm_store_seals_fd(s), name, 0));
-	}
+	if (r == -ENOENT) /* dropped meanwhile */
+		lcm_ignore(lcm_sys_unlinkat(lcm_store_seals_fd(s), j->name, 0));
 	free(j);
 }
 
@@ -88,8 +86,8 @@ static void sync_job(void *arg)
 	if (r == -ECANCELED)
 		j->status = r; /* the next daemon does both */
 	else if (r < 0 && r != -ENOENT)
-		lcm_log(LCM_LOG_WARNING, "layer=%lld is whole, but not sealed: %s",
-			(long long)j->id, strerror(-r));
+		lcm_log(LCM_LOG_WARNING, "layer=%s is whole, but not sealed: %s", j->name,
+			strerror(-r));
 	j->task.fn = on_synced;
 	lcm_loop_post_task(j->e->loop, &j->task);
 }
@@ -105,5 +103,6 @@ void lcm_layer_sync(const struct lcm_layer *l)
 				.e = l->e,
 				.id = l->row.id,
 				.bytes = l->row.real_bytes };
+	memcpy(j->name, l->name, sizeof(j->name));
 	lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
 }
