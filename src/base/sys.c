@@ -665,14 +665,13 @@ int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *r
 	return r;
 }
 
-void lcm_sys_background(bool on)
+void lcm_sys_background(void)
 {
 	const struct sched_param none = { .sched_priority = 0 };
 
-	(void)sched_setscheduler(0, on ? SCHED_IDLE : SCHED_OTHER, &none);
+	(void)sched_setscheduler(0, SCHED_IDLE, &none);
 	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
-		      on ? IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)
-			 : IOPRIO_PRIO_VALUE(IOPRIO_CLASS_NONE, 0));
+		      IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 }
 
 uint64_t lcm_now_ns(void)

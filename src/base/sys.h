@@ -146,8 +146,8 @@ LCM_MUST_USE int lcm_sys_spawn_with(const char *path, char *const argv[], char *
 				    const posix_spawn_file_actions_t *fa, pid_t *ret);
 
 /** lcm_sys_background - from now on the calling thread has what processor and disk have left, if
- * that can be (SCHED_IDLE, the idle class of I/O); false: as other threads again. */
-void lcm_sys_background(bool on);
+ * that can be (SCHED_IDLE, the idle class of I/O). */
+void lcm_sys_background(void);
 
 uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */

@@ -264,6 +264,8 @@ static int start(struct daemon *d, struct lcm_err *err)
 	if (r == 0)
 		r = lcm_pool_new(n, "locum-stream", &d->e.streams);
 	if (r == 0)
+		r = lcm_pool_new(1, "locum-idle", &d->e.idle);
+	if (r == 0)
 		r = start_functions(d, n, err);
 	if (r == 0)
 		r = lcm_gate_threads_new(GATE_THREADS, &d->h.gates);
@@ -322,6 +324,7 @@ static void stop(struct daemon *d)
 	lcm_gc_stop(d->gc);
 	lcm_pull_cancel_all(&d->e);
 	lcm_registry_free(d->e.reg);
+	lcm_pool_free(d->e.idle);
 	lcm_pool_free(d->e.streams);
 	lcm_pool_free(d->e.pool);
 	if (d->e.loop)

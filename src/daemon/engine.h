@@ -51,6 +51,8 @@ struct lcm_engine {
 	struct lcm_loop *loop;    /* borrowed */
 	struct lcm_pool *pool;    /* borrowed; verify, place, mount */
 	struct lcm_pool *streams; /* borrowed; one thread per layer being unpacked */
+	struct lcm_pool *idle;    /* borrowed; one thread, for what may take minutes: its jobs begin
+				     with lcm_sys_background() */
 	struct lcm_fn_pool *fns;  /* borrowed; who decodes and parses for them */
 	struct lcm_store *store;  /* borrowed */
 	struct lcm_registry *reg; /* borrowed */

@@ -200,9 +200,8 @@ static void check_job(void *arg)
 {
 	struct lcm_verify_job *j = arg;
 
-	lcm_sys_background(true);
+	lcm_sys_background();
 	j->status = check(j);
-	lcm_sys_background(false);
 	j->task.fn = on_checked;
 	lcm_loop_post_task(j->h->e->loop, &j->task);
 }
@@ -235,7 +234,7 @@ void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, b
 	}
 	j->task = (struct lcm_task){ .fn = check_job, .arg = j };
 	c->verify = j;
-	lcm_pool_submit(c->host->e->pool, LCM_POOL_SLOW, &j->task);
+	lcm_pool_submit(c->host->e->idle, LCM_POOL_BACKGROUND, &j->task);
 }
 
 void lcm_verify_forget(struct lcm_verify_job *j)

@@ -2,8 +2,8 @@
 /*
  * verify.h - is what the store has of a layer still what was proven?
  *
- * Layer: daemon. Threads: loop; the tree is read by the pool, with what processor and disk have
- * left.
+ * Layer: daemon. Threads: loop; the tree is read by the idle pool, with what processor and disk
+ * have left; who asks at once waits for who asked before.
  */
 #ifndef LCM_VERIFY_H
 #define LCM_VERIFY_H
@@ -22,8 +22,7 @@ struct lcm_verify_job;
  */
 void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, bool repair);
 /** lcm_verify_forget - the call is over before its answer: the tree is not read on. NULL is
- * allowed.
- */
+ * allowed. */
 void lcm_verify_forget(struct lcm_verify_job *j);
 
 #endif

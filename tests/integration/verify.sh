@@ -74,6 +74,21 @@ tap_ok 'all bytes of it were read' [ "$(verify "$a" | jq -s 'map(.bytes) | add')
 says 'an image that is not here' 1 'verify: .*x:t is not in the store' "$LOCUM" verify "$BAD_HOST/x:t"
 says 'two images' 2 'one image at most' "$LOCUM" verify a b
 
+# ---- who asked goes away ----
+for i in 1 2 3 4 5 6 7 8; do
+	timeout -s KILL "0.0$i" "$LOCUM" verify >/dev/null 2>&1
+done
+tap_ok 'eight clients were killed, the ninth is answered' all_are whole
+
+# ---- the daemon ends ----
+"$LOCUM" verify >"$TAP_DIR/verify" 2>"$TAP_DIR/verify.err" &
+asker=$!
+tap_ok 'a layer has been read' tap_until 60 grep -q '^layer' "$TAP_DIR/verify"
+tap_ok 'the daemon ends in order' daemon_stop
+wait "$asker"
+tap_is 'who asked is told' $? 1
+daemon_start || exit 1
+
 # ---- nobody uses it ----
 rot "$(stored "$F")"
 says 'one bit' 1 '1 of 3 layers are damaged; --repair' "$LOCUM" verify "$a"
@@ -136,6 +151,13 @@ says 'repair leaves it alone' 1 'of 1 of 3 layers it is not known' "$LOCUM" veri
 tap_ok 'as nobody knows better' [ -d "$tree" ]
 tap_ok 'gc takes the seals along' "$LOCUM" gc --to 0
 tap_is 'none is left' "$(layers seals)" 0
+
+# ---- a seal that cannot be written ----
+rmdir "$LOCUM_ROOT/seals"
+tap_ok 'a pull' "$LOCUM" pull "$a"
+tap_ok 'is as whole as any' tap_until 30 all_are unknown "$a"
+tap_is 'no half of a seal is left' "$(find "$LOCUM_ROOT/tmp" -name 'seal-*')" ''
+tap_ok 'gc of everything' "$LOCUM" gc --to 0
 bad_stop
 it_end
 tap_end
