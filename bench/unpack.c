@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "decode/fn.h"
 #include "overlay/unpack.h"
@@ -40,7 +42,8 @@ struct bench {
 	struct lcm_fn_mem *mem;  /* owned; of the run */
 	uint64_t given;          /* bytes of the file that its ring has had */
 	int wake;                /* owned */
-	double seconds[WHAT_MAX][RUNS_MAX];
+	double fn_cpu;           /* of the function, in this run */
+	double seconds[WHAT_MAX][RUNS_MAX], cpu[WHAT_MAX][RUNS_MAX];
 };
 
 static void die(const char *what, int r)
@@ -126,6 +129,16 @@ static int fill(void *arg, uint64_t done, uint64_t *ret_until)
 	return r;
 }
 
+static double process_cpu(pid_t pid)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) != 0)
+		die("clock of locum-decode", -ESRCH);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 static void run_isolated(struct bench *b, bool index)
 {
 	struct lcm_fn_stream_opt opt = {
@@ -149,12 +162,15 @@ static void run_isolated(struct bench *b, bool index)
 		r = lcm_fn_stream_mem(NULL, &b->mem);
 	if (r == 0)
 		r = lcm_fn_take(b->fns, 1, 0, &fn, &err);
-	if (r == 0)
+	if (r == 0) {
+		b->fn_cpu = -process_cpu(lcm_fn_pid(fn));
 		r = lcm_fn_stream(fn, b->mem, &opt, &t, &err);
+	}
 	if (r == 0)
 		r = lcm_unpack(d, t, NULL, &ops, &res, &err);
 	if (r < 0)
 		die(lcm_err_text(&err, r), r);
+	b->fn_cpu += process_cpu(lcm_fn_pid(fn));
 	lcm_tar_close(t);
 	lcm_fn_put(b->fns, fn);
 	lcm_fn_mem_free(b->mem);
@@ -241,9 +257,24 @@ static void run_write(struct bench *b)
 			die("write", -EIO);
 }
 
+/* Of this process and of its children that have ended. */
+static double own_cpu(void)
+{
+	double sum = 0;
+	struct rusage u;
+
+	for (int who = 0; who < 2; who++) {
+		(void)getrusage(who ? RUSAGE_CHILDREN : RUSAGE_SELF, &u);
+		sum += (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	}
+	return sum;
+}
+
 static void run(struct bench *b, enum what what, unsigned int i)
 {
 	uint64_t begin;
+	double cpu;
 
 	if (what <= INDEXED)
 		fresh_dir(b, "unpacked");
@@ -251,6 +282,8 @@ static void run(struct bench *b, enum what what, unsigned int i)
 		fresh_dir(b, "untarred");
 	if (what == WRITE)
 		fresh_dir(b, "written");
+	b->fn_cpu = 0;
+	cpu = own_cpu();
 	begin = lcm_now_ns();
 	switch (what) {
 	case UNPACK:
@@ -273,6 +306,7 @@ static void run(struct bench *b, enum what what, unsigned int i)
 		run_write(b);
 	}
 	b->seconds[what][i] = (double)(lcm_now_ns() - begin) / 1e9;
+	b->cpu[what][i] = own_cpu() - cpu + b->fn_cpu;
 }
 
 static int by_value(const void *pa, const void *pb)
@@ -284,17 +318,22 @@ static int by_value(const void *pa, const void *pb)
 
 static void print(struct bench *b, unsigned int runs)
 {
-	double base;
+	double base, cpu;
 
-	for (int w = 0; w < WHAT_MAX; w++)
+	for (int w = 0; w < WHAT_MAX; w++) {
 		qsort(b->seconds[w], runs, sizeof(double), by_value);
+		qsort(b->cpu[w], runs, sizeof(double), by_value);
+	}
 	base = b->seconds[UNPACK][runs / 2];
+	cpu = b->cpu[UNPACK][runs / 2];
 	printf("%s: %llu entries, %.1f MB, unpacked %.1f MB; medians of %u\n", b->file,
 	       (unsigned long long)b->files, (double)b->blob / 1e6, (double)b->plain / 1e6, runs);
 	for (int w = 0; w < WHAT_MAX; w++)
-		printf("%-17s %8.3f s  %8.0f MB/s  %5.2f x in this process\n", names[w],
-		       b->seconds[w][runs / 2], (double)b->plain / 1e6 / b->seconds[w][runs / 2],
-		       b->seconds[w][runs / 2] / base);
+		printf(
+		    "%-17s %8.3f s  %8.0f MB/s  %5.2f x   cpu %7.3f s  %5.2f x in this process\n",
+		    names[w], b->seconds[w][runs / 2],
+		    (double)b->plain / 1e6 / b->seconds[w][runs / 2],
+		    b->seconds[w][runs / 2] / base, b->cpu[w][runs / 2], b->cpu[w][runs / 2] / cpu);
 }
 
 static enum lcm_compression comp_of(struct bench *b)
