@@ -14,15 +14,18 @@ struct lcm_fn_pool {
 	unsigned int spare, max;
 	uint32_t first_uid;
 	uint64_t hang_ns;
-	pthread_mutex_t mu; /* guards what follows */
-	pthread_cond_t freed;
-	struct lcm_fn *ready; /* bound to nobody yet */
-	struct lcm_fn *idle;  /* bound, without a job */
-	struct lcm_fn *used;  /* with a job, or about to get one */
-	struct lcm_fn *dead;  /* killed, not waited for yet; their slots stay taken */
+	pthread_mutex_t mu;        /* guards what follows */
+	pthread_cond_t freed, low; /* a slot; spare ones are wanted, or the end */
+	struct lcm_fn *ready;      /* bound to nobody yet */
+	struct lcm_fn *idle;       /* bound, without a job */
+	struct lcm_fn *used;       /* with a job, or about to get one */
+	struct lcm_fn *dead;       /* killed, not waited for yet; their slots stay taken */
 	uint64_t slots[LCM_FN_MAX / 64];
 	unsigned int alive, n_ready; /* slots taken; of @ready */
 	struct lcm_fn_stats stats;
+	bool wanted, quit; /* of the filler */
+	bool filling;      /* it runs */
+	pthread_t filler;  /* starts spare ones: nobody who has work waits for that */
 };
 
 /* ---- slots ---- */
@@ -128,6 +131,58 @@ static void refill(struct lcm_fn_pool *p)
 	}
 }
 
+static void *filler_main(void *arg)
+{
+	struct lcm_fn_pool *p = arg;
+
+	(void)pthread_mutex_lock(&p->mu);
+	while (!p->quit) {
+		if (!p->wanted) {
+			(void)pthread_cond_wait(&p->low, &p->mu);
+			continue;
+		}
+		p->wanted = false;
+		(void)pthread_mutex_unlock(&p->mu);
+		refill(p);
+		(void)pthread_mutex_lock(&p->mu);
+	}
+	(void)pthread_mutex_unlock(&p->mu);
+	return NULL;
+}
+
+/* With the lock. */
+static void refill_soon(struct lcm_fn_pool *p)
+{
+	p->wanted = true;
+	(void)pthread_cond_signal(&p->low);
+}
+
+static int filler_start(struct lcm_fn_pool *p)
+{
+	sigset_t all, old;
+	int r;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&p->filler, NULL, filler_main, p);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	p->filling = r == 0;
+	if (p->filling)
+		(void)pthread_setname_np(p->filler, "locum-spare");
+	return -r;
+}
+
+static void filler_stop(struct lcm_fn_pool *p)
+{
+	if (!p->filling)
+		return;
+	(void)pthread_mutex_lock(&p->mu);
+	p->quit = true;
+	(void)pthread_cond_signal(&p->low);
+	(void)pthread_mutex_unlock(&p->mu);
+	(void)pthread_join(p->filler, NULL);
+}
+
 int lcm_fn_pool_new(const struct lcm_fn_config *cfg, struct lcm_fn_pool **ret, struct lcm_err *err)
 {
 	struct lcm_fn_pool *p = calloc(1, sizeof(*p));
@@ -139,6 +194,7 @@ int lcm_fn_pool_new(const struct lcm_fn_config *cfg, struct lcm_fn_pool **ret, s
 		return -ENOMEM;
 	(void)pthread_mutex_init(&p->mu, NULL);
 	(void)pthread_cond_init(&p->freed, NULL);
+	(void)pthread_cond_init(&p->low, NULL);
 	p->path = strdup(cfg->path);
 	p->spare = cfg->spare;
 	p->max = LCM_MAX(1U, LCM_MIN(cfg->max, LCM_FN_MAX));
@@ -146,13 +202,16 @@ int lcm_fn_pool_new(const struct lcm_fn_config *cfg, struct lcm_fn_pool **ret, s
 	p->hang_ns = cfg->hang_ns ? cfg->hang_ns : LCM_FN_HANG_NS;
 	(void)slot_take(p, &slot);
 	r = p->path ? start(p, slot, &first, err) : -ENOMEM;
+	if (r == 0) {
+		p->ready = first;
+		p->n_ready = 1;
+		refill(p);
+		r = filler_start(p);
+	}
 	if (r < 0) {
 		lcm_fn_pool_free(p);
 		return r;
 	}
-	p->ready = first;
-	p->n_ready = 1;
-	refill(p);
 	*ret = p;
 	return 0;
 }
@@ -171,9 +230,11 @@ void lcm_fn_pool_free(struct lcm_fn_pool *p)
 {
 	if (!p)
 		return;
+	filler_stop(p);
 	bury_all(p, &p->ready);
 	bury_all(p, &p->idle);
 	reap(p, 0);
+	(void)pthread_cond_destroy(&p->low);
 	(void)pthread_cond_destroy(&p->freed);
 	(void)pthread_mutex_destroy(&p->mu);
 	free(p->path);
@@ -284,6 +345,7 @@ int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn 
 	(void)pthread_mutex_lock(&p->mu);
 	fn->next = p->used;
 	p->used = fn;
+	refill_soon(p);
 	(void)pthread_mutex_unlock(&p->mu);
 	(void)setpriority(PRIO_PROCESS, (id_t)fn->pid, nice);
 	*ret = fn;
@@ -313,8 +375,8 @@ void lcm_fn_put(struct lcm_fn_pool *p, struct lcm_fn *fn)
 		p->idle = fn;
 		(void)pthread_cond_signal(&p->freed);
 	}
+	refill_soon(p);
 	(void)pthread_mutex_unlock(&p->mu);
-	refill(p);
 }
 
 void lcm_fn_tenant_end(struct lcm_fn_pool *p, uint64_t tenant)
