@@ -166,6 +166,22 @@ struct lcm_fn_toc {
 LCM_MUST_USE int lcm_fn_toc(struct lcm_fn *fn, const struct lcm_fn_toc *t, int dirfd,
 			    const char *name, struct lcm_err *err);
 
+/* ---- a JSON document ---- */
+
+/** lcm_fn_json_mem - memory for one document, which is copied into it. Return: 0; -EFBIG; -errno.
+ */
+LCM_MUST_USE int lcm_fn_json_mem(const void *p, size_t len, struct lcm_fn_mem **ret);
+/**
+ * lcm_fn_json - have the @len bytes of its memory parsed as lcm_json_parse() does
+ * @what: names the document in texts: at most 31 bytes
+ * @ret: the same document, written by this process: text that needs no function any more; owned by
+ * the caller
+ *
+ * Return: as lcm_json_parse(); -ENOTRECOVERABLE.
+ */
+LCM_MUST_USE int lcm_fn_json(struct lcm_fn *fn, size_t len, const char *what, char **ret,
+			     struct lcm_err *err);
+
 /* ---- the function's half ---- */
 
 /** lcm_fn_confine - give up everything. @uid: 0 keeps it. Return: 0 or -errno, with what failed. */

@@ -267,19 +267,18 @@ uint8_t *lcm_fn_mem_in(struct lcm_fn_mem *m)
 
 /* ---- requests ---- */
 
-static int call(struct lcm_fn *fn, const struct fn_request *q, const struct lcm_fn_mem *m,
-		struct lcm_err *err)
+int lcm_fn_call(struct lcm_fn *fn, const struct fn_request *q, const struct lcm_fn_mem *m,
+		struct fn_reply *ret, struct lcm_err *err)
 {
-	struct fn_reply r;
 	int st = lcm_fn_send(fn, q, m, err);
 
 	if (st == 0)
-		st = lcm_fn_reply(fn, &r, err);
+		st = lcm_fn_reply(fn, ret, err);
 	if (st < 0)
 		return st;
-	if (r.op != q->op)
+	if (ret->op != q->op)
 		return lcm_fn_broke(fn, err, "broke the protocol");
-	st = lcm_fn_status(&r, err);
+	st = lcm_fn_status(ret, err);
 	if (st == -ENOTRECOVERABLE)
 		fn->broken = true;
 	return st;
@@ -291,11 +290,12 @@ int lcm_fn_bind(struct lcm_fn *fn, struct lcm_fn_mem *m, struct lcm_err *err)
 		.op = FN_BIND,
 		.bind = { .in_size = m->in_size, .out_size = m->out_size },
 	};
+	struct fn_reply reply;
 	int r;
 
 	fn->mem = m;
 	fn->kicked = 0;
-	r = call(fn, &q, m, err);
+	r = lcm_fn_call(fn, &q, m, &reply, err);
 	if (r < 0)
 		fn->broken = true;
 	return lcm_fn_blameless(r, err);
@@ -316,13 +316,14 @@ int lcm_fn_unit(struct lcm_fn *fn, const struct lcm_fn_unit *u, void *out, struc
 			  .len = u->len },
 	};
 	uint64_t room = m->in_size - FN_PAGE - (u->window ? LCM_TOC_WINDOW : 0);
+	struct fn_reply reply;
 	int r;
 
 	if (u->in_off + u->in_len > room || u->len > m->out_size - FN_PAGE)
 		return -EFBIG;
 	if (u->window)
 		memcpy(lcm_fn_mem_in(m) + room, u->window, LCM_TOC_WINDOW);
-	r = call(fn, &q, NULL, err);
+	r = lcm_fn_call(fn, &q, NULL, &reply, err);
 	if (r == 0)
 		memcpy(out, (const uint8_t *)m->out + FN_PAGE, u->len);
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fn_host.h - the daemon's half of a function; shared by fn_pool.c, fn_call.c and tar_remote.c.
+ * fn_host.h - the daemon's half of a function; shared by fn_pool.c, fn_call.c, fn_json.c, fn_toc.c
+ * and tar_remote.c.
  *
  * Layer: decode, private to it.
  */
@@ -50,6 +51,12 @@ LCM_MUST_USE int lcm_fn_reply(struct lcm_fn *fn, struct fn_reply *ret, struct lc
  * Return: 1 (*ret is the answer), 0 (nothing more), -ENOTRECOVERABLE.
  */
 LCM_MUST_USE int lcm_fn_receive(struct lcm_fn *fn, struct fn_reply *ret, struct lcm_err *err);
+/**
+ * lcm_fn_call - a request of one answer, and that answer
+ * @ret: has the status 0. Return: 0; what the answer says; -ENOTRECOVERABLE.
+ */
+LCM_MUST_USE int lcm_fn_call(struct lcm_fn *fn, const struct fn_request *q,
+			     const struct lcm_fn_mem *m, struct fn_reply *ret, struct lcm_err *err);
 /** lcm_fn_status - the status of an answer as an error of ours: nothing a decoder cannot mean. */
 LCM_MUST_USE int lcm_fn_status(const struct fn_reply *r, struct lcm_err *err);
 /** lcm_fn_kick - wake the function if it sleeps. */

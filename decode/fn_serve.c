@@ -114,6 +114,10 @@ static void serve_one(struct lcm_fn_side *f, const struct fn_request *q, const i
 		if (f->out)
 			lcm_fn_side_toc(f, &q->toc, &r);
 		break;
+	case FN_JSON:
+		if (f->out)
+			lcm_fn_side_json(f, &q->json, &r);
+		break;
 	default:
 		break;
 	}

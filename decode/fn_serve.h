@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fn_serve.h - the function's half; shared by fn_serve.c, fn_stream.c and fn_toc.c.
+ * fn_serve.h - the function's half; shared by fn_serve.c, fn_stream.c, fn_toc.c and fn_json.c.
  *
  * Layer: decode, private to it. One thread. A function that cannot go on ends: the daemon sees it.
  */
@@ -34,6 +34,7 @@ void lcm_fn_side_wait(struct lcm_fn_side *f, bool (*ready)(void *arg), void *arg
 
 /* The jobs: fill @ret but for its op. */
 void lcm_fn_side_stream(struct lcm_fn_side *f, const struct fn_stream *q, struct fn_reply *ret);
+void lcm_fn_side_json(struct lcm_fn_side *f, const struct fn_json *q, struct fn_reply *ret);
 void lcm_fn_side_toc(struct lcm_fn_side *f, const struct fn_toc *q, struct fn_reply *ret);
 
 #endif

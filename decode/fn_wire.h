@@ -30,6 +30,7 @@ enum fn_op {
 	FN_UNIT,     /* decode one unit: in -> out */
 	FN_STREAM,   /* decode a whole layer and parse its tar */
 	FN_TOC,      /* parse a table of contents into a TOC file */
+	FN_JSON,     /* parse a JSON document: in -> out, as image/json_wire.h */
 	FN_OP_MAX,
 };
 
@@ -56,6 +57,11 @@ struct fn_toc {
 	struct lcm_fn_toc t;
 };
 
+struct fn_json {
+	uint64_t len;  /* of the text, at the begin of in's data */
+	char what[32]; /* names it in texts of errors */
+};
+
 struct fn_request {
 	uint32_t op, reserved;
 	union {
@@ -63,6 +69,7 @@ struct fn_request {
 		struct fn_unit unit;
 		struct fn_stream stream;
 		struct fn_toc toc;
+		struct fn_json json;
 	};
 };
 
@@ -70,7 +77,7 @@ struct fn_request {
 struct fn_reply {
 	int32_t status; /* 0 or -errno */
 	uint32_t op;
-	uint64_t total;                   /* STREAM: bytes of the tar; TOC: bytes of the file */
+	uint64_t total; /* STREAM: bytes of the tar; TOC: of the file; JSON: of the tree */
 	uint8_t head[LCM_TOC_HEADER_LEN]; /* TOC: what stands at its begin */
 	char msg[LCM_ERR_MSG_MAX];
 };

@@ -154,6 +154,20 @@ int lcm_json_string(const json_t *obj, const char *key, const char *what, const 
 	return 0;
 }
 
+int lcm_json_text_of(const json_t *root, char **ret)
+{
+	char *text;
+
+	lcm_json_oom_begin();
+	text = json_dumps(root, JSON_COMPACT);
+	if (!text || lcm_json_oom_end()) {
+		free(text);
+		return -ENOMEM;
+	}
+	*ret = text;
+	return 0;
+}
+
 bool lcm_json_is_plain(const char *s)
 {
 	for (; *s; s++)

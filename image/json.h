@@ -52,6 +52,9 @@ bool lcm_json_is_plain(const char *s);
  */
 json_t *lcm_json_text(const char *s);
 
+/** lcm_json_text_of - @root as compact text; owned by the caller. Return: 0, -ENOMEM. */
+LCM_MUST_USE int lcm_json_text_of(const json_t *root, char **ret);
+
 /**
  * lcm_json_oom_begin, lcm_json_oom_end - did an allocation of jansson fail in this thread in
  * between?
