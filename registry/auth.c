@@ -47,6 +47,7 @@ struct lcm_auth {
 	struct lcm_http http;
 	struct lcm_timer *again; /* owned; the pause before another try */
 	struct lcm_buf body;     /* secret; the token service's reply */
+	struct lcm_doc *reply;   /* it is being read; NULL: it is not */
 	struct wait_list waiting;
 };
 
@@ -360,16 +361,18 @@ static bool try_again(struct lcm_auth *a, bool transient, int64_t after_s)
 	return true;
 }
 
-static int take_token(struct lcm_auth *a, struct lcm_err *err)
+/* @text: NULL when @r < 0. */
+static int take_token(struct lcm_auth *a, int r, const char *text, struct lcm_err *err)
 {
 	lcm_auto(lcm_token) t = NULL;
 	struct lcm_buf field = LCM_BUF(FIELD_MAX);
-	int r = lcm_token_parse(lcm_buf_str(&a->body), a->body.len, &t, err);
 
-	if (r == -ENOMEM)
-		return r;
-	if (r < 0)
+	if (r == 0)
+		r = lcm_token_parse(text, strlen(text), &t, err);
+	if (r == -EUCLEAN || r == -EFBIG)
 		return lcm_err_prefix(err, -EPROTO, "token service of %s", a->host);
+	if (r < 0)
+		return r;
 	r = lcm_buf_reserve(&field, strlen(t->value) + 64);
 	if (r == 0)
 		r = lcm_buf_printf(&field, "Authorization: Bearer %s", t->value);
@@ -381,6 +384,30 @@ static int take_token(struct lcm_auth *a, struct lcm_err *err)
 	a->env->tokens++;
 	lcm_debug("registry=%s repo=%s token for %us", a->host, a->repo, t->expires_in_s);
 	return 0;
+}
+
+static void end(struct lcm_auth *a, int r, const struct lcm_err *err)
+{
+	wipe_buf(&a->body);
+	a->pending = false;
+	wake_all(a, r, err);
+}
+
+static void on_reply(void *arg, int r, char *text, const struct lcm_err *said)
+{
+	struct lcm_auth *a = arg;
+	struct lcm_err err = *said;
+
+	a->reply = NULL;
+	r = take_token(a, r, text, &err);
+	wipe(&text);
+	end(a, r, &err);
+}
+
+static int read_reply(struct lcm_auth *a)
+{
+	return lcm_doc_start(a->env->docs, 0, lcm_buf_str(&a->body), a->body.len,
+			     LCM_TOKEN_REPLY_MAX, "token reply", on_reply, a, &a->reply);
 }
 
 static int64_t retry_after(const struct lcm_http *h)
@@ -419,7 +446,9 @@ static void on_done(void *arg, CURLcode code)
 	int r;
 
 	if (code == CURLE_OK && status == 200) {
-		r = take_token(a, &err);
+		r = read_reply(a);
+		if (r == 0)
+			return;
 	} else if (code == CURLE_OK) {
 		if (try_again(a, lcm_retry_status(status), retry_after(&a->http)))
 			return;
@@ -431,9 +460,7 @@ static void on_done(void *arg, CURLcode code)
 		r = lcm_http_error(&a->http, code, lcm_origin_str(&o, peer, sizeof(peer)), &err);
 		r = lcm_err_prefix(&err, r, "token service of %s", a->host);
 	}
-	wipe_buf(&a->body);
-	a->pending = false;
-	wake_all(a, r, &err);
+	end(a, r, &err);
 }
 
 static const struct lcm_http_ops auth_ops = { .body = on_body, .done = on_done };
@@ -465,6 +492,7 @@ void lcm_auth_free(struct lcm_auth *a)
 	lcm_http_fini(&a->http);
 	lcm_timer_free(a->again);
 	lcm_helper_free(a->helper);
+	lcm_doc_cancel(a->reply);
 	creds_forget(a);
 	wipe(&a->field);
 	wipe_buf(&a->body);

@@ -13,10 +13,12 @@
 
 #include <sys/queue.h>
 
+#include "decode/doc.h"
 #include "registry/http.h"
 
 struct lcm_auth_env {
 	struct lcm_http_env *http;         /* borrowed */
+	const struct lcm_docs *docs;       /* borrowed; who reads token services' replies */
 	char *const *files;                /* borrowed; from lcm_creds_files() */
 	const char *const *insecure_hosts; /* borrowed */
 	uint32_t retries, backoff_ms;

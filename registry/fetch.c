@@ -5,7 +5,7 @@
  *
  *          +------------------------------+
  *          v                              |
- *   NEW -> AUTH -> SEND -> BODY -> DONE   |
+ *   NEW -> AUTH -> SEND -> BODY -> (READ) -> DONE
  *     \     ^      ^ |^     |             |
  *      \____|______/ |+-----|--RETRY_WAIT-+
  *           +--------+      |   ^
@@ -34,8 +34,9 @@ static const struct {
 	[LCM_FETCH_AUTH] = { "auth", EDGE(SEND) | EDGE(FAILED) },
 	[LCM_FETCH_SEND] = { "send", EDGE(SEND) | EDGE(AUTH) | EDGE(BODY) | EDGE(RETRY_WAIT) |
 					 EDGE(FAILED) },
-	[LCM_FETCH_BODY] = { "body", EDGE(DONE) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
+	[LCM_FETCH_BODY] = { "body", EDGE(READ) | EDGE(DONE) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
 	[LCM_FETCH_RETRY_WAIT] = { "retry-wait", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
+	[LCM_FETCH_READ] = { "read", EDGE(DONE) | EDGE(FAILED) },
 	[LCM_FETCH_DONE] = { "done", 0 },
 	[LCM_FETCH_FAILED] = { "failed", 0 },
 };
@@ -70,9 +71,49 @@ static bool fetch_move(struct lcm_fetch *f, enum lcm_fetch_state to)
 	return true;
 }
 
+static bool is_document(const struct lcm_fetch *f)
+{
+	return f->kind != LCM_FETCH_BLOB && !f->sink;
+}
+
+static void on_read(void *arg, int r, char *text, const struct lcm_err *err)
+{
+	struct lcm_fetch *f = arg;
+
+	f->doc = NULL;
+	f->text = text;
+	if (r < 0)
+		f->err = *err;
+	f->unread = r;
+	lcm_fetch_end(f, 0);
+}
+
+/* Return: is it being read now? */
+static bool read_begin(struct lcm_fetch *f)
+{
+	f->unread = lcm_doc_start(
+	    &f->reg->docs, f->tenant, lcm_buf_str(&f->body), f->body.len, LCM_MANIFEST_MAX,
+	    f->kind == LCM_FETCH_MANIFEST ? "manifest" : "referrers", on_read, f, &f->doc);
+	return f->unread == 0 && fetch_move(f, LCM_FETCH_READ);
+}
+
+static void end_document(const struct lcm_fetch *f, struct lcm_fetch_result *res)
+{
+	res->body = f->body.data;
+	res->body_len = f->body.len;
+	res->text = f->text;
+	res->status = f->unread;
+	if (f->unread)
+		res->err = f->err;
+}
+
 void lcm_fetch_end(struct lcm_fetch *f, int code)
 {
 	struct lcm_fetch_result res;
+
+	if (!code && !f->cancel && is_document(f) && f->state == LCM_FETCH_BODY && read_begin(f))
+		return;
+	lcm_doc_cancel(lcm_steal(&f->doc));
 
 	if (f->cancel && code != -ESHUTDOWN)
 		code = lcm_err_set(&f->err, -ECANCELED, "cancelled");
@@ -89,10 +130,8 @@ void lcm_fetch_end(struct lcm_fetch *f, int code)
 		res.err = (struct lcm_err){ 0 };
 		res.content_type = lcm_http_field(&f->http, "Content-Type", 0);
 		res.digest = f->digest;
-		if (f->kind != LCM_FETCH_BLOB && !f->sink) {
-			res.body = f->body.data;
-			res.body_len = f->body.len;
-		}
+		if (is_document(f))
+			end_document(f, &res);
 	}
 	lcm_fetch_unlink(f);
 	f->done(f->arg, &res);
@@ -593,6 +632,7 @@ int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struc
 	f->len = req->len;
 	f->skip = req->skip;
 	f->sink = req->sink;
+	f->tenant = req->tenant;
 	f->done = req->done;
 	f->arg = req->arg;
 	f->after_s = -1;
@@ -613,7 +653,9 @@ void lcm_fetch_free(struct lcm_fetch *f)
 		return;
 	lcm_http_fini(&f->http);
 	lcm_timer_free(f->again);
+	lcm_doc_cancel(f->doc);
 	lcm_buf_fini(&f->body);
+	free(f->text);
 	free(f->url);
 	free(f);
 }

@@ -31,6 +31,7 @@ enum lcm_fetch_state {
 	LCM_FETCH_SEND, /* request on its way, no usable body yet */
 	LCM_FETCH_BODY, /* head was checked, bytes flow to the sink */
 	LCM_FETCH_RETRY_WAIT,
+	LCM_FETCH_READ, /* all is here, a function reads it */
 	LCM_FETCH_DONE,
 	LCM_FETCH_FAILED,
 	LCM_FETCH_STATE_MAX,
@@ -74,6 +75,7 @@ struct lcm_registry {
 	struct lcm_multi *multi; /* owned */
 	struct lcm_http_env http;
 	struct lcm_auth_env auth;
+	struct lcm_docs docs;                /* who reads documents from outside */
 	char **auth_files, **insecure_hosts; /* owned */
 	char *ca_file, *proxy;               /* owned */
 	uint32_t retries, backoff_ms, connections;
@@ -114,6 +116,9 @@ struct lcm_fetch {
 
 	uint64_t pos;        /* bytes of the range the sink has taken */
 	struct lcm_buf body; /* manifests */
+	struct lcm_doc *doc; /* it is being read; NULL: it is not */
+	uint64_t tenant;     /* whose function reads it */
+	char *text;          /* owned; as it was read */
 
 	/* Of the chain of redirects under way. */
 	char *url; /* owned; NULL: ask the registry */
@@ -129,7 +134,8 @@ struct lcm_fetch {
 	bool ranged, complete;
 	uint64_t try_bytes;
 	size_t drained;
-	int code; /* of a failure */
+	int code;   /* of a failure */
+	int unread; /* why the document could not be read */
 	struct lcm_err err;
 	int64_t after_s; /* Retry-After, -1: none */
 

@@ -299,7 +299,10 @@ static void wire(struct lcm_registry *r, const struct lcm_registry_config *cfg)
 		.connect_timeout_ms = or_default(cfg->connect_timeout_ms, CONNECT_TIMEOUT_MS),
 		.stall_timeout_ms = or_default(cfg->stall_timeout_ms, STALL_TIMEOUT_MS)
 	};
+	r->docs = cfg->docs;
+	r->docs.loop = r->loop;
 	r->auth = (struct lcm_auth_env){ .http = &r->http,
+					 .docs = &r->docs,
 					 .files = r->auth_files,
 					 .insecure_hosts = (const char *const *)r->insecure_hosts,
 					 .retries = r->retries,

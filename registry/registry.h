@@ -10,6 +10,7 @@
 #ifndef LCM_REGISTRY_H
 #define LCM_REGISTRY_H
 
+#include "decode/doc.h"
 #include "image/reference.h"
 #include "src/base/loop.h"
 
@@ -28,6 +29,9 @@ struct lcm_registry_config {
 	uint32_t renew_ms;                 /* credentials older than this are asked for anew
 					      after a 403 [60000] */
 	uint32_t connections_per_host;     /* [8] */
+	/* Who reads the replies of token services; what it points to outlives the registry.
+	 * NULL members: they are parsed where we are. */
+	struct lcm_docs docs;
 };
 
 struct lcm_registry;
@@ -63,9 +67,12 @@ struct lcm_fetch_result {
 	uint32_t tries;
 	const char *content_type; /* borrowed during the callback; may be NULL */
 	struct lcm_digest digest; /* manifests: sha256 of the body (equals the requested one) */
-	const void *body; /* manifests that were asked for without a sink: the whole body, borrowed
-			     during the callback; else NULL */
+	/* Manifests and referrers that were asked for without a sink, else NULL; borrowed during
+	 * the callback: */
+	const void *body; /* as it came, also when it cannot be read */
 	size_t body_len;  /* bytes */
+	const char *text; /* the same as lcm_doc_read() has read it; NULL: status, err say why not:
+			     -EUCLEAN, -EFBIG, -ENOTRECOVERABLE */
 };
 
 /**
@@ -87,6 +94,7 @@ struct lcm_fetch_req {
 	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the
 			  reply */
 	uint64_t off, len; /* blobs: the range; off + len <= size, len >= 1 */
+	uint64_t tenant;   /* manifests: whose function reads them; 0: one of its own */
 	bool skip; /* blobs: the registry is known not to serve ranges: skip whatever it costs */
 	lcm_fetch_sink_fn sink; /* manifests: may be NULL, body is then in the result */
 	lcm_fetch_done_fn done; /* exactly once, after the last sink call */

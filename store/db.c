@@ -9,7 +9,7 @@
 #include "src/base/sys.h"
 
 #define APPLICATION_ID 0x4c434d31 /* "LCM1" */
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 static const char schema[] =
     "CREATE TABLE props(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
@@ -89,11 +89,18 @@ static const char schema_3[] = "CREATE TABLE damaged(layer INTEGER PRIMARY KEY"
 			       "ALTER TABLE mounts ADD COLUMN big_data INTEGER NOT NULL DEFAULT 0;"
 			       "ALTER TABLE mounts ADD COLUMN big_exec INTEGER NOT NULL DEFAULT 0;";
 
+/* And version 4: what isolated functions have read of manifests and configs. */
+static const char schema_4[] =
+    "ALTER TABLE images ADD COLUMN manifest_text TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE images ADD COLUMN config_text TEXT NOT NULL DEFAULT '';";
+
 #define LAYER_COLUMNS                                                                              \
 	"id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used, unsynced, "   \
 	"id IN (SELECT layer FROM damaged)"
 #define SOUND "id NOT IN (SELECT layer FROM damaged)"
-#define IMAGE_COLUMNS "ref, manifest, manifest_json, config_json, created, last_used"
+#define IMAGE_COLUMNS                                                                              \
+	"ref, manifest, manifest_json, config_json, created, last_used, manifest_text, "           \
+	"config_text"
 #define MOUNT_COLUMNS                                                                              \
 	"id, image, target, read_only, keep_upper, boot, unit, offline, deadline, big_data, "      \
 	"big_exec"
@@ -141,14 +148,17 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_TOC_DROP] = "DELETE FROM tocs WHERE id = ?1",
 	[LCM_STMT_IMAGE_PUT] =
 	    ("INSERT INTO images(" IMAGE_COLUMNS
-	     ") VALUES(?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT(ref) DO UPDATE SET"
+	     ") VALUES(?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) ON CONFLICT(ref) DO UPDATE SET"
 	     " manifest = excluded.manifest, manifest_json = excluded.manifest_json, config_json = "
 	     "excluded.config_json,"
+	     " manifest_text = excluded.manifest_text, config_text = excluded.config_text,"
 	     " created = excluded.created, last_used = excluded.last_used"),
 	[LCM_STMT_IMAGE_GET] = ("SELECT " IMAGE_COLUMNS " FROM images WHERE ref = ?1"),
 	[LCM_STMT_IMAGE_AFTER] = ("SELECT " IMAGE_COLUMNS
 				  " FROM images WHERE ref > ?1 ORDER BY ref LIMIT 1"),
 	[LCM_STMT_IMAGE_TOUCH] = "UPDATE images SET last_used = ?2 WHERE ref = ?1",
+	[LCM_STMT_IMAGE_READ] =
+	    "UPDATE images SET manifest_text = ?2, config_text = ?3 WHERE ref = ?1",
 	[LCM_STMT_IMAGE_REMOVE] = "DELETE FROM images WHERE ref = ?1",
 	[LCM_STMT_IMAGE_LAYERS_CLEAR] = "DELETE FROM image_layers WHERE ref = ?1",
 	[LCM_STMT_IMAGE_LAYER_ADD] = "INSERT INTO image_layers(ref, pos, layer) VALUES(?1, ?2, ?3)",
@@ -463,6 +473,8 @@ static int create(struct lcm_store *s, long version, struct lcm_err *err)
 		r = exec(s, schema_2, "create", err);
 	if (r == 0 && version < 3)
 		r = exec(s, schema_3, "create", err);
+	if (r == 0 && version < 4)
+		r = exec(s, schema_4, "create", err);
 	if (r == 0)
 		r = exec(s, pragmas, "create", err);
 	if (r == 0)

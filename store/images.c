@@ -10,6 +10,8 @@ void lcm_image_row_fini(struct lcm_image_row *row)
 	free(row->ref);
 	free(row->manifest_json);
 	free(row->config_json);
+	free(row->manifest_text);
+	free(row->config_text);
 	*row = (struct lcm_image_row){ 0 };
 }
 
@@ -20,29 +22,44 @@ static int change(struct lcm_store *s, sqlite3_stmt *q)
 	return r < 0 ? r : sqlite3_changes(s->db) == 0 ? -ENOENT : 0;
 }
 
-int lcm_store_image_put(struct lcm_store *s, const char *ref, const struct lcm_digest *manifest,
-			const void *manifest_json, size_t manifest_len, const void *config_json,
-			size_t config_len, struct lcm_err *err)
+static void bind_blob(sqlite3_stmt *q, int i, const char *p, size_t len)
+{
+	(void)sqlite3_bind_blob(q, i, len ? p : "", (int)len, SQLITE_STATIC);
+}
+
+int lcm_store_image_put(struct lcm_store *s, const struct lcm_image_row *row, struct lcm_err *err)
 {
 	sqlite3_stmt *q;
 	int r;
 
-	if (!ref[0] || manifest_len > LCM_MANIFEST_MAX || config_len > LCM_CONFIG_MAX)
+	if (!row->ref || !row->ref[0] || row->manifest_len > LCM_MANIFEST_MAX ||
+	    row->config_len > LCM_CONFIG_MAX)
 		return lcm_err_set(err, -EINVAL,
 				   "image %s: manifest of %zu bytes, config of %zu bytes: too big",
-				   ref, manifest_len, config_len);
+				   row->ref ? row->ref : "", row->manifest_len, row->config_len);
 	q = lcm_stmt(s, LCM_STMT_IMAGE_PUT);
-	lcm_bind_text(q, 1, ref);
-	lcm_bind_digest(q, 2, manifest);
-	(void)sqlite3_bind_blob(q, 3, manifest_len ? manifest_json : "", (int)manifest_len,
-				SQLITE_STATIC);
-	(void)sqlite3_bind_blob(q, 4, config_len ? config_json : "", (int)config_len,
-				SQLITE_STATIC);
+	lcm_bind_text(q, 1, row->ref);
+	lcm_bind_digest(q, 2, &row->manifest);
+	bind_blob(q, 3, row->manifest_json, row->manifest_len);
+	bind_blob(q, 4, row->config_json, row->config_len);
 	lcm_bind_u64(q, 5, lcm_realtime_ns());
+	lcm_bind_text(q, 6, row->manifest_text ? row->manifest_text : "");
+	lcm_bind_text(q, 7, row->config_text ? row->config_text : "");
 	r = lcm_stmt_run(s, q);
-	return r < 0 ? lcm_err_set(err, r, "image %s cannot be recorded in %s: %s", ref, s->root,
-				   strerror(-r))
+	return r < 0 ? lcm_err_set(err, r, "image %s cannot be recorded in %s: %s", row->ref,
+				   s->root, strerror(-r))
 		     : 0;
+}
+
+int lcm_store_image_read(struct lcm_store *s, const char *ref, const char *manifest_text,
+			 const char *config_text)
+{
+	sqlite3_stmt *q = lcm_stmt(s, LCM_STMT_IMAGE_READ);
+
+	lcm_bind_text(q, 1, ref);
+	lcm_bind_text(q, 2, manifest_text);
+	lcm_bind_text(q, 3, config_text);
+	return change(s, q);
 }
 
 /* Columns in the order of IMAGE_COLUMNS. */
@@ -61,6 +78,10 @@ static int row_read(sqlite3_stmt *q, struct lcm_image_row *ret)
 		r = lcm_column_u64(q, 4, &row.created_ns);
 	if (r == 0)
 		r = lcm_column_u64(q, 5, &row.last_used_ns);
+	if (r == 0)
+		r = lcm_column_bytes(q, 6, &row.manifest_text, NULL);
+	if (r == 0)
+		r = lcm_column_bytes(q, 7, &row.config_text, NULL);
 	if (r < 0) {
 		lcm_image_row_fini(&row);
 		return r;

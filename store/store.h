@@ -173,14 +173,18 @@ struct lcm_image_row {
 	struct lcm_digest manifest;
 	char *manifest_json, *config_json; /* owned; bytes as served */
 	size_t manifest_len, config_len;
+	char *manifest_text, *config_text; /* owned; the same as an isolated function read them, in
+					      text of our own; "": it has not yet */
 	uint64_t created_ns, last_used_ns;
 };
 void lcm_image_row_fini(struct lcm_image_row *row);
-/** lcm_store_image_put - insert or replace; durable on return. */
-LCM_MUST_USE int lcm_store_image_put(struct lcm_store *s, const char *ref,
-				     const struct lcm_digest *manifest, const void *manifest_json,
-				     size_t manifest_len, const void *config_json,
-				     size_t config_len, struct lcm_err *err);
+/** lcm_store_image_put - insert or replace; durable on return. Times are made here; a NULL is "".
+ */
+LCM_MUST_USE int lcm_store_image_put(struct lcm_store *s, const struct lcm_image_row *row,
+				     struct lcm_err *err);
+/** lcm_store_image_read - note what a function has read of it. Return: 0, -ENOENT, -errno. */
+LCM_MUST_USE int lcm_store_image_read(struct lcm_store *s, const char *ref,
+				      const char *manifest_text, const char *config_text);
 /** lcm_store_image_get - Return: 0 (*ret to be given to lcm_image_row_fini()), -ENOENT, -errno. */
 LCM_MUST_USE int lcm_store_image_get(struct lcm_store *s, const char *ref,
 				     struct lcm_image_row *ret);

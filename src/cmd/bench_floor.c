@@ -329,8 +329,8 @@ static void on_manifest(void *arg, const struct lcm_fetch_result *res)
 		a->status = lcm_err_set(a->f->err, res->status, "%s",
 					lcm_err_text(&res->err, res->status));
 	else
-		a->status = lcm_manifest_parse(res->body, res->body_len, res->content_type, &a->m,
-					       a->f->err);
+		a->status = lcm_manifest_parse(res->text, strlen(res->text), res->content_type,
+					       &a->m, a->f->err);
 	lcm_loop_stop(a->f->loop);
 }
 

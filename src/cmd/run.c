@@ -252,7 +252,7 @@ static int run_mounted(const struct run_options *o, json_t *st, const char *bund
 		spec.pid_file = pid_file;
 	}
 	if (r == 0)
-		r = write_bundle(o, id, json_string_value(json_object_get(config, "config")),
+		r = write_bundle(o, id, json_string_value(json_object_get(config, "config_text")),
 				 rootfs, bundle, err);
 	json_decref(config);
 	if (r < 0)

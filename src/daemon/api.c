@@ -407,8 +407,9 @@ static void mount_delete(struct lcm_api_call *c, struct lcm_session *s, json_t *
 
 static void mount_config(struct lcm_api_call *c, struct lcm_session *s)
 {
-	c->reply = json_pack("{s:o s:o}", "config", json_string_nocheck(lcm_session_config(s)),
-			     "manifest", json_string_nocheck(lcm_session_manifest(s)));
+	c->reply = json_pack("{s:o s:o s:s}", "config", json_string_nocheck(lcm_session_config(s)),
+			     "manifest", json_string_nocheck(lcm_session_manifest(s)),
+			     "config_text", lcm_session_config_text(s));
 	c->status = c->reply ? 200 : 500;
 }
 

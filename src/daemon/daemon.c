@@ -242,6 +242,14 @@ static int start_functions(struct daemon *d, unsigned int threads, struct lcm_er
 	return lcm_fn_pool_new(&cfg, &d->e.fns, err);
 }
 
+static int start_registry(struct daemon *d, struct lcm_err *err)
+{
+	struct lcm_registry_config cfg = d->cfg->registry;
+
+	cfg.docs = lcm_engine_docs(&d->e);
+	return lcm_registry_new(d->e.loop, &cfg, &d->e.reg, err);
+}
+
 static int start_gc(struct daemon *d)
 {
 	uint64_t high = d->cfg->quota_high, low = d->cfg->quota_low;
@@ -270,7 +278,7 @@ static int start(struct daemon *d, struct lcm_err *err)
 	if (r == 0)
 		r = lcm_gate_threads_new(GATE_THREADS, &d->h.gates);
 	if (r == 0)
-		r = lcm_registry_new(d->e.loop, &d->cfg->registry, &d->e.reg, err);
+		r = start_registry(d, err);
 	if (r == 0)
 		r = watch_mounts(d);
 	if (r == 0)
@@ -285,6 +293,7 @@ static int start(struct daemon *d, struct lcm_err *err)
 					       .hold_ns = d->cfg->hold_ns,
 					       .grace_ns = d->cfg->grace_ns,
 					       .index = d->cfg->index };
+	lcm_image_read_rows(&d->e);
 	lcm_session_recover(&d->h, d->kept, d->n_kept);
 	d->n_kept = 0;
 	lcm_container_recover(&d->h);

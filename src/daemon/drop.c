@@ -73,7 +73,7 @@ static int load_config(struct lcm_host *h, const char *image, struct lcm_image_c
 	if (r < 0)
 		return lcm_err_set(err, r, "%s is not in the store (locum images lists what is)",
 				   text);
-	r = lcm_image_config_parse(row.config_json, row.config_len, ret, err);
+	r = lcm_image_config_parse(row.config_text, strlen(row.config_text), ret, err);
 	lcm_image_row_fini(&row);
 	return r;
 }
@@ -144,7 +144,7 @@ static int keep_layers(void *arg, const struct lcm_image_row *row)
 	void *p;
 
 	if (strcmp(row->ref, d->image) == 0 ||
-	    lcm_image_config_parse(row->config_json, row->config_len, &cfg, NULL) < 0)
+	    lcm_image_config_parse(row->config_text, strlen(row->config_text), &cfg, NULL) < 0)
 		return 0;
 	p = reallocarray(d->keep, d->n_keep + cfg->n_diffids + 1, sizeof(*d->keep));
 	if (!p)

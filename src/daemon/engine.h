@@ -17,7 +17,7 @@
 
 #include <stdatomic.h>
 
-#include "decode/fn.h"
+#include "decode/doc.h"
 #include "meter/lif.h"
 #include "registry/registry.h"
 #include "src/base/loop.h"
@@ -73,6 +73,12 @@ struct lcm_engine {
 	bool sweeping, sweep_again;
 	_Atomic bool closing; /* long jobs look, too */
 };
+
+/** lcm_engine_docs - who reads documents from outside for it. */
+static inline struct lcm_docs lcm_engine_docs(const struct lcm_engine *e)
+{
+	return (struct lcm_docs){ .loop = e->loop, .pool = e->pool, .fns = e->fns };
+}
 
 LCM_MUST_USE int lcm_engine_init(struct lcm_engine *e);
 void lcm_engine_fini(struct lcm_engine *e);

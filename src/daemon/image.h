@@ -42,7 +42,17 @@ uint32_t lcm_image_n_layers(const struct lcm_image *img);
 struct lcm_layer *lcm_image_layer(const struct lcm_image *img, uint32_t i); /* bottom first */
 const struct lcm_digest *
 lcm_image_digest(const struct lcm_image *img); /* of its manifest; borrowed */
+/* Borrowed; "" before they are known. As served: for who passes them on, not for a parser. */
 const char *lcm_image_config_json(const struct lcm_image *img);
 const char *lcm_image_manifest_json(const struct lcm_image *img);
+/** lcm_image_config_text - the config as an isolated function has read it, in text of our own. */
+const char *lcm_image_config_text(const struct lcm_image *img);
+
+/**
+ * lcm_image_read_rows - have functions read what the store has from before it kept what they read
+ * For the start, before the loop runs: waits. What cannot be read is logged, and as if it were not
+ * there.
+ */
+void lcm_image_read_rows(struct lcm_engine *e);
 
 #endif

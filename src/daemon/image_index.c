@@ -23,7 +23,8 @@ struct lcm_index_search {
 	uint32_t n_todo, next;
 	struct lcm_layer_index *found[LCM_REFERRERS_MAX]; /* owned */
 	uint32_t n_found;
-	uint64_t fetch; /* id in flight */
+	uint64_t fetch;  /* id in flight */
+	uint64_t tenant; /* of the function that reads them */
 	struct lcm_task task;
 	int status;
 	struct lcm_err err;
@@ -53,6 +54,9 @@ int lcm_index_where_parse(const char *s, struct lcm_index_where *ret)
 
 static void search_destroy(struct lcm_index_search *s)
 {
+	const struct lcm_docs docs = lcm_engine_docs(s->e);
+
+	lcm_docs_tenant_end(&docs, s->tenant);
 	for (uint32_t i = 0; i < s->n_found; i++)
 		lcm_layer_index_free(s->found[i]);
 	free(s);
@@ -117,6 +121,7 @@ static int get(struct lcm_index_search *s, const struct lcm_fetch_req *how)
 
 	req.prio = LCM_PRIO_DEMAND;
 	req.ref = req.ref ? req.ref : &s->ref;
+	req.tenant = s->tenant;
 	req.arg = s;
 	return lcm_fetch_start(s->e->reg, &req, &s->fetch);
 }
@@ -147,7 +152,7 @@ static int take_index(struct lcm_index_search *s, const struct lcm_fetch_result 
 
 	*err = res->err;
 	if (r == 0)
-		r = lcm_layer_index_parse(res->body, res->body_len, &x, err);
+		r = lcm_layer_index_parse(res->text, strlen(res->text), &x, err);
 	if (r < 0)
 		return r;
 	if (s->by_referrers && !lcm_digest_equal(&x->subject, &s->subject))
@@ -210,7 +215,7 @@ static void on_referrers(void *arg, const struct lcm_fetch_result *res)
 		return;
 	s->by_referrers = true;
 	if (r == 0)
-		r = lcm_layer_index_referrers(res->body, res->body_len, s->todo, &err);
+		r = lcm_layer_index_referrers(res->text, strlen(res->text), s->todo, &err);
 	if (r > 0)
 		s->n_todo = (uint32_t)r;
 	if (r < 0 && r != -ENOENT)
@@ -219,9 +224,8 @@ static void on_referrers(void *arg, const struct lcm_fetch_result *res)
 }
 
 int lcm_index_search(struct lcm_engine *e, const struct lcm_reference *ref, const char *manifest,
-		     size_t len, const struct lcm_digest *digest,
-		     const struct lcm_index_where *where, lcm_index_search_fn done, void *arg,
-		     struct lcm_index_search **ret)
+		     const struct lcm_digest *digest, const struct lcm_index_where *where,
+		     lcm_index_search_fn done, void *arg, struct lcm_index_search **ret)
 {
 	struct lcm_fetch_req list = { .kind = LCM_FETCH_REFERRERS,
 				      .digest = *digest,
@@ -231,7 +235,7 @@ int lcm_index_search(struct lcm_engine *e, const struct lcm_reference *ref, cons
 	struct lcm_digest named = w->digest;
 	bool has = w->from == LCM_INDEX_FROM_DIGEST ||
 		   (w->from != LCM_INDEX_FROM_NOWHERE &&
-		    lcm_layer_index_find(manifest, len, &named, NULL) > 0);
+		    lcm_layer_index_find(manifest, strlen(manifest), &named, NULL) > 0);
 	struct lcm_index_search *s;
 	int r = 0;
 
@@ -243,6 +247,7 @@ int lcm_index_search(struct lcm_engine *e, const struct lcm_reference *ref, cons
 	*s = (struct lcm_index_search){
 		.e = e, .ref = *ref, .subject = *digest, .done = done, .arg = arg
 	};
+	s->tenant = lcm_docs_tenant();
 	s->demanded = w->from == LCM_INDEX_FROM_DIGEST;
 	if (has) {
 		s->todo[s->n_todo++] = named;

@@ -23,12 +23,13 @@ typedef void (*lcm_index_search_fn)(void *arg, int status, const struct lcm_err 
 
 /**
  * lcm_index_search - look for indexes of an image
- * @manifest: its JSON, of @digest; borrowed during the call
+ * @manifest: its text, as it was read; borrowed during the call
+ * @digest: of the manifest as served
  * @done: exactly once unless freed before, not from inside this call
  * Return: 1 (it has begun, @ret); 0 (there is nowhere to look); -ENOMEM.
  */
 LCM_MUST_USE int lcm_index_search(struct lcm_engine *e, const struct lcm_reference *ref,
-				  const char *manifest, size_t len, const struct lcm_digest *digest,
+				  const char *manifest, const struct lcm_digest *digest,
 				  const struct lcm_index_where *where, lcm_index_search_fn done,
 				  void *arg, struct lcm_index_search **ret);
 /** lcm_index_search_free - forget what was found; ends a search under way. */

@@ -376,8 +376,8 @@ static void on_list(void *arg, const struct lcm_fetch_result *res)
 		return;
 	j->err = (struct lcm_err){ 0 };
 	j->list.len = 0;
-	r = lcm_referrers_add(res->body, none ? 0 : res->body_len, g->kind, &g->digest, g->doc.len,
-			      &j->list, &j->err);
+	r = lcm_referrers_add(res->text, none ? 0 : strlen(res->text), g->kind, &g->digest,
+			      g->doc.len, &j->list, &j->err);
 	if (r == 0) {
 		index_done(j, "tag");
 		return;

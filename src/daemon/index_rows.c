@@ -45,8 +45,8 @@ static int media_type(const struct lcm_image_row *row, struct lcm_index_rows *re
 {
 	lcm_autojson json_t *root = NULL;
 	const char *s = "";
-	int r = lcm_json_parse(row->manifest_json, row->manifest_len, LCM_MANIFEST_MAX, "manifest",
-			       &root, err);
+	int r = lcm_json_parse(row->manifest_text, strlen(row->manifest_text), LCM_MANIFEST_MAX,
+			       "manifest", &root, err);
 
 	if (r == 0)
 		r = lcm_json_string(root, "mediaType", "manifest", &s, err);
@@ -75,9 +75,10 @@ int lcm_index_rows_get(struct lcm_store *s, const char *image, struct lcm_index_
 				   ret->image);
 	ret->digest = row.manifest;
 	ret->manifest_len = row.manifest_len;
-	r = lcm_manifest_parse(row.manifest_json, row.manifest_len, NULL, &ret->manifest, err);
+	r = lcm_manifest_parse(row.manifest_text, strlen(row.manifest_text), NULL, &ret->manifest,
+			       err);
 	if (r == 0)
-		r = lcm_image_config_parse(row.config_json, row.config_len, &cfg, err);
+		r = lcm_image_config_parse(row.config_text, strlen(row.config_text), &cfg, err);
 	if (r == 0)
 		r = media_type(&row, ret, err);
 	lcm_image_row_fini(&row);

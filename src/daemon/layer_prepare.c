@@ -323,7 +323,8 @@ static void on_toc_image(void *arg, const struct lcm_fetch_result *res)
 
 	p->err = res->err;
 	if (r == 0)
-		r = lcm_manifest_parse(res->body, res->body_len, res->content_type, &m, &p->err);
+		r = lcm_manifest_parse(res->text, strlen(res->text), res->content_type, &m,
+				       &p->err);
 	if (r == 0)
 		d = lcm_estargz_external(m, &l->row.key.blob);
 	if (r == -ENOENT || (r == 0 && (!d || d->size > LCM_TOC_JSON_MAX)))

@@ -162,6 +162,8 @@ LCM_MUST_USE int lcm_session_set_meter(struct lcm_session *s, const json_t *args
 json_t *lcm_session_status(struct lcm_session *s, unsigned int with);
 /** lcm_session_config - the image's config as served; borrowed; "" while unknown. */
 const char *lcm_session_config(const struct lcm_session *s);
+/** lcm_session_config_text - the same as it was read (lcm_image_config_text()). */
+const char *lcm_session_config_text(const struct lcm_session *s);
 /** lcm_session_manifest - the same of its manifest for this platform. */
 const char *lcm_session_manifest(const struct lcm_session *s);
 

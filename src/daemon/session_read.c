@@ -70,6 +70,11 @@ const char *lcm_session_config(const struct lcm_session *s)
 	return s->image ? lcm_image_config_json(s->image) : "";
 }
 
+const char *lcm_session_config_text(const struct lcm_session *s)
+{
+	return s->image ? lcm_image_config_text(s->image) : "";
+}
+
 const char *lcm_session_manifest(const struct lcm_session *s)
 {
 	return s->image ? lcm_image_manifest_json(s->image) : "";

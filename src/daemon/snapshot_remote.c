@@ -61,13 +61,13 @@ static int chain_next(struct lcm_digest *chain, const struct lcm_digest *diffid,
 /* How many of the image's layers have the target as chainID. Return: number, 0 none, -errno. */
 static int find_depth(struct lcm_snapshot_job *j, struct lcm_err *err)
 {
-	const char *json = lcm_image_config_json(j->image);
+	const char *text = lcm_image_config_text(j->image);
 	lcm_auto(lcm_image_config) cfg = NULL;
 	struct lcm_digest want, chain;
 	int r = lcm_digest_parse(j->target, strlen(j->target), &want);
 
 	if (r == 0)
-		r = lcm_image_config_parse(json, strlen(json), &cfg, err);
+		r = lcm_image_config_parse(text, strlen(text), &cfg, err);
 	for (size_t i = 0; r == 0 && i < cfg->n_diffids; i++) {
 		r = chain_next(&chain, &cfg->diffids[i], i == 0);
 		if (r == 0 && lcm_digest_equal(&chain, &want))

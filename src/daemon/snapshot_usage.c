@@ -119,9 +119,11 @@ static int find_layer(struct lcm_snapshot_job *j)
 	int r = lcm_store_image_get(s, j->row.image, &image);
 
 	if (r == 0)
-		r = lcm_manifest_parse(image.manifest_json, image.manifest_len, NULL, &m, NULL);
+		r = lcm_manifest_parse(image.manifest_text, strlen(image.manifest_text), NULL, &m,
+				       NULL);
 	if (r == 0)
-		r = lcm_image_config_parse(image.config_json, image.config_len, &cfg, NULL);
+		r = lcm_image_config_parse(image.config_text, strlen(image.config_text), &cfg,
+					   NULL);
 	lcm_image_row_fini(&image);
 	if (r == 0 &&
 	    (j->row.depth < 1 || j->row.depth > m->n_layers || cfg->n_diffids != m->n_layers))

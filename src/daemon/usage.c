@@ -231,7 +231,7 @@ static int find_layers(struct listing *l, const struct lcm_image_row *row,
 {
 	lcm_auto(lcm_image_config) cfg = NULL;
 	struct lcm_layer_row layer;
-	int r = lcm_image_config_parse(row->config_json, row->config_len, &cfg, NULL);
+	int r = lcm_image_config_parse(row->config_text, strlen(row->config_text), &cfg, NULL);
 
 	if (r < 0 || cfg->n_diffids != m->n_layers)
 		return 0; /* it is said when the image is mounted */
@@ -270,7 +270,7 @@ static int add_image(void *arg, const struct lcm_image_row *row)
 		return -ENOMEM;
 	l->of = of;
 	of[at] = (struct ids){ .n = 0 };
-	if (lcm_manifest_parse(row->manifest_json, row->manifest_len, NULL, &m, NULL) == 0)
+	if (lcm_manifest_parse(row->manifest_text, strlen(row->manifest_text), NULL, &m, NULL) == 0)
 		r = find_layers(l, row, m, &of[at]);
 	for (size_t i = 0; m && i < m->n_layers; i++)
 		bytes += m->layers[i].size;

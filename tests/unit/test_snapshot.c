@@ -130,7 +130,11 @@ static void what_a_crash_leaves(void **state)
 	test_rmdir(root);
 }
 
+#define BACK_TO_3                                                                                  \
+	"ALTER TABLE images DROP COLUMN manifest_text; "                                           \
+	"ALTER TABLE images DROP COLUMN config_text; PRAGMA user_version = 3;"
 #define BACK_TO_2                                                                                  \
+	BACK_TO_3                                                                                  \
 	"ALTER TABLE layers DROP COLUMN unsynced; ALTER TABLE mounts DROP COLUMN boot; "           \
 	"ALTER TABLE mounts DROP COLUMN unit; ALTER TABLE mounts DROP COLUMN offline; "            \
 	"ALTER TABLE mounts DROP COLUMN deadline; ALTER TABLE mounts DROP COLUMN big_data; "       \
@@ -170,6 +174,7 @@ static void older_schema(void **state)
 	(void)state;
 	taken_over(BACK_TO_1);
 	taken_over(BACK_TO_2);
+	taken_over(BACK_TO_3);
 }
 
 /* ---- filters ---- */

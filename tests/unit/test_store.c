@@ -123,10 +123,10 @@ static void images(void **state)
 
 	(void)state;
 	assert_int_equal(lcm_store_image_get(s, "a", &row), -ENOENT);
-	assert_int_equal(lcm_store_image_put(s, "", &d, "", 0, "", 0, NULL), -EINVAL);
-	assert_int_equal(lcm_store_image_put(s, "a", &d, "{\0}", 3, "", 0, NULL), 0);
-	assert_int_equal(lcm_store_image_put(s, "b", &d, "m", 1, "c", 1, NULL), 0);
-	assert_int_equal(lcm_store_image_put(s, "c", &d, "m", 1, "c", 1, NULL), 0);
+	assert_int_equal(test_image_put(s, "", &d, "", 0, "", 0, NULL), -EINVAL);
+	assert_int_equal(test_image_put(s, "a", &d, "{\0}", 3, "", 0, NULL), 0);
+	assert_int_equal(test_image_put(s, "b", &d, "m", 1, "c", 1, NULL), 0);
+	assert_int_equal(test_image_put(s, "c", &d, "m", 1, "c", 1, NULL), 0);
 	assert_int_equal(lcm_store_image_get(s, "a", &row), 0);
 	assert_int_equal(row.manifest_len, 3);
 	assert_memory_equal(row.manifest_json, "{\0}", 3);
@@ -140,7 +140,7 @@ static void images(void **state)
 	assert_int_equal(lcm_store_image_set_layers(s, "none", &layer.id, 1), -ENOENT);
 	/* A new pull of the same reference keeps what is known of its layers until it is said anew.
 	 */
-	assert_int_equal(lcm_store_image_put(s, "a", &d, "new", 3, "", 0, NULL), 0);
+	assert_int_equal(test_image_put(s, "a", &d, "new", 3, "", 0, NULL), 0);
 	assert_int_equal(lcm_store_image_layers(s, "a", &ids, &n_ids), 0);
 	assert_int_equal(n_ids, 2);
 	assert_int_equal(ids[1], layer.id);
@@ -576,11 +576,11 @@ static void batches(void **state)
 
 	(void)state;
 	assert_int_equal(lcm_store_begin(s), 0);
-	assert_int_equal(lcm_store_image_put(s, "a", &d, "m", 1, "c", 1, NULL), 0);
+	assert_int_equal(test_image_put(s, "a", &d, "m", 1, "c", 1, NULL), 0);
 	assert_int_equal(lcm_store_mount_put(s, &m, NULL), -ENOENT); /* undoes itself only */
 	assert_int_equal(lcm_store_end(s, 0), 0);
 	assert_int_equal(lcm_store_begin(s), 0);
-	assert_int_equal(lcm_store_image_put(s, "b", &d, "m", 1, "c", 1, NULL), 0);
+	assert_int_equal(test_image_put(s, "b", &d, "m", 1, "c", 1, NULL), 0);
 	assert_int_equal(lcm_store_end(s, -EINTR), -EINTR);
 	assert_int_equal(lcm_store_totals(s, &t), 0);
 	assert_int_equal(t.images, 1);

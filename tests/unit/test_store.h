@@ -190,4 +190,19 @@ static inline void test_invariants(const char *root)
 	lcm_store_close(s);
 }
 
+/* An image's row; what is not given is empty. */
+static inline int test_image_put(struct lcm_store *s, const char *ref, const struct lcm_digest *d,
+				 const char *manifest, size_t manifest_len, const char *config,
+				 size_t config_len, struct lcm_err *err)
+{
+	const struct lcm_image_row row = { .ref = (char *)(uintptr_t)ref,
+					   .manifest = *d,
+					   .manifest_json = (char *)(uintptr_t)manifest,
+					   .manifest_len = manifest_len,
+					   .config_json = (char *)(uintptr_t)config,
+					   .config_len = config_len };
+
+	return lcm_store_image_put(s, &row, err);
+}
+
 #endif

@@ -65,9 +65,9 @@ static int pull(struct lcm_store *s, int tell)
 	if (r == 0)
 		r = test_layer_write(s, b.id);
 	if (r == 0)
-		r = promise(
-		    tell, lcm_store_image_put(s, "a", &manifest, "manifest", 8, "config", 6, NULL),
-		    PROMISE_IMAGE);
+		r = promise(tell,
+			    test_image_put(s, "a", &manifest, "manifest", 8, "config", 6, NULL),
+			    PROMISE_IMAGE);
 	if (r < 0)
 		return r;
 	ids[0] = a.id;

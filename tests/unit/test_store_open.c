@@ -122,7 +122,7 @@ static void bad_databases(void **state)
 		{ "", EMPTY, -EUCLEAN, "missing or empty" },
 		{ "", GONE, -EUCLEAN, "missing or empty" },
 		{ "PRAGMA application_id = 7", BY_SQL, -EUCLEAN, "not locum's" },
-		{ "PRAGMA user_version = 4", BY_SQL, -EPROTONOSUPPORT, "newer" },
+		{ "PRAGMA user_version = 5", BY_SQL, -EPROTONOSUPPORT, "newer" },
 		{ "PRAGMA user_version = 0", BY_SQL, -EUCLEAN, "schema" },
 		{ "DROP TABLE mount_layers", BY_SQL, -EUCLEAN, "mount_layers" },
 		{ "ALTER TABLE layers DROP COLUMN real_bytes", BY_SQL, -EUCLEAN, "real_bytes" },
@@ -174,7 +174,7 @@ static void disk_full(void **state)
 		char ref[16];
 
 		(void)snprintf(ref, sizeof(ref), "i%02d", n);
-		r = lcm_store_image_put(s, ref, &d, json, len, "c", 1, &err);
+		r = test_image_put(s, ref, &d, json, len, "c", 1, &err);
 	}
 	assert_int_equal(r, -ENOSPC);
 	assert_non_null(strstr(err.msg, root));
@@ -182,7 +182,7 @@ static void disk_full(void **state)
 	lcm_image_row_fini(&row);
 	/* A batch hears of it at its end and is undone as a whole. */
 	assert_int_equal(lcm_store_begin(s), 0);
-	assert_int_equal(lcm_store_image_put(s, "full", &d, json, len, "c", 1, &err), 0);
+	assert_int_equal(test_image_put(s, "full", &d, json, len, "c", 1, &err), 0);
 	assert_int_equal(lcm_store_end(s, 0), -ENOSPC);
 	assert_int_equal(lcm_store_image_get(s, "full", &row), -ENOENT);
 	assert_int_equal(lcm_store_image_get(s, "i00", &row), 0);
