@@ -4,13 +4,14 @@
 uint32_t lcm_score(const struct lcm_load *l, uint64_t more)
 {
 	uint64_t bps = l->bps ? l->bps : LCM_SCORE_UNKNOWN_BPS;
-	uint64_t bytes = LCM_MIN(l->inflight, UINT64_MAX / 2000) + LCM_MIN(more, UINT64_MAX / 2000);
+	uint64_t bytes = LCM_MIN(l->in_flight, UINT64_MAX / 2000) +
+			 LCM_MIN(more, UINT64_MAX / 2000);
 	uint64_t queue = LCM_MIN(bytes * 1000 / bps, (uint64_t)UINT32_MAX);
 	uint64_t history = (uint64_t)l->errors * LCM_SCORE_ERROR_MS + l->latency_ms;
 	uint64_t sum = queue * LCM_SCORE_QUEUE_WEIGHT + history * LCM_SCORE_HISTORY_WEIGHT;
 
-	return (uint32_t)LCM_MIN(sum / (LCM_SCORE_QUEUE_WEIGHT + LCM_SCORE_HISTORY_WEIGHT),
-				 (uint64_t)UINT32_MAX);
+	sum /= LCM_SCORE_QUEUE_WEIGHT + LCM_SCORE_HISTORY_WEIGHT;
+	return (uint32_t)LCM_MIN(LCM_MAX(sum, (uint64_t)LCM_SCORE_IDLE), (uint64_t)UINT32_MAX);
 }
 
 const char *lcm_balance_name(enum lcm_balance b)
@@ -36,15 +37,14 @@ static bool over_threshold(uint32_t hi, uint32_t lo)
 	return hi > lo && (uint64_t)(hi - lo) * 1000 > (uint64_t)hi * LCM_SCORE_SPREAD;
 }
 
-/* The piece is gone there and has come here: nobody is overloaded, and they have not only changed
- * places, so that the next decision cannot be the way back. */
+/* With the piece the taker is not overloaded, and as much better than the giver was as is worth a
+ * move: they have not only changed places, and the next decision cannot be the way back. */
 static bool helps(const struct lcm_balance_host *from, const struct lcm_balance_host *to)
 {
-	struct lcm_load left = from->load;
 	uint32_t taker = lcm_score(&to->load, from->piece);
 
-	left.inflight -= LCM_MIN(left.inflight, from->piece);
-	return from->piece && taker < LCM_SCORE_OVERLOAD && taker <= lcm_score(&left, 0);
+	return from->piece && taker < LCM_SCORE_OVERLOAD &&
+	       over_threshold(lcm_score(&from->load, 0), taker);
 }
 
 struct lcm_decision lcm_balance(const struct lcm_balance_host *h, size_t n, uint64_t moved_ns,

@@ -24,6 +24,9 @@
 #define LCM_SCORE_WINDOW (4ULL << 20)
 /* What a failure costs its host: each thousandth of failures is so many ms of history. */
 #define LCM_SCORE_ERROR_MS 10U
+/* Nobody's score is lower: who is as good as idle is as good as another, and the order of the file
+ * decides. */
+#define LCM_SCORE_IDLE 100U
 /* A host with this score is overloaded. */
 #define LCM_SCORE_OVERLOAD 10000U
 /* Work moves when (hi - lo) / hi is over this, in thousandths; at it, nothing does. */
@@ -33,13 +36,14 @@
 
 /* What is known of a host. Zero: nothing. */
 struct lcm_load {
-	uint64_t inflight;   /* bytes asked for that have not come */
+	uint64_t in_flight;  /* bytes asked for that have not come */
 	uint64_t bps;        /* bytes per second while it was busy; 0: not measured */
 	uint32_t latency_ms; /* to the first byte */
 	uint32_t errors;     /* thousandths of the transfers */
 };
 
-/** lcm_score - of a host that has @more bytes to bring in addition. Return: 0 to UINT32_MAX. */
+/** lcm_score - of a host that has @more bytes to bring in addition. Return:
+ * LCM_SCORE_IDLE to UINT32_MAX. */
 uint32_t lcm_score(const struct lcm_load *l, uint64_t more);
 
 /* What came of looking at all hosts, in the order in which it is looked at. */
@@ -74,8 +78,8 @@ const char *lcm_balance_name(enum lcm_balance b);
  * @moved_ns: when the last move was made; 0: never
  *
  * score all -> is at least one not overloaded -> sort -> is the spread over LCM_SCORE_SPREAD -> is
- * the last move old enough -> does the move leave the giver's score at least as high as the
- * taker's, and nobody overloaded.
+ * the last move old enough -> does the move leave nobody overloaded, and the taker's score lower
+ * than the giver's was by more than LCM_SCORE_SPREAD.
  */
 struct lcm_decision lcm_balance(const struct lcm_balance_host *h, size_t n, uint64_t moved_ns,
 				uint64_t now_ns);

@@ -241,8 +241,8 @@ static void test_states(void **state)
 {
 	static const char *const edges[LCM_FETCH_STATE_MAX] = {
 		/*                        N A S B R D F */
-		[LCM_FETCH_NEW] = "0110001",        [LCM_FETCH_AUTH] = "0010001",
-		[LCM_FETCH_SEND] = "0111101",       [LCM_FETCH_BODY] = "0000111",
+		[LCM_FETCH_NEW] = "0110001",        [LCM_FETCH_AUTH] = "0110101",
+		[LCM_FETCH_SEND] = "0111101",       [LCM_FETCH_BODY] = "0110111",
 		[LCM_FETCH_RETRY_WAIT] = "0110001", [LCM_FETCH_DONE] = "0000000",
 		[LCM_FETCH_FAILED] = "0000000",
 	};

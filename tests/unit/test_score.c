@@ -30,15 +30,16 @@ static void test_score(void **state)
 		uint64_t more;
 		uint32_t want;
 	} rows[] = {
-		{ { 0 }, 0, 0 },
+		{ { 0 }, 0, LCM_SCORE_IDLE },
+		{ { .latency_ms = 399 }, 0, LCM_SCORE_IDLE },
 		/* The queue counts three times the history. */
-		{ { .inflight = 4000, .bps = 1000 }, 0, 3000 },
+		{ { .in_flight = 4000, .bps = 1000 }, 0, 3000 },
 		{ { .latency_ms = 4000 }, 0, 1000 },
 		{ { .errors = 400 }, 0, 1000 },
-		{ { .inflight = 4000, .bps = 1000, .latency_ms = 2000, .errors = 200 }, 0, 4000 },
-		{ { .inflight = 3000, .bps = 1000 }, 1000, 3000 },
-		{ { .inflight = LCM_SCORE_UNKNOWN_BPS }, 0, 750 },
-		{ { .inflight = UINT64_MAX,
+		{ { .in_flight = 4000, .bps = 1000, .latency_ms = 2000, .errors = 200 }, 0, 4000 },
+		{ { .in_flight = 3000, .bps = 1000 }, 1000, 3000 },
+		{ { .in_flight = LCM_SCORE_UNKNOWN_BPS }, 0, 750 },
+		{ { .in_flight = UINT64_MAX,
 		    .bps = 1,
 		    .latency_ms = UINT32_MAX,
 		    .errors = UINT32_MAX },
@@ -51,14 +52,14 @@ static void test_score(void **state)
 		assert_int_equal(lcm_score(&rows[i].l, rows[i].more), rows[i].want);
 	/* More to bring, slower, longer to answer, more failures: never a lower score. */
 	for (int i = 0; i < 10000; i++) {
-		struct lcm_load l = { .inflight = rnd() >> (rnd() % 64),
+		struct lcm_load l = { .in_flight = rnd() >> (rnd() % 64),
 				      .bps = 1 + (rnd() >> (rnd() % 64)) / 2,
 				      .latency_ms = (uint32_t)rnd() >> (rnd() % 32),
 				      .errors = (uint32_t)(rnd() % 1001) };
 		uint32_t s = lcm_score(&l, 0);
 		struct lcm_load worse[] = { l, l, l, l };
 
-		worse[0].inflight += worse[0].inflight < UINT64_MAX / 2 ? rnd() >> 32 : 0;
+		worse[0].in_flight += worse[0].in_flight < UINT64_MAX / 2 ? rnd() >> 32 : 0;
 		worse[1].bps = worse[1].bps / 2 + 1 <= worse[1].bps ? worse[1].bps / 2 + 1 : l.bps;
 		worse[2].latency_ms += worse[2].latency_ms < UINT32_MAX / 2 ? 1000 : 0;
 		worse[3].errors++;
@@ -110,8 +111,8 @@ static void test_move(void **state)
 {
 	/* 3000 and 750, 1500 after the move: level enough. */
 	struct lcm_balance_host h[] = {
-		{ .load = { .inflight = 1000, .bps = 1000 }, .piece = 1000 },
-		{ .load = { .inflight = 4000, .bps = 1000 }, .piece = 1000 },
+		{ .load = { .in_flight = 1000, .bps = 1000 }, .piece = 1000 },
+		{ .load = { .in_flight = 4000, .bps = 1000 }, .piece = 1000 },
 	};
 	struct lcm_decision d = lcm_balance(h, 2, 0, SECOND);
 
@@ -126,8 +127,8 @@ static void test_move(void **state)
 	h[1].piece = 4000;
 	assert_int_equal(lcm_balance(h, 2, 0, SECOND).what, LCM_BALANCE_FULL);
 	/* Not to where it would be too much. */
-	h[0].load.inflight = 12000;
-	h[1].load.inflight = 40000;
+	h[0].load.in_flight = 12000;
+	h[1].load.in_flight = 40000;
 	h[1].piece = 2000;
 	assert_int_equal(lcm_balance(h, 2, 0, SECOND).what, LCM_BALANCE_FULL);
 	h[1].piece = 1000;
@@ -136,12 +137,12 @@ static void test_move(void **state)
 
 static struct lcm_balance_host random_host(void)
 {
-	struct lcm_balance_host h = { .load = { .inflight = rnd() % (64U << 20),
+	struct lcm_balance_host h = { .load = { .in_flight = rnd() % (64U << 20),
 						.bps = rnd() % 4 ? (50U << 20) >> (rnd() % 10) : 0,
 						.latency_ms = (uint32_t)(rnd() % 2000),
 						.errors = (uint32_t)(rnd() % 300) } };
 
-	h.piece = rnd() % 4 ? h.load.inflight / (1 + rnd() % 8) : 0;
+	h.piece = rnd() % 4 ? h.load.in_flight / (1 + rnd() % 8) : 0;
 	return h;
 }
 
@@ -174,8 +175,8 @@ static void test_properties(void **state)
 		if (d.what != LCM_BALANCE_MOVE)
 			continue;
 		assert_true((uint64_t)(d.hi - d.lo) * 1000 > (uint64_t)d.hi * LCM_SCORE_SPREAD);
-		h[d.from].load.inflight -= h[d.from].piece;
-		h[d.to].load.inflight += h[d.from].piece;
+		h[d.from].load.in_flight -= h[d.from].piece;
+		h[d.to].load.in_flight += h[d.from].piece;
 		h[d.to].piece = h[d.from].piece;
 		assert_true(lcm_score(&h[d.to].load, 0) < LCM_SCORE_OVERLOAD);
 		assert_true(lcm_score(&h[d.from].load, 0) <= d.hi);
@@ -197,20 +198,24 @@ static void test_pick(void **state)
 	/* Equals: as they are listed. */
 	assert_int_equal(lcm_score_pick(l, 3, 1U << 20), 0);
 	/* One is busy, the next gets it. */
-	l[0].inflight = 4U << 20;
+	l[0].in_flight = 4U << 20;
 	assert_int_equal(lcm_score_pick(l, 3, 4U << 20), 1);
-	l[1].inflight = 4U << 20;
+	l[1].in_flight = 4U << 20;
 	assert_int_equal(lcm_score_pick(l, 3, 4U << 20), 2);
-	l[2].inflight = 4U << 20;
+	l[2].in_flight = 4U << 20;
 	assert_int_equal(lcm_score_pick(l, 3, 4U << 20), 0);
 	/* A slow one only when the fast one has that much to do. */
 	l[0] = fast;
 	l[1] = slow;
 	assert_int_equal(lcm_score_pick(l, 2, 1U << 20), 0);
-	l[0].inflight = 30U << 20;
+	l[0].in_flight = 30U << 20;
 	assert_int_equal(lcm_score_pick(l, 2, 1U << 20), 0);
-	l[0].inflight = 100U << 20;
+	l[0].in_flight = 100U << 20;
 	assert_int_equal(lcm_score_pick(l, 2, 1U << 20), 1);
+	/* As good as idle is as good as idle. */
+	l[0] = of_score(LCM_SCORE_IDLE);
+	l[1] = idle;
+	assert_int_equal(lcm_score_pick(l, 2, 0), 0);
 	/* A preferred one that is a little worse keeps it. */
 	l[0] = of_score(1000);
 	l[1] = of_score(700);
@@ -263,7 +268,7 @@ static void loads(const struct world *w, struct lcm_balance_host h[HOSTS])
 	for (size_t k = 0; k < JOBS; k++) {
 		struct lcm_balance_host *on = &h[w->jobs[k].at];
 
-		on->load.inflight += job_weight(&w->jobs[k]);
+		on->load.in_flight += job_weight(&w->jobs[k]);
 		on->piece = LCM_MAX(on->piece, job_weight(&w->jobs[k]));
 	}
 }
