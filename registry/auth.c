@@ -36,9 +36,12 @@ struct lcm_auth {
 	uint64_t made_ns;             /* when field was made */
 	uint64_t expires_ns;          /* of the token */
 	uint64_t generation;
-	bool pending;    /* a token request is under way, or credentials are looked for */
-	bool want_basic; /* these, and no token */
-	uint32_t tries;  /* of the token request */
+	bool pending;           /* a token request is under way, or credentials are looked for */
+	bool want_basic;        /* these, and no token */
+	uint32_t tries;         /* of the token request */
+	struct lcm_hosts *conf; /* referenced; NULL: none is known */
+	const struct lcm_hosts_entry *entry; /* in conf */
+	struct lcm_origin origin;            /* of the host */
 	/* what it goes with */
 	lcm_creds_place place;         /* to look for them next */
 	struct lcm_credentials *creds; /* owned secret; NULL: none */
@@ -129,7 +132,10 @@ static int realm_check(const struct lcm_auth *a, struct lcm_err *err)
 	if (lcm_origin_parse(a->bearer->realm, &o) < 0)
 		return lcm_err_set(err, -EPROTO,
 				   "registry %s names a token service that is not a URL", a->host);
-	r = lcm_origin_check_plain(&o, a->env->insecure_hosts, err);
+	/* Who is spoken to in plain http anyway may be its own token service. */
+	r = lcm_origin_equal(&o, &a->origin)
+		? 0
+		: lcm_origin_check_plain(&o, a->env->insecure_hosts, err);
 	return r < 0 ? lcm_err_prefix(err, r, "token service of %s", a->host) : 0;
 }
 
@@ -164,8 +170,15 @@ static int token_send(struct lcm_auth *a, const char *url, const char *field, co
 {
 	const char *fields[] = { "Accept: application/json", field, NULL };
 	struct lcm_origin o = { 0 };
+	struct lcm_tls tls = { 0 };
 
 	lcm_ignore(lcm_origin_parse(url, &o));
+	if (a->entry)
+		tls = a->entry->tls;
+	if (!lcm_origin_equal(&o, &a->origin)) {
+		tls.cert = tls.key = NULL;
+		tls.skip_verify = false;
+	}
 	a->body.len = 0;
 	return lcm_http_start(&a->http,
 			      &(struct lcm_http_req){ .url = url,
@@ -174,7 +187,8 @@ static int token_send(struct lcm_auth *a, const char *url, const char *field, co
 						      .pool = LCM_MULTI_DEMAND,
 						      .buffer = BUFFER_BYTES,
 						      .direct = lcm_origin_is_loopback(&o),
-						      .fresh = a->http.stalled });
+						      .fresh = a->http.stalled,
+						      .tls = &tls });
 }
 
 /* "GET realm?service=...&scope=...", with Basic when there are credentials. */
@@ -493,6 +507,7 @@ void lcm_auth_free(struct lcm_auth *a)
 	lcm_timer_free(a->again);
 	lcm_helper_free(a->helper);
 	lcm_doc_cancel(a->reply);
+	lcm_hosts_free(a->conf);
 	creds_forget(a);
 	wipe(&a->field);
 	wipe_buf(&a->body);
@@ -501,6 +516,17 @@ void lcm_auth_free(struct lcm_auth *a)
 	free(a->host);
 	free(a->repo);
 	free(a);
+}
+
+void lcm_auth_set_place(struct lcm_auth *a, struct lcm_hosts *conf,
+			const struct lcm_hosts_entry *entry, const struct lcm_origin *origin)
+{
+	if (a->conf != conf) {
+		lcm_hosts_free(a->conf);
+		a->conf = lcm_hosts_ref(conf);
+	}
+	a->entry = entry;
+	a->origin = *origin;
 }
 
 bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo, bool push)

@@ -44,6 +44,17 @@ struct lcm_auth *lcm_auth_new(struct lcm_auth_env *env, const char *host, const 
 void lcm_auth_free(struct lcm_auth *a);
 LCM_DEFINE_AUTO(lcm_auth)
 
+/**
+ * lcm_auth_set_place - what the registry's file says of the host that this is for
+ * @conf:   referenced
+ * @entry:  in it: its CAs are trusted for the token service, too; the rest only if that is at
+ * @origin
+ * @origin: of the host
+ */
+void lcm_auth_set_place(struct lcm_auth *a, struct lcm_hosts *conf,
+			const struct lcm_hosts_entry *entry, const struct lcm_origin *origin)
+    LCM_ON(loop);
+
 bool lcm_auth_is(const struct lcm_auth *a, const char *host, const char *repo, bool push);
 
 /** lcm_auth_ready - Return: 0 send now with lcm_auth_field(); 1 @w was queued for a new token;

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The life of one fetch. Suspension points are the states; every move goes
- * through fetch_move() and its table.
+ * through lcm_fetch_go() and its table.
  *
  *          +------------------------------+
  *          v                              |
- *   NEW -> AUTH -> SEND -> BODY -> (READ) -> DONE
+ *   NEW -> AUTH -> SEND -> BODY --> (READ) -> DONE
  *     \     ^      ^ |^     |             |
  *      \____|______/ |+-----|--RETRY_WAIT-+
  *           +--------+      |   ^
- *           (401)    |      +---+ (transport, 429, 5xx)
+ *           (401)    |      +---+ (transport, 429, 5xx, of all hosts)
  *                    +----------+
+ *   BODY -> AUTH, SEND; AUTH -> AUTH, RETRY_WAIT: another host goes on with it
  *   any but DONE -> FAILED
  */
 #include "registry/internal.h"
@@ -31,10 +32,11 @@ static const struct {
 	uint32_t next; /* states that may follow */
 } states[LCM_FETCH_STATE_MAX] = {
 	[LCM_FETCH_NEW] = { "new", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
-	[LCM_FETCH_AUTH] = { "auth", EDGE(SEND) | EDGE(FAILED) },
+	[LCM_FETCH_AUTH] = { "auth", EDGE(AUTH) | EDGE(SEND) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
 	[LCM_FETCH_SEND] = { "send", EDGE(SEND) | EDGE(AUTH) | EDGE(BODY) | EDGE(RETRY_WAIT) |
 					 EDGE(FAILED) },
-	[LCM_FETCH_BODY] = { "body", EDGE(READ) | EDGE(DONE) | EDGE(RETRY_WAIT) | EDGE(FAILED) },
+	[LCM_FETCH_BODY] = { "body", EDGE(READ) | EDGE(DONE) | EDGE(AUTH) | EDGE(SEND) |
+					 EDGE(RETRY_WAIT) | EDGE(FAILED) },
 	[LCM_FETCH_RETRY_WAIT] = { "retry-wait", EDGE(AUTH) | EDGE(SEND) | EDGE(FAILED) },
 	[LCM_FETCH_READ] = { "read", EDGE(DONE) | EDGE(FAILED) },
 	[LCM_FETCH_DONE] = { "done", 0 },
@@ -52,14 +54,12 @@ static const struct {
 #define BUFFER_DEMAND (64U << 10)
 #define MS 1000000ULL
 
-static void chain_start(struct lcm_fetch *f);
-
 bool lcm_fetch_edge(enum lcm_fetch_state from, enum lcm_fetch_state to)
 {
 	return (states[from].next & (1U << to)) != 0;
 }
 
-static bool fetch_move(struct lcm_fetch *f, enum lcm_fetch_state to)
+bool lcm_fetch_go(struct lcm_fetch *f, enum lcm_fetch_state to)
 {
 	if (!lcm_fetch_edge(f->state, to)) {
 		lcm_debug("fetch=%" PRIu64 " has no way from %s to %s", f->id,
@@ -94,7 +94,7 @@ static bool read_begin(struct lcm_fetch *f)
 	f->unread = lcm_doc_start(
 	    &f->reg->docs, f->tenant, lcm_buf_str(&f->body), f->body.len, LCM_MANIFEST_MAX,
 	    f->kind == LCM_FETCH_MANIFEST ? "manifest" : "referrers", on_read, f, &f->doc);
-	return f->unread == 0 && fetch_move(f, LCM_FETCH_READ);
+	return f->unread == 0 && lcm_fetch_go(f, LCM_FETCH_READ);
 }
 
 static void end_document(const struct lcm_fetch *f, struct lcm_fetch_result *res)
@@ -120,10 +120,13 @@ void lcm_fetch_end(struct lcm_fetch *f, int code)
 	res = (struct lcm_fetch_result){
 		.status = code, .err = f->err, .bytes = f->bytes, .tries = f->tries
 	};
-	if (!fetch_move(f, code ? LCM_FETCH_FAILED : LCM_FETCH_DONE) && !code)
+	if (!lcm_fetch_go(f, code ? LCM_FETCH_FAILED : LCM_FETCH_DONE) && !code)
 		res.status = -EIO;
 	lcm_http_stop(&f->http);
-	lcm_auth_unwait(f->auth, &f->wait);
+	lcm_fetch_leave(f);
+	if (f->auth)
+		lcm_auth_unwait(f->auth, &f->wait);
+	res.mirrored = f->mirrored;
 	if (f->http.stalled || code)
 		lcm_debug("fetch=%" PRIu64 " status=%d %s", f->id, code, f->err.msg);
 	if (res.status == 0) {
@@ -139,18 +142,18 @@ void lcm_fetch_end(struct lcm_fetch *f, int code)
 }
 
 /* "URL: what happened"; the URL is the one that was asked last. */
-static void fetch_fail(struct lcm_fetch *f, int code)
+void lcm_fetch_fail(struct lcm_fetch *f, int code)
 {
 	struct lcm_buf b = LCM_BUF(2 * LCM_URL_MAX);
 	char url[240];
 
-	if (!f->url)
+	if (!f->url && f->ep)
 		lcm_ignore(lcm_fetch_url(f, &b));
 	(void)lcm_log_redact(f->url ? f->url : lcm_buf_str(&b), url, sizeof(url));
 	lcm_buf_fini(&b);
 	if (f->fails)
 		lcm_err_prefix(&f->err, code, "%s (%u tries)", url, f->tries);
-	else
+	else if (url[0])
 		lcm_err_prefix(&f->err, code, "%s", url);
 	lcm_fetch_end(f, code);
 }
@@ -158,14 +161,16 @@ static void fetch_fail(struct lcm_fetch *f, int code)
 static void fail_text(struct lcm_fetch *f, int code, const char *text)
 {
 	lcm_err_set(&f->err, code, "%s", text);
-	fetch_fail(f, code);
+	lcm_fetch_fail(f, code);
 }
 
 /* ---- sending ---- */
 
-static int add_fields(struct lcm_fetch *f, const char **fields, size_t n, char *range, size_t cap)
+#define FIELDS_MAX (LCM_ENDPOINT_FIELDS_MAX + 4)
+
+static void add_fields(struct lcm_fetch *f, const char *fields[FIELDS_MAX], char *range, size_t cap)
 {
-	const char *auth = f->away ? NULL : lcm_auth_field(f->auth);
+	size_t n = lcm_endpoint_fields(f->ep, f->away, lcm_auth_field(f->auth), fields);
 
 	fields[n++] = "Accept-Encoding: identity";
 	if (f->kind != LCM_FETCH_BLOB)
@@ -176,15 +181,14 @@ static int add_fields(struct lcm_fetch *f, const char **fields, size_t n, char *
 			       f->off + f->len - 1);
 		fields[n++] = range;
 	}
-	if (auth)
-		fields[n++] = auth;
+	fields[n] = NULL;
 	f->generation = lcm_auth_generation(f->auth);
-	return (int)n;
 }
 
 static int exchange_start(struct lcm_fetch *f, const char *url)
 {
-	const char *fields[6] = { NULL };
+	struct lcm_tls tls = lcm_endpoint_tls(f->ep, f->away);
+	const char *fields[FIELDS_MAX];
 	bool demand = f->prio == LCM_PRIO_DEMAND;
 	struct lcm_origin o;
 	char range[64];
@@ -192,7 +196,9 @@ static int exchange_start(struct lcm_fetch *f, const char *url)
 
 	if (r < 0)
 		return r;
-	fields[add_fields(f, fields, 0, range, sizeof(range))] = NULL;
+	add_fields(f, fields, range, sizeof(range));
+	f->sent_ns = lcm_now_ns();
+	lcm_fetch_weigh(f);
 	return lcm_http_start(
 	    &f->http,
 	    &(struct lcm_http_req){ .url = url,
@@ -200,7 +206,8 @@ static int exchange_start(struct lcm_fetch *f, const char *url)
 				    .pool = demand ? LCM_MULTI_DEMAND : LCM_MULTI_BACKGROUND,
 				    .buffer = demand ? BUFFER_DEMAND : BUFFER_BACKGROUND,
 				    .direct = lcm_origin_is_loopback(&o),
-				    .fresh = f->http.stalled });
+				    .fresh = f->http.stalled,
+				    .tls = &tls });
 }
 
 static void fetch_send(struct lcm_fetch *f)
@@ -209,13 +216,14 @@ static void fetch_send(struct lcm_fetch *f)
 	int r = f->url ? 0 : lcm_fetch_url(f, &b);
 
 	f->verdict = LCM_VERDICT_NONE;
+	f->final = false;
 	f->plan = (struct lcm_plan){ 0 };
 	f->complete = false;
 	f->try_bytes = 0;
 	f->drained = 0;
 	f->body.len = 0;
 	f->err = (struct lcm_err){ 0 };
-	if (!fetch_move(f, LCM_FETCH_SEND))
+	if (!lcm_fetch_go(f, LCM_FETCH_SEND))
 		r = -EIO;
 	if (r == 0)
 		r = exchange_start(f, f->url ? f->url : lcm_buf_str(&b));
@@ -224,6 +232,14 @@ static void fetch_send(struct lcm_fetch *f)
 		fail_text(f, r,
 			  r == -EINVAL ? "not a URL that can be asked; check the registry's name"
 				       : lcm_err_text(NULL, r));
+}
+
+/* f->err says why there is no access. */
+static void no_access(struct lcm_fetch *f, int code)
+{
+	f->code = code;
+	f->after_s = -1;
+	lcm_fetch_host_failed(f, 0, 0);
 }
 
 static void on_auth(void *arg, int r, const struct lcm_err *err)
@@ -235,7 +251,7 @@ static void on_auth(void *arg, int r, const struct lcm_err *err)
 		return;
 	}
 	f->err = *err;
-	fetch_fail(f, r);
+	no_access(f, r);
 }
 
 /* Wait for a token when lcm_auth_*() said so (1), go on (0), or end. */
@@ -244,22 +260,21 @@ static void after_auth(struct lcm_fetch *f, int r)
 	if (r == 0)
 		fetch_send(f);
 	else if (r < 0)
-		fetch_fail(f, r);
-	else if (!fetch_move(f, LCM_FETCH_AUTH))
+		no_access(f, r);
+	else if (!lcm_fetch_go(f, LCM_FETCH_AUTH))
 		fail_text(f, -EIO, "cannot wait for a token now");
 }
 
-/* From the registry's URL on, or from where it led to a moment ago. */
-static void chain_start(struct lcm_fetch *f)
+void lcm_fetch_chain(struct lcm_fetch *f)
 {
 	const char *kept = NULL;
 
 	free(lcm_steal(&f->url));
 	f->hops = 0;
 	f->away = f->cached = false;
-	f->tls = f->host->tls;
+	f->tls = f->ep->tls;
 	if (f->kind == LCM_FETCH_BLOB && !f->no_cache)
-		kept = lcm_location_get(&f->host->locations, f->ref.repo, &f->digest, lcm_now_ns());
+		kept = lcm_location_get(&f->ep->locations, f->ref.repo, &f->digest, lcm_now_ns());
 	if (kept)
 		f->url = strdup(kept);
 	if (f->url) {
@@ -270,143 +285,47 @@ static void chain_start(struct lcm_fetch *f)
 	after_auth(f, lcm_auth_ready(f->auth, &f->wait));
 }
 
-static void try_start(struct lcm_fetch *f)
-{
-	f->tries++;
-	f->challenges = f->backs = 0;
-	f->flipped = false;
-	chain_start(f);
-}
-
-void lcm_fetch_begin(struct lcm_fetch *f)
-{
-	try_start(f);
-}
-
 static void on_again(void *arg)
 {
-	try_start(arg);
-}
-
-/* ---- the body ---- */
-
-static int body_stop(struct lcm_fetch *f, int code)
-{
-	f->verdict = LCM_VERDICT_FAIL;
-	f->code = code;
-	return -1;
-}
-
-static int take_blob(struct lcm_fetch *f, const uint8_t *p, size_t len)
-{
-	size_t skip = (size_t)LCM_MIN(f->plan.skip, (uint64_t)len);
-	size_t n = (size_t)LCM_MIN(f->plan.take, (uint64_t)(len - skip));
-	int r = 0;
-
-	if (skip + n < len && f->plan.exact)
-		return body_stop(f, lcm_err_set(&f->err, -EPROTO,
-						"the body is longer than the %" PRIu64
-						" bytes asked for",
-						f->len));
-	if (n && f->hold)
-		return 1;
-	if (n)
-		r = f->sink(f->arg, f->off + f->pos, p + skip, n);
-	if (r > 0)
-		return 1;
-	if (r < 0)
-		return body_stop(
-		    f, lcm_err_set(&f->err, r, "the receiver stopped: %s", lcm_err_text(NULL, r)));
-	f->plan.skip -= skip;
-	f->plan.take -= n;
-	f->pos += n;
-	f->try_bytes += n;
-	f->bytes += len;
-	f->reg->stats.bytes += len;
-	f->complete = f->pos == f->len;
-	return f->complete && !f->plan.exact ? -1 : 0;
-}
-
-static int take_manifest(struct lcm_fetch *f, const void *p, size_t len)
-{
-	int r = lcm_buf_add(&f->body, p, len);
-
-	if (r < 0)
-		return body_stop(f, lcm_err_set(&f->err, r, "manifest of over %u bytes: %s",
-						LCM_MANIFEST_MAX, lcm_err_text(NULL, r)));
-	f->bytes += len;
-	f->reg->stats.bytes += len;
-	return 0;
-}
-
-static void head_judge(struct lcm_fetch *f)
-{
-	lcm_fetch_judge(f);
-	if (f->verdict != LCM_VERDICT_BODY)
-		return;
-	if (!fetch_move(f, LCM_FETCH_BODY))
-		body_stop(f, -EIO);
-	else if (f->kind == LCM_FETCH_BLOB && f->url && f->away && !f->cached)
-		lcm_location_put(&f->host->locations, f->ref.repo, &f->digest, f->url,
-				 lcm_now_ns());
-}
-
-/* Inside libcurl. */
-static int on_body(void *arg, const void *p, size_t len)
-{
-	struct lcm_fetch *f = arg;
-
-	if (f->cancel)
-		return body_stop(f, -ECANCELED);
-	if (f->verdict == LCM_VERDICT_NONE)
-		head_judge(f);
-	if (f->verdict == LCM_VERDICT_BODY)
-		return f->kind == LCM_FETCH_BLOB ? take_blob(f, p, len) : take_manifest(f, p, len);
-	if (f->verdict == LCM_VERDICT_FAIL)
-		return -1;
-	f->drained += len;
-	return f->drained > LCM_HTTP_DRAIN_MAX ? -1 : 0;
+	lcm_fetch_begin(arg);
 }
 
 /* ---- the end of an exchange ---- */
 
-static uint64_t next_random(struct lcm_registry *r)
-{
-	/* xorshift64*, enough to spread retries. */
-	r->rnd ^= r->rnd >> 12;
-	r->rnd ^= r->rnd << 25;
-	r->rnd ^= r->rnd >> 27;
-	return (r->rnd * 2685821657736338717ULL) >> 8;
-}
-
 static void forget_location(struct lcm_fetch *f)
 {
-	lcm_location_drop(&f->host->locations, f->ref.repo, &f->digest);
+	lcm_location_drop(&f->ep->locations, f->ref.repo, &f->digest);
 	f->no_cache = true;
 }
 
-/* f->code and f->err say why. @max: tries after the first. */
-static void fetch_retry(struct lcm_fetch *f, uint32_t max)
+void lcm_fetch_pause_until_again(struct lcm_fetch *f)
 {
 	uint64_t ms;
 
-	if (f->try_bytes >= LCM_RETRY_PROGRESS_BYTES)
-		f->fails = 0;
-	if (f->url)
-		forget_location(f);
-	if (f->fails >= max) {
-		fetch_fail(f, f->code);
-		return;
-	}
 	f->fails++;
 	f->reg->stats.retries++;
-	ms = lcm_retry_delay_ms(f->fails, f->reg->backoff_ms, next_random(f->reg), f->after_s);
+	ms = lcm_retry_delay_ms(f->fails, f->reg->backoff_ms, lcm_random(f->reg), f->after_s);
 	lcm_debug("fetch=%" PRIu64 " try=%u again in %" PRIu64 " ms: %s", f->id, f->tries, ms,
 		  f->err.msg);
-	if (!fetch_move(f, LCM_FETCH_RETRY_WAIT))
+	if (!lcm_fetch_go(f, LCM_FETCH_RETRY_WAIT))
 		fail_text(f, -EIO, "cannot be tried again now");
 	else
-		lcm_timer_set(f->again, ms * MS);
+		lcm_timer_set(f->again_at, ms * MS);
+}
+
+/* f->code and f->err say why; it may go better. @max: rounds after the first. */
+static void fetch_retry(struct lcm_fetch *f, uint32_t max)
+{
+	if (f->url)
+		forget_location(f);
+	lcm_fetch_host_failed(f, LCM_FAIL_HOST | LCM_FAIL_AGAIN, max);
+}
+
+/* f->err has no better text than this. */
+static void host_wrong(struct lcm_fetch *f, int code)
+{
+	f->code = code;
+	lcm_fetch_host_failed(f, LCM_FAIL_HOST, 0);
 }
 
 /*
@@ -415,11 +334,11 @@ static void fetch_retry(struct lcm_fetch *f, uint32_t max)
  */
 static bool other_scheme(struct lcm_fetch *f, bool evidence)
 {
-	if (f->url || f->host->answered || !f->host->may_plain || f->flipped || !evidence)
+	if (f->url || f->ep->answered || !f->ep->may_plain || f->flipped || !evidence)
 		return false;
 	f->flipped = true;
-	if (f->host->tls == f->tls)
-		f->host->tls = !f->tls;
+	if (f->ep->tls == f->tls)
+		f->ep->tls = !f->tls;
 	return true;
 }
 
@@ -432,7 +351,7 @@ static void transport_failed(struct lcm_fetch *f, CURLcode code)
 
 	if (other_scheme(
 		f, f->tls && (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_COULDNT_CONNECT))) {
-		chain_start(f);
+		lcm_fetch_chain(f);
 		return;
 	}
 	if (!f->url)
@@ -443,9 +362,9 @@ static void transport_failed(struct lcm_fetch *f, CURLcode code)
 	f->after_s = -1;
 	if (f->cached && !f->try_bytes) {
 		forget_location(f);
-		chain_start(f);
+		lcm_fetch_chain(f);
 	} else if (class == LCM_TRANSPORT_FATAL || f->http.head_too_big) {
-		fetch_fail(f, f->code);
+		host_wrong(f, f->code);
 	} else {
 		fetch_retry(f, class == LCM_TRANSPORT_UNLIKELY
 				   ? LCM_MIN(f->reg->retries, LCM_RETRY_UNLIKELY_MAX)
@@ -475,7 +394,7 @@ static void fetch_redirect(struct lcm_fetch *f)
 	lcm_buf_fini(&b);
 	if (r < 0) {
 		free(url);
-		fetch_fail(f, r);
+		host_wrong(f, r);
 		return;
 	}
 	/* Once away, always away: a foreign host cannot send credentials to a path of its choice.
@@ -492,8 +411,7 @@ static void fetch_authenticate(struct lcm_fetch *f)
 	bool current = f->generation == lcm_auth_generation(f->auth);
 
 	if (current && f->challenges++) {
-		lcm_auth_refused(f->auth, 401, &f->err);
-		fetch_fail(f, -EACCES);
+		no_access(f, lcm_auth_refused(f->auth, 401, &f->err));
 		return;
 	}
 	after_auth(f, lcm_auth_challenged(f->auth, f->generation, &f->http, &f->wait, &f->err));
@@ -511,26 +429,50 @@ static void fetch_forbidden(struct lcm_fetch *f)
 static void fetch_back(struct lcm_fetch *f)
 {
 	if (!f->cached && f->backs++) {
-		fail_text(f, -EACCES, "the host that the registry redirects to refuses access");
+		no_access(f, lcm_err_set(&f->err, -EACCES,
+					 "the host that the registry redirects to refuses access"));
 		return;
 	}
 	forget_location(f);
-	chain_start(f);
+	lcm_fetch_chain(f);
+}
+
+static void fetch_good(struct lcm_fetch *f)
+{
+	lcm_peer_good(f->ep->peer, lcm_now_ns());
+	lcm_fetch_end(f, 0);
+}
+
+/* A page to log in at has status 200, too. Return: 0; -EBADMSG, -EPROTO (the host is to blame). */
+static int manifest_check(struct lcm_fetch *f, struct lcm_digest *ret)
+{
+	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
+	const char *text = lcm_buf_str(&f->body);
+	int r = lcm_digest_of(text, f->body.len, ret);
+
+	if (r < 0)
+		return r;
+	if (f->kind == LCM_FETCH_MANIFEST && !lcm_digest_is_zero(&f->digest))
+		return lcm_digest_equal(ret, &f->digest)
+			   ? 0
+			   : lcm_err_set(&f->err, -EBADMSG,
+					 "the manifest has digest %s, wanted was %s; the "
+					 "registry's copy is damaged",
+					 lcm_digest_str(ret, got),
+					 lcm_digest_str(&f->digest, want));
+	if (text[strspn(text, " \t\r\n")] != '{')
+		return lcm_err_set(&f->err, -EPROTO,
+				   "what was sent is no manifest; is it a registry?");
+	return 0;
 }
 
 /* The whole manifest is here. */
 static void manifest_deliver(struct lcm_fetch *f)
 {
-	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
 	struct lcm_digest d;
-	int r = lcm_digest_of(lcm_buf_str(&f->body), f->body.len, &d);
+	int r = manifest_check(f, &d);
+	bool lie = r == -EBADMSG || r == -EPROTO;
 
-	if (r == 0 && f->kind == LCM_FETCH_MANIFEST && !lcm_digest_is_zero(&f->digest) &&
-	    !lcm_digest_equal(&d, &f->digest))
-		r = lcm_err_set(
-		    &f->err, -EBADMSG,
-		    "the manifest has digest %s, wanted was %s; the registry's copy is damaged",
-		    lcm_digest_str(&d, got), lcm_digest_str(&f->digest, want));
 	if (r == 0 && f->sink && f->hold)
 		r = LCM_FETCH_PAUSE;
 	else if (r == 0 && f->sink)
@@ -538,12 +480,16 @@ static void manifest_deliver(struct lcm_fetch *f)
 	f->complete = true;
 	if (r > 0)
 		return; /* lcm_fetch_resume() brings it here again */
+	if (lie) {
+		host_wrong(f, r);
+		return;
+	}
 	if (r < 0) {
-		fetch_fail(f, r);
+		lcm_fetch_fail(f, r);
 		return;
 	}
 	f->digest = d;
-	lcm_fetch_end(f, 0);
+	fetch_good(f);
 }
 
 static void body_ended(struct lcm_fetch *f, CURLcode code)
@@ -551,17 +497,30 @@ static void body_ended(struct lcm_fetch *f, CURLcode code)
 	if (f->kind != LCM_FETCH_BLOB && code == CURLE_OK)
 		manifest_deliver(f);
 	else if (f->kind == LCM_FETCH_BLOB && f->complete)
-		lcm_fetch_end(f, 0);
+		fetch_good(f);
 	else
 		transport_failed(f, code == CURLE_OK ? CURLE_PARTIAL_FILE : code);
+}
+
+/* What has no ranges, or not this blob, may be a good host all the same. */
+static void verdict_fail(struct lcm_fetch *f)
+{
+	if (f->final)
+		lcm_fetch_fail(f, f->code);
+	else
+		lcm_fetch_host_failed(
+		    f, f->code == -ENOENT || f->code == -ESPIPE ? LCM_FAIL_ABSENT : LCM_FAIL_HOST,
+		    0);
 }
 
 static void on_done(void *arg, CURLcode code)
 {
 	struct lcm_fetch *f = arg;
 
+	lcm_fetch_flow(f, false);
+
 	if (f->verdict == LCM_VERDICT_NONE && f->http.head_done && !f->http.head_too_big)
-		head_judge(f);
+		lcm_fetch_head(f);
 	switch (f->verdict) {
 	case LCM_VERDICT_NONE:
 		transport_failed(f, code);
@@ -583,13 +542,13 @@ static void on_done(void *arg, CURLcode code)
 		return;
 	case LCM_VERDICT_SCHEME:
 		lcm_ignore(other_scheme(f, true));
-		chain_start(f);
+		lcm_fetch_chain(f);
 		return;
 	case LCM_VERDICT_RETRY:
 		fetch_retry(f, f->reg->retries);
 		return;
 	case LCM_VERDICT_FAIL:
-		fetch_fail(f, f->code);
+		verdict_fail(f);
 		return;
 	}
 }
@@ -603,15 +562,18 @@ void lcm_fetch_attend(struct lcm_fetch *f)
 	if (!f->resume || f->hold)
 		return;
 	f->resume = false;
-	if (f->kind != LCM_FETCH_BLOB && f->complete)
+	if (f->kind != LCM_FETCH_BLOB && f->complete) {
 		manifest_deliver(f);
-	else
-		lcm_http_resume(&f->http);
+		return;
+	}
+	if (f->state == LCM_FETCH_BODY)
+		lcm_fetch_flow(f, true);
+	lcm_http_resume(&f->http);
 }
 
 /* ---- life ---- */
 
-static const struct lcm_http_ops fetch_ops = { .body = on_body, .done = on_done };
+static const struct lcm_http_ops fetch_ops = { .body = lcm_fetch_on_body, .done = on_done };
 
 int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struct lcm_fetch **ret)
 {
@@ -640,7 +602,7 @@ int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struc
 	f->wait = (struct lcm_auth_wait){ .fn = on_auth, .arg = f };
 	rc = lcm_http_init(&f->http, &r->http, &fetch_ops, f);
 	if (rc == 0)
-		rc = lcm_timer_new(r->loop, on_again, f, &f->again);
+		rc = lcm_timer_new(r->loop, on_again, f, &f->again_at);
 	if (rc < 0)
 		return rc;
 	*ret = lcm_steal(&f);
@@ -652,8 +614,9 @@ void lcm_fetch_free(struct lcm_fetch *f)
 	if (!f)
 		return;
 	lcm_http_fini(&f->http);
-	lcm_timer_free(f->again);
 	lcm_doc_cancel(f->doc);
+	lcm_timer_free(f->again_at);
+	lcm_endpoint_free(f->ep);
 	lcm_buf_fini(&f->body);
 	free(f->text);
 	free(f->url);

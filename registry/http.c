@@ -204,6 +204,28 @@ static void set_callbacks(struct lcm_http *h)
 	(void)curl_easy_setopt(e, CURLOPT_SHARE, lcm_multi_share(h->env->multi));
 }
 
+/* libcurl adds the system's directory of CAs to either. */
+static int set_tls(struct lcm_http *h, const struct lcm_tls *t)
+{
+	CURL *e = h->easy;
+	struct curl_blob ca = { .flags = CURL_BLOB_COPY };
+
+	if (h->env->ca_file && curl_easy_setopt(e, CURLOPT_CAINFO, h->env->ca_file))
+		return -ENOMEM;
+	if (!t)
+		return 0;
+	ca.data = t->ca;
+	ca.len = t->ca_len;
+	if (t->ca && curl_easy_setopt(e, CURLOPT_CAINFO_BLOB, &ca))
+		return -ENOMEM;
+	if (t->cert && (curl_easy_setopt(e, CURLOPT_SSLCERT, t->cert) ||
+			curl_easy_setopt(e, CURLOPT_SSLKEY, t->key)))
+		return -ENOMEM;
+	(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, t->skip_verify ? 0L : 1L);
+	(void)curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, t->skip_verify ? 0L : 2L);
+	return 0;
+}
+
 static int set_network(struct lcm_http *h, const struct lcm_http_req *req)
 {
 	CURL *e = h->easy;
@@ -224,8 +246,6 @@ static int set_network(struct lcm_http *h, const struct lcm_http_req *req)
 	    e, CURLOPT_PIPEWAIT,
 	    req->pool == LCM_MULTI_DEMAND && strncmp(req->url, "https:", 6) == 0 ? 1L : 0L);
 	(void)curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	if (h->env->ca_file && curl_easy_setopt(e, CURLOPT_CAINFO, h->env->ca_file))
-		return -ENOMEM;
 	if ((req->direct || h->env->proxy) &&
 	    curl_easy_setopt(e, CURLOPT_PROXY, req->direct ? "" : h->env->proxy))
 		return -ENOMEM;
@@ -282,6 +302,8 @@ int lcm_http_start(struct lcm_http *h, const struct lcm_http_req *req)
 	set_callbacks(h);
 	if (r == 0)
 		r = set_network(h, req);
+	if (r == 0)
+		r = set_tls(h, req->tls);
 	if (r == 0)
 		r = set_request(h, req);
 	if (r == 0)

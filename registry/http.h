@@ -9,6 +9,7 @@
 #ifndef LCM_HTTP_H
 #define LCM_HTTP_H
 
+#include "registry/hosts.h"
 #include "registry/multi.h"
 #include "src/base/err.h"
 
@@ -43,9 +44,10 @@ struct lcm_http_req {
 	const void *body;          /* with POST and PUT; borrowed until the end */
 	size_t body_len;           /* bytes */
 	enum lcm_multi_pool pool;
-	uint32_t buffer; /* bytes, receive buffer */
-	bool direct;     /* loopback: never by a proxy */
-	bool fresh;      /* not on a connection that exists already */
+	uint32_t buffer;           /* bytes, receive buffer */
+	bool direct;               /* loopback: never by a proxy */
+	bool fresh;                /* not on a connection that exists already */
+	const struct lcm_tls *tls; /* borrowed during the call; NULL: as env says */
 };
 
 struct lcm_http {

@@ -14,8 +14,8 @@
 
 #include "registry/auth.h"
 #include "registry/check.h"
+#include "registry/endpoint.h"
 #include "registry/http.h"
-#include "registry/location.h"
 #include "registry/origin.h"
 #include "registry/registry.h"
 #include "src/base/buf.h"
@@ -53,14 +53,10 @@ enum lcm_verdict {
 TAILQ_HEAD(lcm_fetch_list, lcm_fetch);
 TAILQ_HEAD(lcm_push_list, lcm_push);
 
-/* A registry that is talked to. */
+/* A registry as references name it. */
 struct lcm_host {
 	struct lcm_host *next;
-	char *name;               /* owned; endpoint "host[:port]" */
-	bool loopback, may_plain; /* may_plain: loopback or listed */
-	bool tls;                 /* the scheme to use now; may change until answered */
-	bool answered;            /* HTTP was spoken with that scheme */
-	struct lcm_locations locations;
+	struct lcm_endpoints list;                 /* where it is */
 	struct lcm_fetch_list queue[LCM_PRIO_MAX]; /* by fetch->todo */
 	uint32_t active[LCM_PRIO_MAX], limit[LCM_PRIO_MAX];
 };
@@ -75,16 +71,18 @@ struct lcm_registry {
 	struct lcm_multi *multi; /* owned */
 	struct lcm_http_env http;
 	struct lcm_auth_env auth;
-	struct lcm_docs docs;                /* who reads documents from outside */
-	char **auth_files, **insecure_hosts; /* owned */
-	char *ca_file, *proxy;               /* owned */
+	struct lcm_docs docs;                              /* who reads documents from outside */
+	char **auth_files, **insecure_hosts, **hosts_dirs; /* owned */
+	char *ca_file, *proxy;                             /* owned */
 	uint32_t retries, backoff_ms, connections;
 	struct lcm_host *hosts;                           /* owned list */
 	struct lcm_auth_slot *auths;                      /* owned list */
+	struct lcm_peer *peers;                           /* owned list */
 	struct lcm_fetch_list buckets[LCM_FETCH_BUCKETS]; /* all fetches, by fetch->bucket */
 	struct lcm_fetch_list todo;                       /* by fetch->todo */
 	struct lcm_push_list pushes;                      /* under way */
 	struct lcm_timer *kick;                           /* owned; runs todo and the queues */
+	struct lcm_timer *balance;                        /* owned; lcm_balance_turn() */
 	uint64_t last_id, rnd;
 	bool closing;
 	struct lcm_registry_stats stats;
@@ -94,7 +92,8 @@ struct lcm_fetch {
 	TAILQ_ENTRY(lcm_fetch) bucket, todo, queue;
 	struct lcm_registry *reg; /* borrowed */
 	struct lcm_host *host;    /* borrowed */
-	struct lcm_auth *auth;    /* borrowed */
+	struct lcm_endpoint *ep;  /* referenced; asked now or last; NULL: nobody yet */
+	struct lcm_auth *auth;    /* borrowed; of ep; NULL: without one */
 	struct lcm_auth_wait wait;
 	uint64_t id;
 	enum lcm_fetch_kind kind;
@@ -112,13 +111,28 @@ struct lcm_fetch {
 	bool cancel, resume;           /* to be seen to at the next turn */
 	bool hold;                     /* lcm_fetch_pause() */
 	struct lcm_http http;
-	struct lcm_timer *again; /* owned; end of RETRY_WAIT */
+	struct lcm_timer *again_at; /* owned; end of RETRY_WAIT */
 
 	uint64_t pos;        /* bytes of the range the sink has taken */
 	struct lcm_buf body; /* manifests */
 	struct lcm_doc *doc; /* it is being read; NULL: it is not */
 	uint64_t tenant;     /* whose function reads it */
 	char *text;          /* owned; as it was read */
+
+	/* Of one round: each host is asked once. */
+	uint64_t serial;      /* of the list that tried is of */
+	uint32_t tried;       /* set of indexes */
+	bool again;           /* one of them may do better later */
+	uint32_t max;         /* and so many tries it is worth */
+	struct lcm_err said;  /* the registry's own last word; code 0: none */
+	struct lcm_err first; /* what the first other one failed with */
+	bool hurried;         /* it left one for being slow; once is enough */
+	bool mirrored;        /* bytes came from another host than the registry */
+
+	/* What it is to the host that is asked. */
+	uint64_t weight;  /* of peer->in_flight */
+	bool flows;       /* counted in peer->busy */
+	uint64_t sent_ns; /* the request */
 
 	/* Of the chain of redirects under way. */
 	char *url; /* owned; NULL: ask the registry */
@@ -136,6 +150,7 @@ struct lcm_fetch {
 	size_t drained;
 	int code;   /* of a failure */
 	int unread; /* why the document could not be read */
+	bool final; /* it is not the host's */
 	struct lcm_err err;
 	int64_t after_s; /* Retry-After, -1: none */
 
@@ -151,10 +166,14 @@ void lcm_fetch_todo(struct lcm_fetch *f);
 /** lcm_fetch_unlink - out of every list; its place at the host is free. */
 void lcm_fetch_unlink(struct lcm_fetch *f);
 
-/** lcm_host_get, lcm_auth_get - the one object for it, new or known; borrowed. */
-LCM_MUST_USE int lcm_host_get(struct lcm_registry *r, const char *name, struct lcm_host **ret);
-struct lcm_auth *lcm_auth_get(struct lcm_registry *r, const char *host, const char *repo,
-			      bool push);
+/** lcm_host_get - the one object for the registry of a reference, new or known; borrowed. */
+LCM_MUST_USE int lcm_host_get(struct lcm_registry *r, const struct lcm_reference *ref,
+			      struct lcm_host **ret);
+/** lcm_auth_at - how to authenticate there; borrowed; NULL: out of memory. */
+struct lcm_auth *lcm_auth_at(struct lcm_registry *r, const struct lcm_endpoint *ep,
+			     const char *repo, bool push);
+/** lcm_random - enough to spread retries. */
+uint64_t lcm_random(struct lcm_registry *r);
 
 /* push.c */
 /** lcm_push_end_all - the client is closing: each gets -ESHUTDOWN. */
@@ -165,8 +184,14 @@ LCM_MUST_USE int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_re
 			       struct lcm_fetch **ret);
 void lcm_fetch_free(struct lcm_fetch *f);
 LCM_DEFINE_AUTO(lcm_fetch)
-/** lcm_fetch_begin - leave NEW. May end, and free, the fetch. */
-void lcm_fetch_begin(struct lcm_fetch *f);
+/** lcm_fetch_chain - ask f->ep, from its URL on or from where it led to a moment ago. May end, and
+ * free, the fetch. */
+void lcm_fetch_chain(struct lcm_fetch *f);
+/** lcm_fetch_pause_until_again - RETRY_WAIT, then a new round. May end, and free, the fetch. */
+void lcm_fetch_pause_until_again(struct lcm_fetch *f);
+/** lcm_fetch_fail - end it with f->err, of code @code; the URL that was asked last goes before it.
+ */
+void lcm_fetch_fail(struct lcm_fetch *f, int code);
 /** lcm_fetch_attend - see to cancel and resume. May end, and free, the fetch. */
 void lcm_fetch_attend(struct lcm_fetch *f);
 /** lcm_fetch_end - give the result to its owner and free the fetch. @code: 0 or -errno with f->err.
@@ -175,10 +200,45 @@ void lcm_fetch_end(struct lcm_fetch *f, int code);
 /** lcm_fetch_edge - whether a fetch may go from one state to the other. */
 bool lcm_fetch_edge(enum lcm_fetch_state from, enum lcm_fetch_state to);
 
+/* fetch_host.c: which host is asked, and what its answer means for it */
+
+#define LCM_FAIL_HOST (1U << 0)   /* the host is to blame */
+#define LCM_FAIL_AGAIN (1U << 1)  /* it may go better later */
+#define LCM_FAIL_ABSENT (1U << 2) /* it has not got it, or not so that it is of use */
+
+/** lcm_fetch_begin - leave NEW, or RETRY_WAIT: a round of all hosts. May end, and free, the fetch.
+ */
+void lcm_fetch_begin(struct lcm_fetch *f);
+/**
+ * lcm_fetch_host_failed - f->ep could not do it, f->code and f->err say why
+ * @how: LCM_FAIL_*
+ * @max: with LCM_FAIL_AGAIN, rounds after the first
+ *
+ * The next host, or all of them again after a pause, or the end. May end, and free, the fetch.
+ */
+void lcm_fetch_host_failed(struct lcm_fetch *f, unsigned int how, uint32_t max);
+/** lcm_fetch_weigh - so much of it is in flight at its host now. */
+void lcm_fetch_weigh(struct lcm_fetch *f);
+/** lcm_fetch_flow - whether its body flows now. */
+void lcm_fetch_flow(struct lcm_fetch *f, bool on);
+/** lcm_fetch_leave - it is nothing to its host any more. */
+void lcm_fetch_leave(struct lcm_fetch *f);
+/** lcm_balance_turn - every second while registries with several hosts have transfers: those that
+ * get nothing go elsewhere, and at most one for each moves from the highest score to the lowest. */
+void lcm_balance_turn(void *registry);
+
+/* fetch_body.c */
+/** lcm_fetch_on_body - inside libcurl; for struct lcm_http_ops. */
+int lcm_fetch_on_body(void *fetch, const void *p, size_t len);
+/** lcm_fetch_head - judge the head that is here, and begin with the body if it is one. */
+void lcm_fetch_head(struct lcm_fetch *f);
+/** lcm_fetch_go - to another state. Return: false if there is no such edge. */
+bool lcm_fetch_go(struct lcm_fetch *f, enum lcm_fetch_state to);
+
 /* judge.c */
 /** lcm_fetch_judge - what the head that arrived means; sets verdict, plan, code, err, after_s. */
 void lcm_fetch_judge(struct lcm_fetch *f);
-/** lcm_fetch_url - the registry's URL of what is asked. Return: 0, -ENOMEM. */
+/** lcm_fetch_url - the URL of what is asked, at f->ep. Return: 0, -EFBIG, -ENOMEM. */
 LCM_MUST_USE int lcm_fetch_url(const struct lcm_fetch *f, struct lcm_buf *ret);
 
 #endif

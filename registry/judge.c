@@ -12,12 +12,16 @@ int lcm_fetch_url(const struct lcm_fetch *f, struct lcm_buf *ret)
 	static const char *const kinds[] = { [LCM_FETCH_MANIFEST] = "manifests",
 					     [LCM_FETCH_BLOB] = "blobs",
 					     [LCM_FETCH_REFERRERS] = "referrers" };
+	lcm_autobuf struct lcm_buf rest = LCM_BUF(LCM_URL_MAX);
 	char hex[LCM_DIGEST_STR];
 	bool by_digest = !lcm_digest_is_zero(&f->digest);
+	int r = lcm_buf_printf(&rest, "%s/%s/%s", f->ref.repo, kinds[f->kind],
+			       by_digest ? lcm_digest_str(&f->digest, hex) : f->ref.tag);
 
-	return lcm_buf_printf(ret, "%s://%s/v2/%s/%s/%s", f->tls ? "https" : "http", f->host->name,
-			      f->ref.repo, kinds[f->kind],
-			      by_digest ? lcm_digest_str(&f->digest, hex) : f->ref.tag);
+	/* A mirror of several registries is told which one is meant. */
+	if (r == 0 && f->ep->proxy)
+		r = lcm_buf_printf(&rest, "?ns=%s", f->host->list.registry);
+	return r < 0 ? r : lcm_endpoint_url(f->ep, f->tls, lcm_buf_str(&rest), ret);
 }
 
 static void fail(struct lcm_fetch *f, int code)
@@ -93,14 +97,15 @@ void lcm_fetch_judge(struct lcm_fetch *f)
 	long status = lcm_http_status(&f->http);
 
 	f->after_s = -1;
-	/* What TLS servers of Go, nginx and Apache say to plain http. */
-	if (status == 400 && f->host->loopback && !f->host->answered && !f->tls && !f->url &&
-	    !f->flipped) {
+	/* What TLS servers of Go, nginx and Apache say to plain http. Another fetch may know by
+	 * now. */
+	if (status == 400 && f->ep->loopback && (!f->ep->answered || f->ep->tls) && !f->tls &&
+	    !f->url && !f->flipped) {
 		f->verdict = LCM_VERDICT_SCHEME;
 		return;
 	}
 	if (!f->url)
-		f->host->answered = true;
+		f->ep->answered = true;
 	if (status >= 200 && status < 300)
 		judge_body(f, status);
 	else if (is_redirect(status))

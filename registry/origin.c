@@ -135,7 +135,7 @@ int lcm_origin_redirect(const char *base, const char *location, const char *cons
 		return lcm_err_set(err, -EPROTO,
 				   "redirected from https to plain http (%s:%u), which is refused",
 				   to.host, to.port);
-	r = lcm_origin_check_plain(&to, hosts, err);
+	r = lcm_origin_equal(&from, &to) ? 0 : lcm_origin_check_plain(&to, hosts, err);
 	if (r < 0)
 		return r;
 	if (curl_url_get(u, CURLUPART_URL, &url, 0))

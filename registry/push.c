@@ -25,7 +25,8 @@ struct lcm_push {
 	TAILQ_ENTRY(lcm_push) link;
 	struct lcm_registry *reg; /* borrowed */
 	struct lcm_host *host;    /* borrowed */
-	struct lcm_auth *auth;    /* borrowed */
+	struct lcm_endpoint *ep;  /* referenced; NULL: not begun */
+	struct lcm_auth *auth;    /* borrowed; of ep */
 	struct lcm_auth_wait wait;
 	struct lcm_http http;
 	struct lcm_timer *again; /* owned */
@@ -45,6 +46,7 @@ static void push_free(struct lcm_push *p)
 {
 	lcm_http_fini(&p->http);
 	lcm_timer_free(p->again);
+	lcm_endpoint_free(p->ep);
 	free(p->url);
 	free(p->type);
 	free(p->tag);
@@ -56,32 +58,29 @@ static void push_end(struct lcm_push *p, int status)
 	p->res.status = status;
 	TAILQ_REMOVE(&p->reg->pushes, p, link);
 	lcm_http_stop(&p->http);
-	lcm_auth_unwait(p->auth, &p->wait);
+	if (p->auth)
+		lcm_auth_unwait(p->auth, &p->wait);
 	p->req.done(p->req.arg, &p->res);
 	push_free(p);
 }
 
 static int step_url(const struct lcm_push *p, struct lcm_buf *b)
 {
-	const char *scheme = p->host->tls ? "https" : "http";
+	lcm_autobuf struct lcm_buf rest = LCM_BUF(LCM_URL_MAX);
 	char digest[LCM_DIGEST_STR];
+	int r = 0;
 
 	(void)lcm_digest_str(&p->req.digest, digest);
-	if (p->type)
-		return lcm_buf_printf(b, "%s://%s/v2/%s/manifests/%s", scheme, p->host->name,
-				      p->ref.repo, p->tag ? p->tag : digest);
-	switch (p->step) {
-	case STEP_LOOK:
-		return lcm_buf_printf(b, "%s://%s/v2/%s/blobs/%s", scheme, p->host->name,
-				      p->ref.repo, digest);
-	case STEP_BEGIN:
-		return lcm_buf_printf(b, "%s://%s/v2/%s/blobs/uploads/", scheme, p->host->name,
-				      p->ref.repo);
-	case STEP_SEND:
+	if (!p->type && p->step == STEP_SEND)
 		return lcm_buf_printf(b, "%s%cdigest=%s", p->url, strchr(p->url, '?') ? '&' : '?',
 				      digest);
-	}
-	return -EINVAL;
+	if (p->type)
+		r = lcm_buf_printf(&rest, "%s/manifests/%s", p->ref.repo, p->tag ? p->tag : digest);
+	else if (p->step == STEP_LOOK)
+		r = lcm_buf_printf(&rest, "%s/blobs/%s", p->ref.repo, digest);
+	else
+		r = lcm_buf_printf(&rest, "%s/blobs/uploads/", p->ref.repo);
+	return r < 0 ? r : lcm_endpoint_url(p->ep, p->ep->tls, lcm_buf_str(&rest), b);
 }
 
 /* p->res.err has what happened; the URL goes before it. */
@@ -90,9 +89,11 @@ static void push_fail(struct lcm_push *p, int status)
 	lcm_autobuf struct lcm_buf b = LCM_BUF(2 * LCM_URL_MAX);
 	char url[240];
 
-	lcm_ignore(step_url(p, &b));
+	if (p->ep)
+		lcm_ignore(step_url(p, &b));
 	(void)lcm_log_redact(lcm_buf_str(&b), url, sizeof(url));
-	lcm_err_prefix(&p->res.err, status, "%s", url);
+	if (url[0])
+		lcm_err_prefix(&p->res.err, status, "%s", url);
 	push_end(p, status);
 }
 
@@ -102,8 +103,10 @@ static int step_start(struct lcm_push *p)
 {
 	static const char *const methods[] = { "HEAD", "POST", "PUT" };
 	lcm_autobuf struct lcm_buf url = LCM_BUF(LCM_URL_MAX);
+	struct lcm_tls tls = lcm_endpoint_tls(p->ep, p->away);
 	char type[300];
-	const char *fields[] = { type, "Expect:", NULL, NULL };
+	const char *fields[LCM_ENDPOINT_FIELDS_MAX + 3];
+	size_t n = lcm_endpoint_fields(p->ep, p->away, lcm_auth_field(p->auth), fields);
 	bool body = p->step == STEP_SEND;
 	struct lcm_origin o;
 	int r = step_url(p, &url);
@@ -114,8 +117,9 @@ static int step_start(struct lcm_push *p)
 		return r;
 	(void)snprintf(type, sizeof(type), "Content-Type: %s",
 		       p->type ? p->type : "application/octet-stream");
-	if (!p->away)
-		fields[2] = lcm_auth_field(p->auth);
+	fields[n++] = type;
+	fields[n++] = "Expect:";
+	fields[n] = NULL;
 	p->generation = lcm_auth_generation(p->auth);
 	return lcm_http_start(&p->http,
 			      &(struct lcm_http_req){ .url = lcm_buf_str(&url),
@@ -126,7 +130,8 @@ static int step_start(struct lcm_push *p)
 						      .pool = LCM_MULTI_BACKGROUND,
 						      .buffer = BUFFER_BYTES,
 						      .direct = lcm_origin_is_loopback(&o),
-						      .fresh = p->http.stalled });
+						      .fresh = p->http.stalled,
+						      .tls = &tls });
 }
 
 static void step_send(struct lcm_push *p)
@@ -169,10 +174,35 @@ static void step_enter(struct lcm_push *p, enum step step)
 		after_auth(p, lcm_auth_ready(p->auth, &p->wait));
 }
 
+/* The first host that takes pushes. What is there already is not forgotten for a retry. */
+static int choose_host(struct lcm_push *p)
+{
+	struct lcm_endpoints *l = &p->host->list;
+	int r = lcm_endpoints_look(p->reg, l, &p->res.err);
+
+	if (r < 0 || p->ep)
+		return r;
+	for (size_t i = 0; i < l->n && !p->ep; i++)
+		if (l->e[i]->entry->caps & LCM_CAP_PUSH)
+			p->ep = lcm_endpoint_ref(l->e[i]);
+	if (!p->ep)
+		return lcm_err_set(&p->res.err, -EINVAL,
+				   "no host of %s may be pushed to: its hosts.toml gives that "
+				   "capability to none",
+				   l->registry);
+	p->auth = lcm_auth_at(p->reg, p->ep, p->ref.repo, true);
+	return p->auth ? 0 : lcm_err_set(&p->res.err, -ENOMEM, "out of memory");
+}
+
 static void push_begin(void *arg)
 {
 	struct lcm_push *p = arg;
+	int r = choose_host(p);
 
+	if (r < 0) {
+		push_fail(p, r);
+		return;
+	}
 	free(lcm_steal(&p->url));
 	p->away = false;
 	step_enter(p, p->type ? STEP_SEND : STEP_LOOK);
@@ -287,7 +317,7 @@ static int on_body(void *arg, const void *data, size_t len)
 /* As fetches do with a host that may be either: until it answered, each scheme is tried once. */
 static bool other_scheme(struct lcm_push *p, CURLcode code)
 {
-	struct lcm_host *h = p->host;
+	struct lcm_endpoint *h = p->ep;
 	bool plain_to_tls = p->http.head_done && lcm_http_status(&p->http) == 400 && !h->tls;
 	bool tls_to_plain = !p->http.head_done && h->tls &&
 			    (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_COULDNT_CONNECT);
@@ -308,11 +338,11 @@ static void on_done(void *arg, CURLcode code)
 	if (other_scheme(p, code))
 		return;
 	if (p->http.head_done && !p->http.head_too_big) {
-		p->host->answered = true;
+		p->ep->answered = true;
 		answered(p, lcm_http_status(&p->http));
 		return;
 	}
-	r = lcm_http_error(&p->http, code, p->host->name, &p->res.err);
+	r = lcm_http_error(&p->http, code, p->ep->name, &p->res.err);
 	if (lcm_retry_transport(code) == LCM_TRANSPORT_FATAL || p->http.head_too_big)
 		push_fail(p, r);
 	else
@@ -366,11 +396,10 @@ int lcm_push_start(struct lcm_registry *r, const struct lcm_push_req *req)
 	rc = push_new(r, req, &p);
 	if (rc < 0)
 		return rc;
-	rc = lcm_host_get(r, lcm_reference_endpoint(&p->ref), &p->host);
-	p->auth = rc < 0 ? NULL : lcm_auth_get(r, p->ref.host, p->ref.repo, true);
-	if (!p->auth) {
+	rc = lcm_host_get(r, &p->ref, &p->host);
+	if (rc < 0) {
 		push_free(p);
-		return rc < 0 ? rc : -ENOMEM;
+		return rc;
 	}
 	TAILQ_INSERT_TAIL(&r->pushes, p, link);
 	lcm_timer_set(p->again, 0);

@@ -117,31 +117,45 @@ void lcm_fetch_unlink(struct lcm_fetch *f)
 
 /* ---- hosts and credentials ---- */
 
-int lcm_host_get(struct lcm_registry *r, const char *name, struct lcm_host **ret)
+uint64_t lcm_random(struct lcm_registry *r)
+{
+	/* xorshift64* */
+	r->rnd ^= r->rnd >> 12;
+	r->rnd ^= r->rnd << 25;
+	r->rnd ^= r->rnd >> 27;
+	return (r->rnd * 2685821657736338717ULL) >> 8;
+}
+
+static bool name_ok(const char *name)
 {
 	char url[512];
 	struct lcm_origin o;
+
+	(void)snprintf(url, sizeof(url), "https://%s/", name);
+	return lcm_origin_parse(url, &o) == 0;
+}
+
+int lcm_host_get(struct lcm_registry *r, const struct lcm_reference *ref, struct lcm_host **ret)
+{
 	struct lcm_host *h;
 
 	for (h = r->hosts; h; h = h->next)
-		if (strcmp(h->name, name) == 0) {
+		if (strcmp(h->list.registry, ref->host) == 0) {
 			*ret = h;
 			return 0;
 		}
-	(void)snprintf(url, sizeof(url), "https://%s/", name);
-	if (lcm_origin_parse(url, &o) < 0)
+	if (!name_ok(lcm_reference_endpoint(ref)))
 		return -EINVAL;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return -ENOMEM;
-	h->name = strdup(name);
-	if (!h->name) {
+	h->list.registry = strdup(ref->host);
+	h->list.own = strdup(lcm_reference_endpoint(ref));
+	if (!h->list.registry || !h->list.own) {
+		lcm_endpoints_fini(&h->list);
 		free(h);
 		return -ENOMEM;
 	}
-	h->loopback = lcm_origin_is_loopback(&o);
-	h->may_plain = h->loopback || lcm_origin_listed(&o, r->auth.insecure_hosts);
-	h->tls = !h->loopback;
 	h->limit[LCM_PRIO_DEMAND] = LCM_DEMAND_MAX;
 	h->limit[LCM_PRIO_BACKGROUND] = r->connections;
 	for (int p = 0; p < LCM_PRIO_MAX; p++)
@@ -152,7 +166,8 @@ int lcm_host_get(struct lcm_registry *r, const char *name, struct lcm_host **ret
 	return 0;
 }
 
-struct lcm_auth *lcm_auth_get(struct lcm_registry *r, const char *host, const char *repo, bool push)
+static struct lcm_auth *auth_get(struct lcm_registry *r, const char *host, const char *repo,
+				 bool push)
 {
 	struct lcm_auth_slot *s;
 
@@ -170,6 +185,18 @@ struct lcm_auth *lcm_auth_get(struct lcm_registry *r, const char *host, const ch
 	s->next = r->auths;
 	r->auths = s;
 	return s->auth;
+}
+
+struct lcm_auth *lcm_auth_at(struct lcm_registry *r, const struct lcm_endpoint *ep,
+			     const char *repo, bool push)
+{
+	struct lcm_auth *a = auth_get(r, ep->creds, repo, push);
+	struct lcm_origin o = ep->origin;
+
+	o.tls = ep->tls;
+	if (a)
+		lcm_auth_set_place(a, ep->conf, ep->entry, &o);
+	return a;
 }
 
 /* ---- fetches ---- */
@@ -193,7 +220,6 @@ static bool req_valid(const struct lcm_fetch_req *q)
 
 int lcm_fetch_start(struct lcm_registry *r, const struct lcm_fetch_req *req, uint64_t *ret_id)
 {
-	struct lcm_auth *auth;
 	struct lcm_host *host;
 	struct lcm_fetch *f;
 	int rc;
@@ -202,17 +228,13 @@ int lcm_fetch_start(struct lcm_registry *r, const struct lcm_fetch_req *req, uin
 		return -EINVAL;
 	if (r->closing)
 		return -ESHUTDOWN;
-	rc = lcm_host_get(r, lcm_reference_endpoint(req->ref), &host);
+	rc = lcm_host_get(r, req->ref, &host);
 	if (rc < 0)
 		return rc;
-	auth = lcm_auth_get(r, req->ref->host, req->ref->repo, false);
-	if (!auth)
-		return -ENOMEM;
 	rc = lcm_fetch_new(r, req, &f);
 	if (rc < 0)
 		return rc;
 	f->host = host;
-	f->auth = auth;
 	f->id = ++r->last_id;
 	f->queued = true;
 	TAILQ_INSERT_TAIL(bucket(r, f->id), f, bucket);
@@ -280,6 +302,8 @@ static int copy_config(struct lcm_registry *r, const struct lcm_registry_config 
 	if (rc == 0)
 		rc = dup_list(cfg->insecure_hosts, &r->insecure_hosts);
 	if (rc == 0)
+		rc = dup_list(cfg->hosts_dirs, &r->hosts_dirs);
+	if (rc == 0)
 		rc = dup_string(cfg->ca_file, &r->ca_file);
 	if (rc == 0)
 		rc = dup_string(cfg->proxy, &r->proxy);
@@ -334,6 +358,8 @@ int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cf
 		rc = lcm_multi_new(loop, r->connections, &r->multi);
 	if (rc == 0)
 		rc = lcm_timer_new(loop, on_kick, r, &r->kick);
+	if (rc == 0)
+		rc = lcm_timer_new(loop, lcm_balance_turn, r, &r->balance);
 	if (rc < 0)
 		return lcm_err_set(err, rc, "starting the registry client: %s",
 				   lcm_err_text(NULL, rc));
@@ -348,8 +374,7 @@ static void hosts_free(struct lcm_registry *r)
 		struct lcm_host *h = r->hosts;
 
 		r->hosts = h->next;
-		lcm_locations_fini(&h->locations);
-		free(h->name);
+		lcm_endpoints_fini(&h->list);
 		free(h);
 	}
 	while (r->auths) {
@@ -358,6 +383,12 @@ static void hosts_free(struct lcm_registry *r)
 		r->auths = s->next;
 		lcm_auth_free(s->auth);
 		free(s);
+	}
+	while (r->peers) {
+		struct lcm_peer *p = r->peers;
+
+		r->peers = p->next;
+		lcm_peer_free(p);
 	}
 }
 
@@ -377,8 +408,10 @@ void lcm_registry_free(struct lcm_registry *r)
 	hosts_free(r);
 	lcm_multi_free(r->multi);
 	lcm_timer_free(r->kick);
+	lcm_timer_free(r->balance);
 	lcm_creds_files_free(r->auth_files);
 	lcm_creds_files_free(r->insecure_hosts);
+	lcm_creds_files_free(r->hosts_dirs);
 	free(r->ca_file);
 	free(r->proxy);
 	free(r);

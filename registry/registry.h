@@ -20,6 +20,7 @@ struct lcm_registry_config {
 					  docker's own places */
 	const char *const *insecure_hosts; /* NULL-terminated "host[:port]" that may use plain http;
 					      loopback always may */
+	const char *const *hosts_dirs;     /* NULL-terminated, see hosts.h; NULL: none */
 	const char *ca_file;               /* PEM; NULL: the system's */
 	const char *proxy;                 /* NULL: from the environment as curl does; "" none */
 	uint32_t connect_timeout_ms;       /* [10000] */
@@ -65,6 +66,7 @@ struct lcm_fetch_result {
 	struct lcm_err err; /* text: names URL (redacted), what happened, and the way out */
 	uint64_t bytes;     /* body bytes received, all tries */
 	uint32_t tries;
+	bool mirrored; /* bytes of a blob came from another host than the registry itself */
 	const char *content_type; /* borrowed during the callback; may be NULL */
 	struct lcm_digest digest; /* manifests: sha256 of the body (equals the requested one) */
 	/* Manifests and referrers that were asked for without a sink, else NULL; borrowed during
@@ -155,6 +157,42 @@ struct lcm_push_req {
  */
 LCM_MUST_USE int lcm_push_start(struct lcm_registry *r, const struct lcm_push_req *req)
     LCM_ON(loop);
+
+/* ---- hosts ---- */
+
+/**
+ * lcm_registry_blame - bytes of a blob turned out to be wrong after their fetch had ended well
+ *
+ * Mirrors that served it are not asked for it again. Return: whether one did of which that was not
+ * known; another fetch is then worth it.
+ */
+bool lcm_registry_blame(struct lcm_registry *r, const struct lcm_reference *ref,
+			const struct lcm_digest *blob) LCM_ON(loop);
+
+/* One host of one registry, as it is now. Strings are borrowed during the callback. */
+struct lcm_registry_host {
+	const char *registry;    /* as in references */
+	const char *dir;         /* its file or certificates are there; NULL: it has none */
+	const char *error;       /* why the file there is now is not used; NULL: it is */
+	const char *host;        /* "host:port"; NULL: the registry is refused, because of error */
+	bool upstream;           /* the registry itself */
+	uint32_t caps;           /* LCM_CAP_* */
+	const char *state;       /* of its breaker */
+	uint32_t probe_ms;       /* until it may be probed; 0: now, or it is closed */
+	uint32_t score;          /* see score.h */
+	uint64_t in_flight, bps; /* bytes; bytes per second, 0: not measured */
+	uint32_t latency_ms, errors;                 /* errors: thousandths */
+	uint64_t bytes, good, failed, opened, moved; /* counted since the start */
+	const char *last;                            /* how it failed last; NULL: never */
+	uint32_t last_s;                             /* so long ago */
+	const char *balance; /* of the registry: what the last look at all its hosts came to */
+	uint32_t spread;     /* and their spread, thousandths */
+	uint64_t moves;      /* and the transfers that moved */
+};
+typedef void (*lcm_registry_host_fn)(void *arg, const struct lcm_registry_host *h);
+/** lcm_registry_hosts - calls @fn for each host of each registry that was asked, in the order of
+ * asking. */
+void lcm_registry_hosts(struct lcm_registry *r, lcm_registry_host_fn fn, void *arg) LCM_ON(loop);
 
 struct lcm_registry_stats {
 	uint64_t requests, retries, bytes, tokens;

@@ -18,6 +18,7 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "meter", "show what mounts cost, and set their shares", cmd_meter_main },
 	{ "pull", "fetch a whole image now", cmd_pull_main },
 	{ "images", "list the images in the store", cmd_images_main },
+	{ "registries", "show the hosts that registries are served by", cmd_registries_main },
 	{ "image-store", "keep an image store that podman and CRI-O run from at once",
 	  cmd_image_store_main },
 	{ "index", "make, publish or show the tables of contents by which images are lazy",

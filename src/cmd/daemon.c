@@ -31,6 +31,9 @@ static const char usage[] =
     "      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be "
     "repeated\n"
     "      --authfile FILE        credentials as docker and podman write them; may be repeated\n"
+    "      --hosts-dir DIR        hosts.toml and certificates of registries, as containerd, docker "
+    "and "
+    "podman read them; may be repeated; none: no such directory\n"
     "      --ca-file FILE         PEM certificates to trust instead of the system's\n"
     "      --big-data SIZE        data files from this size are read by range (8M; 0: never)\n"
     "      --big-exec SIZE        the same for executables and libraries (32M; 0: never)\n"
@@ -60,6 +63,7 @@ enum {
 	OPT_CONFIG,
 	OPT_INSECURE,
 	OPT_AUTHFILE,
+	OPT_HOSTS,
 	OPT_CA,
 	OPT_BIG_DATA,
 	OPT_BIG_EXEC,
@@ -80,12 +84,16 @@ enum {
 
 struct options {
 	struct lcm_daemon_config cfg;
-	const char *insecure[LIST_MAX + 1], *auth[LIST_MAX + 1];
-	size_t n_insecure, n_auth;
+	const char *insecure[LIST_MAX + 1], *auth[LIST_MAX + 1], *hosts[LIST_MAX + 1];
+	size_t n_insecure, n_auth, n_hosts;
 	uint64_t ready_fd;
 	struct lcm_config file; /* owned; other members point into it */
 	bool stop, replace, help;
 };
+
+/* containerd's, docker's, podman's. */
+static const char *const hosts_dirs[] = { "/etc/containerd/certs.d", "/etc/docker/certs.d",
+					  "/etc/containers/certs.d", NULL };
 
 static int number(const char *name, const char *value, bool suffixes, uint64_t scale, uint64_t *ret)
 {
@@ -115,6 +123,8 @@ static int take(struct options *o, int c)
 		return add("insecure", o->insecure, &o->n_insecure, optarg);
 	case OPT_AUTHFILE:
 		return add("authfile", o->auth, &o->n_auth, optarg);
+	case OPT_HOSTS:
+		return add("hosts-dir", o->hosts, &o->n_hosts, optarg);
 	case OPT_CA:
 		o->cfg.registry.ca_file = optarg;
 		return 0;
@@ -173,6 +183,7 @@ static const struct option longs[] = {
 	{ "keep", required_argument, NULL, OPT_KEEP },
 	{ "insecure", required_argument, NULL, OPT_INSECURE },
 	{ "authfile", required_argument, NULL, OPT_AUTHFILE },
+	{ "hosts-dir", required_argument, NULL, OPT_HOSTS },
 	{ "ca-file", required_argument, NULL, OPT_CA },
 	{ "big-data", required_argument, NULL, OPT_BIG_DATA },
 	{ "big-exec", required_argument, NULL, OPT_BIG_EXEC },
@@ -347,6 +358,9 @@ static int run(struct options *o)
 	o->cfg.run_dir = cmd_globals.run_dir;
 	o->cfg.registry.insecure_hosts = o->insecure;
 	o->cfg.registry.auth_files = o->n_auth ? o->auth : NULL;
+	o->cfg.registry.hosts_dirs = o->n_hosts ? o->hosts : hosts_dirs;
+	if (o->n_hosts == 1 && strcmp(o->hosts[0], "none") == 0)
+		o->cfg.registry.hosts_dirs = NULL;
 	if (o->ready_fd)
 		(void)fcntl((int)o->ready_fd, F_SETFD, FD_CLOEXEC);
 	r = o->replace ? replace(&err) : 0;

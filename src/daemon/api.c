@@ -35,6 +35,7 @@
 #include "src/daemon/index_push.h"
 #include "src/daemon/keep.h"
 #include "src/daemon/metrics.h"
+#include "src/daemon/registries.h"
 #include "src/daemon/snapshot.h"
 #include "src/daemon/verify.h"
 
@@ -529,6 +530,13 @@ static void route_daemon(struct lcm_api_call *c, json_t *args)
 	daemon_get(c);
 }
 
+static void route_registries(struct lcm_api_call *c, json_t *args)
+{
+	(void)args;
+	c->reply = json_pack("{s:o}", "registries", lcm_registries_json(c->host->e->reg));
+	c->status = c->reply ? 200 : 500;
+}
+
 static void route_metrics(struct lcm_api_call *c, json_t *args)
 {
 	int r;
@@ -562,6 +570,7 @@ static const struct {
 	{ "GET", "/v1/mounts", mounts_get },
 	{ "POST", "/v1/mounts", mounts_post },
 	{ "GET", "/v1/images", api_images },
+	{ "GET", "/v1/registries", route_registries },
 	{ "POST", "/v1/drop-cache", api_drop_cache },
 	{ "GET", "/v1/changes", changes_get },
 	{ "GET", "/v1/index", api_index },

@@ -264,6 +264,16 @@ static bool still_wanted(const struct lcm_layer *l, const struct lcm_want *w)
 	return w->fd >= 0 || (atomic_load(&l->entries[w->entry]) & LCM_ENTRY_WANTED);
 }
 
+/* A mirror's bytes are wrong: the same from somebody else. */
+static bool wrong_bytes(struct span *s)
+{
+	bool wrong = false;
+
+	for (const struct lcm_want *w = s->wants; w; w = w->next)
+		wrong |= lcm_wrong_bytes(w->status);
+	return wrong && lcm_layer_elsewhere(s->layer, &s->layer->row.key.blob, s->mirrored);
+}
+
 /* What the layer's bytes do to one decoder they do to the next. */
 static void broken_function(struct span *s)
 {
@@ -320,16 +330,24 @@ void demand_span_done(void *arg)
 	struct lcm_layer *l = s->layer;
 	struct lcm_engine *e = l->e;
 	uint64_t bytes = s->len;
-	bool held = false;
+	bool held = false, elsewhere = wrong_bytes(s);
 
 	charge(s);
-	broken_function(s);
+	if (!elsewhere)
+		broken_function(s);
 	while (s->wants) {
 		struct lcm_want *w = s->wants;
 
 		s->wants = w->next;
 		if (w->status == -ESPIPE) {
 			want_later(l, w);
+			continue;
+		}
+		if (elsewhere && lcm_wrong_bytes(w->status) && still_wanted(l, w) &&
+		    l->phase == LCM_LAYER_READY) {
+			lcm_blob_forget(l->blob, w->off, w->end - w->off);
+			w->queued_ns = lcm_now_ns();
+			enqueue(l, w);
 			continue;
 		}
 		note_want(s, w);
@@ -394,6 +412,7 @@ static void on_fetched(void *arg, const struct lcm_fetch_result *res)
 	l->demand_bytes += res->bytes;
 	l->e->demand_bytes += res->bytes;
 	r->span->fetched_bytes += res->bytes;
+	r->span->mirrored |= res->mirrored;
 	run_end(r->span, res->status, &res->err);
 }
 

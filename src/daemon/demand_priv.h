@@ -40,6 +40,7 @@ struct span {
 	struct lcm_lif *lif; /* owned reference; whose turn it was; NULL: nobody's */
 	uint64_t estimate;   /* of lcm_lif_start() */
 	uint64_t started_ns, fetched_bytes, fetch_ns;
+	bool mirrored; /* bytes came from a mirror */
 	int status;
 	struct lcm_err err;
 	struct lcm_task task;

@@ -392,6 +392,21 @@ void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why)
 	lcm_layer_put(l);
 }
 
+bool lcm_wrong_bytes(int status)
+{
+	return status == -EBADMSG || status == -EUCLEAN || status == -EFBIG ||
+	       status == -ENAMETOOLONG || status == -ENOTRECOVERABLE;
+}
+
+bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool mirrored)
+{
+	bool news = lcm_registry_blame(l->e->reg, &l->ref, blob);
+
+	if (news && l->blob)
+		lcm_blob_forget(l->blob, 0, l->row.blob_size);
+	return (news || mirrored) && !l->e->closing && l->watches;
+}
+
 /* ---- demand and pull ---- */
 
 void lcm_layer_want(struct lcm_layer *l, const struct lcm_layer_watch *w, uint32_t entry)

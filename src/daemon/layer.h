@@ -173,6 +173,17 @@ LCM_MUST_USE int lcm_layer_recheck(struct lcm_layer *l);
  */
 uint8_t lcm_layer_mark_local(struct lcm_layer *l, uint32_t entry);
 void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why);
+/** lcm_wrong_bytes - a status that a blob's bytes are to blame for, if it is not what it should be.
+ */
+bool lcm_wrong_bytes(int status);
+/**
+ * lcm_layer_elsewhere - bytes of @blob (the layer's, or a table's beside it) are wrong
+ * @mirrored: some of them came from a mirror, as the result of the fetch said
+ *
+ * Mirrors that served it are not asked for it again, and what the blob file has of it is forgotten.
+ * Return: whether another try is worth it.
+ */
+bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool mirrored);
 void lcm_layer_note(struct lcm_layer *l,
 		    const struct lcm_err *why); /* transient trouble, shown in status */
 void lcm_layer_changed(struct lcm_layer *l);

@@ -109,11 +109,35 @@ static bool can_do_without(const struct lcm_layer *l, int status)
 				status == -EFBIG || status == -EPROTONOSUPPORT);
 }
 
+static int fetch_toc(struct lcm_layer *l);
+
+/* A mirror lied: the same from somebody else. */
+static bool again_elsewhere(struct prepare *p)
+{
+	struct lcm_layer *l = p->layer;
+
+	return lcm_wrong_bytes(p->status) &&
+	       lcm_layer_elsewhere(l, is_beside(l) ? &l->beside.toc : &l->row.key.blob, false) &&
+	       fetch_toc(l) == 0;
+}
+
+static void prepare_free(struct prepare *p)
+{
+	lcm_fn_mem_free(p->mem);
+	free(p);
+}
+
 static void on_prepared(void *arg)
 {
 	struct prepare *p = arg;
 	struct lcm_layer *l = p->layer;
 	bool kept = l->row.has_toc;
+
+	if (again_elsewhere(p)) {
+		prepare_free(p);
+		lcm_layer_put(l);
+		return;
+	}
 
 	l->prepare = NULL;
 	l->toc = p->toc;
@@ -129,8 +153,7 @@ static void on_prepared(void *arg)
 	if (l->phase == LCM_LAYER_READY && l->toc && !kept &&
 	    lcm_store_layer_set_toc(l->e->store, l->row.id) == 0)
 		l->row.has_toc = true;
-	lcm_fn_mem_free(p->mem);
-	free(p);
+	prepare_free(p);
 	lcm_layer_put(l);
 }
 
@@ -403,8 +426,7 @@ static int fetch_toc(struct lcm_layer *l)
 	else
 		r = fetch_range(p, NULL, l->chunked.off, l->chunked.len, on_toc_fetched);
 	if (r < 0) {
-		lcm_fn_mem_free(p->mem);
-		free(p);
+		prepare_free(p);
 		return r;
 	}
 	l->prepare = p;

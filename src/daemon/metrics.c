@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "src/daemon/registries.h"
+
 /* One family: its samples follow each other, as the format wants it. */
 static int family(struct lcm_buf *out, const char *name, const char *type, const char *help)
 {
@@ -105,6 +107,87 @@ static int shared(struct lcm_host *h, struct lcm_buf *out)
 	return r;
 }
 
+static double number(const json_t *status, const char *key)
+{
+	bool ms = strcmp(key + strlen(key) - 3, "_ms") == 0;
+	const char *dot;
+	char part[32];
+
+	while ((dot = strchr(key, '.'))) {
+		(void)snprintf(part, sizeof(part), "%.*s", (int)(dot - key), key);
+		status = json_object_get(status, part);
+		key = dot + 1;
+	}
+	return json_number_value(json_object_get(status, key)) * (ms ? 1e-3 : 1);
+}
+
+/* ---- hosts ---- */
+
+static const struct {
+	const char *key, *name, *type, *help; /* key: as GET /v1/registries has it */
+} of_host[] = {
+	{ "score", "locum_host_score", "gauge",
+	  "How loaded a host of registries is; overloaded from 10000 on." },
+	{ "in_flight_bytes", "locum_host_in_flight_bytes", "gauge",
+	  "Bytes it was asked for that have not come; of each transfer at most 4 MiB." },
+	{ "bytes_per_second", "locum_host_bytes_per_second", "gauge",
+	  "Its throughput while it was busy; 0: not measured." },
+	{ "latency_ms", "locum_host_latency_seconds", "gauge", "Its time to the first byte." },
+	{ "bytes", "locum_host_received_bytes_total", "counter", "Bytes that came from it." },
+	{ "good", "locum_host_good_total", "counter", "Transfers that ended well." },
+	{ "failed", "locum_host_failed_total", "counter",
+	  "Transfers that failed through its fault." },
+	{ "opened", "locum_host_opened_total", "counter",
+	  "How often it was left alone because it failed." },
+	{ "moved", "locum_host_moved_total", "counter", "Transfers that went on at another host." },
+};
+
+/* One that serves several registries is told of once. */
+static json_t *unique_hosts(struct lcm_registry *reg)
+{
+	json_t *all = lcm_registries_json(reg), *unique = json_object(), *r, *h;
+	size_t i, k;
+
+	json_array_foreach (all, i, r)
+		json_array_foreach (json_object_get(r, "hosts"), k, h)
+			(void)json_object_set(unique, json_string_value(json_object_get(h, "host")),
+					      h);
+	json_decref(all);
+	return unique;
+}
+
+static int host_sample(struct lcm_buf *out, const char *name, const char *host, double value)
+{
+	int r = lcm_buf_printf(out, "%s{", name);
+
+	if (r == 0)
+		r = label(out, "host", host);
+	return r < 0 ? r : lcm_buf_printf(out, "} %.17g\n", value);
+}
+
+static int hosts(struct lcm_host *h, struct lcm_buf *out)
+{
+	json_t *all = unique_hosts(h->e->reg), *v;
+	const char *host;
+	int r = family(out, "locum_host_open", "gauge",
+		       "Whether a host of registries is left alone because it fails.");
+
+	json_object_foreach (all, host, v)
+		if (r == 0)
+			r = host_sample(
+			    out, "locum_host_open", host,
+			    strcmp(json_string_value(json_object_get(v, "state")), "closed") != 0);
+	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(of_host); i++) {
+		r = family(out, of_host[i].name, of_host[i].type, of_host[i].help);
+		json_object_foreach (all, host, v)
+			if (r == 0)
+				r = host_sample(out, of_host[i].name, host,
+						number(v, of_host[i].key));
+	}
+	json_decref(all);
+	return r;
+}
+
 static int phases(struct lcm_host *h, struct lcm_buf *out)
 {
 	unsigned int n[LCM_PHASE_MAX] = { 0 };
@@ -167,20 +250,6 @@ static const struct {
 	  "Requests that were answered with an error." },
 };
 
-static double number(const json_t *status, const char *key)
-{
-	bool ms = strcmp(key + strlen(key) - 3, "_ms") == 0;
-	const char *dot;
-	char part[32];
-
-	while ((dot = strchr(key, '.'))) {
-		(void)snprintf(part, sizeof(part), "%.*s", (int)(dot - key), key);
-		status = json_object_get(status, part);
-		key = dot + 1;
-	}
-	return json_number_value(json_object_get(status, key)) * (ms ? 1e-3 : 1);
-}
-
 static int sample(struct lcm_buf *out, const char *name, const json_t *status, double value)
 {
 	int r = lcm_buf_printf(out, "%s{", name);
@@ -223,6 +292,8 @@ int lcm_metrics_write(struct lcm_host *h, struct lcm_buf *out)
 		r = process(out);
 	if (r == 0)
 		r = shared(h, out);
+	if (r == 0)
+		r = hosts(h, out);
 	if (r == 0)
 		r = phases(h, out);
 	return r < 0 ? r : mounts(h, out);

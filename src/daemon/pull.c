@@ -35,6 +35,7 @@ struct lcm_pull {
 	uint64_t window;         /* length of the next lazy GET */
 	uint64_t fetch;          /* id of the GET in flight; 0: none */
 	bool paused;             /* that GET is paused for demand */
+	bool mirrored;           /* bytes came from a mirror */
 	struct lcm_timer *retry; /* owned; after a failed GET */
 	uint32_t failures;
 	struct lcm_task job, refill, ended;
@@ -203,6 +204,7 @@ static void on_window(void *arg, const struct lcm_fetch_result *res)
 
 	p->fetch = 0;
 	p->paused = false;
+	p->mirrored |= res->mirrored;
 	lcm_layer_charge(l, res->bytes);
 	if (res->status == 0 || res->status == -ESPIPE) {
 		l->no_ranges |= res->status == -ESPIPE; /* asked for anew, and then it skips */
@@ -325,19 +327,13 @@ static void pull_free(struct lcm_pull *p)
 	free(p);
 }
 
-static bool proven_wrong(int status)
-{
-	return status == -EBADMSG || status == -EUCLEAN || status == -EFBIG ||
-	       status == -ENAMETOOLONG || status == -ENOTRECOVERABLE;
-}
-
 /* The decoder and the unpacker know what is wrong, not with which layer. */
 static struct lcm_err name_damage(const struct lcm_pull *p, int status)
 {
 	char digest[LCM_DIGEST_STR];
 	struct lcm_err err = p->err;
 
-	if (proven_wrong(status) && err.code)
+	if (lcm_wrong_bytes(status) && err.code)
 		lcm_err_set(&err, status, "layer %s is damaged or lies: %s; the layer is destroyed",
 			    lcm_digest_str(&p->layer->row.key.blob, digest), p->err.msg);
 	return err;
@@ -350,6 +346,7 @@ static void on_ended(void *arg)
 	struct lcm_layer *l = p->layer;
 	struct lcm_err err = { 0 };
 	int status = p->status;
+	bool again = false;
 
 	if (lcm_pull_ring_refill_posted(&p->ring) || p->fetch) {
 		if (p->fetch)
@@ -366,11 +363,15 @@ static void on_ended(void *arg)
 		l->row.has_toc = true;
 	if (status == 0)
 		lcm_layer_pulled(l, p->result.bytes);
-	else if (proven_wrong(status))
+	else if (lcm_wrong_bytes(status) && lcm_layer_elsewhere(l, &l->row.key.blob, p->mirrored))
+		again = true;
+	else if (lcm_wrong_bytes(status))
 		lcm_layer_condemn(l, &err);
 	else
 		lcm_layer_pull_broke(l, status, &err);
 	pull_free(p);
+	if (again)
+		lcm_layer_pull(l, false);
 	lcm_layer_put(l);
 }
 

@@ -51,8 +51,8 @@ canary errno '	return -errno;'
 canary spdx 'int x;'
 canary long "$(printf 'int f(void)\n{\n'; i=0; while [ $i -lt 70 ]; do echo '	x();'; i=$((i + 1)); done; echo '}')"
 
-files=$(git ls-files '*.c' '*.h')
-code=$(git ls-files '*.c' '*.h' | grep -v '^tests/\|^bench/')
+files=$(git ls-files '*.c' '*.h' '*.cc')
+code=$(git ls-files '*.c' '*.h' '*.cc' | grep -v '^tests/\|^bench/')
 n=$(printf '%s\n' "$files" | wc -l)
 # shellcheck disable=SC2086,SC2046
 {

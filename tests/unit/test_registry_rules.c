@@ -241,8 +241,8 @@ static void test_states(void **state)
 {
 	static const char *const edges[LCM_FETCH_STATE_MAX] = {
 		/*                        N A S B W R D F */
-		[LCM_FETCH_NEW] = "01100001",        [LCM_FETCH_AUTH] = "00100001",
-		[LCM_FETCH_SEND] = "01111001",       [LCM_FETCH_BODY] = "00001111",
+		[LCM_FETCH_NEW] = "01100001",        [LCM_FETCH_AUTH] = "01101001",
+		[LCM_FETCH_SEND] = "01111001",       [LCM_FETCH_BODY] = "01101111",
 		[LCM_FETCH_RETRY_WAIT] = "01100001", [LCM_FETCH_READ] = "00000011",
 		[LCM_FETCH_DONE] = "00000000",       [LCM_FETCH_FAILED] = "00000000",
 	};
