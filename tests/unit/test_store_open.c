@@ -122,7 +122,7 @@ static void bad_databases(void **state)
 		{ "", EMPTY, -EUCLEAN, "missing or empty" },
 		{ "", GONE, -EUCLEAN, "missing or empty" },
 		{ "PRAGMA application_id = 7", BY_SQL, -EUCLEAN, "not locum's" },
-		{ "PRAGMA user_version = 4", BY_SQL, -EPROTONOSUPPORT, "newer" },
+		{ "PRAGMA user_version = 5", BY_SQL, -EPROTONOSUPPORT, "newer" },
 		{ "PRAGMA user_version = 0", BY_SQL, -EUCLEAN, "schema" },
 		{ "DROP TABLE mount_layers", BY_SQL, -EUCLEAN, "mount_layers" },
 		{ "ALTER TABLE layers DROP COLUMN real_bytes", BY_SQL, -EUCLEAN, "real_bytes" },
