@@ -14,10 +14,12 @@
 #include <sys/queue.h>
 
 #include "registry/http.h"
+#include "registry/provider.h"
 
 struct lcm_auth_env {
 	struct lcm_http_env *http;         /* borrowed */
 	char *const *files;                /* borrowed; from lcm_creds_files() */
+	struct lcm_providers *providers;   /* borrowed; NULL: none */
 	const char *const *insecure_hosts; /* borrowed */
 	uint32_t retries, backoff_ms;
 	uint32_t renew_ms; /* credentials older than this may be worth renewing after a 403 */

@@ -75,6 +75,7 @@ struct lcm_registry {
 	struct lcm_http_env http;
 	struct lcm_auth_env auth;
 	char **auth_files, **insecure_hosts; /* owned */
+	struct lcm_providers *providers;     /* owned; NULL: none */
 	char *ca_file, *proxy;               /* owned */
 	uint32_t retries, backoff_ms, connections;
 	struct lcm_host *hosts;                           /* owned list */

@@ -32,6 +32,11 @@ static const char usage[] =
     "      --insecure HOST[:PORT] plain http to this host is allowed (loopback always is); may be "
     "repeated\n"
     "      --authfile FILE        credentials as docker and podman write them; may be repeated\n"
+    "      --image-credential-provider-config FILE\n"
+    "                             programs that give credentials, as the kubelet's option of this "
+    "name\n"
+    "      --image-credential-provider-bin-dir DIR\n"
+    "                             where those programs are\n"
     "      --ca-file FILE         PEM certificates to trust instead of the system's\n"
     "      --big-data SIZE        data files from this size are read by range (8M; 0: never)\n"
     "      --big-exec SIZE        the same for executables and libraries (32M; 0: never)\n"
@@ -64,6 +69,8 @@ enum {
 	OPT_INSECURE,
 	OPT_AUTHFILE,
 	OPT_CA,
+	OPT_PROVIDERS,
+	OPT_PROVIDER_DIR,
 	OPT_BIG_DATA,
 	OPT_BIG_EXEC,
 	OPT_DEADLINE,
@@ -185,6 +192,8 @@ static const struct option longs[] = {
 	{ "keep", required_argument, NULL, OPT_KEEP },
 	{ "insecure", required_argument, NULL, OPT_INSECURE },
 	{ "authfile", required_argument, NULL, OPT_AUTHFILE },
+	{ "image-credential-provider-config", required_argument, NULL, OPT_PROVIDERS },
+	{ "image-credential-provider-bin-dir", required_argument, NULL, OPT_PROVIDER_DIR },
 	{ "ca-file", required_argument, NULL, OPT_CA },
 	{ "big-data", required_argument, NULL, OPT_BIG_DATA },
 	{ "big-exec", required_argument, NULL, OPT_BIG_EXEC },
@@ -216,6 +225,10 @@ static int take_any(struct options *o, int c)
 		return 0; /* it was read before */
 	else if (c == OPT_NO_BACKGROUND)
 		o->cfg.background = false;
+	else if (c == OPT_PROVIDERS)
+		o->cfg.registry.provider_config = optarg;
+	else if (c == OPT_PROVIDER_DIR)
+		o->cfg.registry.provider_dir = optarg;
 	else if (c == OPT_VERBOSE || c == OPT_DEBUG)
 		lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
 	else if (c == 'h')
@@ -294,6 +307,9 @@ static int parse(int argc, char **argv, struct options *o)
 		r = cmd_usage("daemon", "\"%s\" is not an option", argv[optind]);
 	if (r == 0 && o->cfg.quota_low > o->cfg.quota_high)
 		r = cmd_usage("daemon", "--quota-low is more than --quota");
+	if (r == 0 && !o->cfg.registry.provider_config != !o->cfg.registry.provider_dir)
+		r = cmd_usage("daemon", "--image-credential-provider-config and -bin-dir go "
+					"together");
 	return r;
 }
 
