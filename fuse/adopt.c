@@ -27,8 +27,7 @@ int lcm_gate_record_new(struct lcm_gate *g)
 {
 	struct gate_record rec = { .magic = RECORD_MAGIC,
 				   .data_bytes = g->big.data_bytes,
-				   .exec_bytes = g->big.exec_bytes,
-				   .deadline_ns = g->deadline_ns };
+				   .exec_bytes = g->big.exec_bytes };
 	lcm_autoclose int fd = (int)lcm_errno(memfd_create("locum-gate", MFD_CLOEXEC));
 	int r = fd < 0 ? fd : lcm_sys_pwrite_full(fd, &rec, sizeof(rec), 0);
 
@@ -160,7 +159,6 @@ int lcm_gate_adopt(const struct lcm_gate_config *cfg, int fuse_fd, int record_fd
 
 	if (r == 0) {
 		c.big = (struct lcm_gate_big){ rec->data_bytes, rec->exec_bytes };
-		c.deadline_ns = rec->deadline_ns;
 		r = lcm_gate_new(&c, lcm_steal_fd(&fuse), &g, err);
 	}
 	if (r == 0) {

@@ -83,10 +83,11 @@ int lcm_gate_new(const struct lcm_gate_config *cfg, int fuse_fd, struct lcm_gate
 	g->big = cfg->big;
 	g->ops = cfg->ops;
 	g->arg = cfg->arg;
-	g->deadline_ns = cfg->deadline_ns;
 	r = copy_layers(g, cfg);
 	if (r == 0)
 		r = lcm_queue_init(&g->queue);
+	if (r == 0)
+		g->queue.deadline_ns = cfg->deadline_ns;
 	if (r == 0)
 		r = lcm_bound_init(&g->bound);
 	if (r < 0)
@@ -292,6 +293,23 @@ uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns)
 	(void)pthread_mutex_unlock(&g->mu);
 	lcm_gate_give_up(g, late, EIO);
 	return next;
+}
+
+void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns)
+{
+	(void)pthread_mutex_lock(&g->mu);
+	g->queue.deadline_ns = deadline_ns;
+	(void)pthread_mutex_unlock(&g->mu);
+}
+
+uint64_t lcm_gate_oldest(struct lcm_gate *g)
+{
+	uint64_t since;
+
+	(void)pthread_mutex_lock(&g->mu);
+	since = lcm_queue_oldest(&g->queue);
+	(void)pthread_mutex_unlock(&g->mu);
+	return since;
 }
 
 /* Makes the kernel drop the name of a bound file, so that the last reference to its dentry frees

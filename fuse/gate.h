@@ -86,7 +86,7 @@ LCM_MUST_USE int lcm_gate_open(const struct lcm_gate_config *cfg, struct lcm_gat
 			       int *ret_fd, struct lcm_err *err);
 /**
  * lcm_gate_adopt - go on with the gate of an earlier daemon, which is mounted
- * @cfg: the same layers in the same order; what is big, and the deadline, are as they were
+ * @cfg: the same layers in the same order; what is big is as it was
  * @fuse_fd, @record_fd: as lcm_gate_fds() gave them; taken, also on failure
  *
  * What the earlier daemon had read and not answered comes again. Each big file counts as one that
@@ -138,6 +138,12 @@ void lcm_gate_read_done(struct lcm_gate *g, uint64_t token, int fd, uint64_t off
 /** lcm_gate_expire - answer waiters whose deadline has passed with EIO. Return: CLOCK_MONOTONIC ns
  * of the next deadline, 0 if none. Thread: any. */
 uint64_t lcm_gate_expire(struct lcm_gate *g, uint64_t now_ns);
+/** lcm_gate_set_deadline - from now on everybody, those that wait already too, gets EIO so long
+ * after they came (0: never); by the next lcm_gate_expire(). Thread: any. */
+void lcm_gate_set_deadline(struct lcm_gate *g, uint64_t deadline_ns);
+/** lcm_gate_oldest - since when (CLOCK_MONOTONIC ns) the one waits that has waited longest; 0:
+ * nobody does. Thread: any. */
+uint64_t lcm_gate_oldest(struct lcm_gate *g);
 
 enum lcm_gate_admission {
 	LCM_GATE_OPEN,

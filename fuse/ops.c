@@ -203,7 +203,6 @@ static bool enqueue(struct lcm_gate *g, fuse_req_t req, uint32_t layer, uint32_t
 	if (w) {
 		w->id.key = current->unique;
 		w->req = req;
-		w->deadline = g->deadline_ns ? lcm_now_ns() + g->deadline_ns : 0;
 		w->layer = layer;
 		w->entry = entry;
 		w->pid = current->pid;

@@ -72,30 +72,19 @@ void lcm_queue_fini(struct lcm_queue *q)
 	lcm_map_fini(&q->ids);
 }
 
-static void deadline_add(struct lcm_queue *q, struct lcm_waiter *w)
+static void arrival_add(struct lcm_queue *q, struct lcm_waiter *w)
 {
-	struct lcm_waiter *before = q->last;
-
-	if (!w->deadline)
-		return;
-	while (before && before->deadline > w->deadline)
-		before = before->earlier;
-	w->earlier = before;
-	w->later = before ? before->later : q->first;
-	if (w->later)
-		w->later->earlier = w;
-	else
-		q->last = w;
-	if (before)
-		before->later = w;
+	w->earlier = q->last;
+	w->later = NULL;
+	if (q->last)
+		q->last->later = w;
 	else
 		q->first = w;
+	q->last = w;
 }
 
-static void deadline_del(struct lcm_queue *q, struct lcm_waiter *w)
+static void arrival_del(struct lcm_queue *q, struct lcm_waiter *w)
 {
-	if (!w->deadline)
-		return;
 	if (w->earlier)
 		w->earlier->later = w->later;
 	else
@@ -131,7 +120,7 @@ int lcm_queue_add(struct lcm_queue *q, struct lcm_waiter *w)
 	if (!lcm_queue_count(q))
 		q->busy_since = w->since;
 	lcm_map_add(&q->ids, &w->id);
-	deadline_add(q, w);
+	arrival_add(q, w);
 	q->peak = LCM_MAX(q->peak, lcm_queue_count(q));
 	return 0;
 }
@@ -226,7 +215,7 @@ static struct lcm_waiter *take(struct lcm_queue *q, struct lcm_waiter *w)
 	struct lcm_wait_file *f = w->file;
 
 	lcm_map_del(&q->ids, &w->id);
-	deadline_del(q, w);
+	arrival_del(q, w);
 	if (w->signalled)
 		signalled_del(q, w);
 	if (f) {
@@ -278,7 +267,7 @@ struct lcm_waiter *lcm_queue_take_expired(struct lcm_queue *q, uint64_t now_ns)
 {
 	struct lcm_waiter *all = NULL, **tail = &all;
 
-	while (q->first && q->first->deadline <= now_ns) {
+	while (q->deadline_ns && q->first && lcm_queue_next_deadline(q) <= now_ns) {
 		*tail = take(q, q->first);
 		tail = &(*tail)->next;
 	}
@@ -301,7 +290,12 @@ struct lcm_waiter *lcm_queue_take_all(struct lcm_queue *q)
 
 uint64_t lcm_queue_next_deadline(const struct lcm_queue *q)
 {
-	return q->first ? q->first->deadline : 0;
+	return q->first && q->deadline_ns ? q->first->since + q->deadline_ns : 0;
+}
+
+uint64_t lcm_queue_oldest(const struct lcm_queue *q)
+{
+	return q->first ? q->first->since : 0;
 }
 
 enum lcm_queue_tell lcm_queue_tell(struct lcm_queue *q, uint32_t layer, uint32_t entry, bool again,

@@ -35,10 +35,9 @@ struct lcm_wait_file; /* one file's blocking queue; private */
 
 struct lcm_waiter {
 	struct lcm_map_node
-	    id;            /* key: the kernel's id of the request, never 0, unique while it waits */
-	void *req;         /* what to answer: fuse_req_t; owned with the waiter */
-	uint64_t since;    /* when it was put in, CLOCK_MONOTONIC ns; set by lcm_queue_add() */
-	uint64_t deadline; /* CLOCK_MONOTONIC ns; 0: never */
+	    id;         /* key: the kernel's id of the request, never 0, unique while it waits */
+	void *req;      /* what to answer: fuse_req_t; owned with the waiter */
+	uint64_t since; /* when it was put in, CLOCK_MONOTONIC ns; set by lcm_queue_add() */
 	uint64_t
 	    off; /* READ that is held, of which nobody was told: from where; else LCM_NOT_HELD */
 	uint64_t signalled;    /* when a signal came that is not known to be fatal, ns; 0: none */
@@ -47,7 +46,7 @@ struct lcm_waiter {
 	uint32_t len; /* READ: bytes asked for, >= 1; LOOKUP: 0 */
 	struct lcm_wait_file *file;         /* private; NULL for READs */
 	struct lcm_waiter *next, *prev;     /* of one file; next chains what take calls return */
-	struct lcm_waiter *later, *earlier; /* in order of deadline */
+	struct lcm_waiter *later, *earlier; /* in order of arrival */
 	struct lcm_waiter *signalled_next, *signalled_prev; /* of those with signalled != 0 */
 };
 _Static_assert(sizeof(struct lcm_waiter) <= 128, "a thousand waiters are a few hundred kilobytes");
@@ -55,7 +54,8 @@ _Static_assert(sizeof(struct lcm_waiter) <= 128, "a thousand waiters are a few h
 struct lcm_queue {
 	struct lcm_map ids;              /* of lcm_waiter.id */
 	struct lcm_map files;            /* of lcm_wait_file, by layer and entry */
-	struct lcm_waiter *first, *last; /* with a deadline, soonest first */
+	struct lcm_waiter *first, *last; /* all, in order of arrival */
+	uint64_t deadline_ns; /* each may wait so long; 0: for ever. The caller's to set */
 	struct lcm_waiter *signalled_first, *signalled_last;
 	uint32_t n_signalled;       /* waiters with signalled != 0 */
 	uint32_t peak;              /* most waiters there ever were */
@@ -80,10 +80,9 @@ static inline uint32_t lcm_queue_count(const struct lcm_queue *q)
 
 /**
  * lcm_queue_add - put @w in
- * @w: id.key, req, deadline, off, layer, entry, pid and len are set, the rest zero; taken on
- * success
+ * @w: id.key, req, off, layer, entry, pid and len are set, the rest zero; taken on success
  * Return: 0; -EEXIST (a request of this id waits already); -ENOMEM.
- * Complexity: O(1) while deadlines are added in their order, else O(waiters with a later one).
+ * Complexity: O(1).
  */
 LCM_MUST_USE int lcm_queue_add(struct lcm_queue *q, struct lcm_waiter *w);
 
@@ -103,7 +102,7 @@ struct lcm_waiter *lcm_queue_take(struct lcm_queue *q, uint64_t id);
 /** lcm_queue_take_file - the fetch side is done with a file: all its waiters, chained by next,
  * oldest first. It has been told nothing from here on. */
 struct lcm_waiter *lcm_queue_take_file(struct lcm_queue *q, uint32_t layer, uint32_t entry);
-/** lcm_queue_take_expired - those with a deadline of at most @now_ns, chained by next. */
+/** lcm_queue_take_expired - those whose deadline is at most @now_ns, chained by next. */
 struct lcm_waiter *lcm_queue_take_expired(struct lcm_queue *q, uint64_t now_ns);
 /** lcm_queue_take_all - everyone, chained by next. */
 struct lcm_waiter *lcm_queue_take_all(struct lcm_queue *q);
@@ -112,6 +111,8 @@ struct lcm_waiter *lcm_queue_take_all(struct lcm_queue *q);
 struct lcm_waiter *lcm_queue_signalled(struct lcm_queue *q);
 /** lcm_queue_next_deadline - the soonest, 0: none. */
 uint64_t lcm_queue_next_deadline(const struct lcm_queue *q);
+/** lcm_queue_oldest - since when the one waits that has waited longest; 0: nobody waits. */
+uint64_t lcm_queue_oldest(const struct lcm_queue *q);
 
 /**
  * lcm_queue_tell - what the fetch side has to be told about a file now

@@ -41,7 +41,7 @@
 
 /* What the next daemon is to know of a gate (adopt.c); native byte order: it is of this boot. */
 struct gate_record {
-	uint64_t magic, data_bytes, exec_bytes, deadline_ns;
+	uint64_t magic, data_bytes, exec_bytes, unused;
 	uint32_t init_len; /* 0: it has not come yet */
 	uint32_t zero;
 	uint8_t init[GATE_INIT_MAX];
@@ -61,7 +61,6 @@ struct lcm_gate {
 	struct lcm_gate_big big;
 	const struct lcm_gate_ops *ops; /* borrowed */
 	void *arg;
-	uint64_t deadline_ns;   /* 0: never */
 	_Atomic bool open_free; /* the kernel opens files without asking */
 	_Atomic bool gone;      /* ops->gone was called */
 	_Atomic bool hold;      /* nobody is told to fetch anything; changed under mu */

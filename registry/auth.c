@@ -10,10 +10,12 @@
 
 #include "image/challenge.h"
 #include "image/content_range.h"
+#include "image/reference.h"
 #include "image/token.h"
 #include "registry/creds.h"
 #include "registry/helper.h"
 #include "registry/origin.h"
+#include "registry/program.h"
 #include "registry/retry.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
@@ -32,9 +34,9 @@ struct lcm_auth {
 	struct lcm_challenge *bearer; /* owned; how to get a token; NULL: not known */
 	char *field;                  /* owned secret; NULL: send without */
 	bool basic;                   /* field has user name and password */
-	bool by_helper;               /* and a helper gave them */
+	bool by_helper;               /* and a helper or provider gave them */
 	uint64_t made_ns;             /* when field was made */
-	uint64_t expires_ns;          /* of the token */
+	uint64_t expires_ns;          /* of the token, or of what a provider gave; 0: not known */
 	uint64_t generation;
 	bool pending;           /* a token request is under way, or credentials are looked for */
 	bool want_basic;        /* these, and no token */
@@ -43,10 +45,15 @@ struct lcm_auth {
 	const struct lcm_hosts_entry *entry; /* in conf */
 	struct lcm_origin origin;            /* of the host */
 	/* what it goes with */
-	lcm_creds_place place;         /* to look for them next */
-	struct lcm_credentials *creds; /* owned secret; NULL: none */
-	struct lcm_helper *helper;     /* owned; it is asked now */
-	struct lcm_buf helpers_said;   /* why there is nothing of helpers, for an error text */
+	lcm_creds_place place;          /* to look for them next */
+	unsigned int provider;          /* after all files, this one */
+	bool anew;                      /* and what providers said before is not good any more */
+	bool from_kept;                 /* it is what one said before */
+	uint64_t creds_until_ns;        /* 0: not known */
+	struct lcm_credentials *creds;  /* owned secret; NULL: none */
+	struct lcm_helper *helper;      /* owned; it is asked now */
+	struct lcm_provider_call *call; /* owned; the same */
+	struct lcm_buf helpers_said;    /* why there is nothing of helpers, for an error text */
 	struct lcm_http http;
 	struct lcm_timer *again; /* owned; the pause before another try */
 	struct lcm_buf body;     /* secret; the token service's reply */
@@ -107,6 +114,7 @@ static void wake_all(struct lcm_auth *a, int r, const struct lcm_err *err)
 {
 	struct wait_list list;
 
+	a->anew = false;
 	TAILQ_INIT(&list);
 	TAILQ_CONCAT(&list, &a->waiting, link);
 	while (!TAILQ_EMPTY(&list)) {
@@ -258,6 +266,7 @@ static int use_basic(struct lcm_auth *a, struct lcm_err *err)
 		return lcm_err_set(err, r, "credentials for %s: %s", a->host,
 				   lcm_err_text(NULL, r));
 	set_field(a, field, true);
+	a->expires_ns = a->creds_until_ns;
 	return 0;
 }
 
@@ -269,6 +278,8 @@ static void creds_forget(struct lcm_auth *a)
 }
 
 static void on_helper(void *arg, int r, struct lcm_credentials *c, const struct lcm_err *err);
+static void on_provider(void *arg, int r, struct lcm_credentials *c, uint64_t until_ns,
+			const struct lcm_err *err);
 
 /* No reason not to try without: images may be public. */
 static void nothing_of_helper(struct lcm_auth *a, bool failed, const struct lcm_err *err)
@@ -278,7 +289,30 @@ static void nothing_of_helper(struct lcm_auth *a, bool failed, const struct lcm_
 	lcm_ignore(lcm_buf_printf(&a->helpers_said, "; %s", err->msg));
 }
 
-/* Return: 0, and a->creds are what there is; 1: a helper is asked; -errno. */
+/* As creds_find(), of providers. */
+static int providers_find(struct lcm_auth *a)
+{
+	struct lcm_err why = { 0 };
+	char image[LCM_REFERENCE_STR_MAX];
+	int r;
+
+	(void)snprintf(image, sizeof(image), "%s/%s", a->host, a->repo);
+	while ((r = lcm_providers_next(a->env->providers, image, a->anew, &a->provider, &a->creds,
+				       &a->creds_until_ns)) == 1) {
+		r = lcm_provider_ask(a->env->http->loop, a->env->providers, a->provider - 1, image,
+				     on_provider, a, &a->call, &why);
+		if (r == 0)
+			return 1;
+		if (r == -ENOMEM)
+			return r;
+		nothing_of_helper(a, true, &why);
+	}
+	if (r == 0)
+		a->by_helper = a->from_kept = true;
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Return: 0, and a->creds are what there is; 1: a helper or provider is asked; -errno. */
 static int creds_find(struct lcm_auth *a, struct lcm_err *err)
 {
 	char helper[LCM_HELPER_NAME_MAX + 1];
@@ -289,8 +323,8 @@ static int creds_find(struct lcm_auth *a, struct lcm_err *err)
 		r = lcm_creds_next(a->env->files, a->host, a->repo, &a->place, &a->creds, helper,
 				   NULL, err);
 		if (r != 1)
-			return r == -ENOENT ? 0 : r;
-		r = lcm_helper_start(a->env->http->loop, helper, a->host, LCM_HELPER_TIMEOUT_MS,
+			return r == -ENOENT ? providers_find(a) : r;
+		r = lcm_helper_start(a->env->http->loop, helper, a->host, LCM_PROGRAM_TIMEOUT_MS,
 				     on_helper, a, &a->helper, &why);
 		if (r == 0)
 			return 1;
@@ -332,14 +366,33 @@ static void on_helper(void *arg, int r, struct lcm_credentials *c, const struct 
 	creds_found(a, r, &why);
 }
 
+static void on_provider(void *arg, int r, struct lcm_credentials *c, uint64_t until_ns,
+			const struct lcm_err *err)
+{
+	struct lcm_auth *a = arg;
+	struct lcm_err why = { 0 };
+
+	lcm_provider_call_free(lcm_steal(&a->call));
+	if (r == 0) {
+		a->creds = c;
+		a->creds_until_ns = until_ns;
+		a->by_helper = true;
+	} else {
+		nothing_of_helper(a, r != -ENOENT, err);
+		r = providers_find(a);
+	}
+	creds_found(a, r, &why);
+}
+
 static void on_again(void *arg)
 {
 	struct lcm_auth *a = arg;
 	struct lcm_err err = { 0 };
 
 	a->tries++;
-	a->place = 0;
-	a->by_helper = false;
+	a->place = a->provider = 0;
+	a->by_helper = a->from_kept = false;
+	a->creds_until_ns = 0;
 	a->helpers_said.len = 0;
 	creds_found(a, creds_find(a, &err), &err);
 }
@@ -435,13 +488,18 @@ static int64_t retry_after(const struct lcm_http *h)
 	return s;
 }
 
+/* RFC 6749 s. 5.2: a refused grant is a 400. */
+static bool refused(long status)
+{
+	return status == 400 || status == 401 || status == 403;
+}
+
 static int token_status(struct lcm_auth *a, long status, struct lcm_err *err)
 {
 	char realm[256];
 
 	(void)lcm_log_redact(a->bearer->realm, realm, sizeof(realm));
-	/* RFC 6749 s. 5.2: a refused grant is a 400. */
-	if (status == 400 || status == 401 || status == 403) {
+	if (refused(status)) {
 		lcm_auth_refused(a, status, err);
 		return lcm_err_prefix(err, -EACCES, "token service %s", realm);
 	}
@@ -463,6 +521,10 @@ static void on_done(void *arg, CURLcode code)
 		r = read_reply(a);
 		if (r == 0)
 			return;
+	} else if (code == CURLE_OK && refused(status) && a->from_kept && !a->anew) {
+		a->anew = true;
+		lcm_timer_set(a->again, 0);
+		return;
 	} else if (code == CURLE_OK) {
 		if (try_again(a, lcm_retry_status(status), retry_after(&a->http)))
 			return;
@@ -508,6 +570,7 @@ void lcm_auth_free(struct lcm_auth *a)
 	lcm_helper_free(a->helper);
 	lcm_doc_cancel(a->reply);
 	lcm_hosts_free(a->conf);
+	lcm_provider_call_free(a->call);
 	creds_forget(a);
 	wipe(&a->field);
 	wipe_buf(&a->body);
@@ -546,7 +609,7 @@ uint64_t lcm_auth_generation(const struct lcm_auth *a)
 
 int lcm_auth_ready(struct lcm_auth *a, struct lcm_auth_wait *w)
 {
-	if (a->pending || (a->field && !a->basic && lcm_now_ns() >= a->expires_ns))
+	if (a->pending || (a->field && a->expires_ns && lcm_now_ns() >= a->expires_ns))
 		return token_wait(a, w);
 	return 0;
 }
@@ -589,6 +652,7 @@ int lcm_auth_renew(struct lcm_auth *a, uint64_t generation, struct lcm_auth_wait
 	if (!is_stale(a))
 		return -EACCES;
 	a->want_basic = a->basic;
+	a->anew = true;
 	return token_wait(a, w);
 }
 
@@ -615,6 +679,7 @@ static int answer(struct lcm_auth *a, uint64_t generation, const struct lcm_chal
 		if (a->basic && generation == a->generation && !is_stale(a))
 			return lcm_auth_refused(a, 401, err);
 		a->want_basic = true;
+		a->anew = a->basic; /* what was sent is refused */
 		return token_wait(a, w);
 	}
 	if (!c)

@@ -15,11 +15,13 @@
 
 #include "decode/doc.h"
 #include "registry/http.h"
+#include "registry/provider.h"
 
 struct lcm_auth_env {
 	struct lcm_http_env *http;         /* borrowed */
 	const struct lcm_docs *docs;       /* borrowed; who reads token services' replies */
 	char *const *files;                /* borrowed; from lcm_creds_files() */
+	struct lcm_providers *providers;   /* borrowed; NULL: none */
 	const char *const *insecure_hosts; /* borrowed */
 	uint32_t retries, backoff_ms;
 	uint32_t renew_ms; /* credentials older than this may be worth renewing after a 403 */

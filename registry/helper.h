@@ -13,8 +13,6 @@
 #include "image/authfile.h"
 #include "src/base/loop.h"
 
-#define LCM_HELPER_TIMEOUT_MS 30000U
-
 struct lcm_helper; /* one that runs */
 
 /** lcm_helper_fn - @r: 0 (@c is yours); -ENOENT (it has none); -EACCES, -ETIMEDOUT, -ENOMEM (text

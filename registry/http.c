@@ -40,23 +40,44 @@ static void on_job_done(void *arg, CURLcode code)
 	http_end(arg, code);
 }
 
+/* Byte by byte it would never end. Waiting for the reader does not count. */
+static bool is_drip(struct lcm_http *h, uint64_t now)
+{
+	uint64_t window = LCM_HTTP_SLOW_STALLS * h->env->stall_timeout_ms * MS;
+	bool few = h->window_bytes < LCM_HTTP_SLOW_BYTES;
+
+	if (h->window_ns && !h->paused && now < h->window_ns + window)
+		return false;
+	few = few && h->window_ns && !h->paused;
+	h->window_ns = now;
+	h->window_bytes = 0;
+	return few;
+}
+
 /* CURLOPT_LOW_SPEED_TIME counts whole seconds and averages; a stall is: not one byte. */
 static void on_stall_timer(void *arg)
 {
 	struct lcm_http *h = arg;
 	uint64_t limit = h->env->stall_timeout_ms * MS;
 	uint64_t now = lcm_now_ns(), since = h->last_ns;
+	bool drip = h->connected && is_drip(h, now);
 
 	if (!h->connected) {
 		limit += h->env->connect_timeout_ms * MS;
 		since = h->start_ns;
 	}
-	if (h->paused || now < since + limit) {
+	if (!drip && (h->paused || now < since + limit)) {
 		lcm_timer_set(h->stall, h->paused ? limit : since + limit - now);
 		return;
 	}
 	h->stalled = true;
-	(void)snprintf(h->error, sizeof(h->error), "no byte for %u ms", h->env->stall_timeout_ms);
+	if (drip)
+		(void)snprintf(h->error, sizeof(h->error), "less than %u bytes in %u ms",
+			       LCM_HTTP_SLOW_BYTES,
+			       LCM_HTTP_SLOW_STALLS * h->env->stall_timeout_ms);
+	else
+		(void)snprintf(h->error, sizeof(h->error), "no byte for %u ms",
+			       h->env->stall_timeout_ms);
 	(void)curl_easy_setopt(h->easy, CURLOPT_FORBID_REUSE, 1L);
 	lcm_multi_remove(h->env->multi, h->pool, h->easy);
 	http_end(h, CURLE_OPERATION_TIMEDOUT);
@@ -104,6 +125,7 @@ static size_t header_cb(char *p, size_t size, size_t n, void *arg)
 
 	h->last_ns = lcm_now_ns();
 	h->head_bytes += size * n;
+	h->window_bytes += size * n;
 	if (h->head_bytes > LCM_HTTP_HEAD_MAX) {
 		h->head_too_big = true;
 		return 0;
@@ -119,6 +141,7 @@ static size_t write_cb(char *p, size_t size, size_t n, void *arg)
 	int r;
 
 	h->last_ns = lcm_now_ns();
+	h->window_bytes += size * n;
 	r = h->ops->body(h->arg, p, size * n);
 	if (r == 1) {
 		h->paused = true;
@@ -133,6 +156,7 @@ static size_t read_cb(char *p, size_t size, size_t n, void *arg)
 
 	n = LCM_MIN(size * n, h->body_len - h->body_at);
 	h->last_ns = lcm_now_ns();
+	h->window_bytes += n;
 	if (n)
 		memcpy(p, h->body + h->body_at, n);
 	h->body_at += n;
@@ -231,6 +255,11 @@ static int set_network(struct lcm_http *h, const struct lcm_http_req *req)
 	CURL *e = h->easy;
 
 	(void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* Else the end of a transfer whose name is not resolved waits for the resolver: 10 s and
+	 * more of the loop. */
+	(void)curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	(void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)h->env->connect_timeout_ms);
 	(void)curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
 	(void)curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -299,6 +328,7 @@ int lcm_http_start(struct lcm_http *h, const struct lcm_http_req *req)
 	h->error[0] = '\0';
 	h->pool = req->pool;
 	h->start_ns = h->last_ns = lcm_now_ns();
+	h->window_ns = h->window_bytes = 0;
 	set_callbacks(h);
 	if (r == 0)
 		r = set_network(h, req);

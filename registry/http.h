@@ -27,6 +27,10 @@ struct lcm_http_env {
 	uint64_t requests; /* counted */
 };
 
+/* What brings so few bytes in so many stall timeouts is stalled, too: 4 KiB in two minutes. */
+#define LCM_HTTP_SLOW_BYTES 4096U
+#define LCM_HTTP_SLOW_STALLS 8U
+
 struct lcm_http_ops {
 	/* A piece of the body. Return: 0 taken; 1 pause, the same piece comes again; < 0 stop the
 	 * exchange. */
@@ -63,6 +67,8 @@ struct lcm_http {
 	size_t body_at, body_len;
 	enum lcm_multi_pool pool;
 	uint64_t start_ns, last_ns; /* of the exchange, of the last byte */
+	uint64_t window_ns;         /* since when the next is counted; 0: not yet */
+	size_t window_bytes;
 	size_t head_bytes;
 	bool running, connected, paused;
 	bool head_done;             /* a final status and its fields are here */

@@ -73,6 +73,7 @@ struct lcm_registry {
 	struct lcm_auth_env auth;
 	struct lcm_docs docs;                              /* who reads documents from outside */
 	char **auth_files, **insecure_hosts, **hosts_dirs; /* owned */
+	struct lcm_providers *providers;                   /* owned; NULL: none */
 	char *ca_file, *proxy;                             /* owned */
 	uint32_t retries, backoff_ms, connections;
 	struct lcm_host *hosts;                           /* owned list */

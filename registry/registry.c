@@ -328,6 +328,7 @@ static void wire(struct lcm_registry *r, const struct lcm_registry_config *cfg)
 	r->auth = (struct lcm_auth_env){ .http = &r->http,
 					 .docs = &r->docs,
 					 .files = r->auth_files,
+					 .providers = r->providers,
 					 .insecure_hosts = (const char *const *)r->insecure_hosts,
 					 .retries = r->retries,
 					 .backoff_ms = r->backoff_ms,
@@ -363,6 +364,11 @@ int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cf
 	if (rc < 0)
 		return lcm_err_set(err, rc, "starting the registry client: %s",
 				   lcm_err_text(NULL, rc));
+	rc = cfg->provider_config
+		 ? lcm_providers_load(cfg->provider_config, cfg->provider_dir, &r->providers, err)
+		 : 0;
+	if (rc < 0)
+		return rc;
 	wire(r, cfg);
 	*ret = lcm_steal(&r);
 	return 0;
@@ -409,6 +415,7 @@ void lcm_registry_free(struct lcm_registry *r)
 	lcm_multi_free(r->multi);
 	lcm_timer_free(r->kick);
 	lcm_timer_free(r->balance);
+	lcm_providers_free(r->providers);
 	lcm_creds_files_free(r->auth_files);
 	lcm_creds_files_free(r->insecure_hosts);
 	lcm_creds_files_free(r->hosts_dirs);

@@ -18,6 +18,8 @@
 struct lcm_registry_config {
 	const char *const *auth_files; /* NULL-terminated; NULL: $REGISTRY_AUTH_FILE, podman's and
 					  docker's own places */
+	const char *provider_config;   /* the kubelet's CredentialProviderConfig; NULL: none */
+	const char *provider_dir;      /* where those programs are; goes with it */
 	const char *const *insecure_hosts; /* NULL-terminated "host[:port]" that may use plain http;
 					      loopback always may */
 	const char *const *hosts_dirs;     /* NULL-terminated, see hosts.h; NULL: none */

@@ -23,6 +23,7 @@ const struct cmd_verb cmd_verbs[] = {
 	  cmd_image_store_main },
 	{ "index", "make, publish or show the tables of contents by which images are lazy",
 	  cmd_index_main },
+	{ "deadline", "how long a mount's readers wait, and what then", cmd_deadline_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },
 	{ "gc", "make room: drop layers that nothing uses, the oldest first", cmd_gc_main },
 	{ "verify", "is what is stored still what was proven? repair it", cmd_verify_main },

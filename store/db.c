@@ -89,10 +89,12 @@ static const char schema_3[] = "CREATE TABLE damaged(layer INTEGER PRIMARY KEY"
 			       "ALTER TABLE mounts ADD COLUMN big_data INTEGER NOT NULL DEFAULT 0;"
 			       "ALTER TABLE mounts ADD COLUMN big_exec INTEGER NOT NULL DEFAULT 0;";
 
-/* And version 4: what isolated functions have read of manifests and configs. */
+/* And version 4: what isolated functions have read of manifests and configs; what happens to
+ * readers at their deadline. */
 static const char schema_4[] =
     "ALTER TABLE images ADD COLUMN manifest_text TEXT NOT NULL DEFAULT '';"
-    "ALTER TABLE images ADD COLUMN config_text TEXT NOT NULL DEFAULT '';";
+    "ALTER TABLE images ADD COLUMN config_text TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE mounts ADD COLUMN freeze INTEGER NOT NULL DEFAULT 0 CHECK(freeze IN (0, 1));";
 
 #define LAYER_COLUMNS                                                                              \
 	"id, diffid, blob, source, state, has_toc, blob_size, real_bytes, last_used, unsynced, "   \
@@ -103,7 +105,7 @@ static const char schema_4[] =
 	"config_text"
 #define MOUNT_COLUMNS                                                                              \
 	"id, image, target, read_only, keep_upper, boot, unit, offline, deadline, big_data, "      \
-	"big_exec"
+	"big_exec, freeze"
 #define SNAPSHOT_COLUMNS                                                                           \
 	"id, name, parent, labels, image, depth, kind, created, updated, size, inodes"
 
@@ -164,12 +166,14 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_IMAGE_LAYER_ADD] = "INSERT INTO image_layers(ref, pos, layer) VALUES(?1, ?2, ?3)",
 	[LCM_STMT_IMAGE_LAYERS] = "SELECT layer FROM image_layers WHERE ref = ?1 ORDER BY pos",
 	[LCM_STMT_MOUNT_PUT] =
-	    ("INSERT INTO mounts(" MOUNT_COLUMNS
-	     ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT(id) DO UPDATE SET"
+	    ("INSERT INTO mounts(" MOUNT_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+	     "?10, ?11, ?12) ON CONFLICT(id) DO UPDATE "
+	     "SET"
 	     " image = excluded.image, target = excluded.target, read_only = excluded.read_only, "
 	     "keep_upper = excluded.keep_upper, boot = excluded.boot, unit = excluded.unit, "
 	     "offline = excluded.offline, deadline = excluded.deadline, "
-	     "big_data = excluded.big_data, big_exec = excluded.big_exec"),
+	     "big_data = excluded.big_data, big_exec = excluded.big_exec, freeze = "
+	     "excluded.freeze"),
 	[LCM_STMT_MOUNT_GET] = ("SELECT " MOUNT_COLUMNS " FROM mounts WHERE id = ?1"),
 	[LCM_STMT_MOUNT_AFTER] = ("SELECT " MOUNT_COLUMNS
 				  " FROM mounts WHERE id > ?1 ORDER BY id LIMIT 1"),

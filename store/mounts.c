@@ -43,6 +43,7 @@ static int row_write(struct lcm_store *s, const struct lcm_mount_row *row)
 	lcm_bind_u64(q, 9, row->deadline_ns);
 	lcm_bind_u64(q, 10, row->big_data_bytes);
 	lcm_bind_u64(q, 11, row->big_exec_bytes);
+	lcm_bind_u64(q, 12, row->freeze);
 	r = lcm_stmt_run(s, q);
 	if (r == 0) {
 		q = lcm_stmt(s, LCM_STMT_MOUNT_LAYERS_CLEAR);
@@ -111,7 +112,7 @@ static int layers_read(struct lcm_store *s, struct lcm_mount_row *row)
 static int options_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_row *row)
 {
 	lcm_autofree char *boot = NULL;
-	uint64_t read_only = 0, keep_upper = 0, offline = 0;
+	uint64_t read_only = 0, keep_upper = 0, offline = 0, freeze = 0;
 	int r = lcm_column_u64(q, 3, &read_only);
 
 	if (r == 0)
@@ -128,11 +129,14 @@ static int options_read(struct lcm_store *s, sqlite3_stmt *q, struct lcm_mount_r
 		r = lcm_column_u64(q, 9, &row->big_data_bytes);
 	if (r == 0)
 		r = lcm_column_u64(q, 10, &row->big_exec_bytes);
+	if (r == 0)
+		r = lcm_column_u64(q, 11, &freeze);
 	if (r < 0)
 		return r;
 	row->read_only = read_only != 0;
 	row->keep_upper = keep_upper != 0;
 	row->offline = offline != 0;
+	row->freeze = freeze != 0;
 	row->remount = boot[0] != '\0';
 	row->rebooted = row->remount && strcmp(boot, s->boot) != 0;
 	return 0;

@@ -216,6 +216,7 @@ struct lcm_mount_row {
 	char
 	    *unit; /* owned; the storage unit it writes into, as it was asked for; NULL, "": none */
 	uint64_t deadline_ns, big_data_bytes, big_exec_bytes;
+	bool freeze;     /* what happens at the deadline */
 	int64_t *layers; /* owned; bottom first */
 	size_t n_layers;
 };

@@ -59,6 +59,7 @@ const char *cmd_bytes(double bytes, char out[24]);
 
 int cmd_bench_main(int argc, char **argv);
 int cmd_daemon_main(int argc, char **argv);
+int cmd_deadline_main(int argc, char **argv);
 int cmd_doctor_main(int argc, char **argv);
 int cmd_drop_cache_main(int argc, char **argv);
 int cmd_gc_main(int argc, char **argv);

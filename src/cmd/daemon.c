@@ -12,6 +12,7 @@
 #include "src/cmd/config_file.h"
 #include "src/daemon/daemon.h"
 #include "src/daemon/image_index.h"
+#include "src/daemon/session.h"
 
 #define LIST_MAX 32
 #define REPLACE_MS 30000
@@ -34,11 +35,18 @@ static const char usage[] =
     "      --hosts-dir DIR        hosts.toml and certificates of registries, as containerd, docker "
     "and "
     "podman read them; may be repeated; none: no such directory\n"
+    "      --image-credential-provider-config FILE\n"
+    "                             programs that give credentials, as the kubelet's option of this "
+    "name\n"
+    "      --image-credential-provider-bin-dir DIR\n"
+    "                             where those programs are\n"
     "      --ca-file FILE         PEM certificates to trust instead of the system's\n"
     "      --big-data SIZE        data files from this size are read by range (8M; 0: never)\n"
     "      --big-exec SIZE        the same for executables and libraries (32M; 0: never)\n"
     "      --deadline SECONDS     a reader of a missing file gets EIO after so long (60; 0: "
     "never)\n"
+    "      --at-deadline WHAT     eio, or freeze: its containers freeze until something comes "
+    "(eio)\n"
     "      --no-background        fetch only what is asked for (for measurements)\n"
     "      --hold MS              background waits so long after a demand (50)\n"
     "      --grace MS             and so long after a mount for its first one (150)\n"
@@ -65,9 +73,12 @@ enum {
 	OPT_AUTHFILE,
 	OPT_HOSTS,
 	OPT_CA,
+	OPT_PROVIDERS,
+	OPT_PROVIDER_DIR,
 	OPT_BIG_DATA,
 	OPT_BIG_EXEC,
 	OPT_DEADLINE,
+	OPT_AT_DEADLINE,
 	OPT_NO_BACKGROUND,
 	OPT_HOLD,
 	OPT_GRACE,
@@ -113,11 +124,19 @@ static int add(const char *name, const char **list, size_t *n, const char *value
 	return 0;
 }
 
-static int take(struct options *o, int c)
+static int take_retries(uint32_t *ret)
 {
 	uint64_t n = 0;
-	int r = 0;
+	int r = number("retries", optarg, false, 1, &n);
 
+	if (r == 0 && (n < 1 || n > 100))
+		r = cmd_usage("daemon", "--retries %s: 1 to 100 is expected", optarg);
+	*ret = (uint32_t)n;
+	return r;
+}
+
+static int take(struct options *o, int c)
+{
 	switch (c) {
 	case OPT_INSECURE:
 		return add("insecure", o->insecure, &o->n_insecure, optarg);
@@ -146,6 +165,10 @@ static int take(struct options *o, int c)
 		return number("big-exec", optarg, true, 1, &o->cfg.big.exec_bytes);
 	case OPT_DEADLINE:
 		return number("deadline", optarg, false, 1000000000, &o->cfg.deadline_ns);
+	case OPT_AT_DEADLINE:
+		if (lcm_at_deadline_parse(optarg, &o->cfg.freeze) == 0)
+			return 0;
+		return cmd_usage("daemon", "--at-deadline %s: eio or freeze is expected", optarg);
 	case OPT_HOLD:
 		return number("hold", optarg, false, 1000000, &o->cfg.hold_ns);
 	case OPT_GRACE:
@@ -157,11 +180,7 @@ static int take(struct options *o, int c)
 		return cmd_usage("daemon", "--index %s: manifest, referrers or none is expected",
 				 optarg);
 	case OPT_RETRIES:
-		r = number("retries", optarg, false, 1, &n);
-		if (r == 0 && (n < 1 || n > 100))
-			r = cmd_usage("daemon", "--retries %s: 1 to 100 is expected", optarg);
-		o->cfg.registry.retries = (uint32_t)n;
-		return r;
+		return take_retries(&o->cfg.registry.retries);
 	case OPT_WITHOUT:
 		o->cfg.without_data_only |= strcmp(optarg, "data-only") == 0;
 		o->cfg.without_redirect |= strcmp(optarg, "redirect") == 0;
@@ -184,10 +203,13 @@ static const struct option longs[] = {
 	{ "insecure", required_argument, NULL, OPT_INSECURE },
 	{ "authfile", required_argument, NULL, OPT_AUTHFILE },
 	{ "hosts-dir", required_argument, NULL, OPT_HOSTS },
+	{ "image-credential-provider-config", required_argument, NULL, OPT_PROVIDERS },
+	{ "image-credential-provider-bin-dir", required_argument, NULL, OPT_PROVIDER_DIR },
 	{ "ca-file", required_argument, NULL, OPT_CA },
 	{ "big-data", required_argument, NULL, OPT_BIG_DATA },
 	{ "big-exec", required_argument, NULL, OPT_BIG_EXEC },
 	{ "deadline", required_argument, NULL, OPT_DEADLINE },
+	{ "at-deadline", required_argument, NULL, OPT_AT_DEADLINE },
 	{ "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
 	{ "hold", required_argument, NULL, OPT_HOLD },
 	{ "grace", required_argument, NULL, OPT_GRACE },
@@ -214,6 +236,10 @@ static int take_any(struct options *o, int c)
 		return 0; /* it was read before */
 	else if (c == OPT_NO_BACKGROUND)
 		o->cfg.background = false;
+	else if (c == OPT_PROVIDERS)
+		o->cfg.registry.provider_config = optarg;
+	else if (c == OPT_PROVIDER_DIR)
+		o->cfg.registry.provider_dir = optarg;
 	else if (c == OPT_VERBOSE || c == OPT_DEBUG)
 		lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
 	else if (c == 'h')
@@ -292,6 +318,9 @@ static int parse(int argc, char **argv, struct options *o)
 		r = cmd_usage("daemon", "\"%s\" is not an option", argv[optind]);
 	if (r == 0 && o->cfg.quota_low > o->cfg.quota_high)
 		r = cmd_usage("daemon", "--quota-low is more than --quota");
+	if (r == 0 && !o->cfg.registry.provider_config != !o->cfg.registry.provider_dir)
+		r = cmd_usage("daemon", "--image-credential-provider-config and -bin-dir go "
+					"together");
 	return r;
 }
 

@@ -48,6 +48,9 @@ int mount_options_take(struct mount_options *o, const char *verb, int c, const c
 		return number(verb, "unit-size", value, true, &o->unit_size, &o->unit_bytes);
 	case OPT_M_DEADLINE:
 		return number(verb, "deadline", value, false, &o->deadline, &o->deadline_ms);
+	case OPT_M_AT_DEADLINE:
+		o->at_deadline = value;
+		return 0;
 	case OPT_M_BIG_DATA:
 		return number(verb, "big-data", value, true, &o->big_data, &o->big_data_bytes);
 	case OPT_M_BIG_EXEC:
@@ -88,6 +91,7 @@ json_t *mount_options_body(const struct mount_options *o, const char *image, con
 		(void)json_object_set_new(body, "offline", json_true());
 	(void)json_object_set_new(body, "keep", json_boolean(o->id != NULL));
 	set_number(body, "deadline_ms", o->deadline, o->deadline_ms * 1000);
+	set(body, "at_deadline", o->at_deadline);
 	set_number(body, "weight", o->weight, o->weight_number);
 	set_number(body, "big_data", o->big_data, o->big_data_bytes);
 	set_number(body, "big_exec", o->big_exec, o->big_exec_bytes);

@@ -12,6 +12,7 @@ struct mount_options {
 	const char *id, *pull, *platform, *index; /* NULL or "": not given */
 	const char *unit, *unit_pool;
 	bool read_only, full, offline;
+	const char *at_deadline;
 	const char *deadline, *big_data, *big_exec, *weight,
 	    *unit_size; /* as written; NULL: the daemon's */
 	uint64_t deadline_ms, big_data_bytes, big_exec_bytes, weight_number, unit_bytes;
@@ -31,7 +32,8 @@ enum {
 	OPT_WEIGHT,
 	OPT_UNIT,
 	OPT_UNIT_SIZE,
-	OPT_UNIT_POOL
+	OPT_UNIT_POOL,
+	OPT_M_AT_DEADLINE
 };
 
 #define MOUNT_OPTIONS_LONG                                                                         \
@@ -42,6 +44,7 @@ enum {
 	    { "platform", required_argument, NULL, OPT_PLATFORM },                                 \
 	    { "index", required_argument, NULL, OPT_INDEX },                                       \
 	    { "deadline", required_argument, NULL, OPT_M_DEADLINE },                               \
+	    { "at-deadline", required_argument, NULL, OPT_M_AT_DEADLINE },                         \
 	    { "big-data", required_argument, NULL, OPT_M_BIG_DATA },                               \
 	    { "weight", required_argument, NULL, OPT_WEIGHT },                                     \
 	    { "unit", required_argument, NULL, OPT_UNIT },                                         \
@@ -61,6 +64,7 @@ enum {
 	"      --index WHERE       tables of contents: manifest (default), referrers, none, a "    \
 	"digest\n"                                                                                 \
 	"      --deadline SECONDS  readers of missing files get EIO after so long (0: never)\n"    \
+	"      --at-deadline WHAT  eio, or freeze: freeze the containers until something comes\n"  \
 	"      --big-data SIZE     data files from this size are read by range (0: never)\n"       \
 	"      --big-exec SIZE     the same for executables and libraries\n"                       \
 	"      --weight N          its share where others fetch too, 1 to 10000 (100)\n"           \

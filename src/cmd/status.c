@@ -48,6 +48,28 @@ static void print_containers(json_t *st)
 			     *client_text(v, "cgroup") ? client_text(v, "cgroup") : "-");
 }
 
+/* Who waits for what, and what becomes of them. */
+static void print_waiting(json_t *st)
+{
+	const json_t *waiting = json_object_get(st, "waiting_ms"), *v;
+	long long ms = client_integer(st, "deadline_ms");
+	size_t i;
+
+	if (json_is_number(waiting))
+		(void)printf("    waiting for %.1f s", json_number_value(waiting) / 1000);
+	if (json_is_number(waiting) && ms)
+		(void)printf(", %s at %.1f s",
+			     strcmp(client_text(st, "at_deadline"), "freeze") == 0 ? "frozen"
+										   : "EIO",
+			     (double)ms / 1000);
+	if (json_is_number(waiting))
+		(void)printf("\n");
+	json_array_foreach (json_object_get(st, "frozen"), i, v)
+		(void)printf("    frozen: %s\n", json_string_value(v));
+	if (*client_text(st, "freeze_error"))
+		(void)printf("    not frozen: %s\n", client_text(st, "freeze_error"));
+}
+
 static void print_text(json_t *st)
 {
 	char local[24], total[24];
@@ -63,6 +85,7 @@ static void print_text(json_t *st)
 		     client_integer(st, "demand_fetches"), client_integer(st, "waiters"));
 	if (*client_text(st, "unit_name"))
 		(void)printf("    unit %s\n", client_text(st, "unit_name"));
+	print_waiting(st);
 	print_containers(st);
 	print_bound(st);
 	if (*client_text(st, "error"))

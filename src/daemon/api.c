@@ -11,6 +11,7 @@
  *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
  *   GET    /v1/mounts/ID/config    the image config
  *   POST   /v1/mounts/ID/meter     {weight, limits, readmit, after, reject}
+ *   POST   /v1/mounts/ID/deadline  {deadline_ms, at_deadline}
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
@@ -147,7 +148,8 @@ static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret
 	    pid > INT_MAX || api_number(args, "big_data", &o->big.data_bytes) < 0 ||
 	    api_number(args, "big_exec", &o->big.exec_bytes) < 0 ||
 	    api_number(args, "unit_size", &o->unit_size) < 0 ||
-	    api_number(args, "weight", &weight) < 0 || weight < 1 || weight > LCM_LIF_WEIGHT_MAX)
+	    api_number(args, "weight", &weight) < 0 || weight < 1 || weight > LCM_LIF_WEIGHT_MAX ||
+	    ms > LCM_DEADLINE_MS_MAX)
 		return false;
 	o->weight = (uint32_t)weight;
 	o->deadline_ns = ms * 1000000;
@@ -169,6 +171,8 @@ static const char *not_offline(json_t *args, const struct lcm_session_options *o
 static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_options *o,
 		       pid_t *ret_pid)
 {
+	const char *at_deadline = api_text(args, "at_deadline");
+
 	if (!*o->image)
 		lcm_api_error(c, 400, -EINVAL, "\"image\" is missing");
 	else if (strncmp(o->id, LCM_SNAPSHOT_SESSION, strlen(LCM_SNAPSHOT_SESSION)) == 0)
@@ -179,6 +183,9 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 	else if (parse_policy(api_text(args, "pull"), &o->policy) < 0)
 		lcm_api_error(c, 400, -EINVAL, "pull \"%s\": missing, always or never is expected",
 			      api_text(args, "pull"));
+	else if (*at_deadline && lcm_at_deadline_parse(at_deadline, &o->freeze) < 0)
+		lcm_api_error(c, 400, -EINVAL, "at_deadline \"%s\": eio or freeze is expected",
+			      at_deadline);
 	else if (lcm_index_where_parse(api_text(args, "index"), &o->index) < 0)
 		lcm_api_error(
 		    c, 400, -EINVAL,
@@ -214,6 +221,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		.unit_pool = api_text(args, "unit_pool"),
 		.big = c->host->big,
 		.deadline_ns = c->host->deadline_ns,
+		.freeze = c->host->freeze,
 		.policy = api_flag(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
 	};
 	struct lcm_err err = { 0 };
@@ -427,6 +435,17 @@ static void mount_meter(struct lcm_api_call *c, struct lcm_session *s, json_t *a
 	c->status = 200;
 }
 
+static void mount_deadline(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
+{
+	struct lcm_err err = { 0 };
+	int r = lcm_session_set_deadline(s, args, &err);
+
+	if (r < 0)
+		lcm_api_fail(c, r, &err);
+	else
+		reply_status(c, 200, s, 0);
+}
+
 static void one_mount(struct lcm_api_call *c, const char *method, const char *rest, json_t *args)
 {
 	const char *action = strrchr(rest, '/');
@@ -434,10 +453,12 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 	struct lcm_session *s;
 	bool wait = action && strcmp(action, "/wait") == 0,
 	     config = action && strcmp(action, "/config") == 0,
-	     meter = action && strcmp(action, "/meter") == 0;
+	     meter = action && strcmp(action, "/meter") == 0,
+	     deadline = action && strcmp(action, "/deadline") == 0;
 
-	(void)snprintf(name, sizeof(name), "%.*s",
-		       wait || config || meter ? (int)(action - rest) : (int)strlen(rest), rest);
+	(void)snprintf(
+	    name, sizeof(name), "%.*s",
+	    wait || config || meter || deadline ? (int)(action - rest) : (int)strlen(rest), rest);
 	s = lcm_session_find(c->host, name);
 	if (!s)
 		lcm_api_error(c, 404, -ENOENT, "no mount \"%s\" (locum status lists them)", name);
@@ -447,6 +468,8 @@ static void one_mount(struct lcm_api_call *c, const char *method, const char *re
 		mount_config(c, s);
 	else if (meter && strcmp(method, "POST") == 0)
 		mount_meter(c, s, args);
+	else if (deadline && strcmp(method, "POST") == 0)
+		mount_deadline(c, s, args);
 	else if (strcmp(method, "GET") == 0)
 		reply_status(c, 200, s, status_args(args));
 	else if (strcmp(method, "DELETE") == 0)

@@ -13,6 +13,7 @@
 #include "src/base/log.h"
 #include "src/daemon/container.h"
 #include "src/daemon/control.h"
+#include "src/daemon/freeze.h"
 #include "src/daemon/layer.h"
 #include "src/daemon/snapshot.h"
 #include "src/daemon/usage.h"
@@ -289,11 +290,13 @@ static int start(struct daemon *d, struct lcm_err *err)
 	d->h.run_dir = d->cfg->run_dir;
 	d->h.big = d->cfg->big;
 	d->h.deadline_ns = d->cfg->deadline_ns;
+	d->h.freeze = d->cfg->freeze;
 	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background,
 					       .hold_ns = d->cfg->hold_ns,
 					       .grace_ns = d->cfg->grace_ns,
 					       .index = d->cfg->index };
 	lcm_image_read_rows(&d->e);
+	lcm_freeze_recover(d->cfg->run_dir);
 	lcm_session_recover(&d->h, d->kept, d->n_kept);
 	d->n_kept = 0;
 	lcm_container_recover(&d->h);

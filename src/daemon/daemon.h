@@ -21,7 +21,8 @@ struct lcm_daemon_config {
 	    *web; /* "PORT", "127.0.0.1:PORT", "[::1]:PORT": the page is here too; NULL: no */
 	struct lcm_registry_config registry;
 	struct lcm_gate_big big; /* defaults for mounts */
-	uint64_t deadline_ns;
+	uint64_t deadline_ns;    /* the same, and what becomes of readers then */
+	bool freeze;
 	uint64_t hold_ns;               /* background waits so long after a demand */
 	uint64_t grace_ns;              /* and so long after a mount, until its first one */
 	struct lcm_index_where index;   /* of mounts that say nothing */

@@ -209,16 +209,20 @@ static void on_file_done(void *arg, struct lcm_layer *l, uint32_t entry, int sta
 	struct slot *slot = arg;
 
 	(void)l;
-	if (slot->s->gate)
-		lcm_gate_file_done(slot->s->gate, (uint32_t)(slot - slot->s->slots), entry, status);
+	if (!slot->s->gate)
+		return;
+	lcm_gate_file_done(slot->s->gate, (uint32_t)(slot - slot->s->slots), entry, status);
+	session_came(slot->s, status);
 }
 
 static void on_read_done(void *arg, uint64_t token, int fd, uint64_t off, uint32_t len, int status)
 {
 	struct slot *slot = arg;
 
-	if (slot->s->gate)
-		lcm_gate_read_done(slot->s->gate, token, fd, off, len, status);
+	if (!slot->s->gate)
+		return;
+	lcm_gate_read_done(slot->s->gate, token, fd, off, len, status);
+	session_came(slot->s, status);
 }
 
 int session_make_slots(struct lcm_session *s, uint32_t n)
@@ -300,6 +304,7 @@ static void session_unlist(struct lcm_session *s)
 
 void session_destroy(struct lcm_session *s)
 {
+	session_thaw(s);
 	lcm_container_forget(s, s->host->e->closing);
 	if (!s->leaving)
 		session_unlist(s);
@@ -406,11 +411,13 @@ static int set_names(struct lcm_session *s, const struct lcm_session_options *o,
 static void on_expire(void *arg)
 {
 	struct lcm_session *s = arg;
-	uint64_t now = lcm_now_ns(), next = s->gate ? lcm_gate_expire(s->gate, now) : 0;
+	uint64_t now = lcm_now_ns(), next, look;
 
-	if (s->gate)
-		lcm_timer_set(s->expire,
-			      next > now ? LCM_MIN(next - now, 1000000000ULL) : 1000000000ULL);
+	if (!s->gate)
+		return;
+	next = lcm_gate_expire(s->gate, now);
+	look = session_stall_look(s, now);
+	lcm_timer_set(s->expire, next > now ? LCM_MIN(next - now, look) : look);
 }
 
 static void on_shrink(void *arg)
@@ -507,6 +514,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->lif->weight = o->weight ? o->weight : LCM_LIF_WEIGHT;
 	s->big = o->big;
 	s->deadline_ns = o->deadline_ns;
+	s->freeze = o->freeze;
 	r = set_names(s, o, err);
 	if (r == 0)
 		r = set_places(s, o);
@@ -584,6 +592,7 @@ int lcm_session_close(struct lcm_session *s, bool lazy, int remove, struct lcm_e
 				   s->target, users);
 	if (r < 0)
 		return r;
+	session_thaw(s);
 	s->close_remove = remove < 0 ? !s->keep : remove > 0;
 	if (s->job) {
 		s->closing = true;

@@ -47,8 +47,9 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_gate_threads *gates; /* borrowed */
 	struct lcm_mount_features features;
 	bool lazy;               /* the features suffice for META::REAL::GATE */
-	struct lcm_gate_big big; /* defaults for new mounts */
+	struct lcm_gate_big big; /* defaults for new mounts, as the next two */
 	uint64_t deadline_ns;
+	bool freeze;
 	struct lcm_keep *keep;        /* borrowed; who has the gates' descriptors besides us */
 	const char *run_dir;          /* borrowed; where targets of `run` are made */
 	const char *web_url;          /* borrowed; NULL: the page is on the control socket only */
@@ -90,7 +91,8 @@ struct lcm_session_options {
 	const char *above; /* directories below the state directory, each with its NUL, and one NUL
 			      more: layers on top of the image's, topmost first; NULL: none */
 	struct lcm_gate_big big; /* of this mount */
-	uint64_t deadline_ns;
+	uint64_t deadline_ns;    /* of readers for whom nothing comes; 0: never */
+	bool freeze;             /* then its containers freeze, until something does; else EIO */
 };
 
 struct lcm_session;
@@ -156,6 +158,14 @@ json_t *lcm_session_meter(const struct lcm_session *s);
  * or nothing. Return: 0, -EINVAL (text). */
 LCM_MUST_USE int lcm_session_set_meter(struct lcm_session *s, const json_t *args,
 				       struct lcm_err *err);
+#define LCM_DEADLINE_MS_MAX 1000000000000ULL /* 31 years */
+/** lcm_session_set_deadline - "deadline_ms" and "at_deadline" of @args, each may be absent; who
+ * waits already obeys at once. Return: 0, -EINVAL (text), -errno (it holds, and is not recorded).
+ */
+LCM_MUST_USE int lcm_session_set_deadline(struct lcm_session *s, const json_t *args,
+					  struct lcm_err *err);
+/** lcm_at_deadline_parse - "eio" or "freeze". Return: 0, -EINVAL. */
+LCM_MUST_USE int lcm_at_deadline_parse(const char *name, bool *ret_freeze);
 #define LCM_STATUS_HOLDERS (1U << 0) /* look for processes that hold bound files (slow) */
 #define LCM_STATUS_DETAIL (1U << 1)  /* each layer, and what was waited for longest */
 /** lcm_session_status - a new JSON object; NULL: out of memory. @with: LCM_STATUS_*. */

@@ -491,8 +491,7 @@ int session_gate_config(struct lcm_session *s, struct lcm_gate_layer **ret_layer
 		.layers = layers,
 		.n_layers = s->n_slots,
 		.big = s->big,
-		.deadline_ns = s->deadline_ns,
-		.ops = &gate_ops,
+		.ops = &gate_ops, /* its deadline comes when it is served: that may change */
 		.arg = s,
 	};
 	return 0;
@@ -551,7 +550,7 @@ static void mount_job_run(void *arg)
 
 void session_serve(struct lcm_session *s)
 {
-	lcm_timer_set(s->expire, 1000000000ULL);
+	session_apply_deadline(s);
 	lcm_engine_mounted(s->host->e);
 	session_pull_layers(s, false);
 	session_advance(s);
@@ -620,6 +619,7 @@ static void drain_job(void *arg)
 static void leave_gate(struct lcm_session *s)
 {
 	lcm_gate_stats(s->gate, &s->last);
+	session_thaw(s);
 	lcm_timer_clear(s->expire);
 	lcm_timer_clear(s->shrink);
 	session_unkeep_gate(s);

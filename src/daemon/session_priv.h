@@ -41,7 +41,12 @@ struct lcm_session {
 	bool whole;      /* still preparing, it waits for whole layers */
 	bool all_pulled; /* of all of them the pull was begun */
 	struct lcm_gate_big big;
-	uint64_t deadline_ns;
+	uint64_t deadline_ns;        /* of readers; 0: never */
+	bool freeze;                 /* at the deadline the containers freeze; else EIO */
+	bool freezing;               /* a job does it */
+	struct lcm_frozen *frozen;   /* owned; NULL: they are not */
+	struct lcm_err freeze_error; /* why not, at the last try */
+	uint64_t t_came;             /* when something last came, or they were thawed; ns */
 	enum lcm_phase phase;
 	struct lcm_err error;     /* why FAILED */
 	struct lcm_image *image;  /* owned; NULL once adopted */
@@ -134,6 +139,18 @@ void session_meter_fini(struct lcm_session *s);
 json_t *session_slowest(const struct lcm_session *s);
 /** session_regulate - bring the gate in line with the limits. */
 void session_regulate(struct lcm_session *s);
+
+/* session_stall.c */
+/** session_stall_look - freeze or thaw the containers, as is due at @now_ns. Return: ns until the
+ * next look. */
+uint64_t session_stall_look(struct lcm_session *s, uint64_t now_ns);
+/** session_came - a file or range has come (0), or will not (-errno). */
+void session_came(struct lcm_session *s, int status);
+/** session_apply_deadline - the policy, or the gate, is new. */
+void session_apply_deadline(struct lcm_session *s);
+void session_thaw(struct lcm_session *s);
+/** session_stall_json - the policy, and what it has done, into the status @o. */
+void session_stall_json(const struct lcm_session *s, json_t *o);
 
 /* session_take.c */
 /** session_keep_gate - have the gate's descriptors kept. Thread: any. */

@@ -60,6 +60,7 @@ static int from_row(struct lcm_host *h, const struct lcm_mount_row *row, struct 
 	s->offline = row->offline;
 	s->remount = row->remount;
 	s->deadline_ns = row->deadline_ns;
+	s->freeze = row->freeze;
 	s->big = (struct lcm_gate_big){ row->big_data_bytes, row->big_exec_bytes };
 	s->own_target = is_own_target(h, row);
 	(void)snprintf(s->id, sizeof(s->id), "%s", row->id);
@@ -230,6 +231,7 @@ int session_put_row(struct lcm_session *s, struct lcm_err *err)
 				     .offline = s->offline,
 				     .unit = s->unit_key,
 				     .deadline_ns = s->deadline_ns,
+				     .freeze = s->freeze,
 				     .big_data_bytes = s->big.data_bytes,
 				     .big_exec_bytes = s->big.exec_bytes,
 				     .n_layers = s->n_slots };

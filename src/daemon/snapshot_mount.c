@@ -292,6 +292,7 @@ static int begin_session(struct lcm_snapshot_job *j, const struct snapshot_chain
 		.above = lcm_buf_str(&ch->dirs),
 		.big = j->host->big,
 		.deadline_ns = j->host->deadline_ns,
+		.freeze = j->host->freeze,
 	};
 
 	int r = o.read_only ? 0 : snapshot_unit_get(labels, &unit, err);

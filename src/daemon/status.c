@@ -318,6 +318,8 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	(void)json_object_set_new(o, "blocked_ms", json_real((double)g.blocked_ns / 1e6));
 	(void)json_object_set_new(o, "gate", gate_json(&g));
 	(void)json_object_set_new(o, "meter", lcm_session_meter(s));
+	if (s->target)
+		session_stall_json(s, o);
 	if (error) {
 		(void)json_object_set_new(o, "error", lcm_json_text(error->msg));
 		(void)json_object_set_new(o, "error_code", json_integer(error->code));

@@ -11,6 +11,7 @@
 #include "overlay/mount_root.h"
 #include "src/base/buf.h"
 #include "src/base/limits.h"
+#include "src/base/number.h"
 #include "src/base/sys.h"
 #include "src/hook/client.h"
 #include "src/hook/state.h"
@@ -169,6 +170,7 @@ static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size)
 	json_t *body = json_pack("{s:s s:s s:s s:i s:b}", "image", s->image, "container", s->id,
 				 "bundle", s->bundle, "pid", (int)s->pid, "read_only",
 				 s->read_only);
+	uint64_t seconds;
 
 	if (*s->pull)
 		(void)json_object_set_new(body, "pull", json_string(s->pull));
@@ -176,6 +178,11 @@ static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size)
 		(void)json_object_set_new(body, "platform", json_string(s->platform));
 	if (*s->index)
 		(void)json_object_set_new(body, "index", json_string(s->index));
+	if (*s->deadline && lcm_number_parse(s->deadline, false, &seconds) == 0)
+		(void)json_object_set_new(body, "deadline_ms",
+					  json_integer((json_int_t)seconds * 1000));
+	if (*s->at_deadline)
+		(void)json_object_set_new(body, "at_deadline", json_string(s->at_deadline));
 	if (*s->unit)
 		(void)json_object_set_new(body, "unit", json_string(s->unit));
 	if (*s->unit_pool)

@@ -11,6 +11,7 @@
 #include "src/base/number.h"
 
 #define PREFIX "org.locum."
+#define DEADLINE_MAX 1000000000U /* 31 years of seconds */
 #define UNIT PREFIX "unit"
 #define UNIT_SIZE UNIT ".size"
 #define UNIT_POOL UNIT ".pool"
@@ -99,6 +100,19 @@ int lcm_hook_state_unit(const struct lcm_hook_state *s, uint64_t *ret_size, stru
 	return r;
 }
 
+static int take_deadline(struct lcm_hook_state *s, const json_t *all, struct lcm_err *err)
+{
+	uint64_t seconds;
+	int r = take_annotation(all, PREFIX "deadline", &s->deadline, err);
+
+	if (r == 0 && *s->deadline &&
+	    (lcm_number_parse(s->deadline, false, &seconds) < 0 || seconds > DEADLINE_MAX))
+		r = lcm_err_set(err, -EUCLEAN,
+				"annotation " PREFIX "deadline \"%.40s\": seconds are expected",
+				s->deadline);
+	return r < 0 ? r : take_annotation(all, PREFIX "at-deadline", &s->at_deadline, err);
+}
+
 static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 {
 	const json_t *all = lcm_json_member(s->doc, "annotations");
@@ -114,6 +128,8 @@ static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 		r = take_annotation(all, PREFIX "platform", &s->platform, err);
 	if (r == 0)
 		r = take_annotation(all, PREFIX "index", &s->index, err);
+	if (r == 0)
+		r = take_deadline(s, all, err);
 	if (r == 0)
 		r = take_unit(s, all, err);
 	if (r == 0)
@@ -160,7 +176,9 @@ int lcm_hook_state_parse(const char *text, size_t len, enum lcm_hook_stage stage
 				    .index = "",
 				    .unit = "",
 				    .unit_size = "",
-				    .unit_pool = "" };
+				    .unit_pool = "",
+				    .deadline = "",
+				    .at_deadline = "" };
 	int r = lcm_json_parse(text, len, LCM_HOOK_STATE_MAX, "state", &s.doc, err);
 
 	if (r == 0)

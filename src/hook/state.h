@@ -32,6 +32,7 @@ struct lcm_hook_state {
 	/* annotations org.locum.*; "": absent */
 	const char *image, *pull, *platform, *index;
 	const char *unit, *unit_size, *unit_pool; /* as written: see lcm_hook_state_unit() */
+	const char *deadline, *at_deadline;       /* the former a number of seconds */
 	bool read_only;
 };
 

@@ -117,5 +117,49 @@ says 'says why' 1 'asks docker-credential-itest.*docker-credential-itest: no ses
 rm "$helper"
 says 'one that is not there, too' 1 'docker-credential-itest: it is not installed' "$LOCUM" pull "$HOST/a/gz:t"
 tap_ok 'nothing is left' daemon_clean
+
+# ---- a credential provider as the kubelet's ----
+unset DOCKER_CONFIG
+provider=$TAP_DIR/bin/itest-provider
+config=$TAP_DIR/providers.yaml
+cat >"$provider" <<-'END'
+	#!/bin/sh
+	cat >>"${0%/*}/requests"
+	echo " $* $REGION" >>"${0%/*}/requests"
+	printf '{"apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderResponse", "cacheKeyType": "Registry",
+		"auth": {"%s": {"username": "user", "password": "pass:word/1"}}}' '*.0.0.1:'"$PORT"
+END
+chmod +x "$provider"
+cat >"$config" <<-END
+	apiVersion: kubelet.config.k8s.io/v1
+	kind: CredentialProviderConfig
+	providers:
+	  - name: itest-provider
+	    apiVersion: credentialprovider.kubelet.k8s.io/v1
+	    matchImages: ["127.0.*.1:${HOST##*:}/a"]
+	    defaultCacheDuration: 1h
+	    args: [get]
+	    env:
+	      - {name: REGION, value: here}
+	      - {name: PORT, value: "${HOST##*:}"}
+END
+with_provider()
+{
+	again --ca-file "$TAP_DIR/tls/ca.crt" --image-credential-provider-config "$config" --image-credential-provider-bin-dir "$TAP_DIR/bin"
+}
+tap_ok 'daemon with a credential provider' with_provider
+tap_ok 'pull' tap_limit 30 "$LOCUM" pull "$HOST/a/small:t"
+tap_ok 'of another repository' tap_limit 30 "$LOCUM" pull "$HOST/a/gz:t"
+tap_is 'it was asked once, for an image' "$(cat "$TAP_DIR/bin/requests")" \
+	'{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"'"$HOST"'/a/small"} get here'
+says 'not where it is not meant' 1 'without credentials' "$LOCUM" pull "$HOST/b/small:t"
+tap_is 'its secret is not in the log' "$(grep -c 'pass:word' "$TAP_DIR/daemon.log")" 0
+printf '#!/bin/sh\necho no session >&2; exit 1\n' >"$provider"
+tap_ok 'one that fails' with_provider
+says 'says why' 1 'itest-provider: no session \(status 1\)' "$LOCUM" pull "$HOST/a/small:t"
 tap_ok 'daemon ends' daemon_stop
+says 'one of the two options' 2 'go together' "$LOCUM" daemon --image-credential-provider-config "$config"
+echo more: 1 >>"$config"
+says 'a configuration that is wrong' 1 'providers.yaml: CredentialProviderConfig: "more" is not understood' "$LOCUM" daemon \
+	--image-credential-provider-config "$config" --image-credential-provider-bin-dir "$TAP_DIR/bin"
 tap_end

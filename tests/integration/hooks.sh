@@ -46,7 +46,7 @@ wait_for_file()
 # One that has its image by annotation alone: its bundle's root is an empty directory.
 by_annotation()
 {
-	bundle rootfs "{\"org.locum.image\": \"$IT_REF\"}" '[]' \
+	bundle rootfs "{\"org.locum.image\": \"$IT_REF\", \"org.locum.deadline\": \"77\", \"org.locum.at-deadline\": \"freeze\"}" '[]' \
 		'python3 -c "print(40 + 2)"; mountpoint -q /proc && echo proc; cat /made/here/file /etc/one-file; echo x >/written; : >/made/here/up; until test -e /made/here/go; do sleep 0.05; done'
 	run_bundle "a-$runtime+1" &
 	waiter=$!
@@ -59,6 +59,7 @@ by_annotation()
 	tap_is "$runtime: what the runtime had mounted is there once" "$(awk '{print $5}' "/proc/$pid/mountinfo" | grep -cx '/proc\|/dev\|/made/here\|/etc/one-file')" 4
 	tap_is "$runtime: nothing of it is on the host" "$(grep -c "$LOCUM_RUN/m/.*/\(proc\|made\)" /proc/self/mountinfo)" 0
 	mount=$("$LOCUM" status --json | jq -r '.[0].id')
+	tap_is "$runtime: what its annotations say of a deadline" "$(daemon_field "$mount" deadline_ms)/$(daemon_field "$mount" at_deadline)" 77000/freeze
 	tap_ok "$runtime: the daemon is replaced" again
 	tap_is "$runtime: the next one knows the container" "$(container '.id + " \(.pid)"')" "\"a-$runtime+1 $pid\""
 	tap_ok "$runtime: it becomes native under it" it_wait "$mount" native 60

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/base/sys.h"
+
 #define WATCHDOG_NS (60ULL * 1000000000)
 
 static void on_watchdog(void *arg)
@@ -113,6 +115,13 @@ struct lcm_reference regtest_ref(unsigned int port, const char *rest)
 	(void)snprintf(s, sizeof(s), "127.0.0.1:%u/%s", port, rest);
 	assert_int_equal(lcm_reference_parse(s, &ref, &err), 0);
 	return ref;
+}
+
+void regtest_say(const char *fault, int status, unsigned int requests, uint64_t since_ns)
+{
+	print_message("# %-36s %-14s %3u requests %8.1f ms\n", fault,
+		      status ? strerrorname_np(-status) : "whole", requests,
+		      (double)(lcm_now_ns() - since_ns) / 1e6);
 }
 
 void regtest_fill(uint8_t *p, size_t len, uint32_t seed)

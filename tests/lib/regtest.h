@@ -47,6 +47,9 @@ void regfetch_fini(struct regfetch *f);
 struct lcm_push_result regtest_push(struct regtest *t, struct lcm_push_req *req);
 /* "127.0.0.1:port/repo:tag". */
 struct lcm_reference regtest_ref(unsigned int port, const char *rest);
+/* A row of a table of faults: outcome (-errno), requests made, and the time since @since_ns, which
+ * is for reading only. */
+void regtest_say(const char *fault, int status, unsigned int requests, uint64_t since_ns);
 /* Repeatable noise. */
 void regtest_fill(uint8_t *p, size_t len, uint32_t seed);
 

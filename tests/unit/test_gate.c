@@ -324,6 +324,36 @@ static void deadline_is_eio(void **state)
 	env_free(e);
 }
 
+/* Those that wait already obey the new one, counted from when they came. */
+static void deadline_changes_under_waiters(void **state)
+{
+	struct gate_env *e = env_new(env_threads, env_fetcher,
+				     &(struct env_options){ .n_files = 5 });
+	struct opener o[2] = { 0 };
+	uint64_t since;
+
+	(void)state;
+	env_overlay(e);
+	assert_int_equal(lcm_gate_oldest(e->gate), 0);
+	atomic_store(&e->stall, true);
+	start_openers(e, o, 1, 1);
+	env_wait(e, waiters, 1);
+	since = lcm_gate_oldest(e->gate);
+	assert_true(since && since <= lcm_now_ns());
+	assert_int_equal(lcm_gate_expire(e->gate, UINT64_MAX), 0);
+	lcm_gate_set_deadline(e->gate, 10 * SECOND);
+	assert_int_equal(lcm_gate_expire(e->gate, since), since + 10 * SECOND);
+	lcm_gate_set_deadline(e->gate, 0);
+	assert_int_equal(lcm_gate_expire(e->gate, UINT64_MAX), 0);
+	assert_int_equal(env_stats(e).waiters, 1);
+	lcm_gate_set_deadline(e->gate, 1);
+	assert_int_equal(lcm_gate_expire(e->gate, since + 1), 0);
+	join_openers(o, 1, -EIO);
+	assert_int_equal(lcm_gate_oldest(e->gate), 0);
+	env_resume(e);
+	env_free(e);
+}
+
 static void close_answers_waiters(void **state)
 {
 	struct opener *o = calloc(30, sizeof(*o));
@@ -586,6 +616,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(fifty_gates),
 		cmocka_unit_test(failure_is_eio_and_not_kept),
 		cmocka_unit_test(deadline_is_eio),
+		cmocka_unit_test(deadline_changes_under_waiters),
 		cmocka_unit_test(close_answers_waiters),
 		cmocka_unit_test(gone_when_unmounted),
 		cmocka_unit_test(fatal_signals_kill_at_once),

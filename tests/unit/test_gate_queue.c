@@ -26,7 +26,7 @@ struct model {
 		bool in;
 		uint32_t file; /* entry; the layer is entry % 3 */
 		uint32_t len;
-		uint64_t deadline, signalled, order;
+		uint64_t since, signalled, order;
 	} w[IDS]; /* by id - 1 */
 	struct {
 		bool told;    /* what the fetch side believes */
@@ -85,7 +85,6 @@ static void step_add(struct model *m, struct lcm_queue *q)
 	assert_non_null(w);
 	w->id.key = i + 1;
 	w->req = &m->w[i];
-	w->deadline = rng(4) ? m->clock + rng(1000) + 1 : 0;
 	w->layer = file % 3;
 	w->entry = file;
 	w->len = rng(3) ? 0 : 4096;
@@ -99,7 +98,7 @@ static void step_add(struct model *m, struct lcm_queue *q)
 	m->w[i].in = true;
 	m->w[i].file = file;
 	m->w[i].len = w->len;
-	m->w[i].deadline = w->deadline;
+	m->w[i].since = w->since;
 	m->w[i].signalled = 0;
 	m->w[i].order = ++m->order;
 	m->count++;
@@ -137,19 +136,25 @@ static void step_done(struct model *m, struct lcm_queue *q)
 	m->f[file].told = false;
 }
 
+/* The deadline is everybody's, and may change while they wait. */
 static void step_expire(struct model *m, struct lcm_queue *q)
 {
+	uint64_t oldest = 0, soonest, now;
 	struct lcm_waiter *w, *next;
-	uint64_t soonest = 0, now = m->clock += rng(60);
 
+	q->deadline_ns = rng(3) ? 1 + rng(1000000) : 0;
+	w = lcm_queue_find(q, 1 + rng(IDS));
+	now = w && rng(8) == 0 ? w->since + q->deadline_ns : lcm_queue_oldest(q) + q->deadline_ns;
 	for (w = lcm_queue_take_expired(q, now); w; w = next) {
 		next = w->next;
-		assert_true(w->deadline && w->deadline <= now);
+		assert_true(q->deadline_ns && w->since + q->deadline_ns <= now);
 		model_drop(m, w);
 	}
 	for (int i = 0; i < IDS; i++)
-		if (m->w[i].in && m->w[i].deadline && (!soonest || m->w[i].deadline < soonest))
-			soonest = m->w[i].deadline;
+		if (m->w[i].in && (!oldest || m->w[i].since < oldest))
+			oldest = m->w[i].since;
+	assert_int_equal(lcm_queue_oldest(q), oldest);
+	soonest = oldest && q->deadline_ns ? oldest + q->deadline_ns : 0;
 	assert_true(soonest == 0 || soonest > now);
 	assert_int_equal(lcm_queue_next_deadline(q), soonest);
 }
@@ -161,9 +166,9 @@ static void step_signal(struct model *m, struct lcm_queue *q)
 
 	assert_int_equal(w != NULL, m->w[i].in);
 	if (w && rng(4) == 0) {
-		lcm_queue_signal(q, w, m->clock + 1);
+		lcm_queue_signal(q, w, ++m->clock);
 		if (!m->w[i].signalled)
-			m->w[i].signalled = m->clock + 1;
+			m->w[i].signalled = m->clock;
 		assert_int_equal(w->signalled, m->w[i].signalled);
 	}
 	for (i = 0; i < IDS; i++)

@@ -79,6 +79,11 @@ static void hostile_states(void **state)
 		  "org.locum.pull" },
 		{ STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":{\"org.locum.read-only\":\"1\"}"),
 		  "org.locum.read-only" },
+		{ STATE("\"a\"", "1", "\"/b\"", ",\"annotations\":{\"org.locum.deadline\":\"1m\"}"),
+		  "org.locum.deadline" },
+		{ STATE("\"a\"", "1", "\"/b\"",
+			",\"annotations\":{\"org.locum.deadline\":\"1000000001\"}"),
+		  "org.locum.deadline" },
 		{ STATE("\"a\"", "1", "\"/b\"", ",\"id\":\"b\""), "state" },
 	};
 	lcm_autofree char *big = malloc(400);

@@ -2,6 +2,7 @@
 /* Authentication and redirects: who is asked for what, and who is told what. */
 #include <sys/stat.h>
 
+#include "src/base/sys.h"
 #include "tests/lib/badserver.h"
 #include "tests/lib/regtest.h"
 
@@ -550,13 +551,17 @@ static void redirect_init(struct redirect_test *r)
 	regtest_init(&r->t, &(struct lcm_registry_config){ .auth_files = files, .retries = 2 });
 }
 
-static int redirect_fetch(struct redirect_test *r, struct regfetch *f)
+/* What is said are the requests to the registry. */
+static int redirect_fetch(struct redirect_test *r, struct regfetch *f, const char *fault)
 {
 	struct lcm_fetch_req req = blob_req(&r->ref, 5, 100);
+	unsigned int before = badserver_count(r->registry);
+	uint64_t since = lcm_now_ns();
 	int status;
 
 	*f = (struct regfetch){ 0 };
 	status = regtest_fetch(&r->t, f, &req);
+	regtest_say(fault, status, badserver_count(r->registry) - before, since);
 	if (status == 0)
 		assert_memory_equal(f->got.data, blob + 5, 100);
 	regfetch_fini(f);
@@ -579,11 +584,11 @@ static void test_redirect_no_leak(void **state)
 
 	(void)state;
 	redirect_init(&r);
-	assert_int_equal(redirect_fetch(&r, &f), 0);
+	assert_int_equal(redirect_fetch(&r, &f, "storage on another host"), 0);
 	assert_int_equal(badserver_count(r.registry), 2);
 	assert_int_equal(badserver_count(r.s.other), 1);
 	/* The second goes straight to the storage. */
-	assert_int_equal(redirect_fetch(&r, &f), 0);
+	assert_int_equal(redirect_fetch(&r, &f, "storage, again"), 0);
 	assert_int_equal(badserver_count(r.registry), 2);
 	assert_int_equal(badserver_count(r.s.other), 2);
 	redirect_fini(&r);
@@ -598,14 +603,14 @@ static void test_redirect_refused(void **state)
 	(void)state;
 	redirect_init(&r);
 	r.s.refuse_storage = 1;
-	assert_int_equal(redirect_fetch(&r, &f), 0);
+	assert_int_equal(redirect_fetch(&r, &f, "storage refuses a new URL"), 0);
 	assert_int_equal(badserver_count(r.registry), 3);
 	r.s.storage_seen = 0; /* now the kept location is refused */
-	assert_int_equal(redirect_fetch(&r, &f), 0);
+	assert_int_equal(redirect_fetch(&r, &f, "storage refuses the kept URL"), 0);
 	assert_int_equal(badserver_count(r.registry), 4);
 	r.s.storage_seen = 0;
 	r.s.refuse_storage = 1000;
-	assert_int_equal(redirect_fetch(&r, &f), -EACCES);
+	assert_int_equal(redirect_fetch(&r, &f, "storage refuses every URL"), -EACCES);
 	assert_non_null(strstr(f.res.err.msg, "/data: the host"));
 	assert_null(strstr(f.res.err.msg, "hush"));
 	assert_int_equal(badserver_count(r.registry), 6);
@@ -621,12 +626,12 @@ static void test_redirect_gone(void **state)
 
 	(void)state;
 	redirect_init(&r);
-	assert_int_equal(redirect_fetch(&r, &f), 0);
+	assert_int_equal(redirect_fetch(&r, &f, "storage, first"), 0);
 	old = r.s.other;
 	r.s.other = badserver_start(h_storage, &r.s);
 	assert_true(no_leak(old));
 	badserver_stop(old);
-	assert_int_equal(redirect_fetch(&r, &f), 0);
+	assert_int_equal(redirect_fetch(&r, &f, "storage is gone"), 0);
 	assert_int_equal(f.res.tries, 1);
 	redirect_fini(&r);
 }

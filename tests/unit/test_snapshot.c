@@ -132,7 +132,8 @@ static void what_a_crash_leaves(void **state)
 
 #define BACK_TO_3                                                                                  \
 	"ALTER TABLE images DROP COLUMN manifest_text; "                                           \
-	"ALTER TABLE images DROP COLUMN config_text; PRAGMA user_version = 3;"
+	"ALTER TABLE images DROP COLUMN config_text; "                                             \
+	"ALTER TABLE mounts DROP COLUMN freeze; PRAGMA user_version = 3;"
 #define BACK_TO_2                                                                                  \
 	BACK_TO_3                                                                                  \
 	"ALTER TABLE layers DROP COLUMN unsynced; ALTER TABLE mounts DROP COLUMN boot; "           \

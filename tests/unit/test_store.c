@@ -366,6 +366,7 @@ static void mounts_know_their_boot(void **state)
 				   .offline = true,
 				   .unit = (char *)"u",
 				   .deadline_ns = 5,
+				   .freeze = true,
 				   .big_data_bytes = 6,
 				   .big_exec_bytes = 7 },
 			     got = { 0 };
@@ -389,6 +390,7 @@ static void mounts_know_their_boot(void **state)
 		assert_true(got.remount && got.rebooted && got.offline);
 		assert_string_equal(got.unit, "u");
 		assert_int_equal(got.deadline_ns, 5);
+		assert_true(got.freeze);
 		assert_int_equal(got.big_data_bytes, 6);
 		assert_int_equal(got.big_exec_bytes, 7);
 		if (i > 0)
