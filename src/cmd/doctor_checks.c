@@ -14,7 +14,9 @@
 
 #include "decode/fn.h"
 #include "src/base/sys.h"
+#include "image/json.h"
 #include "src/cmd/doctor.h"
+#include "src/daemon/background.h"
 
 #define FREE_WARN_BYTES (2ULL << 30) /* a middling image, unpacked */
 #define VERSION_TIMEOUT_NS 2000000000ULL
@@ -328,6 +330,38 @@ static void check_cgroup(struct lcm_doctor *d)
 	(void)snprintf(it->value, sizeof(it->value), "%s", layout);
 }
 
+/* Made as the daemon makes it, and removed. */
+static void check_background(struct lcm_doctor *d)
+{
+	struct lcm_background_config cfg;
+	struct lcm_background *b = NULL;
+	struct lcm_doctor_item *it;
+	lcm_autojson json_t *o = NULL;
+	const char *group;
+	bool class;
+
+	lcm_background_defaults(&cfg);
+	if (lcm_background_new(&cfg, NULL, &b) == 0)
+		o = lcm_background_json(b);
+	lcm_background_free(b);
+	group = json_string_value(json_object_get(o, "cgroup"));
+	class = json_is_true(json_object_get(o, "idle_class"));
+	it =
+	    add(d, class ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "idle-class",
+		"background and containers share processors until the gate closes; give the daemon "
+		"CAP_SYS_NICE");
+	(void)snprintf(it->value, sizeof(it->value), "%s", class ? "yes" : "no");
+	it = add(
+	    d, json_is_true(json_object_get(o, "cgroup_threads")) ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN,
+	    "idle-cgroup",
+	    group ? "on cgroup v2 only the decoders go into it; the daemon's threads yield by the "
+		    "idle class and the gate"
+		  : "background yields by the idle class and the gate, which other cgroups do "
+		    "not see");
+	(void)snprintf(it->value, sizeof(it->value), "%.120s",
+		       group ? group : json_string_value(json_object_get(o, "no_cgroup")));
+}
+
 static void check_socket(struct lcm_doctor *d, const char *path)
 {
 	lcm_autoclose int fd =
@@ -379,6 +413,7 @@ void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *sock
 	check_decoder(d, decoder);
 	check_runtimes(d);
 	check_cgroup(d);
+	check_background(d);
 	check_socket(d, socket);
 }
 

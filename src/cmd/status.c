@@ -48,6 +48,26 @@ static void print_containers(json_t *st)
 			     *client_text(v, "cgroup") ? client_text(v, "cgroup") : "-");
 }
 
+/* Silent while it goes on: only what keeps it back is worth a line. */
+static void print_background(const json_t *st)
+{
+	const json_t *b = json_object_get(st, "background");
+	const char *state = client_text(b, "state");
+	long long share = client_integer(b, "share_percent");
+
+	if (strcmp(state, "share") == 0)
+		(void)printf(
+		    "    the rest has its share, %lld %% of a processor: containers want all\n",
+		    share);
+	else if (strcmp(state, "waiting") == 0 && share)
+		(void)printf(
+		    "    the rest waits for a processor that nobody wants; after %.0f s it has "
+		    "%lld %% of one\n",
+		    client_number(b, "wait_s"), share);
+	else if (strcmp(state, "waiting") == 0)
+		(void)printf("    the rest waits for a processor that nobody wants\n");
+}
+
 static void print_text(json_t *st)
 {
 	char local[24], total[24];
@@ -63,6 +83,7 @@ static void print_text(json_t *st)
 		     client_integer(st, "demand_fetches"), client_integer(st, "waiters"));
 	if (*client_text(st, "unit_name"))
 		(void)printf("    unit %s\n", client_text(st, "unit_name"));
+	print_background(st);
 	print_containers(st);
 	print_bound(st);
 	if (*client_text(st, "error"))
@@ -111,7 +132,7 @@ static int watch(const struct options *o, struct lcm_err *err)
 		json_decref(reply);
 		if (end)
 			break;
-		r = o->name ? client_follow(o->name, "native", 500, &waited, NULL)
+		r = o->name ? client_follow(o->name, "native", true, 500, &waited, NULL)
 			    : client_call("GET", "/v1/changes?timeout_ms=10000", NULL, false,
 					  &waited, err);
 		json_decref(waited);

@@ -108,6 +108,12 @@ void session_pull_layers(struct lcm_session *s, bool urgent)
 			lcm_layer_pull(s->slots[i].layer, urgent);
 }
 
+void lcm_session_hurry(struct lcm_session *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		lcm_layer_hurry(s->slots[i].layer);
+}
+
 /*
  * It can be no lazy mount yet: from here on trouble with a layer is trouble with the session. Where
  * some layers have a table of contents only the others are pulled: that makes theirs.

@@ -140,6 +140,9 @@ bool lcm_session_closing(const struct lcm_session *s);
 /** lcm_session_unit - the path of the unit that is attached for it, into @out. Return: false: none
  * is. */
 bool lcm_session_unit(const struct lcm_session *s, char out[4096]);
+/** lcm_session_hurry - somebody waits until all of it is here: what its layers still need is no
+ * background any more. The network goes on to serve demand first. */
+void lcm_session_hurry(struct lcm_session *s);
 /** lcm_session_error - why it FAILED. Return: 0 (it has not), -errno with its text. */
 int lcm_session_error(const struct lcm_session *s, struct lcm_err *err);
 struct lcm_host *lcm_session_host(const struct lcm_session *s);
