@@ -17,6 +17,7 @@
 #include "image/json.h"
 #include "src/cmd/doctor.h"
 #include "src/daemon/background.h"
+#include "src/daemon/carry.h"
 
 #define FREE_WARN_BYTES (2ULL << 30) /* a middling image, unpacked */
 #define VERSION_TIMEOUT_NS 2000000000ULL
@@ -323,9 +324,10 @@ static void check_cgroup(struct lcm_doctor *d)
 	    add(d, strcmp(layout, "v2") == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "cgroup",
 		strcmp(layout, "none") == 0
 		    ? "crun and runc start no container without cgroups; mount /sys/fs/cgroup"
-		    : "no I/O weights for running containers (io.weight needs cgroup v2 alone); "
-		      "boot with "
-		      "systemd.unified_cgroup_hierarchy=1");
+		    : "of v2 only what v1 has left: background keeps to the decoders' group, I/O "
+		      "limits "
+		      "to "
+		      "blkio; boot with systemd.unified_cgroup_hierarchy=1");
 
 	(void)snprintf(it->value, sizeof(it->value), "%s", layout);
 }
@@ -360,6 +362,27 @@ static void check_background(struct lcm_doctor *d)
 		    "not see");
 	(void)snprintf(it->value, sizeof(it->value), "%.120s",
 		       group ? group : json_string_value(json_object_get(o, "no_cgroup")));
+}
+
+/* What of a mount's limits its container keeps once its gate is gone. */
+static void check_carry(struct lcm_doctor *d, const char *dir)
+{
+	const char *io = "", *weight = "";
+	char why[128] = "";
+	struct lcm_err err = { 0 };
+	int r = lcm_carry_probe("/sys/fs/cgroup", dir, &io, &weight, why, &err);
+	struct lcm_doctor_item *it = add(d, r == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "io-limits",
+					 "limits of a mount end when it is native");
+
+	(void)snprintf(it->value, sizeof(it->value), "%.120s", r == 0 ? io : err.msg);
+	it = add(
+	    d, *weight ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "io-weights",
+	    "weights of a mount end when it is native; echo bfq >/sys/block/DISK/queue/scheduler, "
+	    "and 0 >iosched/low_latency there");
+	(void)snprintf(it->value, sizeof(it->value), "%.120s",
+		       *weight  ? weight
+		       : r == 0 ? why
+				: err.msg);
 }
 
 static void check_socket(struct lcm_doctor *d, const char *path)
@@ -414,6 +437,7 @@ void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *sock
 	check_runtimes(d);
 	check_cgroup(d);
 	check_background(d);
+	check_carry(d, dir);
 	check_socket(d, socket);
 }
 

@@ -52,6 +52,8 @@ void session_set_phase(struct lcm_session *s, enum lcm_phase phase)
 	if (phase == LCM_DRAINING || (phase == LCM_NATIVE && !s->t_local))
 		s->t_local = lcm_now_ns();
 	lcm_log(LCM_LOG_INFO, "id=%s phase=%s", s->id, phases[phase].name);
+	if (phase == LCM_NATIVE)
+		lcm_container_carry(s);
 	session_changed(s);
 }
 

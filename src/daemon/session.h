@@ -22,6 +22,7 @@
 #include "fuse/gate.h"
 #include "overlay/meta.h"
 #include "overlay/mount.h"
+#include "src/daemon/carry.h"
 #include "src/daemon/image.h"
 
 enum lcm_phase {
@@ -155,6 +156,9 @@ struct lcm_session *lcm_session_next(const struct lcm_session *s);
 bool lcm_session_has_layer(const struct lcm_session *s, int64_t id);
 /** lcm_session_meter - what the mount has cost, as a new JSON object. */
 json_t *lcm_session_meter(const struct lcm_session *s);
+/** lcm_session_carried - what of its weight and limits is to be on its containers' cgroups now, by
+ * each of LCM_CARRY_*; 0: nothing. */
+void lcm_session_carried(const struct lcm_session *s, uint64_t want[LCM_CARRY_MAX]);
 /** lcm_session_set_meter - its weight and limits, as doc/control-api.md has them; at once, and all
  * or nothing. Return: 0, -EINVAL (text). */
 LCM_MUST_USE int lcm_session_set_meter(struct lcm_session *s, const json_t *args,
