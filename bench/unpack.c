@@ -161,7 +161,7 @@ static void run_isolated(struct bench *b, bool index)
 	if (r == 0)
 		r = lcm_fn_stream_mem(NULL, &b->mem);
 	if (r == 0)
-		r = lcm_fn_take(b->fns, 1, 0, &fn, &err);
+		r = lcm_fn_take(b->fns, 1, &fn, &err);
 	if (r == 0) {
 		b->fn_cpu = -process_cpu(lcm_fn_pid(fn));
 		r = lcm_fn_stream(fn, b->mem, &opt, &t, &err);

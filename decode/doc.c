@@ -59,7 +59,7 @@ int lcm_doc_read(const struct lcm_docs *d, uint64_t tenant, const void *p, size_
 		tenant = lcm_docs_tenant();
 	r = lcm_fn_json_mem(p, len, &m);
 	if (r == 0)
-		r = lcm_fn_take(d->fns, tenant, 0, &fn, err);
+		r = lcm_fn_take(d->fns, tenant, &fn, err);
 	if (r < 0)
 		return r;
 	r = lcm_fn_bind(fn, m, err);

@@ -55,18 +55,23 @@ void lcm_fn_pool_stats(struct lcm_fn_pool *p, struct lcm_fn_stats *ret);
 
 /**
  * lcm_fn_take - a function for a job of @tenant (> 0); waits while all are in use
- * @nice: priority of the process, 0 .. 19
  * Return: 0; -EAGAIN (a new one died, hung or cannot confine itself; nobody's bytes are to blame);
  * -errno (no process can be started).
  */
-LCM_MUST_USE int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn **ret,
+LCM_MUST_USE int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, struct lcm_fn **ret,
 			     struct lcm_err *err);
 /** lcm_fn_put - done with it. One that failed, or was stopped in the middle of a job, is killed. */
 void lcm_fn_put(struct lcm_fn_pool *p, struct lcm_fn *fn);
 /** lcm_fn_tenant_end - kill the idle functions of @tenant; those in use go when they are put. */
 void lcm_fn_tenant_end(struct lcm_fn_pool *p, uint64_t tenant);
-/** lcm_fn_pid - for tests and status. */
+/** lcm_fn_pid - of a function in use: it is this process for as long. */
 pid_t lcm_fn_pid(const struct lcm_fn *fn);
+/** lcm_fn_retire - it does no other job after this one: lcm_fn_put() kills it. Thread: whose it is.
+ */
+void lcm_fn_retire(struct lcm_fn *fn);
+/** lcm_fn_hold - stop it where it is, or let it go on. What it is late for then is not its fault,
+ * see lcm_fn_stream_opt.pause. Thread: any, while it is in use. */
+void lcm_fn_hold(const struct lcm_fn *fn, bool held);
 
 /* ---- memory ---- */
 
@@ -114,6 +119,12 @@ struct lcm_fn_stream_opt {
 	 * Does not wait. Return: 0, or what ends the stream.
 	 */
 	int (*fill)(void *arg, uint64_t done, uint64_t *ret_until);
+	/**
+	 * pause - called before and while it waits for the function, and may itself take any time;
+	 * NULL: there is nothing to do
+	 * Return: true: the function was held meanwhile; it had no chance to move.
+	 */
+	bool (*pause)(void *arg);
 	void *arg;
 	int wake_fd; /* eventfd: fill() may have more; borrowed */
 };

@@ -30,6 +30,7 @@ struct lcm_fn {
 	bool busy;              /* a request has no answer yet */
 	bool broken;            /* it may only be killed */
 	bool ended;             /* its tenant has gone; the pool's */
+	bool retired;           /* it is to go with its job; who has it alone */
 };
 
 /** lcm_fn_broke - note why it cannot be used any more. Return: -ENOTRECOVERABLE. */

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "decode/fn_host.h"
@@ -332,8 +331,7 @@ static struct lcm_fn *find_or_slot(struct lcm_fn_pool *p, uint64_t tenant, unsig
 	return fn;
 }
 
-int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn **ret,
-		struct lcm_err *err)
+int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, struct lcm_fn **ret, struct lcm_err *err)
 {
 	unsigned int slot = 0;
 	struct lcm_fn *fn = find_or_slot(p, tenant, &slot);
@@ -347,7 +345,6 @@ int lcm_fn_take(struct lcm_fn_pool *p, uint64_t tenant, int nice, struct lcm_fn 
 	p->used = fn;
 	refill_soon(p);
 	(void)pthread_mutex_unlock(&p->mu);
-	(void)setpriority(PRIO_PROCESS, (id_t)fn->pid, nice);
 	*ret = fn;
 	return 0;
 }
@@ -368,7 +365,7 @@ void lcm_fn_put(struct lcm_fn_pool *p, struct lcm_fn *fn)
 	fn->mem = NULL;
 	(void)pthread_mutex_lock(&p->mu);
 	used_remove(p, fn);
-	if (fn->broken || fn->busy || fn->ended) {
+	if (fn->broken || fn->busy || fn->ended || fn->retired) {
 		bury(p, fn);
 	} else {
 		fn->next = p->idle;
@@ -394,4 +391,14 @@ void lcm_fn_tenant_end(struct lcm_fn_pool *p, uint64_t tenant)
 pid_t lcm_fn_pid(const struct lcm_fn *fn)
 {
 	return fn->pid;
+}
+
+void lcm_fn_retire(struct lcm_fn *fn)
+{
+	fn->retired = true;
+}
+
+void lcm_fn_hold(const struct lcm_fn *fn, bool held)
+{
+	(void)kill(fn->pid, held ? SIGSTOP : SIGCONT);
 }

@@ -198,11 +198,12 @@ static bool its_turn(const struct lcm_fn_remote *r)
 	return r->seen.in_tail < shown || shown == r->opt.blob_size;
 }
 
-static int deadline(struct lcm_fn_remote *r, uint64_t slept, struct lcm_err *err)
+/* @excused: it has moved, or could not. */
+static int deadline(struct lcm_fn_remote *r, uint64_t slept, bool excused, struct lcm_err *err)
 {
 	uint64_t now = lcm_now_ns(), free_ns = 2 * r->fn->hang_ns;
 
-	if (moved(r) || !its_turn(r)) {
+	if (moved(r) || excused || !its_turn(r)) {
 		r->turn_ns = 0;
 		return 0;
 	}
@@ -217,19 +218,29 @@ static int deadline(struct lcm_fn_remote *r, uint64_t slept, struct lcm_err *err
 	return 0;
 }
 
+static bool pause_here(const struct lcm_fn_remote *r)
+{
+	return r->opt.pause && r->opt.pause(r->opt.arg);
+}
+
 static int sleep_until_moved(struct lcm_fn_remote *r, struct lcm_err *err)
 {
 	struct pollfd pf[2] = { { .fd = r->fn->sock, .events = POLLIN },
 				{ .fd = r->opt.wake_fd, .events = POLLIN } };
-	uint64_t began = lcm_now_ns(), count;
+	bool excused = pause_here(r);
+	uint64_t began = lcm_now_ns(), slept, count;
 
 	atomic_fetch_add(&r->m->in->waits, 1);
-	if (!moved(r))
+	if (moved(r))
+		excused = true;
+	else
 		(void)poll(pf, 2, SLICE_MS);
 	atomic_fetch_add(&r->m->in->waits, 1);
+	slept = lcm_now_ns() - began;
 	if (pf[1].revents)
 		lcm_ignore((int)read(r->opt.wake_fd, &count, sizeof(count)));
-	return deadline(r, lcm_now_ns() - began, err);
+	excused |= pause_here(r);
+	return deadline(r, slept, excused, err);
 }
 
 static int take_reply(struct lcm_fn_remote *r, struct lcm_err *err)

@@ -11,6 +11,7 @@
 struct lcm_hasher {
 	struct lcm_hash *hash; /* owned; used by whoever holds the block */
 	pthread_t thread;
+	int policy; /* of the thread, sched(7) */
 	bool started, no_thread;
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
@@ -54,9 +55,22 @@ static bool hasher_start(struct lcm_hasher *h)
 	h->started = pthread_create(&h->thread, NULL, hasher_main, h) == 0;
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	h->no_thread = !h->started;
+	h->policy = sched_getscheduler(0); /* threads inherit it */
 	if (h->started)
 		(void)pthread_setname_np(h->thread, "locum-hash");
 	return h->started;
+}
+
+/* When its owner has another one from now on, so has it. */
+static void follow(struct lcm_hasher *h)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+	int policy = sched_getscheduler(0);
+
+	if (policy == h->policy)
+		return;
+	(void)pthread_setschedparam(h->thread, policy, &none);
+	h->policy = policy;
 }
 
 struct lcm_hasher *lcm_hasher_new(void)
@@ -111,6 +125,7 @@ void lcm_hasher_add(struct lcm_hasher *h, const void *p, size_t len)
 		lcm_hash_update(h->hash, p, len);
 		return;
 	}
+	follow(h);
 	(void)pthread_mutex_lock(&h->mu);
 	h->block = p;
 	h->len = len;

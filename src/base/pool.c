@@ -122,3 +122,21 @@ void lcm_pool_submit(struct lcm_pool *p, enum lcm_pool_class cls, struct lcm_tas
 	(void)pthread_cond_signal(&p->cond);
 	(void)pthread_mutex_unlock(&p->mu);
 }
+
+bool lcm_pool_take_back(struct lcm_pool *p, enum lcm_pool_class cls, struct lcm_task *t)
+{
+	struct task_queue *q = &p->q[cls];
+	struct lcm_task *before = NULL, *at;
+
+	(void)pthread_mutex_lock(&p->mu);
+	for (at = q->head; at && at != t; at = at->next)
+		before = at;
+	if (at && before)
+		before->next = t->next;
+	else if (at)
+		q->head = t->next;
+	if (at && q->tail == t)
+		q->tail = before;
+	(void)pthread_mutex_unlock(&p->mu);
+	return at != NULL;
+}

@@ -26,6 +26,9 @@ LCM_MUST_USE int lcm_pool_new(unsigned int threads, const char *name, struct lcm
 void lcm_pool_free(struct lcm_pool *p);
 /** lcm_pool_submit - queue @t; @t is borrowed until its function returns. Cannot fail. */
 void lcm_pool_submit(struct lcm_pool *p, enum lcm_pool_class cls, struct lcm_task *t);
+/** lcm_pool_take_back - @t was submitted in @cls. Return: true: it had not begun, and is not queued
+ * any more. */
+bool lcm_pool_take_back(struct lcm_pool *p, enum lcm_pool_class cls, struct lcm_task *t);
 
 LCM_DEFINE_AUTO(lcm_pool)
 

@@ -665,11 +665,15 @@ int lcm_sys_spawn(const char *path, char *const argv[], int fd, int at, pid_t *r
 	return r;
 }
 
-void lcm_sys_background(void)
+int lcm_sys_idle_class(pid_t id, bool idle)
 {
 	const struct sched_param none = { .sched_priority = 0 };
 
-	(void)sched_setscheduler(0, SCHED_IDLE, &none);
+	return (int)lcm_errno(sched_setscheduler(id, idle ? SCHED_IDLE : SCHED_OTHER, &none));
+}
+
+void lcm_sys_idle_io(void)
+{
 	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
 		      IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 }

@@ -145,9 +145,12 @@ LCM_MUST_USE int lcm_sys_spawn(const char *path, char *const argv[], int fd, int
 LCM_MUST_USE int lcm_sys_spawn_with(const char *path, char *const argv[], char *const envp[],
 				    const posix_spawn_file_actions_t *fa, pid_t *ret);
 
-/** lcm_sys_background - from now on the calling thread has what processor and disk have left, if
- * that can be (SCHED_IDLE, the idle class of I/O). */
-void lcm_sys_background(void);
+/** lcm_sys_idle_class - whether the thread @id (0: the calling one) has what processor time others
+ * of its cgroup have left, or is as any other. Return: 0, -EPERM, -ESRCH. Source: sched(7). */
+LCM_MUST_USE int lcm_sys_idle_class(pid_t id, bool idle);
+/** lcm_sys_idle_io - from now on the calling thread has what the disk has left, where its scheduler
+ * knows that. */
+void lcm_sys_idle_io(void);
 
 uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */

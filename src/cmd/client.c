@@ -274,8 +274,8 @@ static bool reached(const char *phase, const char *want)
 	return have < LCM_ARRAY_SIZE(order) && have >= need;
 }
 
-int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms, json_t **ret,
-		  struct lcm_err *err)
+int client_follow(const char *name, const char *wait_for, bool patient, uint64_t timeout_ms,
+		  json_t **ret, struct lcm_err *err)
 {
 	uint64_t end = timeout_ms ? lcm_now_ns() + timeout_ms * 1000000 : UINT64_MAX;
 	struct progress bar = { 0 };
@@ -290,7 +290,7 @@ int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms, j
 
 		json_decref(st);
 		st = NULL;
-		if (asprintf(&suffix, "/wait?for=%s&timeout_ms=%llu", wait_for,
+		if (asprintf(&suffix, "/wait?for=%s&patient=%d&timeout_ms=%llu", wait_for, patient,
 			     (unsigned long long)ms) < 0)
 			suffix = NULL;
 		path = suffix ? client_path(name, suffix) : NULL;
@@ -329,7 +329,7 @@ int client_session(json_t *body, const char *wait_for, json_t **ret, struct lcm_
 	json_decref(st);
 	if (!id)
 		return lcm_err_set(err, -EPROTO, "the daemon's answer has no id");
-	r = client_follow(id, wait_for, 0, ret, err);
+	r = client_follow(id, wait_for, false, 0, ret, err);
 	path = r < 0 ? client_path(id, "") : NULL;
 	if (path)
 		lcm_ignore(client_call("DELETE", path, NULL, false, NULL, NULL));

@@ -58,9 +58,10 @@ LCM_MUST_USE int client_session(json_t *body, const char *wait_for, json_t **ret
  * default. @ret: its last status; may be NULL */
 LCM_MUST_USE int client_pull(const char *image, const char *platform, const char *index,
 			     json_t **ret, struct lcm_err *err);
-/** client_follow - wait for a phase of an existing session, with progress. @timeout_ms 0: none.
+/** client_follow - wait for a phase of an existing session, with progress. @patient: it is only
+ * looked at; what it still needs stays background. @timeout_ms 0: none.
  * Return: 0, -ETIMEDOUT, its error. */
-LCM_MUST_USE int client_follow(const char *name, const char *wait_for, uint64_t timeout_ms,
-			       json_t **ret, struct lcm_err *err);
+LCM_MUST_USE int client_follow(const char *name, const char *wait_for, bool patient,
+			       uint64_t timeout_ms, json_t **ret, struct lcm_err *err);
 
 #endif

@@ -48,6 +48,12 @@ static const char usage[] =
     "      --at-deadline WHAT     eio, or freeze: its containers freeze until something comes "
     "(eio)\n"
     "      --no-background        fetch only what is asked for (for measurements)\n"
+    "      --idle HOW             background runs on processor time that nobody wants: gated, "
+    "class (by the scheduler alone), no (gated)\n"
+    "      --idle-slice MS        it looks so often whether it may go on, 1 to 1000 (2)\n"
+    "      --idle-wait SECONDS    when it has had less than its share for so long, it gets that "
+    "(10)\n"
+    "      --idle-share PERCENT   of one processor, 0 to 50 (5; 0: never)\n"
     "      --hold MS              background waits so long after a demand (50)\n"
     "      --grace MS             and so long after a mount for its first one (150)\n"
     "      --index WHERE          tables of contents beside images: manifest (what it names), "
@@ -80,6 +86,10 @@ enum {
 	OPT_DEADLINE,
 	OPT_AT_DEADLINE,
 	OPT_NO_BACKGROUND,
+	OPT_IDLE,
+	OPT_IDLE_SLICE,
+	OPT_IDLE_WAIT,
+	OPT_IDLE_SHARE,
 	OPT_HOLD,
 	OPT_GRACE,
 	OPT_INDEX,
@@ -121,6 +131,35 @@ static int add(const char *name, const char **list, size_t *n, const char *value
 	if (*n == LIST_MAX)
 		return cmd_usage("daemon", "--%s is given more than %d times", name, LIST_MAX);
 	list[(*n)++] = value;
+	return 0;
+}
+
+static int take_idle(struct lcm_background_config *cfg, int c)
+{
+	uint64_t n = 0, max = c == OPT_IDLE_SHARE ? 50 : c == OPT_IDLE_SLICE ? 1000 : 1000000;
+	const char *name = c == OPT_IDLE_SHARE   ? "idle-share"
+			   : c == OPT_IDLE_SLICE ? "idle-slice"
+						 : "idle-wait";
+	int r;
+
+	if (c == OPT_IDLE) {
+		r = lcm_background_parse(optarg, &cfg->how);
+		return r == 0 ? 0
+			      : cmd_usage("daemon", "--idle %s: gated, class or no is expected",
+					  optarg);
+	}
+	r = number(name, optarg, false, 1, &n);
+	if (r)
+		return r;
+	if (n > max || (c == OPT_IDLE_SLICE && n < 1))
+		return cmd_usage("daemon", "--%s %s: %d to %d is expected", name, optarg,
+				 c == OPT_IDLE_SLICE, (int)max);
+	if (c == OPT_IDLE_SHARE)
+		cfg->share_percent = (uint32_t)n;
+	else if (c == OPT_IDLE_SLICE)
+		cfg->slice_ns = n * 1000000;
+	else
+		cfg->wait_ns = n * 1000000000;
 	return 0;
 }
 
@@ -211,6 +250,10 @@ static const struct option longs[] = {
 	{ "deadline", required_argument, NULL, OPT_DEADLINE },
 	{ "at-deadline", required_argument, NULL, OPT_AT_DEADLINE },
 	{ "no-background", no_argument, NULL, OPT_NO_BACKGROUND },
+	{ "idle", required_argument, NULL, OPT_IDLE },
+	{ "idle-slice", required_argument, NULL, OPT_IDLE_SLICE },
+	{ "idle-wait", required_argument, NULL, OPT_IDLE_WAIT },
+	{ "idle-share", required_argument, NULL, OPT_IDLE_SHARE },
 	{ "hold", required_argument, NULL, OPT_HOLD },
 	{ "grace", required_argument, NULL, OPT_GRACE },
 	{ "index", required_argument, NULL, OPT_INDEX },
@@ -244,6 +287,8 @@ static int take_any(struct options *o, int c)
 		lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
 	else if (c == 'h')
 		o->help = true;
+	else if (c >= OPT_IDLE && c <= OPT_IDLE_SHARE)
+		return take_idle(&o->cfg.idle, c);
 	else
 		return take(o, c);
 	return 0;

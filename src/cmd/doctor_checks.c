@@ -14,7 +14,10 @@
 
 #include "decode/fn.h"
 #include "src/base/sys.h"
+#include "image/json.h"
 #include "src/cmd/doctor.h"
+#include "src/daemon/background.h"
+#include "src/daemon/carry.h"
 
 #define FREE_WARN_BYTES (2ULL << 30) /* a middling image, unpacked */
 #define VERSION_TIMEOUT_NS 2000000000ULL
@@ -321,11 +324,65 @@ static void check_cgroup(struct lcm_doctor *d)
 	    add(d, strcmp(layout, "v2") == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "cgroup",
 		strcmp(layout, "none") == 0
 		    ? "crun and runc start no container without cgroups; mount /sys/fs/cgroup"
-		    : "no I/O weights for running containers (io.weight needs cgroup v2 alone); "
-		      "boot with "
-		      "systemd.unified_cgroup_hierarchy=1");
+		    : "of v2 only what v1 has left: background keeps to the decoders' group, I/O "
+		      "limits "
+		      "to "
+		      "blkio; boot with systemd.unified_cgroup_hierarchy=1");
 
 	(void)snprintf(it->value, sizeof(it->value), "%s", layout);
+}
+
+/* Made as the daemon makes it, and removed. */
+static void check_background(struct lcm_doctor *d)
+{
+	struct lcm_background_config cfg;
+	struct lcm_background *b = NULL;
+	struct lcm_doctor_item *it;
+	lcm_autojson json_t *o = NULL;
+	const char *group;
+	bool class;
+
+	lcm_background_defaults(&cfg);
+	if (lcm_background_new(&cfg, NULL, &b) == 0)
+		o = lcm_background_json(b);
+	lcm_background_free(b);
+	group = json_string_value(json_object_get(o, "cgroup"));
+	class = json_is_true(json_object_get(o, "idle_class"));
+	it =
+	    add(d, class ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "idle-class",
+		"background and containers share processors until the gate closes; give the daemon "
+		"CAP_SYS_NICE");
+	(void)snprintf(it->value, sizeof(it->value), "%s", class ? "yes" : "no");
+	it = add(
+	    d, json_is_true(json_object_get(o, "cgroup_threads")) ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN,
+	    "idle-cgroup",
+	    group ? "on cgroup v2 only the decoders go into it; the daemon's threads yield by the "
+		    "idle class and the gate"
+		  : "background yields by the idle class and the gate, which other cgroups do "
+		    "not see");
+	(void)snprintf(it->value, sizeof(it->value), "%.120s",
+		       group ? group : json_string_value(json_object_get(o, "no_cgroup")));
+}
+
+/* What of a mount's limits its container keeps once its gate is gone. */
+static void check_carry(struct lcm_doctor *d, const char *dir)
+{
+	const char *io = "", *weight = "";
+	char why[128] = "";
+	struct lcm_err err = { 0 };
+	int r = lcm_carry_probe("/sys/fs/cgroup", dir, &io, &weight, why, &err);
+	struct lcm_doctor_item *it = add(d, r == 0 ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "io-limits",
+					 "limits of a mount end when it is native");
+
+	(void)snprintf(it->value, sizeof(it->value), "%.120s", r == 0 ? io : err.msg);
+	it = add(
+	    d, *weight ? LCM_DOCTOR_OK : LCM_DOCTOR_WARN, "io-weights",
+	    "weights of a mount end when it is native; echo bfq >/sys/block/DISK/queue/scheduler, "
+	    "and 0 >iosched/low_latency there");
+	(void)snprintf(it->value, sizeof(it->value), "%.120s",
+		       *weight  ? weight
+		       : r == 0 ? why
+				: err.msg);
 }
 
 static void check_socket(struct lcm_doctor *d, const char *path)
@@ -379,6 +436,8 @@ void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *sock
 	check_decoder(d, decoder);
 	check_runtimes(d);
 	check_cgroup(d);
+	check_background(d);
+	check_carry(d, dir);
 	check_socket(d, socket);
 }
 

@@ -42,12 +42,46 @@ static void print_limits(const json_t *reg)
 	size_t i;
 
 	json_array_foreach (json_object_get(reg, "limits"), i, v)
-		(void)printf("    limit %s %lld in %lld ms\n", client_text(v, "resource"),
-			     client_integer(v, "threshold"), client_integer(v, "interval_ms"));
+		(void)printf("    limit %s %lld in %lld ms; once native %s\n",
+			     client_text(v, "resource"), client_integer(v, "threshold"),
+			     client_integer(v, "interval_ms"),
+			     strcmp(client_text(v, "resource"), "written_bytes") == 0
+				 ? "on bytes read from the disk"
+			     : strcmp(client_text(v, "resource"), "requests") == 0
+				 ? "on reads of the disk"
+				 : "there is nothing left that it is for");
 	if (i)
 		(void)printf("    %s; held %lld times, rejecting %lld times\n",
 			     client_text(reg, "state"), client_integer(reg, "times_held"),
 			     client_integer(reg, "times_rejected"));
+}
+
+/* What the containers' cgroups have of it. */
+static void print_carried(const json_t *st)
+{
+	static const char *const names[] = { "read_bytes", "reads", "weight" };
+	json_t *c;
+	size_t i;
+
+	json_array_foreach (json_object_get(st, "containers"), i, c) {
+		const json_t *io = json_object_get(c, "io");
+
+		if (*client_text(io, "why"))
+			(void)printf("    container %s: nothing is carried over: %s\n",
+				     client_text(c, "id"), client_text(io, "why"));
+		for (size_t k = 0; k < LCM_ARRAY_SIZE(names); k++) {
+			const json_t *v = json_object_get(io, names[k]);
+
+			if (*client_text(v, "why"))
+				(void)printf("    container %s: %s is not carried over: %s\n",
+					     client_text(c, "id"), names[k], client_text(v, "why"));
+			else if (v)
+				(void)printf("    container %s: %s %lld on disk %s, by %s\n",
+					     client_text(c, "id"), names[k],
+					     client_integer(v, "set"), client_text(io, "disk"),
+					     client_text(io, "cgroup"));
+		}
+	}
 }
 
 static void print_one(const json_t *st)
@@ -67,6 +101,18 @@ static void print_one(const json_t *st)
 		     num(m, "demand", "decode_ms"), num(m, "demand", "disk_ms"),
 		     cmd_bytes(num(m, "background", "fetched_bytes"), background));
 	print_limits(json_object_get(m, "regulation"));
+	print_carried(st);
+}
+
+static json_t *meter_of(const json_t *st)
+{
+	json_t *o = json_pack("{s:O s:O}", "id", json_object_get(st, "id"), "meter",
+			      json_object_get(st, "meter"));
+	json_t *containers = json_object_get(st, "containers");
+
+	if (o && containers)
+		(void)json_object_set(o, "containers", containers);
+	return o;
 }
 
 static json_t *meters(json_t *reply, bool one)
@@ -75,13 +121,9 @@ static json_t *meters(json_t *reply, bool one)
 	size_t i;
 
 	if (one)
-		(void)json_array_append_new(out, json_pack("{s:O s:O}", "id",
-							   json_object_get(reply, "id"), "meter",
-							   json_object_get(reply, "meter")));
+		(void)json_array_append_new(out, meter_of(reply));
 	json_array_foreach (json_object_get(reply, "mounts"), i, v)
-		(void)json_array_append_new(out,
-					    json_pack("{s:O s:O}", "id", json_object_get(v, "id"),
-						      "meter", json_object_get(v, "meter")));
+		(void)json_array_append_new(out, meter_of(v));
 	return out;
 }
 

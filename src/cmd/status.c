@@ -70,6 +70,26 @@ static void print_waiting(json_t *st)
 		(void)printf("    not frozen: %s\n", client_text(st, "freeze_error"));
 }
 
+/* Silent while it goes on: only what keeps it back is worth a line. */
+static void print_background(const json_t *st)
+{
+	const json_t *b = json_object_get(st, "background");
+	const char *state = client_text(b, "state");
+	long long share = client_integer(b, "share_percent");
+
+	if (strcmp(state, "share") == 0)
+		(void)printf(
+		    "    the rest has its share, %lld %% of a processor: containers want all\n",
+		    share);
+	else if (strcmp(state, "waiting") == 0 && share)
+		(void)printf(
+		    "    the rest waits for a processor that nobody wants; after %.0f s it has "
+		    "%lld %% of one\n",
+		    client_number(b, "wait_s"), share);
+	else if (strcmp(state, "waiting") == 0)
+		(void)printf("    the rest waits for a processor that nobody wants\n");
+}
+
 static void print_text(json_t *st)
 {
 	char local[24], total[24];
@@ -86,6 +106,7 @@ static void print_text(json_t *st)
 	if (*client_text(st, "unit_name"))
 		(void)printf("    unit %s\n", client_text(st, "unit_name"));
 	print_waiting(st);
+	print_background(st);
 	print_containers(st);
 	print_bound(st);
 	if (*client_text(st, "error"))
@@ -134,7 +155,7 @@ static int watch(const struct options *o, struct lcm_err *err)
 		json_decref(reply);
 		if (end)
 			break;
-		r = o->name ? client_follow(o->name, "native", 500, &waited, NULL)
+		r = o->name ? client_follow(o->name, "native", true, 500, &waited, NULL)
 			    : client_call("GET", "/v1/changes?timeout_ms=10000", NULL, false,
 					  &waited, err);
 		json_decref(waited);

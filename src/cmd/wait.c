@@ -34,7 +34,7 @@ int cmd_wait_main(int argc, char **argv)
 		return cmd_usage("wait", "--timeout %s is not a number of seconds", timeout);
 	if (argc - optind != 1)
 		return cmd_usage("wait", "one id or directory is needed");
-	r = client_follow(client_name(argv[optind], real), want, seconds * 1000, &st, &err);
+	r = client_follow(client_name(argv[optind], real), want, false, seconds * 1000, &st, &err);
 	if (r == 0 && json)
 		client_print_json(st);
 	json_decref(st);

@@ -337,6 +337,7 @@ static void changes_get(struct lcm_api_call *c, json_t *args)
 static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *args)
 {
 	const char *what = api_text(args, "for");
+	bool patient = strcmp(api_text(args, "patient"), "1") == 0;
 	uint64_t ms = WAIT_MS_MAX;
 
 	if (!*what || strcmp(what, "ready") == 0)
@@ -357,6 +358,8 @@ static void mount_wait(struct lcm_api_call *c, struct lcm_session *s, json_t *ar
 		reply_status(c, 200, s, 0);
 		return;
 	}
+	if (c->want > LCM_LAZY && !patient)
+		lcm_session_hurry(s);
 	c->watch = (struct lcm_session_watch){ .changed = on_wait_changed, .arg = c };
 	lcm_session_watch(s, &c->watch);
 	lcm_timer_set(c->timeout, ms * 1000000);
@@ -544,6 +547,9 @@ static void daemon_get(struct lcm_api_call *c)
 			     "demand_fetches", (json_int_t)c->host->e->demand_fetches,
 			     "demand_bytes", (json_int_t)c->host->e->demand_bytes,
 			     "background_bytes", (json_int_t)c->host->e->background_bytes);
+	if (c->reply)
+		(void)json_object_set_new(c->reply, "background",
+					  lcm_background_json(c->host->e->background));
 	c->status = c->reply ? 200 : 500;
 }
 

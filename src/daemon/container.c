@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "src/daemon/container.h"
+#include "src/daemon/container_priv.h"
 
 #include <dirent.h>
 #include <limits.h>
@@ -17,21 +17,7 @@
 #define PROC_FILE_MAX (64U << 10)
 #define TIE_FILE_MAX (32U << 10) /* a bundle's path, each byte of it escaped */
 
-struct lcm_container {
-	struct lcm_container *next;
-	struct lcm_session *s; /* borrowed */
-	char id[LCM_CONTAINER_ID_MAX + 1];
-	pid_t pid;
-	int pidfd;                /* owned; -EBADF: none */
-	struct lcm_loop_fd *ends; /* owned; pidfd */
-	uint64_t birth;           /* of the process, clock ticks since boot: pids are used again */
-	char *cgroup;             /* owned; NULL: not known */
-	char *bundle;             /* owned; NULL: not known */
-	uint64_t started_ns;      /* CLOCK_MONOTONIC; 0: not yet */
-	bool owns;
-};
-
-static struct lcm_container *find(const struct lcm_host *h, const char *id)
+struct lcm_container *container_find(const struct lcm_host *h, const char *id)
 {
 	struct lcm_container *c = h->containers;
 
@@ -47,8 +33,11 @@ static void drop(struct lcm_host *h, struct lcm_container *c)
 	while (*p != c)
 		p = &(*p)->next;
 	*p = c->next;
+	if (!h->e->closing)
+		container_uncarry(h, c);
 	lcm_loop_del_fd(c->ends);
 	lcm_closep(&c->pidfd);
+	free(c->no_carry);
 	free(c->cgroup);
 	free(c->bundle);
 	free(c);
@@ -61,12 +50,13 @@ static void file_name(const struct lcm_host *h, const char *id, char out[4096])
 	(void)snprintf(out, 4096, "%s/c/%s.json", h->run_dir, id);
 }
 
-static int write_file(const struct lcm_host *h, const struct lcm_container *c, struct lcm_err *err)
+int container_write(const struct lcm_host *h, const struct lcm_container *c, struct lcm_err *err)
 {
 	lcm_autojson json_t *doc =
-	    json_pack("{s:s s:s s:s? s:i s:I s:I s:b}", "id", c->id, "mount", lcm_session_id(c->s),
-		      "bundle", c->bundle, "pid", (int)c->pid, "birth", (json_int_t)c->birth,
-		      "started_ns", (json_int_t)c->started_ns, "owns", c->owns);
+	    json_pack("{s:s s:s s:s? s:i s:I s:I s:b s:o?}", "id", c->id, "mount",
+		      lcm_session_id(c->s), "bundle", c->bundle, "pid", (int)c->pid, "birth",
+		      (json_int_t)c->birth, "started_ns", (json_int_t)c->started_ns, "owns",
+		      c->owns, "io", c->carry.dir[0] ? lcm_carry_json(&c->carry) : NULL);
 	lcm_autofree char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
 	char path[4096];
 	int r;
@@ -126,7 +116,7 @@ static int read_proc(pid_t pid, const char *what, char **ret)
 
 /* proc(5): field 22 of stat; the name before it may have any characters but ends at the last ')'.
  */
-static uint64_t birth_of(pid_t pid)
+uint64_t container_birth(pid_t pid)
 {
 	lcm_autofree char *text = NULL;
 	unsigned long long birth = 0;
@@ -178,7 +168,7 @@ static int watch_process(struct lcm_container *c, pid_t pid, struct lcm_err *err
 	c->ends = ends;
 	c->pidfd = lcm_steal_fd(&fd);
 	c->pid = pid;
-	c->birth = birth_of(pid);
+	c->birth = container_birth(pid);
 	if (read_proc(pid, "cgroup", &text) == 0)
 		lcm_container_cgroup(text, cgroup, sizeof(cgroup));
 	free(c->cgroup);
@@ -192,7 +182,7 @@ static int make(struct lcm_session *s, const char *id, struct lcm_container **re
 		struct lcm_err *err)
 {
 	struct lcm_host *h = lcm_session_host(s);
-	struct lcm_container *c = find(h, id);
+	struct lcm_container *c = container_find(h, id);
 
 	if (!lcm_container_id_ok(id))
 		return lcm_err_set(err, -EINVAL,
@@ -232,7 +222,7 @@ static int set_bundle(struct lcm_container *c, const char *bundle, struct lcm_er
 int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, struct lcm_err *err)
 {
 	struct lcm_host *h = lcm_session_host(s);
-	bool known = find(h, t->id) != NULL;
+	bool known = container_find(h, t->id) != NULL;
 	struct lcm_container *c;
 	int r = make(s, t->id, &c, err);
 
@@ -245,9 +235,11 @@ int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, 
 	if (r == 0 && t->pid && t->pid != c->pid)
 		r = watch_process(c, t->pid, err);
 	if (r == 0)
-		r = write_file(h, c, err);
+		r = container_write(h, c, err);
 	if (r < 0 && !known)
 		drop(h, c);
+	else if (r == 0)
+		lcm_container_carry(s);
 	return r;
 }
 
@@ -255,7 +247,7 @@ int lcm_container_tie(struct lcm_session *s, const struct lcm_container_tie *t, 
 int lcm_container_release(struct lcm_host *h, const char *id, const char *bundle,
 			  struct lcm_session **ret_ends, struct lcm_err *err)
 {
-	struct lcm_container *c = find(h, id);
+	struct lcm_container *c = container_find(h, id);
 	struct lcm_session *s = c ? c->s : NULL;
 	char mount[LCM_ID_MAX + 1];
 	int r = 0;
@@ -269,7 +261,7 @@ int lcm_container_release(struct lcm_host *h, const char *id, const char *bundle
 	if (c->owns && !lcm_session_closing(s))
 		r = lcm_session_close(s, true, -1, err);
 	s = lcm_session_find(h, mount); /* it forgets its containers when it goes */
-	c = s ? find(h, id) : NULL;
+	c = s ? container_find(h, id) : NULL;
 	if (c && c->owns && r == 0) {
 		lcm_loop_del_fd(c->ends);
 		c->ends = NULL;
@@ -297,6 +289,14 @@ void lcm_container_forget(struct lcm_session *s, bool keep)
 	}
 }
 
+/* What of the mount's policy its cgroup has; NULL: there is nothing to say. */
+static json_t *io_json(const struct lcm_container *c)
+{
+	if (c->no_carry)
+		return json_pack("{s:s}", "why", c->no_carry);
+	return c->carry.dir[0] ? lcm_carry_json(&c->carry) : NULL;
+}
+
 json_t *lcm_container_list(const struct lcm_session *s)
 {
 	json_t *out = NULL;
@@ -307,9 +307,10 @@ json_t *lcm_container_list(const struct lcm_session *s)
 		if (!out)
 			out = json_array();
 		(void)json_array_append_new(
-		    out, json_pack("{s:s s:i s:s? s:o}", "id", c->id, "pid", (int)c->pid, "cgroup",
-				   c->cgroup, "started_ms",
-				   c->started_ns ? lcm_session_ms(s, c->started_ns) : json_null()));
+		    out, json_pack("{s:s s:i s:s? s:o s:o?}", "id", c->id, "pid", (int)c->pid,
+				   "cgroup", c->cgroup, "started_ms",
+				   c->started_ns ? lcm_session_ms(s, c->started_ns) : json_null(),
+				   "io", io_json(c)));
 	}
 	return out;
 }
@@ -334,11 +335,14 @@ static bool take_file(struct lcm_host *h, const char *text, size_t len)
 		return false;
 	c->owns = json_is_true(lcm_json_member(doc, "owns"));
 	c->started_ns = (uint64_t)json_integer_value(lcm_json_member(doc, "started_ns"));
+	lcm_carry_take(lcm_json_member(doc, "io"), &c->carry);
 	lcm_ignore(set_bundle(c, json_string_value(lcm_json_member(doc, "bundle")), NULL));
-	if (pid &&
-	    (birth_of((pid_t)pid) != (uint64_t)json_integer_value(lcm_json_member(doc, "birth")) ||
-	     watch_process(c, (pid_t)pid, NULL) < 0))
+	if (pid && (container_birth((pid_t)pid) !=
+			(uint64_t)json_integer_value(lcm_json_member(doc, "birth")) ||
+		    watch_process(c, (pid_t)pid, NULL) < 0))
 		lcm_ignore(lcm_container_release(h, id, "", NULL, NULL));
+	else
+		lcm_container_carry(s);
 	return true;
 }
 

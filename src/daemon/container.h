@@ -37,6 +37,9 @@ LCM_MUST_USE int lcm_container_release(struct lcm_host *h, const char *id, const
 void lcm_container_forget(struct lcm_session *s, bool keep);
 /** lcm_container_recover - ties of an earlier daemon; call when its mounts are back. */
 void lcm_container_recover(struct lcm_host *h);
+/** lcm_container_carry - once the mount is native its limits and weight are to be on the cgroups of
+ * its containers, in a job of the pool; called whenever one of these has changed. */
+void lcm_container_carry(struct lcm_session *s);
 /** lcm_container_list - a new array for the status of @s; NULL: there is none. */
 json_t *lcm_container_list(const struct lcm_session *s);
 

@@ -59,6 +59,7 @@ void lcm_daemon_defaults(struct lcm_daemon_config *cfg)
 		.index = { .from = LCM_INDEX_FROM_MANIFEST },
 		.background = true,
 	};
+	lcm_background_defaults(&cfg->idle);
 }
 
 static void on_signal(void *arg, uint32_t events)
@@ -235,7 +236,7 @@ static int start_functions(struct daemon *d, unsigned int threads, struct lcm_er
 	const struct lcm_fn_config cfg = {
 		.path = path,
 		.spare = FN_SPARE,
-		.max = threads * 2 + FN_SPARE + FN_IDLE,
+		.max = threads * 3 + FN_SPARE + FN_IDLE,
 		.first_uid = FN_FIRST_UID,
 	};
 
@@ -273,7 +274,11 @@ static int start(struct daemon *d, struct lcm_err *err)
 	if (r == 0)
 		r = lcm_pool_new(n, "locum-stream", &d->e.streams);
 	if (r == 0)
-		r = lcm_pool_new(1, "locum-idle", &d->e.idle);
+		r = lcm_background_new(&d->cfg->idle, NULL, &d->e.background);
+	if (r == 0)
+		r = lcm_pool_new(n, "locum-patient", &d->e.patient);
+	if (r == 0)
+		r = lcm_pool_new(2, "locum-idle", &d->e.idle);
 	if (r == 0)
 		r = start_functions(d, n, err);
 	if (r == 0)
@@ -336,12 +341,15 @@ static void stop(struct daemon *d)
 	lcm_gc_stop(d->gc);
 	lcm_pull_cancel_all(&d->e);
 	lcm_registry_free(d->e.reg);
+	lcm_background_stop(d->e.background);
 	lcm_pool_free(d->e.idle);
+	lcm_pool_free(d->e.patient);
 	lcm_pool_free(d->e.streams);
 	lcm_pool_free(d->e.pool);
 	if (d->e.loop)
 		lcm_loop_drain(d->e.loop);
 	lcm_snapshot_stop(&d->h);
+	lcm_background_free(d->e.background);
 	lcm_fn_pool_free(d->e.fns);
 	lcm_gate_threads_free(d->h.gates);
 	lcm_loop_del_fd(d->signals);

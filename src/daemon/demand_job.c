@@ -34,7 +34,7 @@ static int function_get(struct span *s)
 
 	if (s->fn)
 		return 0;
-	r = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, 0, &s->fn, &s->err);
+	r = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, &s->fn, &s->err);
 	return r < 0 ? r : lcm_fn_bind(s->fn, s->mem, &s->err);
 }
 

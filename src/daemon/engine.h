@@ -23,6 +23,7 @@
 #include "src/base/loop.h"
 #include "src/base/pool.h"
 #include "src/base/sys.h"
+#include "src/daemon/background.h"
 #include "store/store.h"
 
 struct lcm_layer;
@@ -50,12 +51,14 @@ struct lcm_engine_config {
 struct lcm_engine {
 	struct lcm_loop *loop;    /* borrowed */
 	struct lcm_pool *pool;    /* borrowed; verify, place, mount */
-	struct lcm_pool *streams; /* borrowed; one thread per layer being unpacked */
-	struct lcm_pool *idle;    /* borrowed; one thread, for what may take minutes: its jobs begin
-				     with lcm_sys_background() */
-	struct lcm_fn_pool *fns;  /* borrowed; who decodes and parses for them */
-	struct lcm_store *store;  /* borrowed */
-	struct lcm_registry *reg; /* borrowed */
+	struct lcm_pool *streams; /* borrowed; one thread per layer that is unpacked for somebody */
+	struct lcm_pool *patient; /* borrowed; the same for nobody: background, all of it */
+	struct lcm_pool *idle;    /* borrowed; two threads, for other background, which may take
+				     minutes; what reads whole layers as LCM_POOL_SLOW */
+	struct lcm_background *background; /* borrowed; when that runs */
+	struct lcm_fn_pool *fns;           /* borrowed; who decodes and parses for them */
+	struct lcm_store *store;           /* borrowed */
+	struct lcm_registry *reg;          /* borrowed */
 	struct lcm_engine_config cfg;
 	struct lcm_layer *layers; /* list by ->next, loop */
 	uint32_t spans;           /* demand transfers and their pool jobs in flight */

@@ -262,7 +262,7 @@ int lcm_index_ztoc(struct lcm_engine *e, const struct lcm_layer_row *row, int fd
 	m.index = index;
 	m.mem = mem;
 	if (r == 0)
-		r = lcm_fn_take(e->fns, (uint64_t)row->id, 10, &fn, err);
+		r = lcm_fn_take(e->fns, (uint64_t)row->id, &fn, err);
 	if (r == 0)
 		r = stream(&m, fn);
 	lcm_fn_put(e->fns, fn);

@@ -479,8 +479,8 @@ void lcm_layer_pull(struct lcm_layer *l, bool urgent)
 	l->pull_urgent |= urgent;
 	if (l->phase != LCM_LAYER_READY || l->pull || lcm_timer_armed(l->retry) ||
 	    (!l->e->cfg.background && !l->pull_urgent)) {
-		if (l->pull && urgent)
-			lcm_pull_kick_all(l->e);
+		if (urgent)
+			lcm_pull_hurry(l);
 		return;
 	}
 	if (!l->toc)
@@ -489,6 +489,12 @@ void lcm_layer_pull(struct lcm_layer *l, bool urgent)
 		lcm_layer_pull_broke(l, r, NULL);
 	else
 		lcm_pull_start(l);
+}
+
+void lcm_layer_hurry(struct lcm_layer *l)
+{
+	l->hurried = true;
+	lcm_pull_hurry(l);
 }
 
 static void on_pull_retry(void *arg)

@@ -82,6 +82,7 @@ struct lcm_layer {
 	struct lcm_bigfile *bigfiles;
 	struct lcm_pull *pull; /* owned; the background stream while it runs */
 	bool pull_wanted, pull_urgent;
+	bool hurried; /* somebody waits for the end of its pull, and for no less */
 	bool doomed,
 	    doomed_toc; /* drop-cache: leave the store as soon as nothing uses it; its TOC too */
 	struct lcm_timer *retry; /* owned; restarts a pull that met transient trouble */
@@ -134,6 +135,8 @@ bool lcm_layer_is_known(struct lcm_layer *l);
 LCM_MUST_USE int lcm_layer_load_toc(struct lcm_layer *l);
 /** lcm_layer_pull - have the whole layer pulled; @urgent: somebody waits for all of it. */
 void lcm_layer_pull(struct lcm_layer *l, bool urgent);
+/** lcm_layer_hurry - its pull, now or later, is no background: somebody waits for its end. */
+void lcm_layer_hurry(struct lcm_layer *l);
 /** lcm_layer_want - have ->file_done called for a regular file; @w: who asks, and is charged. */
 void lcm_layer_want(struct lcm_layer *l, const struct lcm_layer_watch *w, uint32_t entry);
 /** lcm_layer_unwant - nobody waits for it any more. */
@@ -235,6 +238,7 @@ void lcm_bigfile_free_all(struct lcm_layer *l);            /* no span or job may
 /* pull.c */
 void lcm_pull_start(struct lcm_layer *l);
 void lcm_pull_cancel(struct lcm_layer *l); /* it ends soon; the layer stays referenced until then */
+void lcm_pull_hurry(struct lcm_layer *l);  /* somebody waits for its end from now on */
 void lcm_pull_cancel_all(struct lcm_engine *e);
 void lcm_pull_kick_all(struct lcm_engine *e); /* resume what may run, pause what may not */
 

@@ -242,7 +242,7 @@ static int decode_toc(struct prepare *p)
 {
 	struct lcm_fn_pool *fns = p->layer->e->fns;
 	struct lcm_fn *fn = NULL;
-	int r = lcm_fn_take(fns, (uint64_t)p->layer->row.id, 0, &fn, &p->err);
+	int r = lcm_fn_take(fns, (uint64_t)p->layer->row.id, &fn, &p->err);
 
 	if (r == 0)
 		r = build_toc(p, fn);

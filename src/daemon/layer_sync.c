@@ -16,12 +16,14 @@ struct sync_job {
 	char name[24]; /* of its directory, and of the seal */
 	uint64_t bytes;
 	int status;
+	struct lcm_background_task background;
 };
 
 static int checkpoint(void *arg)
 {
-	const struct sync_job *j = arg;
+	struct sync_job *j = arg;
 
+	(void)lcm_background_point(&j->background);
 	return j->e->closing ? -ECANCELED : 0;
 }
 
@@ -72,6 +74,7 @@ static void on_synced(void *arg)
 		l->row.state = LCM_LAYER_COMPLETE;
 	if (r == -ENOENT) /* dropped meanwhile */
 		lcm_ignore(lcm_sys_unlinkat(lcm_store_seals_fd(s), j->name, 0));
+	lcm_background_fini(&j->background);
 	free(j);
 }
 
@@ -81,6 +84,7 @@ static void sync_job(void *arg)
 	struct sync_job *j = arg;
 	int r;
 
+	lcm_background_begin(&j->background, NULL);
 	j->status = lcm_sys_syncfs(lcm_store_real_fd(j->e->store));
 	r = j->status < 0 ? 0 : seal(j);
 	if (r == -ECANCELED)
@@ -88,6 +92,7 @@ static void sync_job(void *arg)
 	else if (r < 0 && r != -ENOENT)
 		lcm_log(LCM_LOG_WARNING, "layer=%s is whole, but not sealed: %s", j->name,
 			strerror(-r));
+	lcm_background_end(&j->background);
 	j->task.fn = on_synced;
 	lcm_loop_post_task(j->e->loop, &j->task);
 }
@@ -104,5 +109,9 @@ void lcm_layer_sync(const struct lcm_layer *l)
 				.id = l->row.id,
 				.bytes = l->row.real_bytes };
 	memcpy(j->name, l->name, sizeof(j->name));
-	lcm_pool_submit(l->e->pool, LCM_POOL_SLOW, &j->task);
+	if (lcm_background_init(&j->background, l->e->background) < 0) {
+		free(j);
+		return;
+	}
+	lcm_pool_submit(l->e->idle, LCM_POOL_SLOW, &j->task);
 }

@@ -91,6 +91,13 @@ static int shared(struct lcm_host *h, struct lcm_buf *out)
 		{ "locum_background_bytes_total", "counter",
 		  "Compressed bytes that were pulled with nobody waiting for them.",
 		  (double)e->background_bytes },
+		{ "locum_background_processor_seconds_total", "counter",
+		  "Processor time of what nobody waited for.",
+		  (double)lcm_background_ns(e->background) / 1e9 },
+		{ "locum_background_waits", "gauge",
+		  "1 while it waits for a processor, or has its guaranteed share of one.",
+		  (double)(strcmp(lcm_background_state(e->background), "waiting") == 0 ||
+			   strcmp(lcm_background_state(e->background), "share") == 0) },
 		{ "locum_gc_layers_total", "counter", "Layers that were dropped to make room.",
 		  (double)h->gc_layers },
 		{ "locum_gc_bytes_total", "counter", "Their bytes.", (double)h->gc_bytes },

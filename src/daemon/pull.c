@@ -31,7 +31,6 @@
 struct lcm_pull {
 	struct lcm_layer *layer; /* referenced until on_ended() */
 	uint64_t next_off;       /* blob offset that has not been planned yet */
-	int nice;                /* of the function; set before the thread starts */
 	uint64_t window;         /* length of the next lazy GET */
 	uint64_t fetch;          /* id of the GET in flight; 0: none */
 	bool paused;             /* that GET is paused for demand */
@@ -41,6 +40,8 @@ struct lcm_pull {
 	struct lcm_task job, refill, ended;
 	int status; /* of the unpack; ended */
 	bool has_index;
+	bool patient; /* nobody waited for it when it was submitted */
+	struct lcm_background_task background;
 	struct lcm_err err;
 	struct lcm_unpack_result result;
 	struct lcm_fn_mem *mem;    /* owned */
@@ -75,7 +76,15 @@ static int checkpoint(void *arg)
 {
 	struct lcm_pull *p = arg;
 
+	(void)lcm_background_point(&p->background);
 	return lcm_pull_ring_stopped(&p->ring);
+}
+
+static bool pause_here(void *arg)
+{
+	struct lcm_pull *p = arg;
+
+	return lcm_background_point(&p->background);
 }
 
 static int check_digests(struct lcm_pull *p, struct lcm_tar *tar)
@@ -137,6 +146,7 @@ static int unpack(struct lcm_pull *p, struct lcm_fn *fn, struct lcm_toc_builder 
 		.toc = l->toc,
 		.index = index,
 		.fill = fill,
+		.pause = pause_here,
 		.arg = p,
 		.wake_fd = p->ring.wake,
 	};
@@ -163,9 +173,13 @@ static void stream_job(void *arg)
 
 	if (!l->toc)
 		lcm_ignore(lcm_toc_builder_new(&index)); /* without memory, no index */
-	p->status = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, p->nice, &fn, &p->err);
+	p->status = lcm_fn_take(l->e->fns, (uint64_t)l->row.id, &fn, &p->err);
+	/* The functions that are started for others, before and after, are no background. */
+	if (p->status == 0 && p->patient)
+		lcm_background_begin(&p->background, fn);
 	if (p->status == 0)
 		p->status = unpack(p, fn, index);
+	lcm_background_end(&p->background);
 	lcm_fn_put(l->e->fns, fn);
 	p->ended = (struct lcm_task){ .fn = on_ended, .arg = p };
 	lcm_loop_post_task(l->e->loop, &p->ended);
@@ -176,6 +190,7 @@ static void stream_job(void *arg)
 static void stop_stream(struct lcm_pull *p, int status, const struct lcm_err *err)
 {
 	lcm_pull_ring_stop(&p->ring, status, err);
+	lcm_background_cancel(&p->background);
 }
 
 static int on_bytes(void *arg, uint64_t off, const void *data, size_t len)
@@ -322,6 +337,7 @@ static void on_retry(void *arg)
 static void pull_free(struct lcm_pull *p)
 {
 	lcm_timer_free(p->retry);
+	lcm_background_fini(&p->background);
 	lcm_pull_ring_fini(&p->ring);
 	lcm_fn_mem_free(p->mem);
 	free(p);
@@ -385,11 +401,14 @@ static int pull_new(struct lcm_layer *l, struct lcm_pull **ret)
 	p->ring.wake = -EBADF;
 	r = lcm_timer_new(l->e->loop, on_retry, p, &p->retry);
 	if (r == 0)
+		r = lcm_background_init(&p->background, l->e->background);
+	if (r == 0)
 		r = lcm_fn_stream_mem(l->toc, &p->mem);
 	if (r == 0)
 		r = lcm_pull_ring_init(&p->ring, lcm_fn_mem_in(p->mem), lcm_fn_mem_ring(p->mem));
 	if (r < 0) {
 		lcm_timer_free(p->retry);
+		lcm_background_fini(&p->background);
 		lcm_fn_mem_free(p->mem);
 		free(p);
 		return r;
@@ -409,14 +428,30 @@ void lcm_pull_start(struct lcm_layer *l)
 	}
 	p->layer = l;
 	p->window = WINDOW_MIN;
-	p->nice = l->pull_urgent ? 0 : 10;
+	p->patient = !l->pull_urgent && !l->hurried;
 	l->refs++;
 	l->pull = p;
 	p->refill = (struct lcm_task){ .fn = on_refill, .arg = p };
 	p->job = (struct lcm_task){ .fn = stream_job, .arg = p };
-	lcm_pool_submit(l->e->streams, l->pull_urgent ? LCM_POOL_DEMAND : LCM_POOL_BACKGROUND,
-			&p->job);
+	if (p->patient)
+		lcm_pool_submit(l->e->patient, LCM_POOL_BACKGROUND, &p->job);
+	else
+		lcm_pool_submit(l->e->streams, LCM_POOL_DEMAND, &p->job);
 	kick(p);
+}
+
+/* One that has not begun must not wait for threads that wait for a processor. */
+void lcm_pull_hurry(struct lcm_layer *l)
+{
+	struct lcm_pull *p = l->pull;
+
+	if (!p || !p->patient)
+		return;
+	lcm_background_hurry(&p->background);
+	lcm_pull_ring_wake(&p->ring);
+	if (lcm_pool_take_back(l->e->patient, LCM_POOL_BACKGROUND, &p->job))
+		lcm_pool_submit(l->e->streams, LCM_POOL_DEMAND, &p->job);
+	lcm_pull_kick_all(l->e);
 }
 
 void lcm_pull_cancel(struct lcm_layer *l)

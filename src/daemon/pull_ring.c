@@ -39,7 +39,7 @@ void lcm_pull_ring_fini(struct lcm_pull_ring *r)
 	lcm_closep(&r->wake);
 }
 
-static void wake(struct lcm_pull_ring *r)
+void lcm_pull_ring_wake(struct lcm_pull_ring *r)
 {
 	const uint64_t one = 1;
 
@@ -108,7 +108,7 @@ int lcm_pull_ring_put(struct lcm_pull_ring *r, uint64_t off, const void *p, size
 	(void)pthread_mutex_lock(&r->mu);
 	st = push(r, off, len, false);
 	(void)pthread_mutex_unlock(&r->mu);
-	wake(r);
+	lcm_pull_ring_wake(r);
 	return st < 0 ? st : 1;
 }
 
@@ -119,7 +119,7 @@ int lcm_pull_ring_disk(struct lcm_pull_ring *r, uint64_t off, uint64_t len)
 	(void)pthread_mutex_lock(&r->mu);
 	st = push(r, off, len, true);
 	(void)pthread_mutex_unlock(&r->mu);
-	wake(r);
+	lcm_pull_ring_wake(r);
 	return st;
 }
 
@@ -169,7 +169,7 @@ void lcm_pull_ring_stop(struct lcm_pull_ring *r, int status, const struct lcm_er
 			r->stop_err = *err;
 	}
 	(void)pthread_mutex_unlock(&r->mu);
-	wake(r);
+	lcm_pull_ring_wake(r);
 }
 
 int lcm_pull_ring_stopped(struct lcm_pull_ring *r)
@@ -255,6 +255,6 @@ int lcm_pull_ring_fill(struct lcm_pull_ring *r, struct lcm_blob *blob, uint64_t 
 		return st;
 	disk_had(r, disk);
 	*ret_until += disk;
-	wake(r); /* there may be more */
+	lcm_pull_ring_wake(r); /* there may be more */
 	return 0;
 }

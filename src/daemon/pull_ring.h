@@ -40,6 +40,8 @@ LCM_MUST_USE int lcm_pull_ring_put(struct lcm_pull_ring *r, uint64_t off, const 
 LCM_MUST_USE int lcm_pull_ring_disk(struct lcm_pull_ring *r, uint64_t off, uint64_t len);
 /** lcm_pull_ring_has_room - is a GET worth it? */
 bool lcm_pull_ring_has_room(struct lcm_pull_ring *r);
+/** lcm_pull_ring_wake - have the stream look at everything again. */
+void lcm_pull_ring_wake(struct lcm_pull_ring *r);
 /** lcm_pull_ring_refilled - the refill runs. Return: was somebody refused meanwhile? */
 bool lcm_pull_ring_refilled(struct lcm_pull_ring *r);
 bool lcm_pull_ring_refill_posted(struct lcm_pull_ring *r);

@@ -52,6 +52,8 @@ void session_set_phase(struct lcm_session *s, enum lcm_phase phase)
 	if (phase == LCM_DRAINING || (phase == LCM_NATIVE && !s->t_local))
 		s->t_local = lcm_now_ns();
 	lcm_log(LCM_LOG_INFO, "id=%s phase=%s", s->id, phases[phase].name);
+	if (phase == LCM_NATIVE)
+		lcm_container_carry(s);
 	session_changed(s);
 }
 
@@ -106,6 +108,12 @@ void session_pull_layers(struct lcm_session *s, bool urgent)
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		if (s->slots[i].layer->phase != LCM_LAYER_LOCAL)
 			lcm_layer_pull(s->slots[i].layer, urgent);
+}
+
+void lcm_session_hurry(struct lcm_session *s)
+{
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		lcm_layer_hurry(s->slots[i].layer);
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "fuse/gate.h"
 #include "overlay/meta.h"
 #include "overlay/mount.h"
+#include "src/daemon/carry.h"
 #include "src/daemon/image.h"
 
 enum lcm_phase {
@@ -142,6 +143,9 @@ bool lcm_session_closing(const struct lcm_session *s);
 /** lcm_session_unit - the path of the unit that is attached for it, into @out. Return: false: none
  * is. */
 bool lcm_session_unit(const struct lcm_session *s, char out[4096]);
+/** lcm_session_hurry - somebody waits until all of it is here: what its layers still need is no
+ * background any more. The network goes on to serve demand first. */
+void lcm_session_hurry(struct lcm_session *s);
 /** lcm_session_error - why it FAILED. Return: 0 (it has not), -errno with its text. */
 int lcm_session_error(const struct lcm_session *s, struct lcm_err *err);
 struct lcm_host *lcm_session_host(const struct lcm_session *s);
@@ -154,6 +158,9 @@ struct lcm_session *lcm_session_next(const struct lcm_session *s);
 bool lcm_session_has_layer(const struct lcm_session *s, int64_t id);
 /** lcm_session_meter - what the mount has cost, as a new JSON object. */
 json_t *lcm_session_meter(const struct lcm_session *s);
+/** lcm_session_carried - what of its weight and limits is to be on its containers' cgroups now, by
+ * each of LCM_CARRY_*; 0: nothing. */
+void lcm_session_carried(const struct lcm_session *s, uint64_t want[LCM_CARRY_MAX]);
 /** lcm_session_set_meter - its weight and limits, as doc/control-api.md has them; at once, and all
  * or nothing. Return: 0, -EINVAL (text). */
 LCM_MUST_USE int lcm_session_set_meter(struct lcm_session *s, const json_t *args,

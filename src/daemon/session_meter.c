@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "image/json.h"
+#include "src/daemon/container.h"
 #include "src/daemon/session_priv.h"
 
 static json_t *cost_json(const struct lcm_lif_cost *c)
@@ -87,6 +88,33 @@ void session_meter_fini(struct lcm_session *s)
 		s->lif->charged = NULL; /* requests in flight may have it still */
 	lcm_lif_unref(s->lif);
 	lcm_timer_free(s->readmit);
+}
+
+/* ---- once native ---- */
+
+static uint64_t a_second(const struct lcm_limit *m)
+{
+	double n = (double)m->threshold * 1e9 / (double)m->interval_ns;
+
+	return n < 1 ? 1 : n > 1e15 ? (uint64_t)1e15 : (uint64_t)n;
+}
+
+void lcm_session_carried(const struct lcm_session *s, uint64_t want[LCM_CARRY_MAX])
+{
+	memset(want, 0, LCM_CARRY_MAX * sizeof(*want));
+	if (s->phase != LCM_NATIVE || s->pull)
+		return;
+	if (s->lif->weight != LCM_LIF_WEIGHT)
+		want[LCM_CARRY_WEIGHT] = s->lif->weight;
+	for (uint32_t i = 0; i < s->limits.n; i++) {
+		const struct lcm_limit *m = &s->limits.v[i];
+		uint64_t *to = m->resource == LCM_RES_WRITTEN_BYTES ? &want[LCM_CARRY_READ_BYTES]
+			       : m->resource == LCM_RES_REQUESTS    ? &want[LCM_CARRY_READS]
+								    : NULL;
+
+		if (to && (!*to || a_second(m) < *to))
+			*to = a_second(m);
+	}
 }
 
 /* ---- as JSON ---- */
@@ -221,6 +249,7 @@ int lcm_session_set_meter(struct lcm_session *s, const json_t *args, struct lcm_
 	}
 	if (weight)
 		s->lif->weight = (uint32_t)n;
+	lcm_container_carry(s);
 	session_changed(s);
 	return 0;
 }

@@ -284,6 +284,17 @@ static json_t *worst_files(const struct lcm_session *s, const struct lcm_gate_st
 	return out;
 }
 
+/* How the rest of the image comes here, and what it gets at least. */
+static json_t *background(const struct lcm_session *s)
+{
+	const struct lcm_background *b = s->host->e->background;
+	struct lcm_background_config cfg;
+
+	lcm_background_config(b, &cfg);
+	return json_pack("{s:s s:I s:f}", "state", lcm_background_state(b), "share_percent",
+			 (json_int_t)cfg.share_percent, "wait_s", (double)cfg.wait_ns / 1e9);
+}
+
 json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 {
 	const struct lcm_err *error = current_error(s);
@@ -320,6 +331,8 @@ json_t *lcm_session_status(struct lcm_session *s, unsigned int with)
 	(void)json_object_set_new(o, "meter", lcm_session_meter(s));
 	if (s->target)
 		session_stall_json(s, o);
+	if (s->phase <= LCM_LAZY)
+		(void)json_object_set_new(o, "background", background(s));
 	if (error) {
 		(void)json_object_set_new(o, "error", lcm_json_text(error->msg));
 		(void)json_object_set_new(o, "error_code", json_integer(error->code));

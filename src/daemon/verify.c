@@ -19,6 +19,7 @@ struct lcm_verify_job {
 	struct lcm_layer_row row;
 	bool repair;
 	_Atomic bool over;
+	struct lcm_background_task background;
 	struct lcm_seal_result res; /* what the pool found */
 	json_t *damage;             /* owned */
 	int status;
@@ -27,6 +28,7 @@ struct lcm_verify_job {
 
 static void job_free(struct lcm_verify_job *j)
 {
+	lcm_background_fini(&j->background);
 	json_decref(j->damage);
 	free(j);
 }
@@ -74,8 +76,9 @@ static void on_damage(void *arg, const char *path, const char *what)
 
 static int checkpoint(void *arg)
 {
-	const struct lcm_verify_job *j = arg;
+	struct lcm_verify_job *j = arg;
 
+	(void)lcm_background_point(&j->background);
 	return j->over || j->h->e->closing ? -ECANCELED : 0;
 }
 
@@ -200,8 +203,10 @@ static void check_job(void *arg)
 {
 	struct lcm_verify_job *j = arg;
 
-	lcm_sys_background();
+	lcm_sys_idle_io();
+	lcm_background_begin(&j->background, NULL);
 	j->status = check(j);
+	lcm_background_end(&j->background);
 	j->task.fn = on_checked;
 	lcm_loop_post_task(j->h->e->loop, &j->task);
 }
@@ -233,8 +238,14 @@ void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, b
 		return;
 	}
 	j->task = (struct lcm_task){ .fn = check_job, .arg = j };
+	r = lcm_background_init(&j->background, c->host->e->background);
+	if (r < 0) {
+		lcm_api_fail(c, r, NULL);
+		job_free(j);
+		return;
+	}
 	c->verify = j;
-	lcm_pool_submit(c->host->e->idle, LCM_POOL_BACKGROUND, &j->task);
+	lcm_pool_submit(c->host->e->idle, LCM_POOL_SLOW, &j->task);
 }
 
 void lcm_verify_forget(struct lcm_verify_job *j)
@@ -243,4 +254,5 @@ void lcm_verify_forget(struct lcm_verify_job *j)
 		return;
 	j->call = NULL;
 	j->over = true;
+	lcm_background_cancel(&j->background);
 }

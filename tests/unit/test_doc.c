@@ -163,7 +163,7 @@ static void dead(void **state)
 	struct lcm_fn *fn = NULL;
 
 	assert_int_equal(lcm_fn_json_mem("{}", 2, &m), 0);
-	assert_int_equal(lcm_fn_take(f->fns, 1, 0, &fn, &f->err), 0);
+	assert_int_equal(lcm_fn_take(f->fns, 1, &fn, &f->err), 0);
 	assert_int_equal(lcm_fn_bind(fn, m, &f->err), 0);
 	kill_it(fn);
 	assert_int_equal(lcm_fn_json(fn, 2, "doc", &text, &f->err), -ENOTRECOVERABLE);

@@ -106,7 +106,7 @@ static int stream_open(struct fixture *f, enum lcm_compression comp, bool copy)
 
 	f->given = 0;
 	assert_int_equal(lcm_fn_stream_mem(NULL, &f->m), 0);
-	assert_int_equal(lcm_fn_take(f->pool, 7, 0, &f->fn, &f->err), 0);
+	assert_int_equal(lcm_fn_take(f->pool, 7, &f->fn, &f->err), 0);
 	return lcm_fn_stream(f->fn, f->m, &opt, &f->tar, &f->err);
 }
 

@@ -61,7 +61,7 @@ static void it_has_given_up_everything(void **state)
 	char path[64], link[64];
 	pid_t pid;
 
-	assert_int_equal(lcm_fn_take(f->pool, 1, 0, &f->fn, &f->err), 0);
+	assert_int_equal(lcm_fn_take(f->pool, 1, &f->fn, &f->err), 0);
 	pid = lcm_fn_pid(f->fn);
 	proc_file(pid, "status", &status);
 	assert_non_null(strstr(status, "NoNewPrivs:\t1"));
@@ -105,8 +105,7 @@ static void memory_is_never_shared(void **state)
 			struct stat st;
 
 			s[i].tenant = (uint64_t)step + 1;
-			assert_int_equal(lcm_fn_take(f->pool, s[i].tenant, 0, &s[i].fn, &f->err),
-					 0);
+			assert_int_equal(lcm_fn_take(f->pool, s[i].tenant, &s[i].fn, &f->err), 0);
 			assert_int_equal(lcm_fn_mem_new(8192, 8192, &s[i].m), 0);
 			for (size_t k = 0; k < 8192; k++)
 				assert_int_equal(lcm_fn_mem_in(s[i].m)[k], 0);
@@ -184,10 +183,10 @@ static void one_that_cannot_begin_blames_nobody(void **state)
 
 		assert_int_equal(symlink(good, path), 0);
 		assert_int_equal(lcm_fn_pool_new(&cfg, &p, &err), 0);
-		assert_int_equal(lcm_fn_take(p, 1, 0, &fn, &err), 0);
+		assert_int_equal(lcm_fn_take(p, 1, &fn, &err), 0);
 		assert_int_equal(unlink(path), 0);
 		assert_int_equal(symlink(rows[i].program, path), 0);
-		assert_int_equal(lcm_fn_take(p, 2, 0, &none, &err), -EAGAIN);
+		assert_int_equal(lcm_fn_take(p, 2, &none, &err), -EAGAIN);
 		assert_int_equal(err.code, -EAGAIN);
 		if (!strstr(err.msg, rows[i].says))
 			fail_msg("%s: %s", rows[i].program, err.msg);
@@ -204,12 +203,12 @@ static void a_dead_idle_one_is_not_handed_out(void **state)
 	siginfo_t i;
 	pid_t pid;
 
-	assert_int_equal(lcm_fn_take(f->pool, 1, 0, &f->fn, &f->err), 0);
+	assert_int_equal(lcm_fn_take(f->pool, 1, &f->fn, &f->err), 0);
 	pid = lcm_fn_pid(f->fn);
 	lcm_fn_put(f->pool, f->fn);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &i, WEXITED | WNOWAIT), 0);
-	assert_int_equal(lcm_fn_take(f->pool, 1, 0, &f->fn, &f->err), 0);
+	assert_int_equal(lcm_fn_take(f->pool, 1, &f->fn, &f->err), 0);
 	assert_int_not_equal(lcm_fn_pid(f->fn), pid);
 	assert_int_equal(lcm_fn_mem_new(4096, 4096, &f->m), 0);
 	assert_int_equal(lcm_fn_bind(f->fn, f->m, &f->err), 0);
@@ -227,7 +226,7 @@ static void the_slot_of_a_dying_one_is_waited_for(void **state)
 	for (uint64_t tenant = 1; tenant <= 60; tenant++) {
 		struct lcm_fn *fn;
 
-		assert_int_equal(lcm_fn_take(p, tenant, 0, &fn, &err), 0);
+		assert_int_equal(lcm_fn_take(p, tenant, &fn, &err), 0);
 		lcm_fn_tenant_end(p, tenant);
 		lcm_fn_put(p, fn);
 	}
