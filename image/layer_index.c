@@ -194,38 +194,45 @@ int lcm_layer_index_find(const void *p, size_t len, struct lcm_digest *ret, stru
 	return r < 0 ? r : 1;
 }
 
-/* The indexes of @kind in @array behind the @n there are. */
-static int referrers_of(const json_t *array, enum lcm_index_kind kind, size_t *n,
-			struct lcm_digest ret[LCM_REFERRERS_MAX], struct lcm_err *err)
+static int referrer_add(struct lcm_referrers *r, const json_t *obj, struct lcm_err *err)
 {
-	for (size_t i = 0; i < json_array_size(array) && *n < LCM_REFERRERS_MAX; i++) {
-		const json_t *obj = json_array_get(array, i);
-		LCM_CLEANUP(lcm_descriptor_fini) struct lcm_descriptor d = { 0 };
-		const char *type;
-		int r = lcm_json_string(obj, "artifactType", "referrers", &type, err);
+	LCM_CLEANUP(lcm_descriptor_fini) struct lcm_descriptor d = { 0 };
+	enum lcm_index_kind kind;
+	const char *type;
+	int st = lcm_json_string(obj, "artifactType", "referrers", &type, err);
 
-		if (r == 0 && kind_of(type) != kind)
-			continue;
-		if (r == 0)
-			r = lcm_descriptor_parse(obj, "referrers: index", &d, err);
-		if (r < 0)
-			return r;
-		ret[(*n)++] = d.digest;
-	}
-	return 0;
+	if (st < 0)
+		return st;
+	kind = kind_of(type);
+	if (kind == LCM_INDEX_NONE || r->n[kind] == LCM_REFERRERS_MAX)
+		return 0;
+	st = lcm_descriptor_parse(obj, "referrers: index", &d, err);
+	if (st == 0)
+		r->of[kind][r->n[kind]++] = d.digest;
+	return st;
 }
 
-int lcm_layer_index_referrers(const void *p, size_t len, struct lcm_digest ret[LCM_REFERRERS_MAX],
+int lcm_layer_index_referrers(const void *p, size_t len, struct lcm_referrers *r,
 			      struct lcm_err *err)
 {
 	lcm_autojson json_t *root = NULL;
-	size_t n = 0;
-	int r = lcm_json_parse(p, len, LCM_MANIFEST_MAX, "referrers", &root, err);
+	const json_t *list;
+	int st = lcm_json_parse(p, len, LCM_MANIFEST_MAX, "referrers", &root, err);
 
-	for (int kind = LCM_INDEX_KIND_MAX - 1; r == 0 && kind > LCM_INDEX_NONE; kind--)
-		r = referrers_of(lcm_json_member(root, "manifests"), (enum lcm_index_kind)kind, &n,
-				 ret, err);
-	return r < 0 ? r : (int)n;
+	list = st == 0 ? lcm_json_member(root, "manifests") : NULL;
+	for (size_t i = 0; st == 0 && i < json_array_size(list); i++)
+		st = referrer_add(r, json_array_get(list, i), err);
+	return st;
+}
+
+size_t lcm_referrers_best(const struct lcm_referrers *r, struct lcm_digest ret[LCM_REFERRERS_MAX])
+{
+	size_t n = 0;
+
+	for (int kind = LCM_INDEX_KIND_MAX - 1; kind > LCM_INDEX_NONE; kind--)
+		for (size_t i = 0; i < r->n[kind] && n < LCM_REFERRERS_MAX; i++)
+			ret[n++] = r->of[kind][i];
+	return n;
 }
 
 /* ---- writing ---- */

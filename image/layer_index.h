@@ -61,15 +61,23 @@ LCM_MUST_USE int lcm_layer_index_find(const void *p, size_t len, struct lcm_dige
 
 #define LCM_REFERRERS_MAX 8U /* indexes of one image that are looked at */
 
-/**
- * lcm_layer_index_referrers - the indexes in a list of referrers @p (an OCI index), those of ours
- * first, then SOCI's of version 2, then of version 1; nobody says which of several counts
- * @ret: gets their digests, at most LCM_REFERRERS_MAX
- * Return: how many; -EUCLEAN; -EFBIG; -ENOMEM.
- */
-LCM_MUST_USE int lcm_layer_index_referrers(const void *p, size_t len,
-					   struct lcm_digest ret[LCM_REFERRERS_MAX],
+/* The indexes that lists of referrers name. Zero: none yet. */
+struct lcm_referrers {
+	struct lcm_digest of[LCM_INDEX_KIND_MAX][LCM_REFERRERS_MAX];
+	size_t n[LCM_INDEX_KIND_MAX];
+};
+
+/** lcm_layer_index_referrers - add the indexes in a list of referrers @p (an OCI index), or in a
+ * page of it, to @r. Return: 0; -EUCLEAN; -EFBIG; -ENOMEM; after a failure @r may have some. */
+LCM_MUST_USE int lcm_layer_index_referrers(const void *p, size_t len, struct lcm_referrers *r,
 					   struct lcm_err *err);
+/**
+ * lcm_referrers_best - those of ours first, then SOCI's of version 2, then of version 1; nobody
+ * says which of several counts
+ * @ret: gets their digests, at most LCM_REFERRERS_MAX
+ * Return: how many.
+ */
+size_t lcm_referrers_best(const struct lcm_referrers *r, struct lcm_digest ret[LCM_REFERRERS_MAX]);
 
 /* ---- writing ---- */
 

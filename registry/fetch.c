@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/link.h"
 #include "registry/retry.h"
 #include "src/base/limits.h"
 #include "src/base/log.h"
@@ -97,8 +98,22 @@ static bool read_begin(struct lcm_fetch *f)
 	return f->unread == 0 && lcm_fetch_go(f, LCM_FETCH_READ);
 }
 
-static void end_document(const struct lcm_fetch *f, struct lcm_fetch_result *res)
+/* Return: @out, or NULL: this page was the last. */
+static const char *next_page(const struct lcm_fetch *f, char out[LCM_LINK_QUERY_MAX + 1])
 {
+	const char *link = lcm_http_field(&f->http, "Link", 0);
+	int r = link && f->kind == LCM_FETCH_REFERRERS ? lcm_link_next(link, strlen(link), out)
+						       : -ENOENT;
+
+	if (r == -EINVAL)
+		lcm_debug("fetch=%" PRIu64 " the next page's link makes no sense", f->id);
+	return r == 0 ? out : NULL;
+}
+
+static void end_document(const struct lcm_fetch *f, struct lcm_fetch_result *res,
+			 char page[LCM_LINK_QUERY_MAX + 1])
+{
+	res->next = next_page(f, page);
 	res->body = f->body.data;
 	res->body_len = f->body.len;
 	res->text = f->text;
@@ -109,6 +124,7 @@ static void end_document(const struct lcm_fetch *f, struct lcm_fetch_result *res
 
 void lcm_fetch_end(struct lcm_fetch *f, int code)
 {
+	char page[LCM_LINK_QUERY_MAX + 1];
 	struct lcm_fetch_result res;
 
 	if (!code && !f->cancel && is_document(f) && f->state == LCM_FETCH_BODY && read_begin(f))
@@ -134,7 +150,7 @@ void lcm_fetch_end(struct lcm_fetch *f, int code)
 		res.content_type = lcm_http_field(&f->http, "Content-Type", 0);
 		res.digest = f->digest;
 		if (is_document(f))
-			end_document(f, &res);
+			end_document(f, &res, page);
 	}
 	lcm_fetch_unlink(f);
 	f->done(f->arg, &res);
@@ -595,6 +611,9 @@ int lcm_fetch_new(struct lcm_registry *r, const struct lcm_fetch_req *req, struc
 	f->skip = req->skip;
 	f->sink = req->sink;
 	f->tenant = req->tenant;
+	f->page = req->page ? strdup(req->page) : NULL;
+	if (req->page && !f->page)
+		return -ENOMEM;
 	f->done = req->done;
 	f->arg = req->arg;
 	f->after_s = -1;
@@ -619,6 +638,7 @@ void lcm_fetch_free(struct lcm_fetch *f)
 	lcm_endpoint_free(f->ep);
 	lcm_buf_fini(&f->body);
 	free(f->text);
+	free(f->page);
 	free(f->url);
 	free(f);
 }

@@ -118,6 +118,7 @@ struct lcm_fetch {
 	struct lcm_buf body; /* manifests */
 	struct lcm_doc *doc; /* it is being read; NULL: it is not */
 	uint64_t tenant;     /* whose function reads it */
+	char *page;          /* owned; referrers: its query; NULL: the first */
 	char *text;          /* owned; as it was read */
 
 	/* Of one round: each host is asked once. */

@@ -18,9 +18,11 @@ int lcm_fetch_url(const struct lcm_fetch *f, struct lcm_buf *ret)
 	int r = lcm_buf_printf(&rest, "%s/%s/%s", f->ref.repo, kinds[f->kind],
 			       by_digest ? lcm_digest_str(&f->digest, hex) : f->ref.tag);
 
+	if (r == 0 && f->page)
+		r = lcm_buf_printf(&rest, "?%s", f->page);
 	/* A mirror of several registries is told which one is meant. */
 	if (r == 0 && f->ep->proxy)
-		r = lcm_buf_printf(&rest, "?ns=%s", f->host->list.registry);
+		r = lcm_buf_printf(&rest, "%cns=%s", f->page ? '&' : '?', f->host->list.registry);
 	return r < 0 ? r : lcm_endpoint_url(f->ep, f->tls, lcm_buf_str(&rest), ret);
 }
 

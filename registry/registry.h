@@ -49,8 +49,7 @@ LCM_DEFINE_AUTO(lcm_registry)
 enum lcm_fetch_kind {
 	LCM_FETCH_MANIFEST,  /* by tag or digest; Accept lists every index and manifest type */
 	LCM_FETCH_BLOB,      /* whole or ranged */
-	LCM_FETCH_REFERRERS, /* the index of what has manifest `digest` as its subject; its first
-				page */
+	LCM_FETCH_REFERRERS, /* the index of what has manifest `digest` as its subject, by pages */
 };
 
 enum lcm_fetch_prio {
@@ -75,6 +74,7 @@ struct lcm_fetch_result {
 	 * the callback: */
 	const void *body; /* as it came, also when it cannot be read */
 	size_t body_len;  /* bytes */
+	const char *next; /* referrers: there is another page; NULL: there is none */
 	const char *text; /* the same as lcm_doc_read() has read it; NULL: status, err say why not:
 			     -EUCLEAN, -EFBIG, -ENOTRECOVERABLE */
 };
@@ -98,6 +98,8 @@ struct lcm_fetch_req {
 	uint64_t size; /* blobs: size of the whole blob, from its descriptor; checked against the
 			  reply */
 	uint64_t off, len; /* blobs: the range; off + len <= size, len >= 1 */
+	const char *page;  /* referrers: `next` of the page before; borrowed during the call; NULL:
+			      the first one */
 	uint64_t tenant;   /* manifests: whose function reads them; 0: one of its own */
 	bool skip; /* blobs: the registry is known not to serve ranges: skip whatever it costs */
 	lcm_fetch_sink_fn sink; /* manifests: may be NULL, body is then in the result */

@@ -3,7 +3,9 @@
  * image_index.c:
  *
  *   by digest, or named by the manifest --------------------------> GET each index -> done
- *   else referrers allowed: GET referrers -- 404 --> GET tag sha256-HEX --^
+ *   else referrers allowed: GET referrers, its pages ---------------------^
+ *                               | 404
+ *                               `--> GET tag sha256-HEX -----------------^
  */
 #include "src/daemon/image_index.h"
 
@@ -12,6 +14,8 @@
 
 #include "src/base/log.h"
 
+#define PAGES_MAX 64 /* registries make them of some 100 entries */
+
 struct lcm_index_search {
 	struct lcm_engine *e; /* borrowed */
 	struct lcm_reference ref;
@@ -19,6 +23,8 @@ struct lcm_index_search {
 	bool by_referrers;         /* what is found must name it */
 	bool demanded;             /* the user named the index */
 	bool abandoned;
+	struct lcm_referrers listed;
+	uint32_t pages; /* of the list, so far */
 	struct lcm_digest todo[LCM_REFERRERS_MAX];
 	uint32_t n_todo, next;
 	struct lcm_layer_index *found[LCM_REFERRERS_MAX]; /* owned */
@@ -185,6 +191,16 @@ static void on_index(void *arg, const struct lcm_fetch_result *res)
 
 static void on_referrers(void *arg, const struct lcm_fetch_result *res);
 
+static int get_page(struct lcm_index_search *s, const char *page)
+{
+	struct lcm_fetch_req list = { .kind = LCM_FETCH_REFERRERS,
+				      .digest = s->subject,
+				      .page = page,
+				      .done = on_referrers };
+
+	return get(s, &list);
+}
+
 /* For registries without the API: the list is a tag of its subject's digest. */
 static int get_tag(struct lcm_index_search *s)
 {
@@ -215,11 +231,12 @@ static void on_referrers(void *arg, const struct lcm_fetch_result *res)
 		return;
 	s->by_referrers = true;
 	if (r == 0)
-		r = lcm_layer_index_referrers(res->text, strlen(res->text), s->todo, &err);
-	if (r > 0)
-		s->n_todo = (uint32_t)r;
+		r = lcm_layer_index_referrers(res->text, strlen(res->text), &s->listed, &err);
+	if (r == 0 && res->next && ++s->pages < PAGES_MAX && get_page(s, res->next) == 0)
+		return;
 	if (r < 0 && r != -ENOENT)
 		lcm_ignore(fault(s, r, &err));
+	s->n_todo = (uint32_t)lcm_referrers_best(&s->listed, s->todo);
 	next_index(s);
 }
 
@@ -227,9 +244,6 @@ int lcm_index_search(struct lcm_engine *e, const struct lcm_reference *ref, cons
 		     const struct lcm_digest *digest, const struct lcm_index_where *where,
 		     lcm_index_search_fn done, void *arg, struct lcm_index_search **ret)
 {
-	struct lcm_fetch_req list = { .kind = LCM_FETCH_REFERRERS,
-				      .digest = *digest,
-				      .done = on_referrers };
 	const struct lcm_index_where *w = where->from == LCM_INDEX_FROM_DEFAULT ? &e->cfg.index
 										: where;
 	struct lcm_digest named = w->digest;
@@ -253,7 +267,7 @@ int lcm_index_search(struct lcm_engine *e, const struct lcm_reference *ref, cons
 		s->todo[s->n_todo++] = named;
 		next_index(s);
 	} else {
-		r = get(s, &list);
+		r = get_page(s, NULL);
 	}
 	if (r < 0) {
 		search_destroy(s);

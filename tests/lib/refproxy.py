@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """refproxy.py HOST:PORT  a registry with the referrers API of OCI Distribution 1.1 before one that has it not (Debian's).
 
-Prints its own port. Manifests with a subject are remembered and answered with OCI-Subject; GET referrers lists them."""
+Prints its own port. Manifests with a subject are remembered and answered with OCI-Subject; GET referrers lists them,
+one a page."""
 import hashlib
 import http.client
 import http.server
@@ -31,11 +32,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def listed(self, digest):
+    def listed(self, digest, at):
         with lock:
             rows = referrers.get(digest, [])
-        body = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": rows})
-        self.answer(200, body.encode(), Content_Type="application/vnd.oci.image.index.v1+json")
+        fields = {"Content_Type": "application/vnd.oci.image.index.v1+json"}
+        if at + 1 < len(rows):
+            fields["Link"] = '<%s?at=%d>; rel="next"' % (self.path.partition("?")[0], at + 1)
+        body = json.dumps({"schemaVersion": 2, "mediaType": fields["Content_Type"], "manifests": rows[at:at + 1]})
+        self.answer(200, body.encode(), **fields)
 
     def note(self, body):
         """The subject of a manifest, if it has one."""
@@ -49,9 +53,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return subject
 
     def forward(self):
-        found = re.fullmatch(r"/v2/.+/referrers/(sha256:[0-9a-f]{64})", self.path)
+        found = re.fullmatch(r"/v2/.+/referrers/(sha256:[0-9a-f]{64})(?:[?]at=([0-9]+))?", self.path)
         if found:
-            self.listed(found.group(1))
+            self.listed(found.group(1), int(found.group(2) or 0))
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fields = {k: v for k, v in self.headers.items() if k not in ("Connection", "Content-Length", "Transfer-Encoding")}
