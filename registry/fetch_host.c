@@ -234,12 +234,13 @@ static void move(struct lcm_fetch *f, struct lcm_endpoint *to)
 	lcm_fetch_chain(f);
 }
 
-static void balance_host(struct lcm_registry *r, struct lcm_host *h, uint64_t now)
+static void balance_host(struct lcm_registry *r, struct lcm_host *h)
 {
 	struct lcm_endpoint *rivals[LCM_HOSTS_MAX];
 	struct lcm_balance_host loads[LCM_HOSTS_MAX] = { { .piece = 0 } };
 	struct lcm_fetch *pieces[LCM_HOSTS_MAX] = { NULL }, *f;
 	size_t n = lcm_endpoints_rivals(&h->list, rivals);
+	uint64_t now = lcm_now_ns();
 	struct lcm_decision d;
 
 	for (size_t b = 0; b < LCM_FETCH_BUCKETS; b++)
@@ -272,7 +273,7 @@ static bool leave_slow(struct lcm_fetch *f, uint64_t now)
 	struct lcm_endpoint *other = NULL;
 	bool works;
 
-	if (f->hurried || now - f->http.last_ns < PATIENCE_NS)
+	if (f->hurried || now < f->http.last_ns + PATIENCE_NS)
 		return false;
 	p.tried |= 1U << f->ep->index;
 	if (f->serial != f->host->list.serial || lcm_endpoints_pick(&f->host->list, &p, &other) < 0)
@@ -314,7 +315,7 @@ void lcm_balance_turn(void *registry)
 		any = true;
 		while (leave_one_slow(r, h, now))
 			;
-		balance_host(r, h, now);
+		balance_host(r, h);
 	}
 	if (any)
 		lcm_timer_set(r->balance, BALANCE_NS);

@@ -80,6 +80,9 @@ static void test_history_fades(void **state)
 	l = lcm_peer_load(p, START);
 	assert_int_equal(l.latency_ms, 800);
 	assert_int_equal(l.errors, 125);
+	/* The clock was looked at before that. */
+	assert_int_equal(lcm_peer_load(p, START - 5 * S).latency_ms, 800);
+	assert_int_equal(lcm_peer_load(p, START - 5 * S).errors, 125);
 	assert_int_equal(lcm_peer_load(p, START + 30 * S).latency_ms, 400);
 	assert_int_equal(lcm_peer_load(p, START + 30 * S).errors, 62);
 	assert_int_equal(lcm_peer_load(p, START + 3600 * S).latency_ms, 0);
