@@ -234,31 +234,39 @@ static int list_replace(struct lcm_registry *r, struct lcm_endpoints *l, struct 
 	return 0;
 }
 
-int lcm_endpoints_look(struct lcm_registry *r, struct lcm_endpoints *l, struct lcm_err *err)
+static bool is_due(struct lcm_endpoints *l)
 {
-	lcm_auto(lcm_hosts) conf = NULL;
 	uint64_t now = lcm_now_ns();
-	struct lcm_err why = { 0 };
-	int rc;
 
 	if (l->looked_ns && now - l->looked_ns < LOOK_NS)
-		goto known;
+		return false;
 	l->looked_ns = now;
-	if (l->n && !l->refused.code && !lcm_hosts_changed(l->e[0]->conf))
-		return 0;
-	rc = lcm_hosts_load((const char *const *)r->hosts_dirs, l->registry, &conf, &why);
+	return !l->n || l->refused.code || lcm_hosts_changed(l->e[0]->conf);
+}
+
+static void reload(struct lcm_registry *r, struct lcm_endpoints *l)
+{
+	lcm_auto(lcm_hosts) conf = NULL;
+	struct lcm_err why = { 0 };
+	int rc = lcm_hosts_load((const char *const *)r->hosts_dirs, l->registry, &conf, &why);
+
 	if (rc == 0)
 		rc = list_replace(r, l, conf);
 	if (rc == 0)
-		return 0;
+		return;
 	if (!why.code)
 		lcm_err_set(&why, rc, "hosts of %s: %s", l->registry, lcm_err_text(NULL, rc));
 	if (strcmp(l->refused.msg, why.msg) != 0)
 		lcm_log(LCM_LOG_WARNING, "registry=%s %s; %s", l->registry, why.msg,
 			l->n ? "what was read before goes on" : "it is refused");
 	l->refused = why;
-known:
-	if (l->n || !l->refused.code)
+}
+
+int lcm_endpoints_look(struct lcm_registry *r, struct lcm_endpoints *l, struct lcm_err *err)
+{
+	if (is_due(l))
+		reload(r, l);
+	if (l->n)
 		return 0;
 	*err = l->refused;
 	return l->refused.code;
@@ -335,7 +343,8 @@ static void probe(struct lcm_endpoint *ep, uint64_t now)
 	lcm_autobuf struct lcm_buf url = LCM_BUF(LCM_URL_MAX);
 	struct lcm_tls tls = lcm_endpoint_tls(ep, false);
 
-	if (lcm_endpoint_url(ep, ep->tls, "", &url) < 0)
+	if (ep->peer->breaker.state != LCM_BREAKER_OPEN ||
+	    lcm_endpoint_url(ep, ep->tls, "", &url) < 0)
 		return;
 	lcm_peer_probe(ep->peer,
 		       &(struct lcm_http_req){ .url = lcm_buf_str(&url),

@@ -255,7 +255,7 @@ static void no_access(struct lcm_fetch *f, int code)
 {
 	f->code = code;
 	f->after_s = -1;
-	lcm_fetch_host_failed(f, 0, 0);
+	lcm_fetch_host_failed(f, LCM_FAIL_ABSENT, 0);
 }
 
 static void on_auth(void *arg, int r, const struct lcm_err *err)

@@ -30,12 +30,23 @@ void lcm_fetch_weigh(struct lcm_fetch *f)
 	f->weight = now;
 }
 
+static void unweigh(struct lcm_fetch *f)
+{
+	f->ep->peer->in_flight -= f->weight;
+	f->weight = 0;
+}
+
 void lcm_fetch_flow(struct lcm_fetch *f, bool on)
 {
 	if (f->flows == on)
 		return;
 	f->flows = on;
 	lcm_peer_flows(f->ep->peer, on, lcm_now_ns());
+	/* What nobody takes now is no burden to the host. */
+	if (on)
+		lcm_fetch_weigh(f);
+	else
+		unweigh(f);
 }
 
 void lcm_fetch_leave(struct lcm_fetch *f)
@@ -43,8 +54,7 @@ void lcm_fetch_leave(struct lcm_fetch *f)
 	if (!f->ep)
 		return;
 	lcm_fetch_flow(f, false);
-	f->ep->peer->in_flight -= f->weight;
-	f->weight = 0;
+	unweigh(f);
 }
 
 /* ---- the next host ---- */
@@ -202,6 +212,14 @@ static bool better_piece(const struct lcm_fetch *f, const struct lcm_fetch *than
 	return left(f) > left(than);
 }
 
+/* Not to where it has just failed, or where the blob is not. */
+static bool may_go(const struct lcm_fetch *f, struct lcm_endpoint *to)
+{
+	bool failed = f->serial == f->host->list.serial && (f->tried & (1U << to->index));
+
+	return !failed && !lcm_endpoint_shuns(to, &f->digest);
+}
+
 static void move(struct lcm_fetch *f, struct lcm_endpoint *to)
 {
 	lcm_debug("fetch=%" PRIu64 " moves from %s to %s at %" PRIu64 " of %" PRIu64, f->id,
@@ -216,12 +234,13 @@ static void move(struct lcm_fetch *f, struct lcm_endpoint *to)
 	lcm_fetch_chain(f);
 }
 
-static void balance_host(struct lcm_registry *r, struct lcm_host *h, uint64_t now)
+static void balance_host(struct lcm_registry *r, struct lcm_host *h)
 {
 	struct lcm_endpoint *rivals[LCM_HOSTS_MAX];
 	struct lcm_balance_host loads[LCM_HOSTS_MAX] = { { .piece = 0 } };
 	struct lcm_fetch *pieces[LCM_HOSTS_MAX] = { NULL }, *f;
 	size_t n = lcm_endpoints_rivals(&h->list, rivals);
+	uint64_t now = lcm_now_ns();
 	struct lcm_decision d;
 
 	for (size_t b = 0; b < LCM_FETCH_BUCKETS; b++)
@@ -240,7 +259,7 @@ static void balance_host(struct lcm_registry *r, struct lcm_host *h, uint64_t no
 			  " spread=%" PRIu32,
 			  h->list.registry, lcm_balance_name(d.what), rivals[d.from]->name, d.hi,
 			  rivals[d.to]->name, d.lo, d.spread);
-	if (d.what != LCM_BALANCE_MOVE || lcm_endpoint_shuns(rivals[d.to], &pieces[d.from]->digest))
+	if (d.what != LCM_BALANCE_MOVE || !may_go(pieces[d.from], rivals[d.to]))
 		return;
 	h->list.moved_ns = now;
 	h->list.moves++;
@@ -252,13 +271,17 @@ static bool leave_slow(struct lcm_fetch *f, uint64_t now)
 {
 	struct lcm_pick p = wanted(f);
 	struct lcm_endpoint *other = NULL;
+	bool works;
 
-	if (f->hurried || now - f->http.last_ns < PATIENCE_NS)
+	if (f->hurried || now < f->http.last_ns + PATIENCE_NS)
 		return false;
 	p.tried |= 1U << f->ep->index;
 	if (f->serial != f->host->list.serial || lcm_endpoints_pick(&f->host->list, &p, &other) < 0)
 		return false;
+	works = other->peer->breaker.state == LCM_BREAKER_CLOSED;
 	lcm_endpoint_free(other);
+	if (!works)
+		return false;
 	f->hurried = true;
 	lcm_http_stop(&f->http);
 	f->after_s = -1;
@@ -292,7 +315,7 @@ void lcm_balance_turn(void *registry)
 		any = true;
 		while (leave_one_slow(r, h, now))
 			;
-		balance_host(r, h, now);
+		balance_host(r, h);
 	}
 	if (any)
 		lcm_timer_set(r->balance, BALANCE_NS);

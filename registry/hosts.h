@@ -60,6 +60,9 @@ struct lcm_hosts {
 	struct lcm_hosts_seen seen;
 };
 
+/* NULL-terminated; where containerd, docker and podman look. */
+extern const char *const lcm_hosts_dirs[];
+
 /**
  * lcm_hosts_parse - the text of a hosts.toml
  * @text: @len bytes of it

@@ -18,6 +18,9 @@
 #define SEEN_MAX 256
 #define PATH_BYTES_MAX 8192
 
+const char *const lcm_hosts_dirs[] = { "/etc/containerd/certs.d", "/etc/docker/certs.d",
+				       "/etc/containers/certs.d", NULL };
+
 struct lcm_hosts_file {
 	char *path; /* owned */
 	bool there;

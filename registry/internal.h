@@ -204,9 +204,10 @@ bool lcm_fetch_edge(enum lcm_fetch_state from, enum lcm_fetch_state to);
 
 /* fetch_host.c: which host is asked, and what its answer means for it */
 
-#define LCM_FAIL_HOST (1U << 0)   /* the host is to blame */
-#define LCM_FAIL_AGAIN (1U << 1)  /* it may go better later */
-#define LCM_FAIL_ABSENT (1U << 2) /* it has not got it, or not so that it is of use */
+#define LCM_FAIL_HOST (1U << 0)  /* the host is to blame */
+#define LCM_FAIL_AGAIN (1U << 1) /* it may go better later */
+#define LCM_FAIL_ABSENT                                                                            \
+	(1U << 2) /* it has not got it, or not for us, or not so that it is of use */
 
 /** lcm_fetch_begin - leave NEW, or RETRY_WAIT: a round of all hosts. May end, and free, the fetch.
  */

@@ -89,6 +89,14 @@ static void judge_retry(struct lcm_fetch *f, long status)
 				      "the registry answers with status %ld; try later", status);
 }
 
+#define CERTIFICATE_HINT "; does it want a client certificate (client in its hosts.toml)?"
+
+/* What nginx says to TLS without one. */
+static bool wants_certificate(const struct lcm_fetch *f, long status)
+{
+	return status == 400 && !f->away && f->ep->tls && !f->ep->entry->tls.cert;
+}
+
 static bool is_redirect(long status)
 {
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
@@ -126,6 +134,6 @@ void lcm_fetch_judge(struct lcm_fetch *f)
 		fail(f, lcm_err_set(&f->err, -EPROTO,
 				    "the registry says the range is beyond its blob (416)"));
 	else
-		fail(f, lcm_err_set(&f->err, -EPROTO, "the registry answered with status %ld",
-				    status));
+		fail(f, lcm_err_set(&f->err, -EPROTO, "the registry answered with status %ld%s",
+				    status, wants_certificate(f, status) ? CERTIFICATE_HINT : ""));
 }

@@ -18,15 +18,21 @@
 /* What ends before that is a sample, too, if it is long enough to tell something. */
 #define SAMPLE_SHORT_BYTES (256ULL << 10)
 
+/* What was noted since the caller looked at the clock is new. */
+static uint64_t age(uint64_t at_ns, uint64_t now_ns)
+{
+	return now_ns > at_ns ? now_ns - at_ns : 0;
+}
+
 struct lcm_load lcm_peer_load(const struct lcm_peer *p, uint64_t now_ns)
 {
-	uint64_t halves = LCM_MIN((now_ns - p->latency_at_ns) / HALF_LIFE_NS, 31ULL);
+	uint64_t halves = LCM_MIN(age(p->latency_at_ns, now_ns) / HALF_LIFE_NS, 31ULL);
 	struct lcm_load l = { .in_flight = p->in_flight };
 
 	l.latency_ms = (uint32_t)LCM_MIN((p->latency_ns >> halves) / MS, (uint64_t)UINT32_MAX);
-	halves = LCM_MIN((now_ns - p->errors_at_ns) / HALF_LIFE_NS, 31ULL);
+	halves = LCM_MIN(age(p->errors_at_ns, now_ns) / HALF_LIFE_NS, 31ULL);
 	l.errors = p->errors >> halves;
-	if (p->bps_ns && now_ns - p->bps_ns < STALE_NS)
+	if (p->bps_ns && age(p->bps_ns, now_ns) < STALE_NS)
 		l.bps = p->bps;
 	return l;
 }
@@ -36,7 +42,7 @@ static void fold(struct lcm_peer *p, uint64_t now_ns)
 	uint64_t ms = LCM_MAX(p->busy_ns / MS, 1ULL), rate = p->busy_bytes * 1000 / ms;
 
 	rate = LCM_MAX(rate, 1ULL);
-	p->bps = p->bps_ns && now_ns - p->bps_ns < STALE_NS ? (p->bps * 3 + rate) / 4 : rate;
+	p->bps = p->bps_ns && age(p->bps_ns, now_ns) < STALE_NS ? (p->bps * 3 + rate) / 4 : rate;
 	p->bps = LCM_MAX(p->bps, 1ULL);
 	p->bps_ns = now_ns;
 	p->busy_ns = p->busy_bytes = 0;
@@ -46,7 +52,7 @@ static void clock_busy(struct lcm_peer *p, uint64_t now_ns)
 {
 	if (!p->busy)
 		return;
-	p->busy_ns += now_ns - p->busy_since_ns;
+	p->busy_ns += age(p->busy_since_ns, now_ns);
 	p->busy_since_ns = now_ns;
 }
 

@@ -110,8 +110,9 @@ struct lcm_fetch_req {
 /**
  * lcm_fetch_start - begin a transfer
  *
- * A retry goes on at the first byte the sink has not taken (a range request from there), so the
- * sink never sees a byte twice. A 200 answer to a range: when off is 0 and len == size it is what
+ * Which host of the registry is asked is endpoint.h's to say. Another host, and a retry, goes on at
+ * the first byte the sink has not taken (a range request from there), so the sink never sees a byte
+ * twice. A 200 answer to a range: when off is 0 and len == size it is what
  * was asked; otherwise the bytes before @off are skipped unseen if that costs at most 1 MiB, or
  * req->skip says so, else -ESPIPE. A whole blob that is gone on with after a broken
  * connection may skip any number of bytes: such a registry leaves no other way. Sinks may call

@@ -84,12 +84,15 @@ int lcm_retry_code(CURLcode code, const char *host, const char *detail, long os_
 	case CURLE_SSL_ISSUER_ERROR:
 		return lcm_err_set(err, -EPROTO,
 				   "%s: TLS certificate not trusted (%s); name the registry's CA "
-				   "with the ca_file option",
+				   "with the ca_file option, or in its hosts.toml",
 				   host, detail);
 	case CURLE_SSL_CONNECT_ERROR:
 		return lcm_err_set(err, -EHOSTUNREACH,
 				   "%s: TLS handshake failed (%s); if it speaks plain http, list "
 				   "it in insecure_hosts",
+				   host, detail);
+	case CURLE_SSL_CERTPROBLEM:
+		return lcm_err_set(err, -EPROTO, "the client certificate for %s cannot be used: %s",
 				   host, detail);
 	case CURLE_OUT_OF_MEMORY:
 		return lcm_err_set(err, -ENOMEM, "out of memory");

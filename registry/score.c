@@ -71,7 +71,7 @@ struct lcm_decision lcm_balance(const struct lcm_balance_host *h, size_t n, uint
 		d.what = LCM_BALANCE_OVERLOADED;
 	else if (!over_threshold(d.hi, d.lo))
 		d.what = LCM_BALANCE_LEVEL;
-	else if (moved_ns && now_ns - moved_ns < LCM_SCORE_REST_NS)
+	else if (moved_ns && now_ns < moved_ns + LCM_SCORE_REST_NS)
 		d.what = LCM_BALANCE_RESTING;
 	else if (!helps(&h[d.from], &h[d.to]))
 		d.what = LCM_BALANCE_FULL;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "registry/hosts.h"
 #include "src/base/listen.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
@@ -111,10 +112,6 @@ struct options {
 	struct lcm_config file; /* owned; other members point into it */
 	bool stop, replace, help;
 };
-
-/* containerd's, docker's, podman's. */
-static const char *const hosts_dirs[] = { "/etc/containerd/certs.d", "/etc/docker/certs.d",
-					  "/etc/containers/certs.d", NULL };
 
 static int number(const char *name, const char *value, bool suffixes, uint64_t scale, uint64_t *ret)
 {
@@ -432,7 +429,7 @@ static int run(struct options *o)
 	o->cfg.run_dir = cmd_globals.run_dir;
 	o->cfg.registry.insecure_hosts = o->insecure;
 	o->cfg.registry.auth_files = o->n_auth ? o->auth : NULL;
-	o->cfg.registry.hosts_dirs = o->n_hosts ? o->hosts : hosts_dirs;
+	o->cfg.registry.hosts_dirs = o->n_hosts ? o->hosts : lcm_hosts_dirs;
 	if (o->n_hosts == 1 && strcmp(o->hosts[0], "none") == 0)
 		o->cfg.registry.hosts_dirs = NULL;
 	if (o->ready_fd)

@@ -42,6 +42,8 @@ struct lcm_doctor {
  * under a second. */
 void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *socket,
 			const char *decoder);
+/** lcm_doctor_hosts - add what is in the NULL-terminated @dirs of registries (registry/hosts.h). */
+void lcm_doctor_hosts(struct lcm_doctor *d, const char *const *dirs);
 /** lcm_doctor_verdict - pure. */
 enum lcm_doctor_mode lcm_doctor_verdict(const struct lcm_doctor *d);
 /** lcm_doctor_cgroup - the layout below @path (/sys/fs/cgroup): "v2", "hybrid", "v1", "none". */

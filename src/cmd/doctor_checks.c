@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "decode/fn.h"
+#include "registry/hosts.h"
 #include "src/base/sys.h"
 #include "image/json.h"
 #include "src/cmd/doctor.h"
@@ -439,6 +440,7 @@ void lcm_doctor_examine(struct lcm_doctor *d, const char *root, const char *sock
 	check_background(d);
 	check_carry(d, dir);
 	check_socket(d, socket);
+	lcm_doctor_hosts(d, lcm_hosts_dirs);
 }
 
 enum lcm_doctor_mode lcm_doctor_verdict(const struct lcm_doctor *d)

@@ -192,11 +192,53 @@ static void usage(void **state)
 	free(text);
 }
 
+static void put(const char *dir, const char *rest, const char *text)
+{
+	char path[300], *slash;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, rest);
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	assert_int_equal(lcm_mkdir_p(path, 0755), 0);
+	*slash = '/';
+	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0600), 0);
+}
+
+static void registries(void **state)
+{
+	struct lcm_doctor d = { 0 };
+	char *dir = test_mkdir();
+	const char *dirs[] = { "/no/such/dir", dir, NULL };
+
+	(void)state;
+	lcm_doctor_hosts(&d, dirs);
+	put(dir, "a.example/hosts.toml", "");
+	put(dir, "b.example:5000/hosts.toml", "");
+	put(dir, "no-directory", "");
+	lcm_doctor_hosts(&d, dirs);
+	put(dir, "_default/hosts.toml", "server = 1");
+	put(dir, "c.example_5000_/lone.cert", "");
+	lcm_doctor_hosts(&d, dirs);
+	assert_int_equal(d.n, 3);
+	assert_int_equal(d.items[0].state, LCM_DOCTOR_OK);
+	assert_int_equal(strncmp(d.items[0].value, "0 with", 6), 0);
+	assert_int_equal(d.items[1].state, LCM_DOCTOR_OK);
+	assert_int_equal(strncmp(d.items[1].value, "2 with", 6), 0);
+	assert_int_equal(d.items[2].state, LCM_DOCTOR_WARN);
+	assert_int_equal(strncmp(d.items[2].value, "4 with", 6), 0);
+	assert_non_null(strstr(d.items[2].text, "2 of them are refused"));
+	assert_non_null(strstr(d.items[2].text, dir));
+	test_rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(verdicts),       cmocka_unit_test(examines),
-		cmocka_unit_test(cgroup_layouts), cmocka_unit_test(json_agrees_with_status),
+		cmocka_unit_test(registries),
+		cmocka_unit_test(verdicts),
+		cmocka_unit_test(examines),
+		cmocka_unit_test(cgroup_layouts),
+		cmocka_unit_test(json_agrees_with_status),
 		cmocka_unit_test(usage),
 	};
 

@@ -435,19 +435,24 @@ static void test_last_word(void **state)
 	world_fini(&w);
 }
 
-/* Who has not got a blob is asked last for it, for a while. */
+/* Who has not got a blob, or not for us, or serves no ranges of it, is asked last for it, for a
+ * while. */
 static void test_absent_is_remembered(void **state)
 {
-	struct world w;
+	static const bad_handler_fn rows[] = { h_404, h_403, h_no_ranges };
 
 	(void)state;
-	world_init(&w, h_404, h_good, h_good, NULL);
-	world_files(&w, "", NULL);
-	for (unsigned int i = 1; i < 5; i++) {
-		assert_int_equal(fetch_blob(&w, 10 * i, 10, NULL), 0);
-		assert_counts(&w, 1, 0, i);
+	for (size_t k = 0; k < LCM_ARRAY_SIZE(rows); k++) {
+		struct world w;
+
+		world_init(&w, rows[k], h_good, h_good, NULL);
+		world_files(&w, "", NULL);
+		for (unsigned int i = 1; i < 5; i++) {
+			assert_int_equal(fetch_blob(&w, 2 * MIB + i, 10, NULL), 0);
+			assert_counts(&w, 1, 0, i);
+		}
+		world_fini(&w);
 	}
-	world_fini(&w);
 }
 
 static void test_blame(void **state)

@@ -109,6 +109,7 @@ static void test_retry_code(void **state)
 		{ CURLE_COULDNT_RESOLVE_HOST, 0, -EHOSTUNREACH, "h:1" },
 		{ CURLE_OPERATION_TIMEDOUT, 0, -ETIMEDOUT, "h:1" },
 		{ CURLE_PEER_FAILED_VERIFICATION, 0, -EPROTO, "ca_file" },
+		{ CURLE_SSL_CERTPROBLEM, 0, -EPROTO, "client certificate" },
 		{ CURLE_SSL_CONNECT_ERROR, 0, -EHOSTUNREACH, "insecure_hosts" },
 		{ CURLE_OUT_OF_MEMORY, 0, -ENOMEM, "memory" },
 		{ CURLE_RECV_ERROR, 0, -EHOSTUNREACH, "h:1" },
