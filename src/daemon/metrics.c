@@ -190,6 +190,8 @@ static double number(const json_t *status, const char *key)
 
 static int sample(struct lcm_buf *out, const char *name, const json_t *status, double value)
 {
+	const char *class = json_string_value(json_object_get(
+	    json_object_get(json_object_get(status, "meter"), "regulation"), "class"));
 	int r = lcm_buf_printf(out, "%s{", name);
 
 	if (r == 0)
@@ -198,6 +200,10 @@ static int sample(struct lcm_buf *out, const char *name, const json_t *status, d
 		r = lcm_buf_add(out, ",", 1);
 	if (r == 0)
 		r = label(out, "image", json_string_value(json_object_get(status, "image")));
+	if (r == 0 && class)
+		r = lcm_buf_add(out, ",", 1);
+	if (r == 0 && class)
+		r = label(out, "class", class);
 	return r < 0 ? r : lcm_buf_printf(out, "} %.17g\n", value);
 }
 
