@@ -482,7 +482,11 @@ static void containers_post(struct lcm_api_call *c, json_t *args)
 		lcm_api_error(c, 404, -ENOENT, "container %s is on no mount of locum", t.id);
 		return;
 	}
-	r = lcm_container_tie(s, &t, &err);
+	r = json_object_get(args, "meter")
+		? lcm_session_set_meter(s, json_object_get(args, "meter"), &err)
+		: 0;
+	if (r == 0)
+		r = lcm_container_tie(s, &t, &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
 		return;

@@ -11,6 +11,7 @@
 #include "src/base/number.h"
 
 #define PREFIX "org.locum."
+#define METER PREFIX "meter."
 #define UNIT PREFIX "unit"
 #define UNIT_SIZE UNIT ".size"
 #define UNIT_POOL UNIT ".pool"
@@ -99,6 +100,22 @@ int lcm_hook_state_unit(const struct lcm_hook_state *s, uint64_t *ret_size, stru
 	return r;
 }
 
+static int take_meter(struct lcm_hook_state *s, const json_t *all, struct lcm_err *err)
+{
+	const struct {
+		const char *key, **ret;
+	} rows[] = { { METER "class", &s->meter.class },
+		     { METER "weight", &s->meter.weight },
+		     { METER "limits", &s->meter.limits },
+		     { METER "readmit", &s->meter.readmit },
+		     { METER "reject", &s->meter.reject } };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(rows); i++)
+		r = take_annotation(all, rows[i].key, rows[i].ret, err);
+	return r;
+}
+
 static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 {
 	const json_t *all = lcm_json_member(s->doc, "annotations");
@@ -116,6 +133,8 @@ static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 		r = take_annotation(all, PREFIX "index", &s->index, err);
 	if (r == 0)
 		r = take_unit(s, all, err);
+	if (r == 0)
+		r = take_meter(s, all, err);
 	if (r == 0)
 		r = take_annotation(all, PREFIX "read-only", &read_only, err);
 	if (r == 0 && *read_only && strcmp(read_only, "true") != 0 &&

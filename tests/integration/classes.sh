@@ -85,6 +85,10 @@ says 'not by nonsense' 1 'weight 0' "$LOCUM" meter set --class batch --weight 0
 says 'nor under such a name' 1 'letters, digits' "$LOCUM" meter set --class 'a b' --weight 5
 says 'nor nothing' 2 'a mount or a class' "$LOCUM" meter set --weight 5
 
+tap_ok 'a container brings its own' curl -sf --unix-socket "$LOCUM_RUN/locum.sock" \
+	-d "{\"id\":\"k\",\"mount\":\"c\",\"pid\":$$,\"meter\":{\"class\":\"gold\",\"weight\":33}}" http://locum/v1/containers
+tap_is 'for its mount' "$(meter c '.weight, .regulation.class' | paste -sd' ')" '33 gold'
+
 # ---- the next daemon ----
 tap_ok 'a limit of its own' "$LOCUM" meter set b --limit requests=1000/500 --reject EIO
 tap_ok 'out of the class' "$LOCUM" meter set c --class ''
@@ -92,7 +96,7 @@ daemon_stop
 daemon_start --no-background --meter-policy "$POLICY" || exit 1
 tap_is 'the next daemon knows classes' "$(meter a '.weight, .regulation.class' | paste -sd' ')" '52 batch'
 tap_is 'weights, limits and what they do' "$(meter b '.weight, (.regulation | .limits[0].threshold, .limits[0].interval_ms, .reject)' | paste -sd' ')" '70 1000 500 EIO'
-tap_is 'and who is in none' "$(meter c '.regulation.class')" null
+tap_is 'and who is in none' "$(meter c '.weight, .regulation.class' | paste -sd' ')" '33 null'
 tap_ok 'umount' "$LOCUM" umount --remove a
 tap_ok 'umount' "$LOCUM" umount --remove b
 tap_ok 'umount' "$LOCUM" umount --remove c
