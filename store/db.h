@@ -17,6 +17,7 @@ enum lcm_store_dir {
 	LCM_DIR_BLOBS,
 	LCM_DIR_TOC,
 	LCM_DIR_SEALS,
+	LCM_DIR_METER, /* what mounts have of limits of their own; who writes it clears it away */
 	LCM_DIR_META,
 	LCM_DIR_TMP,
 	LCM_DIR_CONTAINERS,

@@ -177,6 +177,23 @@ static int snapshot_wanted(struct lcm_store *s, const char *name)
 	return id ? lcm_stmt_step(s, q) : 0;
 }
 
+/* ID.json, of a mount that has a row. */
+static int meter_wanted(struct lcm_store *s, const char *name)
+{
+	size_t len = strlen(name), end = len > 5 ? len - 5 : 0;
+	struct lcm_mount_row row;
+	char id[sizeof(row.id)];
+	int r;
+
+	if (!end || end >= sizeof(id) || strcmp(name + end, ".json") != 0)
+		return 0;
+	(void)snprintf(id, sizeof(id), "%.*s", (int)end, name);
+	r = row_exists(lcm_store_mount_get(s, id, &row));
+	if (r > 0)
+		lcm_mount_row_fini(&row);
+	return r;
+}
+
 /* Does a row want this name? Return: 1, 0 (garbage), -errno. */
 static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 {
@@ -193,6 +210,8 @@ static int wanted(struct lcm_store *s, enum lcm_store_dir dir, const char *name)
 		return strcmp(name, ".trash") == 0;
 	if (dir == LCM_DIR_META)
 		return meta_wanted(s, name);
+	if (dir == LCM_DIR_METER)
+		return meter_wanted(s, name);
 	if (dir == LCM_DIR_TOC && r >= 0 && id && !(r > 0 && row.has_toc))
 		return toc_kept(s, id);
 	if (dir == LCM_DIR_BLOBS && r > 0)

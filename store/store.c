@@ -16,6 +16,7 @@ static const char *const dir_names[LCM_STORE_DIR_MAX] = {
 	[LCM_DIR_TOC] = "toc",
 	[LCM_DIR_SEALS] = "seals",
 	[LCM_DIR_META] = "meta",
+	[LCM_DIR_METER] = "meter",
 	[LCM_DIR_TMP] = "tmp",
 	[LCM_DIR_CONTAINERS] = "containers",
 	[LCM_DIR_SNAPSHOTS] = "snapshots",
@@ -208,6 +209,11 @@ int lcm_store_toc_fd(const struct lcm_store *s)
 int lcm_store_seals_fd(const struct lcm_store *s)
 {
 	return s->dirs[LCM_DIR_SEALS];
+}
+
+int lcm_store_meter_fd(const struct lcm_store *s)
+{
+	return s->dirs[LCM_DIR_METER];
 }
 
 int lcm_store_meta_fd(const struct lcm_store *s)

@@ -8,6 +8,7 @@
  *   real/<layer id>/   unpacked layers; the data-only lower and the plain layout's lowers
  *   blobs/<layer id>   sparse blob files of layers in progress, blobs/<layer id>.map
  *   toc/<layer id>     TOC files (image/toc.h)
+ *   meter/<mount>.json its own weight, limits and class (src/daemon/session_meter.c)
  *   seals/<layer id>   what real/<layer id> is, to compare it with (overlay/seal.h)
  *   meta/<hex>         EROFS images of merged trees
  *   tmp/               whatever is being written; emptied at open
@@ -80,6 +81,7 @@ int lcm_store_real_fd(const struct lcm_store *s);
 int lcm_store_blobs_fd(const struct lcm_store *s);
 int lcm_store_toc_fd(const struct lcm_store *s);
 int lcm_store_seals_fd(const struct lcm_store *s);
+int lcm_store_meter_fd(const struct lcm_store *s);
 int lcm_store_meta_fd(const struct lcm_store *s);
 int lcm_store_tmp_fd(const struct lcm_store *s);
 int lcm_store_containers_fd(const struct lcm_store *s);

@@ -59,6 +59,8 @@ static const char usage[] =
     "      --grace MS             and so long after a mount for its first one (150)\n"
     "      --index WHERE          tables of contents beside images: manifest (what it names), "
     "referrers, none (manifest)\n"
+    "      --meter-policy FILE    classes of mounts and what they may use "
+    "(/etc/locum/meter.json, if it is there)\n"
     "      --quota SIZE           when layers take more, those that nothing uses go, the oldest "
     "first "
     "(0: never)\n"
@@ -94,6 +96,7 @@ enum {
 	OPT_HOLD,
 	OPT_GRACE,
 	OPT_INDEX,
+	OPT_METER_POLICY,
 	OPT_RETRIES,
 	OPT_WITHOUT,
 	OPT_WEB,
@@ -254,6 +257,7 @@ static const struct option longs[] = {
 	{ "hold", required_argument, NULL, OPT_HOLD },
 	{ "grace", required_argument, NULL, OPT_GRACE },
 	{ "index", required_argument, NULL, OPT_INDEX },
+	{ "meter-policy", required_argument, NULL, OPT_METER_POLICY },
 	{ "retries", required_argument, NULL, OPT_RETRIES },
 	{ "without", required_argument, NULL, OPT_WITHOUT },
 	{ "web", required_argument, NULL, OPT_WEB },
@@ -284,6 +288,8 @@ static int take_any(struct options *o, int c)
 		lcm_log_set_level(c == OPT_DEBUG ? LCM_LOG_DEBUG : LCM_LOG_INFO);
 	else if (c == 'h')
 		o->help = true;
+	else if (c == OPT_METER_POLICY)
+		o->cfg.meter_file = optarg;
 	else if (c >= OPT_IDLE && c <= OPT_IDLE_SHARE)
 		return take_idle(&o->cfg.idle, c);
 	else

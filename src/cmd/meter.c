@@ -5,17 +5,23 @@
 
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
+#include "src/daemon/meter_args.h"
 
 static const char usage[] =
     "Usage: locum meter show [--watch|--json] [ID|DIR]\n"
-    "       locum meter set ID|DIR [--weight N] [--limit LIMIT]... [--no-limits] [--readmit WHEN] "
+    "       locum meter set {ID|DIR|--class CLASS} [--class CLASS] [--weight N] [--limit LIMIT]... "
+    "[--no-limits] [--readmit WHEN] "
     "[--reject ERROR]\n"
+    "       locum meter reload\n"
     "Show what mounts have cost the network, the decoders and the disk, "
     "and how long their requests\n"
     "waited; change a mount's share where others ask too, and what it may use.\n"
     "\n"
     "      --watch     show again at every change\n"
     "      --json      as JSON\n"
+    "      --class CLASS  the mount is in it from now on (\"\": in none); without a mount: change "
+    "the "
+    "class\n"
     "      --weight N  1 to 10000 (100)\n"
     "      --limit RESOURCE=N[/MS]  no more than N in MS milliseconds (1000) of requests, "
     "fetched_bytes,\n"
@@ -27,6 +33,7 @@ static const char usage[] =
 
 struct options {
 	const char *what, *name; /* name NULL: all */
+	const char *class;       /* NULL: not given */
 	bool watch, json;
 	json_t *body; /* owned; what is set */
 };
@@ -100,6 +107,9 @@ static void print_one(const json_t *st)
 		     num(m, "demand", "queue_ms"), num(m, "demand", "network_ms"),
 		     num(m, "demand", "decode_ms"), num(m, "demand", "disk_ms"),
 		     cmd_bytes(num(m, "background", "fetched_bytes"), background));
+	if (*client_text(json_object_get(m, "regulation"), "class"))
+		(void)printf("    class %s\n",
+			     client_text(json_object_get(m, "regulation"), "class"));
 	print_limits(json_object_get(m, "regulation"));
 	print_carried(st);
 }
@@ -127,6 +137,26 @@ static json_t *meters(json_t *reply, bool one)
 	return out;
 }
 
+static int print_classes(struct lcm_err *err)
+{
+	json_t *reply = NULL, *v;
+	size_t i;
+	int r = client_call("GET", "/v1/meter", NULL, false, &reply, err);
+
+	json_array_foreach (json_object_get(reply, "classes"), i, v) {
+		char weight[24] = "-";
+
+		if (client_integer(v, "weight"))
+			(void)snprintf(weight, sizeof(weight), "%lld", client_integer(v, "weight"));
+		(void)printf("class %-14s weight %-5s %6lld requests of %lld mounts\n",
+			     client_text(v, "class"), weight, client_integer(v, "requests"),
+			     client_integer(v, "mounts"));
+		print_limits(v);
+	}
+	json_decref(reply);
+	return r;
+}
+
 static int show_once(const struct options *o, struct lcm_err *err)
 {
 	json_t *reply = NULL, *all, *v;
@@ -141,10 +171,12 @@ static int show_once(const struct options *o, struct lcm_err *err)
 	else
 		json_array_foreach (all, i, v)
 			print_one(v);
+	if (!o->json && !o->name)
+		r = print_classes(err);
 	(void)fflush(stdout);
 	json_decref(all);
 	json_decref(reply);
-	return 0;
+	return r;
 }
 
 static int show(const struct options *o, struct lcm_err *err)
@@ -162,48 +194,33 @@ static int show(const struct options *o, struct lcm_err *err)
 static int set(const struct options *o, struct lcm_err *err)
 {
 	char real[PATH_MAX];
-	lcm_autofree char *path = client_path(client_name(o->name, real), "/meter");
+	lcm_autofree char *path = o->name ? client_path(client_name(o->name, real), "/meter")
+					  : strdup("/v1/meter");
 
 	return path ? client_call("POST", path, json_incref(o->body), false, NULL, err) : -ENOMEM;
 }
 
-/* "RESOURCE=N" or "RESOURCE=N/MS"; what resources and intervals there are the daemon knows. */
-static int add_limit(struct options *o, char *text)
+/* What resources and intervals there are the daemon knows. */
+static int add_limit(struct options *o, const char *text)
 {
-	char *is = strchr(text, '='), *per = is ? strchr(is, '/') : NULL;
-	json_t *list = json_object_get(o->body, "limits"), *limit;
-	uint64_t n, ms = 1000;
+	json_t *list = json_object_get(o->body, "limits");
+	struct lcm_err err = { 0 };
 
-	if (per)
-		*per++ = '\0';
-	if (is)
-		*is++ = '\0';
-	if (!is || lcm_number_parse(is, true, &n) < 0 || n > INT64_MAX ||
-	    (per && lcm_number_parse(per, false, &ms) < 0))
-		return cmd_usage("meter", "--limit %s: RESOURCE=N or RESOURCE=N/MS is expected",
-				 text);
 	if (!list) {
 		list = json_array();
 		(void)json_object_set_new(o->body, "limits", list);
 	}
-	limit = json_pack("{s:s s:I s:I}", "resource", text, "threshold", (json_int_t)n,
-			  "interval_ms", (json_int_t)ms);
-	return json_array_append_new(list, limit) < 0 ? CMD_FAILED : 0;
+	return lcm_meter_limit_take(text, strlen(text), list, &err) < 0
+		   ? cmd_usage("meter", "--%s", err.msg)
+		   : 0;
 }
 
-static int set_readmit(struct options *o, char *text)
+static int set_readmit(struct options *o, const char *text)
 {
-	char *is = strchr(text, '=');
-	uint64_t n = 0;
+	struct lcm_err err = { 0 };
 
-	if (is)
-		*is++ = '\0';
-	if (is && (lcm_number_parse(is, false, &n) < 0 || n > INT64_MAX))
-		return cmd_usage("meter", "--readmit %s=%s is not a number", text, is);
-	(void)json_object_set_new(o->body, "readmit", json_string(text));
-	if (is)
-		(void)json_object_set_new(o->body, "after", json_integer((json_int_t)n));
-	return 0;
+	return lcm_meter_readmit_take(text, o->body, &err) < 0 ? cmd_usage("meter", "--%s", err.msg)
+							       : 0;
 }
 
 static int take(struct options *o, int c)
@@ -229,6 +246,9 @@ static int take(struct options *o, int c)
 		return 0;
 	case 'r':
 		return set_readmit(o, optarg);
+	case 'c':
+		o->class = optarg;
+		return 0;
 	case 'e':
 		(void)json_object_set_new(o->body, "reject", json_string(optarg));
 		return 0;
@@ -237,22 +257,33 @@ static int take(struct options *o, int c)
 	}
 }
 
-static int check(const struct options *o)
+static int check_set(const struct options *o)
 {
-	bool set = strcmp(o->what, "set") == 0;
-
-	if (!set && strcmp(o->what, "show") != 0)
-		return cmd_usage("meter", "show or set is expected");
-	if (set && (o->watch || o->json))
+	if (o->watch || o->json)
 		return cmd_usage("meter", "--watch and --json go with show");
-	if (!set && json_object_size(o->body) > 0)
-		return cmd_usage(
-		    "meter", "--weight, --limit, --no-limits, --readmit and --reject go with set");
-	if (set && (!o->name || json_object_size(o->body) == 0))
-		return cmd_usage("meter", "set needs a mount and something to set");
+	if ((!o->name && !o->class) || json_object_size(o->body) == 0)
+		return cmd_usage("meter", "set needs a mount or a class, and something to set");
+	if (!o->name && !*o->class)
+		return cmd_usage("meter", "--class is empty, and no mount is given");
 	if (!json_object_get(o->body, "limits") &&
 	    (json_object_get(o->body, "readmit") || json_object_get(o->body, "reject")))
 		return cmd_usage("meter", "--readmit and --reject go with --limit");
+	return 0;
+}
+
+static int check(const struct options *o)
+{
+	bool reload = strcmp(o->what, "reload") == 0;
+
+	if (strcmp(o->what, "set") == 0)
+		return check_set(o);
+	if (!reload && strcmp(o->what, "show") != 0)
+		return cmd_usage("meter", "show, set or reload is expected");
+	if (json_object_size(o->body) > 0 || o->class)
+		return cmd_usage("meter", "--class, --weight, --limit, --no-limits, --readmit and "
+					  "--reject go with set");
+	if (reload && (o->name || o->watch || o->json))
+		return cmd_usage("meter", "reload takes nothing");
 	return 0;
 }
 
@@ -265,6 +296,7 @@ static int parse(int argc, char **argv, struct options *o)
 					       { "no-limits", no_argument, NULL, 'o' },
 					       { "readmit", required_argument, NULL, 'r' },
 					       { "reject", required_argument, NULL, 'e' },
+					       { "class", required_argument, NULL, 'c' },
 					       { "help", no_argument, NULL, 'h' },
 					       { 0 } };
 	int c, r = 0;
@@ -273,6 +305,8 @@ static int parse(int argc, char **argv, struct options *o)
 		r = take(o, c);
 	if (r)
 		return r;
+	if (o->class)
+		(void)json_object_set_new(o->body, "class", json_string(o->class));
 	o->what = optind < argc ? argv[optind++] : "";
 	o->name = optind < argc ? argv[optind++] : NULL;
 	if (optind < argc)
@@ -289,7 +323,12 @@ int cmd_meter_main(int argc, char **argv)
 	if (r < 0)
 		r = fputs(usage, stdout) < 0;
 	else if (r == 0) {
-		r = strcmp(o.what, "show") == 0 ? show(&o, &err) : set(&o, &err);
+		if (strcmp(o.what, "show") == 0)
+			r = show(&o, &err);
+		else if (strcmp(o.what, "set") == 0)
+			r = set(&o, &err);
+		else
+			r = client_call("POST", "/v1/meter/reload", NULL, false, NULL, &err);
 		r = r < 0 ? cmd_error("meter", &err, r) : 0;
 	}
 	json_decref(o.body);

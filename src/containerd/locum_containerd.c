@@ -29,6 +29,7 @@ static const char usage[] =
     "                        manager passes goes before it)\n"
     "      --root DIR        state of the daemon that is started when none runs (/var/lib/locum)\n"
     "      --run DIR         where the daemon's socket is (/run/locum)\n"
+    "      --meters          labels may give containers weights, limits and classes\n"
     "      --units           labels may choose the storage units that containers write into\n"
     "      --verbose         say on stderr what is done\n"
     "      --debug           say all\n"
@@ -57,6 +58,7 @@ static int parse(int argc, char **argv, struct options *o)
 		OPT_ADDRESS = 256,
 		OPT_ROOT,
 		OPT_RUN,
+		OPT_METERS,
 		OPT_UNITS,
 		OPT_VERBOSE,
 		OPT_DEBUG,
@@ -66,6 +68,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "address", required_argument, NULL, OPT_ADDRESS },
 		{ "root", required_argument, NULL, OPT_ROOT },
 		{ "run", required_argument, NULL, OPT_RUN },
+		{ "meters", no_argument, NULL, OPT_METERS },
 		{ "units", no_argument, NULL, OPT_UNITS },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
@@ -82,6 +85,8 @@ static int parse(int argc, char **argv, struct options *o)
 			cmd_globals.root = optarg;
 		else if (c == OPT_RUN)
 			cmd_globals.run_dir = optarg;
+		else if (c == OPT_METERS)
+			o->service.meters = true;
 		else if (c == OPT_UNITS)
 			o->service.units = true;
 		else if (c == OPT_VERBOSE || c == OPT_DEBUG)

@@ -13,6 +13,7 @@
 #define LIST_BATCH 100U
 /* And .size, .pool: see doc/containerd.md. */
 #define UNIT_LABEL "containerd.io/snapshot/locum.unit"
+#define METER_LABEL "containerd.io/snapshot/locum.meter."
 
 enum lcm_grpc_status lcm_service_status(int code)
 {
@@ -344,6 +345,23 @@ static bool names_unit(const json_t *args)
 	return false;
 }
 
+/* Images' annotations become labels, too, and are none of ours to refuse. */
+static void drop_meters(json_t *args)
+{
+	json_t *labels = json_object_get(args, "labels"), *v;
+	const char *key;
+	void *next;
+
+	json_object_foreach_safe(labels, next, key, v)
+	{
+		if (strncmp(key, METER_LABEL, sizeof(METER_LABEL) - 1) != 0)
+			continue;
+		lcm_log(LCM_LOG_NOTICE,
+			"label %.100s is not taken (locum-containerd --meters allows it)", key);
+		(void)json_object_del(labels, key);
+	}
+}
+
 void lcm_service_call(void *arg, const char *method, const uint8_t *p, size_t len,
 		      struct lcm_grpc_reply *ret)
 {
@@ -369,6 +387,8 @@ void lcm_service_call(void *arg, const char *method, const uint8_t *p, size_t le
 	}
 	args = m->args(q);
 	protobuf_c_message_free_unpacked(q, NULL);
+	if (args && m->args == prepare_args && !service->meters)
+		drop_meters(args);
 	if (!args) {
 		fail(ret, -EINVAL, "the message has a text that is not UTF-8");
 	} else if (m->args == prepare_args && !service->units && names_unit(args)) {

@@ -12,7 +12,8 @@
 #include "src/containerd/grpc.h"
 
 struct lcm_service {
-	bool units; /* labels may choose the storage unit that a container writes into */
+	bool meters; /* labels may say what a container's mount may use, and its weight */
+	bool units;  /* labels may choose the storage unit that a container writes into */
 };
 /** lcm_service_call - a lcm_grpc_fn; @arg: struct lcm_service, not changed any more. Waits for the
  * daemon, which it starts when there is none. */

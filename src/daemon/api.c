@@ -32,6 +32,7 @@
 #include "image/json.h"
 #include "src/base/log.h"
 #include "src/daemon/container.h"
+#include "src/daemon/meter_policy.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
 #include "src/daemon/keep.h"
@@ -151,7 +152,7 @@ static bool take_numbers(json_t *args, struct lcm_session_options *o, pid_t *ret
 	    api_number(args, "weight", &weight) < 0 || weight < 1 || weight > LCM_LIF_WEIGHT_MAX ||
 	    ms > LCM_DEADLINE_MS_MAX)
 		return false;
-	o->weight = (uint32_t)weight;
+	o->weight = json_object_get(args, "weight") ? (uint32_t)weight : 0;
 	o->deadline_ns = ms * 1000000;
 	*ret_pid = (pid_t)pid;
 	return true;
@@ -222,6 +223,7 @@ static void mounts_post(struct lcm_api_call *c, json_t *args)
 		.big = c->host->big,
 		.deadline_ns = c->host->deadline_ns,
 		.freeze = c->host->freeze,
+		.meter = json_object_get(args, "meter"),
 		.policy = api_flag(args, "pull_only") ? LCM_IMAGE_ALWAYS : LCM_IMAGE_MISSING,
 	};
 	struct lcm_err err = { 0 };
@@ -505,7 +507,11 @@ static void containers_post(struct lcm_api_call *c, json_t *args)
 		lcm_api_error(c, 404, -ENOENT, "container %s is on no mount of locum", t.id);
 		return;
 	}
-	r = lcm_container_tie(s, &t, &err);
+	r = json_object_get(args, "meter")
+		? lcm_session_set_meter(s, json_object_get(args, "meter"), &err)
+		: 0;
+	if (r == 0)
+		r = lcm_container_tie(s, &t, &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
 		return;
@@ -529,6 +535,38 @@ static void one_container(struct lcm_api_call *c, const char *method, const char
 		lcm_api_fail(c, r, &err);
 	else
 		answer_when_gone(c, ends);
+}
+
+/* ---- classes of mounts ---- */
+
+static void meter_get(struct lcm_api_call *c, json_t *args)
+{
+	(void)args;
+	c->reply = json_pack("{s:s s:o}", "file", c->host->meter_file, "classes",
+			     lcm_meter_classes_json(c->host));
+	c->status = c->reply ? 200 : 500;
+}
+
+static void meter_post(struct lcm_api_call *c, json_t *args)
+{
+	struct lcm_err err = { 0 };
+	int r = lcm_meter_class_set(c->host, args, &err);
+
+	if (r < 0)
+		lcm_api_fail(c, r, &err);
+	else
+		meter_get(c, args);
+}
+
+static void meter_reload(struct lcm_api_call *c, json_t *args)
+{
+	struct lcm_err err = { 0 };
+	int r = lcm_meter_load(c->host, true, &err);
+
+	if (r < 0)
+		lcm_api_fail(c, r, &err);
+	else
+		meter_get(c, args);
 }
 
 /* ---- the daemon ---- */
@@ -596,6 +634,9 @@ static const struct {
 	{ "GET", "/metrics", route_metrics },
 	{ "GET", "/v1/daemon", route_daemon },
 	{ "POST", "/v1/daemon/stop", route_stop },
+	{ "GET", "/v1/meter", meter_get },
+	{ "POST", "/v1/meter", meter_post },
+	{ "POST", "/v1/meter/reload", meter_reload },
 	{ "GET", "/v1/mounts", mounts_get },
 	{ "POST", "/v1/mounts", mounts_post },
 	{ "GET", "/v1/images", api_images },

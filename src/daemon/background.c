@@ -89,12 +89,15 @@ static void *try_class(void *arg)
 static void probe(struct lcm_background *b)
 {
 	pthread_t t;
+	int r;
 
 	if (b->cfg.how == LCM_BACKGROUND_ANY)
 		return;
-	b->no_class = -pthread_create(&t, NULL, try_class, &b->no_class);
-	if (b->no_class == 0)
+	r = -pthread_create(&t, NULL, try_class, &b->no_class);
+	if (r == 0)
 		(void)pthread_join(t, NULL);
+	else
+		b->no_class = r;
 	if (lcm_idle_group_open("/sys/fs/cgroup", "/proc/self/cgroup", &b->group, &b->no_group) < 0)
 		lcm_log(LCM_LOG_INFO, "background has no idle cgroup: %s", b->no_group.msg);
 }
@@ -251,7 +254,7 @@ static void look_open(struct lcm_background *b, uint64_t now)
 	if (b->cfg.how != LCM_BACKGROUND_GATED || now - b->from_ns < b->window_ns ||
 	    b->source->read(b->source->arg, &idle) < 0)
 		return;
-	left = idle - b->from_idle_ns;
+	left = idle > b->from_idle_ns ? idle - b->from_idle_ns : 0; /* iowait may fall */
 	if (takes_nothing(b))
 		left += own_ns(b) - b->from_own_ns;
 	if (left < (now - b->from_ns) / FREE_SHARE) {

@@ -15,6 +15,7 @@
 #include "src/daemon/control.h"
 #include "src/daemon/freeze.h"
 #include "src/daemon/layer.h"
+#include "src/daemon/meter_policy.h"
 #include "src/daemon/snapshot.h"
 #include "src/daemon/usage.h"
 
@@ -68,8 +69,17 @@ static void on_signal(void *arg, uint32_t events)
 	struct signalfd_siginfo si;
 
 	(void)events;
-	if (lcm_sys_read(d->signal_fd, &si, sizeof(si)) == sizeof(si))
-		lcm_log(LCM_LOG_NOTICE, "signal=%u stopping", si.ssi_signo);
+	if (lcm_sys_read(d->signal_fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	if (si.ssi_signo == SIGHUP) {
+		struct lcm_err err = { 0 };
+		int r = lcm_meter_load(&d->h, false, &err);
+
+		lcm_log(r < 0 ? LCM_LOG_WARNING : LCM_LOG_NOTICE, "SIGHUP: %s",
+			r < 0 ? lcm_err_text(&err, r) : "policy of meters read again");
+		return;
+	}
+	lcm_log(LCM_LOG_NOTICE, "signal=%u stopping", si.ssi_signo);
 	lcm_loop_stop(d->e.loop);
 }
 
@@ -302,6 +312,10 @@ static int start(struct daemon *d, struct lcm_err *err)
 					       .index = d->cfg->index };
 	lcm_image_read_rows(&d->e);
 	lcm_freeze_recover(d->cfg->run_dir);
+	d->h.meter_file = d->cfg->meter_file ? d->cfg->meter_file : LCM_METER_FILE;
+	r = lcm_meter_load(&d->h, d->cfg->meter_file != NULL, err);
+	if (r < 0)
+		return r;
 	lcm_session_recover(&d->h, d->kept, d->n_kept);
 	d->n_kept = 0;
 	lcm_container_recover(&d->h);
@@ -357,6 +371,7 @@ static void stop(struct daemon *d)
 	lcm_loop_del_fd(d->holder);
 	lcm_timer_free(d->settle);
 	lcm_timer_free(d->patience);
+	lcm_meter_free(&d->h);
 	lcm_engine_fini(&d->e);
 	lcm_loop_free(d->e.loop);
 	for (size_t i = 0; i < d->n_kept; i++) {

@@ -30,6 +30,7 @@ struct lcm_daemon_config {
 	uint64_t quota_high, quota_low; /* bytes of layers; high 0: none, low 0: 4/5 of high */
 	bool background;
 	struct lcm_background_config idle; /* when that runs */
+	const char *meter_file; /* policy of meters; NULL: LCM_METER_FILE, if it is there */
 	bool without_data_only; /* as on a kernel before 6.5: nothing is mounted lazily */
 	bool without_redirect;  /* as on a kernel before 6.16: mounted with metacopy=on */
 	unsigned int

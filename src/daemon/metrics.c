@@ -259,6 +259,8 @@ static const struct {
 
 static int sample(struct lcm_buf *out, const char *name, const json_t *status, double value)
 {
+	const char *class = json_string_value(json_object_get(
+	    json_object_get(json_object_get(status, "meter"), "regulation"), "class"));
 	int r = lcm_buf_printf(out, "%s{", name);
 
 	if (r == 0)
@@ -267,6 +269,10 @@ static int sample(struct lcm_buf *out, const char *name, const json_t *status, d
 		r = lcm_buf_add(out, ",", 1);
 	if (r == 0)
 		r = label(out, "image", json_string_value(json_object_get(status, "image")));
+	if (r == 0 && class)
+		r = lcm_buf_add(out, ",", 1);
+	if (r == 0 && class)
+		r = label(out, "class", class);
 	return r < 0 ? r : lcm_buf_printf(out, "} %.17g\n", value);
 }
 

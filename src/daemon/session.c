@@ -519,7 +519,6 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->lower = o->lower;
 	s->offline = o->offline;
 	s->remount = o->remount;
-	s->lif->weight = o->weight ? o->weight : LCM_LIF_WEIGHT;
 	s->big = o->big;
 	s->deadline_ns = o->deadline_ns;
 	s->freeze = o->freeze;
@@ -528,6 +527,8 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 		r = set_places(s, o);
 	if (r == 0)
 		r = session_set_unit(s, o, err);
+	if (r == 0)
+		r = session_meter_begin(s, o, err);
 	if (r == 0)
 		r = resolve(s, o, other ? &platform : NULL, err);
 	if (r < 0) {
@@ -538,6 +539,8 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	}
 	s->next = h->sessions;
 	h->sessions = s;
+	if (o->weight || o->meter)
+		session_meter_save(s);
 	session_changed(s);
 	*ret = s;
 	return 0;
@@ -560,6 +563,7 @@ void session_remove_container(struct lcm_session *s, bool upper)
 	if (s->pull)
 		return;
 	touch_layers(s);
+	session_meter_forget(s);
 	if (s->keep == upper) {
 		s->keep = !upper;
 		lcm_ignore(session_put_row(s, NULL));

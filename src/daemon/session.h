@@ -40,6 +40,7 @@ const char *lcm_phase_name(enum lcm_phase phase);
 struct lcm_session_watch;
 struct lcm_snapshot_pull;
 struct lcm_container;
+struct lcm_meter_class;
 struct lcm_keep;
 struct lcm_kept;
 
@@ -58,6 +59,8 @@ struct lcm_host {                       /* what all sessions share */
 	struct lcm_session_watch
 	    *watches; /* told of every session's changes, and of new and gone ones */
 	struct lcm_container *containers; /* list, of container.c */
+	struct lcm_meter_class *classes;  /* list, of meter_policy.c */
+	const char *meter_file;           /* borrowed */
 	uint64_t last_serial;
 	struct lcm_snapshot_pull *pulls; /* list, of snapshot_remote.c */
 	struct lcm_timer *cleanup;       /* owned; of snapshot.c: images that could not go yet */
@@ -81,8 +84,9 @@ struct lcm_session_options {
 	bool remount;    /* after a reboot the next daemon mounts it again */
 	bool lower;      /* other overlays will be mounted on it: it takes one level of stacking */
 	bool patient;    /* of pulls: nobody waits for it */
-	uint32_t weight; /* 0: LCM_LIF_WEIGHT */
-	uint32_t depth;  /* mount only so many of the image's layers, from the bottom; 0: all */
+	uint32_t weight; /* 0: its class's, or LCM_LIF_WEIGHT */
+	const json_t *meter; /* borrowed; as lcm_session_set_meter() takes it; NULL: nothing */
+	uint32_t depth;      /* mount only so many of the image's layers, from the bottom; 0: all */
 	const char
 	    *home; /* below the state directory, where upper and work are; NULL: containers/ID */
 	const char *unit; /* the storage unit for upper and work: a key, or "new"; NULL: none */

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session_meter.c - what a mount cost, its share, and how much it may use. */
+#include <stdio.h>
 #include <string.h>
 
 #include "image/json.h"
+#include "src/base/log.h"
 #include "src/daemon/container.h"
 #include "src/daemon/session_priv.h"
+
+#define SAVED_MAX (16U << 10)
 
 static json_t *cost_json(const struct lcm_lif_cost *c)
 {
@@ -24,20 +28,33 @@ static uint64_t others(const struct lcm_session *s)
 	return s->host->e->lifs.demand.requests - s->lif->demand.requests;
 }
 
-void session_regulate(struct lcm_session *s)
+/* Whoever is in a class is held by its limits as well. */
+static enum lcm_admission session_admission(const struct lcm_session *s)
+{
+	return s->class ? LCM_MAX(s->admission, s->class->admission) : s->admission;
+}
+
+void session_regulate_gate(struct lcm_session *s)
 {
 	static const enum lcm_gate_admission gate[] = { [LCM_ADMITTED] = LCM_GATE_OPEN,
 							[LCM_HELD] = LCM_GATE_HOLD,
 							[LCM_REJECTED] = LCM_GATE_REJECT };
+
+	/* Nothing is missing any more while it drains. */
+	if (s->gate && s->t_mounted)
+		lcm_gate_regulate(
+		    s->gate, s->phase == LCM_DRAINING ? LCM_GATE_OPEN : gate[session_admission(s)],
+		    s->class && s->class->admission == LCM_REJECTED ? s->class->reject
+								    : s->reject_error);
+}
+
+void session_regulate(struct lcm_session *s)
+{
 	uint64_t now = lcm_now_ns(), again;
 	enum lcm_admission was = s->admission;
 
 	s->admission = lcm_limits_admission(&s->limits, now, others(s), &again);
-	/* Nothing is missing any more while it drains. */
-	if (s->gate && s->t_mounted)
-		lcm_gate_regulate(s->gate,
-				  s->phase == LCM_DRAINING ? LCM_GATE_OPEN : gate[s->admission],
-				  s->reject_error);
+	session_regulate_gate(s);
 	if (again)
 		lcm_timer_set(s->readmit, again > now ? again - now : 0);
 	else
@@ -58,12 +75,15 @@ static void tell_waiting(struct lcm_session *s)
 		if (o != s && o->admission != LCM_ADMITTED &&
 		    o->limits.readmit == LCM_READMIT_OTHERS)
 			session_regulate(o);
+	lcm_meter_classes_look(s->host, s->class);
 }
 
 static void on_charged(void *arg, const struct lcm_lif_cost *cost)
 {
 	struct lcm_session *s = arg;
 
+	if (s->class)
+		lcm_meter_class_charge(s->class, cost);
 	if (s->limits.n) {
 		lcm_limits_charge(&s->limits, cost, lcm_now_ns());
 		session_regulate(s);
@@ -119,38 +139,34 @@ void lcm_session_carried(const struct lcm_session *s, uint64_t want[LCM_CARRY_MA
 
 /* ---- as JSON ---- */
 
-static const char *const readmits[] = { [LCM_READMIT_ROLLOVER] = "rollover",
-					[LCM_READMIT_TIME] = "time",
-					[LCM_READMIT_OTHERS] = "others" };
+static const char *const states[] = {
+	[LCM_ADMITTED] = "admitted", [LCM_HELD] = "held", [LCM_REJECTED] = "rejected"
+};
 
-static json_t *limits_json(const struct lcm_session *s)
+const char *lcm_meter_state_name(enum lcm_admission a)
 {
-	static const char *const states[] = {
-		[LCM_ADMITTED] = "admitted", [LCM_HELD] = "held", [LCM_REJECTED] = "rejected"
-	};
-	uint64_t after = s->limits.after;
-	json_t *list = json_array();
+	return states[a];
+}
 
-	if (s->limits.readmit == LCM_READMIT_TIME)
-		after /= 1000000;
-	for (uint32_t i = 0; i < s->limits.n; i++)
-		(void)json_array_append_new(
-		    list, json_pack("{s:s s:I s:I}", "resource",
-				    lcm_resource_name(s->limits.v[i].resource), "threshold",
-				    (json_int_t)s->limits.v[i].threshold, "interval_ms",
-				    (json_int_t)(s->limits.v[i].interval_ns / 1000000)));
-	return json_pack("{s:o s:s s:I s:s s:s s:I s:I}", "limits", list, "readmit",
-			 readmits[s->limits.readmit], "after", (json_int_t)after, "reject",
-			 s->reject_error == EIO ? "EIO" : "EAGAIN", "state", states[s->admission],
-			 "times_held", (json_int_t)s->limits.times_held, "times_rejected",
-			 (json_int_t)s->limits.times_rejected);
+static json_t *regulation_json(const struct lcm_session *s)
+{
+	json_t *o = json_pack("{s:s s:I s:I}", "state", states[session_admission(s)], "times_held",
+			      (json_int_t)s->limits.times_held, "times_rejected",
+			      (json_int_t)s->limits.times_rejected);
+
+	lcm_meter_limits_put(o, &s->limits, s->reject_error);
+	if (!json_object_get(o, "after"))
+		(void)json_object_set_new(o, "after", json_integer(0));
+	if (s->class)
+		(void)json_object_set_new(o, "class", json_string(s->class->name));
+	return o;
 }
 
 json_t *lcm_session_meter(const struct lcm_session *s)
 {
 	return json_pack("{s:I s:o s:o s:o}", "weight", (json_int_t)s->lif->weight, "demand",
 			 cost_json(&s->lif->demand), "background", cost_json(&s->lif->background),
-			 "regulation", limits_json(s));
+			 "regulation", regulation_json(s));
 }
 
 /* The requests that took longest, by stage. */
@@ -170,86 +186,121 @@ json_t *session_slowest(const struct lcm_session *s)
 
 /* ---- what is set ---- */
 
-static bool take_limit(const json_t *o, struct lcm_limit *ret)
+/* Its own weight goes before its class's. */
+void session_meter_apply(struct lcm_session *s)
 {
-	const char *name = json_string_value(json_object_get(o, "resource"));
-	const json_t *threshold = json_object_get(o, "threshold"),
-		     *interval = json_object_get(o, "interval_ms");
-	json_int_t ms = interval ? json_integer_value(interval)
-				 : (json_int_t)(LCM_LIMIT_INTERVAL / 1000000);
-
-	if (!name || lcm_resource_parse(name, &ret->resource) < 0 || !json_is_integer(threshold) ||
-	    json_integer_value(threshold) < 0 || ms < 1 ||
-	    ms > (json_int_t)(LCM_LIMIT_INTERVAL_MAX / 1000000))
-		return false;
-	ret->threshold = (uint64_t)json_integer_value(threshold);
-	ret->interval_ns = (uint64_t)ms * 1000000;
-	return true;
-}
-
-static bool take_readmit(const json_t *args, struct lcm_limits *l)
-{
-	const char *name = json_string_value(json_object_get(args, "readmit"));
-	const json_t *after = json_object_get(args, "after");
-	json_int_t n = json_integer_value(after);
-	size_t i = 0;
-
-	if (!name)
-		return !after;
-	while (i < LCM_ARRAY_SIZE(readmits) && strcmp(readmits[i], name) != 0)
-		i++;
-	if (i == LCM_ARRAY_SIZE(readmits) || n < 0 || n > 1000000000)
-		return false;
-	l->readmit = (enum lcm_readmit)i;
-	l->after = (uint64_t)n * (l->readmit == LCM_READMIT_TIME ? 1000000 : 1);
-	return true;
-}
-
-static int set_limits(struct lcm_session *s, const json_t *args, struct lcm_err *err)
-{
-	struct lcm_limits next = { .n = 0 };
-	const json_t *list = json_object_get(args, "limits"), *v;
-	const char *reject = json_string_value(json_object_get(args, "reject"));
-	bool good = json_is_array(list) && json_array_size(list) <= LCM_LIMITS_MAX &&
-		    take_readmit(args, &next);
-	size_t i;
-
-	json_array_foreach (list, i, v)
-		good = good && take_limit(v, &next.v[next.n++]);
-	if (!good || lcm_limits_check(&next) < 0 ||
-	    (reject && strcmp(reject, "EAGAIN") != 0 && strcmp(reject, "EIO") != 0))
-		return lcm_err_set(err, -EINVAL,
-				   "limits: at most %u of resource, threshold and interval_ms (10 "
-				   "to 60000), readmit (rollover, time, others) and after, reject "
-				   "(EAGAIN, EIO) are expected",
-				   LCM_LIMITS_MAX);
-	lcm_limits_replace(&s->limits, &next, lcm_now_ns());
-	s->reject_error = reject && strcmp(reject, "EIO") == 0 ? EIO : EAGAIN;
+	s->lif->weight = s->own_weight                  ? s->own_weight
+			 : s->class && s->class->weight ? s->class->weight
+							: LCM_LIF_WEIGHT;
 	session_regulate(s);
+	lcm_container_carry(s);
+	session_changed(s);
+}
+
+/* What it has of its own, for the next daemon. */
+static json_t *own_json(const struct lcm_session *s)
+{
+	json_t *o = json_object();
+
+	if (s->own_weight)
+		(void)json_object_set_new(o, "weight", json_integer(s->own_weight));
+	if (s->class)
+		(void)json_object_set_new(o, "class", json_string(s->class->name));
+	if (s->limits.n)
+		lcm_meter_limits_put(o, &s->limits, s->reject_error);
+	return o;
+}
+
+static void file_name(const struct lcm_session *s, char out[LCM_ID_MAX + 8])
+{
+	(void)snprintf(out, LCM_ID_MAX + 8, "%s.json", s->id);
+}
+
+void session_meter_save(const struct lcm_session *s)
+{
+	lcm_autojson json_t *o = own_json(s);
+	lcm_autofree char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	int dir = lcm_store_meter_fd(s->host->e->store), r = -ENOMEM;
+	char name[LCM_ID_MAX + 8];
+
+	file_name(s, name);
+	if (text && json_object_size(o) == 0)
+		r = lcm_sys_unlinkat(dir, name, 0);
+	else if (text)
+		r = lcm_write_file_at(dir, name, text, strlen(text), 0600);
+	if (r < 0 && r != -ENOENT)
+		lcm_log(LCM_LOG_WARNING, "id=%s the next daemon will not know its limits: %s",
+			s->id, strerror(-r));
+}
+
+void session_meter_forget(const struct lcm_session *s)
+{
+	char name[LCM_ID_MAX + 8];
+
+	file_name(s, name);
+	lcm_ignore(lcm_sys_unlinkat(lcm_store_meter_fd(s->host->e->store), name, 0));
+}
+
+static int set(struct lcm_session *s, const json_t *args, struct lcm_err *err)
+{
+	struct lcm_meter_class *class = s->class;
+	struct lcm_meter_args a;
+	int r = lcm_meter_args_take(args, &a, err);
+
+	if (r == 0 && a.class)
+		r = *a.class ? lcm_meter_class_get(s->host, a.class, &class) : 0;
+	if (r < 0)
+		return r;
+	s->class = a.class && !*a.class ? NULL : class;
+	if (a.weight)
+		s->own_weight = a.weight;
+	if (a.has_limits) {
+		lcm_limits_replace(&s->limits, &a.limits, lcm_now_ns());
+		s->reject_error = a.reject;
+	}
+	session_meter_apply(s);
 	return 0;
+}
+
+int session_meter_begin(struct lcm_session *s, const struct lcm_session_options *o,
+			struct lcm_err *err)
+{
+	int r = o->meter ? set(s, o->meter, err) : 0;
+
+	if (r == 0 && o->weight)
+		s->own_weight = o->weight;
+	if (r == 0)
+		session_meter_apply(s);
+	return r;
 }
 
 int lcm_session_set_meter(struct lcm_session *s, const json_t *args, struct lcm_err *err)
 {
-	const json_t *weight = json_object_get(args, "weight");
-	json_int_t n = json_integer_value(weight);
+	int r = set(s, args, err);
 
-	if (weight && (!json_is_integer(weight) || n < 1 || n > (json_int_t)LCM_LIF_WEIGHT_MAX))
-		return lcm_err_set(err, -EINVAL, "weight %lld: 1 to %u is expected", (long long)n,
-				   LCM_LIF_WEIGHT_MAX);
-	if (!json_object_get(args, "limits") &&
-	    (json_object_get(args, "readmit") || json_object_get(args, "after") ||
-	     json_object_get(args, "reject")))
-		return lcm_err_set(err, -EINVAL, "readmit, after and reject go with limits");
-	if (json_object_get(args, "limits")) {
-		int r = set_limits(s, args, err);
+	if (r == 0)
+		session_meter_save(s);
+	return r;
+}
 
-		if (r < 0)
-			return r;
-	}
-	if (weight)
-		s->lif->weight = (uint32_t)n;
-	lcm_container_carry(s);
-	session_changed(s);
-	return 0;
+void session_meter_load(struct lcm_session *s)
+{
+	lcm_autofree char *text = NULL;
+	lcm_autojson json_t *doc = NULL;
+	struct lcm_err err = { 0 };
+	char name[LCM_ID_MAX + 8];
+	size_t len;
+	int r;
+
+	file_name(s, name);
+	r = lcm_read_file_at(lcm_store_meter_fd(s->host->e->store), name, SAVED_MAX, &text, &len);
+	if (r == -ENOENT)
+		return;
+	if (r == 0)
+		r = lcm_json_parse(text, len, SAVED_MAX, "meter", &doc, &err);
+	if (r == 0)
+		r = set(s, doc, &err);
+	if (r < 0)
+		lcm_log(LCM_LOG_WARNING, "id=%s has no limits of its own any more: %s", s->id,
+			lcm_err_text(&err, r));
 }

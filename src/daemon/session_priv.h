@@ -4,6 +4,7 @@
 #define LCM_SESSION_PRIV_H
 
 #include "meter/limit.h"
+#include "src/daemon/meter_policy.h"
 #include "src/daemon/session.h"
 #include "unit/unit.h"
 
@@ -48,14 +49,16 @@ struct lcm_session {
 	struct lcm_err freeze_error; /* why not, at the last try */
 	uint64_t t_came;             /* when something last came, or they were thawed; ns */
 	enum lcm_phase phase;
-	struct lcm_err error;     /* why FAILED */
-	struct lcm_image *image;  /* owned; NULL once adopted */
-	struct lcm_lif *lif;      /* owned reference; who pays */
-	struct lcm_limits limits; /* of what it may use */
-	int reject_error;         /* what rejected requests are told: EAGAIN or EIO */
-	enum lcm_admission admission;
-	struct lcm_timer *readmit; /* owned */
-	struct slot *slots;        /* owned, n_slots */
+	struct lcm_err error;          /* why FAILED */
+	struct lcm_image *image;       /* owned; NULL once adopted */
+	struct lcm_lif *lif;           /* owned reference; who pays */
+	struct lcm_limits limits;      /* of what it may use */
+	int reject_error;              /* what rejected requests are told: EAGAIN or EIO */
+	enum lcm_admission admission;  /* by its own limits */
+	struct lcm_meter_class *class; /* borrowed, of the host; NULL: none */
+	uint32_t own_weight;           /* 0: its class's */
+	struct lcm_timer *readmit;     /* owned */
+	struct slot *slots;            /* owned, n_slots */
 	uint32_t n_slots;
 	struct lcm_gate
 	    *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
@@ -76,6 +79,18 @@ struct lcm_session {
 };
 
 void session_changed(struct lcm_session *s);
+/** session_meter_begin - from the options. Return: 0, -EINVAL (text), -ENOMEM. */
+LCM_MUST_USE int session_meter_begin(struct lcm_session *s, const struct lcm_session_options *o,
+				     struct lcm_err *err);
+/** session_meter_apply - its class, or its own policy, has changed. */
+void session_meter_apply(struct lcm_session *s);
+/** session_regulate_gate - the gate does what its limits and those of its class say. */
+void session_regulate_gate(struct lcm_session *s);
+/** session_meter_save - what it has of its own is kept for the next daemon; _load takes it,
+ * _forget removes it. */
+void session_meter_save(const struct lcm_session *s);
+void session_meter_load(struct lcm_session *s);
+void session_meter_forget(const struct lcm_session *s);
 void session_set_phase(struct lcm_session *s, enum lcm_phase phase);
 void session_fail(struct lcm_session *s, int status, const struct lcm_err *why);
 /** session_advance - look at the layers and do what is due. */

@@ -70,11 +70,13 @@ static int from_row(struct lcm_host *h, const struct lcm_mount_row *row, struct 
 	r = s->target && s->image_ref && (s->unit_key || !*row->unit)
 		? lcm_reference_parse(row->image, &s->ref, err)
 		: -ENOMEM;
-	if (r < 0)
+	if (r < 0) {
 		session_destroy(s);
-	else
-		*ret = s;
-	return r;
+		return r;
+	}
+	session_meter_load(s);
+	*ret = s;
+	return 0;
 }
 
 /* In place of one that the disk has lost, the one that was fetched again; never itself. */

@@ -295,10 +295,14 @@ static int begin_session(struct lcm_snapshot_job *j, const struct snapshot_chain
 		.freeze = j->host->freeze,
 	};
 
+	lcm_autojson json_t *meter = NULL;
 	int r = o.read_only ? 0 : snapshot_unit_get(labels, &unit, err);
 
+	if (r == 0)
+		r = snapshot_meter(labels, &meter, err);
 	if (r < 0)
 		return r;
+	o.meter = meter;
 	(void)snprintf(home, sizeof(home), "snapshots/%lld", (long long)j->row.id);
 	o.home = unit.key ? NULL : home;
 	o.unit = unit.key;

@@ -8,6 +8,7 @@
 
 #define SNAPSHOT_REF_LABEL "containerd.io/snapshot.ref"
 #define SNAPSHOT_UNIT_LABEL "containerd.io/snapshot/locum.unit"
+#define SNAPSHOT_METER_LABEL "containerd.io/snapshot/locum.meter"
 
 /* What lies below a snapshot: directories, topmost first, and perhaps an image below them. */
 struct snapshot_chain {
@@ -76,6 +77,10 @@ struct snapshot_unit {
 /** snapshot_unit_get - what @labels (may be NULL) say. Return: 0, -EINVAL (text). */
 LCM_MUST_USE int snapshot_unit_get(const json_t *labels, struct snapshot_unit *ret,
 				   struct lcm_err *err);
+/** snapshot_meter - what labels say of weight, limits and class, as lcm_session_set_meter() takes
+ * it.
+ * @ret: a new object; NULL: nothing. Return: 0; -EINVAL (text). */
+LCM_MUST_USE int snapshot_meter(const json_t *labels, json_t **ret, struct lcm_err *err);
 /** snapshot_unit_check - may a new snapshot have these labels? @layer: an image's. Return: 0,
  * -EINVAL (text). */
 LCM_MUST_USE int snapshot_unit_check(const json_t *labels, enum lcm_snapshot_kind kind, bool layer,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "src/base/number.h"
+#include "src/daemon/meter_args.h"
 #include "src/daemon/snapshot_priv.h"
 #include "unit/unit.h"
 
@@ -44,6 +45,19 @@ int snapshot_unit_get(const json_t *labels, struct snapshot_unit *ret, struct lc
 				   "label " SNAPSHOT_UNIT_LABEL "=new needs " LABEL_SIZE);
 	*ret = u;
 	return 0;
+}
+
+int snapshot_meter(const json_t *labels, json_t **ret, struct lcm_err *err)
+{
+	const struct lcm_meter_texts t = {
+		.class = label(labels, SNAPSHOT_METER_LABEL ".class"),
+		.weight = label(labels, SNAPSHOT_METER_LABEL ".weight"),
+		.limits = label(labels, SNAPSHOT_METER_LABEL ".limits"),
+		.readmit = label(labels, SNAPSHOT_METER_LABEL ".readmit"),
+		.reject = label(labels, SNAPSHOT_METER_LABEL ".reject"),
+	};
+
+	return lcm_meter_texts_take(&t, ret, err);
 }
 
 int snapshot_unit_check(const json_t *labels, enum lcm_snapshot_kind kind, bool layer,

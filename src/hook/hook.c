@@ -139,15 +139,20 @@ static void give_time(struct hook *h, unsigned int seconds)
 /* A container that is not on a mount of ours is none of our business. */
 static int tie(struct hook *h, struct lcm_err *err)
 {
+	json_t *meter = NULL;
 	dev_t dev = 0;
 	int r = find_device(h, &dev, err);
 
+	/* Once: what somebody sets later is not to be undone by poststart. */
+	if (r == 0 && h->stage == LCM_HOOK_CREATE_RUNTIME)
+		r = lcm_meter_texts_take(&h->state.meter, &meter, err);
 	if (r < 0)
 		return r;
 	r = lcm_hook_call(&h->client, "POST", "/v1/containers",
-			  json_pack("{s:s s:s s:i s:I s:b}", "id", h->state.id, "bundle",
+			  json_pack("{s:s s:s s:i s:I s:b s:o*}", "id", h->state.id, "bundle",
 				    h->state.bundle, "pid", (int)h->state.pid, "dev",
-				    (json_int_t)dev, "started", h->stage == LCM_HOOK_POSTSTART),
+				    (json_int_t)dev, "started", h->stage == LCM_HOOK_POSTSTART,
+				    "meter", meter),
 			  NULL, err);
 	return r == -ENOENT ? 0 : r;
 }
@@ -165,7 +170,8 @@ static int release(struct hook *h, struct lcm_err *err)
 	return r == -ENOENT ? 0 : r;
 }
 
-static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size)
+/* @meter: taken; NULL: none. */
+static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size, json_t *meter)
 {
 	json_t *body = json_pack("{s:s s:s s:s s:i s:b}", "image", s->image, "container", s->id,
 				 "bundle", s->bundle, "pid", (int)s->pid, "read_only",
@@ -189,6 +195,8 @@ static json_t *mount_body(const struct lcm_hook_state *s, uint64_t unit_size)
 		(void)json_object_set_new(body, "unit_pool", json_string(s->unit_pool));
 	if (unit_size)
 		(void)json_object_set_new(body, "unit_size", json_integer((json_int_t)unit_size));
+	if (meter)
+		(void)json_object_set_new(body, "meter", meter);
 	return body;
 }
 
@@ -218,10 +226,13 @@ static int mount_image(struct hook *h, uint64_t unit_size, json_t **ret, struct 
 	lcm_autojson json_t *made = NULL, *st = NULL;
 	char path[128];
 	const char *id;
-	int n, r;
+	json_t *meter = NULL;
+	int n, r = lcm_meter_texts_take(&h->state.meter, &meter, err);
 
-	r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state, unit_size), &made,
-			  err);
+	if (r < 0)
+		return r;
+	r = lcm_hook_call(&h->client, "POST", "/v1/mounts", mount_body(&h->state, unit_size, meter),
+			  &made, err);
 	h->made = r == 0 || is_unanswered(r);
 	if (r < 0)
 		return r;

@@ -12,6 +12,7 @@
 
 #define PREFIX "org.locum."
 #define DEADLINE_MAX 1000000000U /* 31 years of seconds */
+#define METER PREFIX "meter."
 #define UNIT PREFIX "unit"
 #define UNIT_SIZE UNIT ".size"
 #define UNIT_POOL UNIT ".pool"
@@ -113,6 +114,22 @@ static int take_deadline(struct lcm_hook_state *s, const json_t *all, struct lcm
 	return r < 0 ? r : take_annotation(all, PREFIX "at-deadline", &s->at_deadline, err);
 }
 
+static int take_meter(struct lcm_hook_state *s, const json_t *all, struct lcm_err *err)
+{
+	const struct {
+		const char *key, **ret;
+	} rows[] = { { METER "class", &s->meter.class },
+		     { METER "weight", &s->meter.weight },
+		     { METER "limits", &s->meter.limits },
+		     { METER "readmit", &s->meter.readmit },
+		     { METER "reject", &s->meter.reject } };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < LCM_ARRAY_SIZE(rows); i++)
+		r = take_annotation(all, rows[i].key, rows[i].ret, err);
+	return r;
+}
+
 static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 {
 	const json_t *all = lcm_json_member(s->doc, "annotations");
@@ -132,6 +149,8 @@ static int take_annotations(struct lcm_hook_state *s, struct lcm_err *err)
 		r = take_deadline(s, all, err);
 	if (r == 0)
 		r = take_unit(s, all, err);
+	if (r == 0)
+		r = take_meter(s, all, err);
 	if (r == 0)
 		r = take_annotation(all, PREFIX "read-only", &read_only, err);
 	if (r == 0 && *read_only && strcmp(read_only, "true") != 0 &&

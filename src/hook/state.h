@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "src/base/err.h"
+#include "src/daemon/meter_args.h"
 
 enum lcm_hook_stage {
 	LCM_HOOK_CREATE_RUNTIME,
@@ -31,6 +32,7 @@ struct lcm_hook_state {
 	const char *bundle; /* absolute */
 	/* annotations org.locum.*; "": absent */
 	const char *image, *pull, *platform, *index;
+	struct lcm_meter_texts meter;             /* org.locum.meter.* */
 	const char *unit, *unit_size, *unit_pool; /* as written: see lcm_hook_state_unit() */
 	const char *deadline, *at_deadline;       /* the former a number of seconds */
 	bool read_only;

@@ -86,7 +86,10 @@ tap_ok 'the other one, too' tap_until 10 knob_is blkio.throttle.read_iops_device
 daemon_stop
 tap_ok 'they outlive the daemon' knob_is blkio.throttle.read_bps_device 10485760
 daemon_start || exit 1
-tap_ok 'the policy does not: the next one puts back what was before' tap_until 10 knob_is blkio.throttle.read_bps_device ''
+tap_ok 'as the policy does: the next one knows' tap_until 10 io_is .read_bytes.set 10485760
+tap_ok 'and what was before it' io_is .read_bytes.before 0
+tap_ok 'the policy is lifted' "$LOCUM" meter set a --no-limits
+tap_ok 'and what it had set is gone' tap_until 10 knob_is blkio.throttle.read_bps_device ''
 tap_ok 'all of it' tap_until 10 knob_is blkio.throttle.read_iops_device ''
 
 # ---- the administrator's ----

@@ -46,7 +46,7 @@ wait_for_file()
 # One that has its image by annotation alone: its bundle's root is an empty directory.
 by_annotation()
 {
-	bundle rootfs "{\"org.locum.image\": \"$IT_REF\", \"org.locum.deadline\": \"77\", \"org.locum.at-deadline\": \"freeze\"}" '[]' \
+	bundle rootfs "{\"org.locum.image\": \"$IT_REF\", \"org.locum.deadline\": \"77\", \"org.locum.at-deadline\": \"freeze\", \"org.locum.meter.weight\": \"77\", \"org.locum.meter.limits\": \"written_bytes=400M\"}" '[]' \
 		'python3 -c "print(40 + 2)"; mountpoint -q /proc && echo proc; cat /made/here/file /etc/one-file; echo x >/written; : >/made/here/up; until test -e /made/here/go; do sleep 0.05; done'
 	run_bundle "a-$runtime+1" &
 	waiter=$!
@@ -62,7 +62,9 @@ by_annotation()
 	tap_is "$runtime: what its annotations say of a deadline" "$(daemon_field "$mount" deadline_ms)/$(daemon_field "$mount" at_deadline)" 77000/freeze
 	tap_ok "$runtime: the daemon is replaced" again
 	tap_is "$runtime: the next one knows the container" "$(container '.id + " \(.pid)"')" "\"a-$runtime+1 $pid\""
+	tap_is "$runtime: what it may use is as its annotations say" "$("$LOCUM" status --json "$mount" | jq -r '.meter | "\(.weight) \(.regulation.limits[0].threshold)"')" '77 419430400'
 	tap_ok "$runtime: it becomes native under it" it_wait "$mount" native 60
+	tap_ok "$runtime: its cgroup has of that what can be, or a reason" tap_until 20 sh -c '"$1" status --json "$2" | jq -e ".containers[0].io | .read_bytes or .why"' sh "$LOCUM" "$mount"
 	printf '{"id": "a-%s+1", "status": "stopped", "bundle": "/of/another"}' "$runtime" | tap_limit 20 "$HOOK" --policy refuse poststop
 	tap_is "$runtime: the end of another runtime's container of that id" $? 0
 	tap_is "$runtime: is not this one's" "$("$LOCUM" status --json | jq length)" 1

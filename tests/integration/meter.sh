@@ -126,7 +126,7 @@ says 'no such time' 1 'interval_ms \(10 to 60000\)' "$LOCUM" meter set a --limit
 says 'what is no time' 2 'RESOURCE=N/MS is expected' "$LOCUM" meter set a --limit requests=1/soon
 for option in '--weight 5' '--limit requests=1' --no-limits '--readmit rollover' '--reject EIO'; do
 	# shellcheck disable=SC2086
-	says "show sets nothing: $option" 2 'meter: --weight, .* go with set' "$LOCUM" meter show a $option
+	says "show sets nothing: $option" 2 'meter: .*--weight, .* go with set' "$LOCUM" meter show a $option
 done
 for option in --json --watch; do
 	says "set shows nothing: $option" 2 'meter: --watch and --json go with show' "$LOCUM" meter set a --weight 5 $option

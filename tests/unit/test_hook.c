@@ -285,12 +285,62 @@ static void a_stuck_daemon_is_left(void **state)
 	test_rmdir(dir);
 }
 
+static void meters(void **state)
+{
+	static const struct {
+		const char *text, *says, *json; /* says NULL: right; json NULL: nothing is said */
+	} rows[] = {
+		{ NOTED("\"org.locum.image\":\"x\""), NULL, NULL },
+		{ NOTED("\"org.locum.meter.class\":\"gold\",\"org.locum.meter.weight\":\"7\""),
+		  NULL, "{\"class\":\"gold\",\"weight\":7}" },
+		{ NOTED(
+		      "\"org.locum.meter.limits\":\"requests=5,fetched_bytes=2M/500\","
+		      "\"org.locum.meter.readmit\":\"time=40\",\"org.locum.meter.reject\":\"EIO\""),
+		  NULL,
+		  "{\"after\":40,\"limits\":[{\"interval_ms\":1000,\"resource\":\"requests\","
+		  "\"threshold\":5},{\"interval_ms\":500,\"resource\":\"fetched_bytes\","
+		  "\"threshold\":2097152}],\"readmit\":\"time\",\"reject\":\"EIO\"}" },
+		{ NOTED("\"org.locum.meter.weight\":\"much\""), "weight much is not a number",
+		  NULL },
+		{ NOTED("\"org.locum.meter.limits\":\"requests\""), "limit requests: RESOURCE=N",
+		  NULL },
+		{ NOTED("\"org.locum.meter.limits\":\"requests=1,,\""), "limit : RESOURCE=N",
+		  NULL },
+		{ NOTED("\"org.locum.meter.limits\":\"requests=1/x\""),
+		  "limit requests=1/x:", NULL },
+		{ NOTED("\"org.locum.meter.readmit\":\"time=x\""), "readmit time=x:", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		struct lcm_hook_state s;
+		struct lcm_err err = { 0 };
+		json_t *o = NULL;
+		char *text = NULL;
+		int r;
+
+		assert_int_equal(parse(rows[i].text, LCM_HOOK_CREATE_RUNTIME, &s, &err), 0);
+		r = lcm_meter_texts_take(&s.meter, &o, &err);
+		assert_int_equal(r, rows[i].says ? -EINVAL : 0);
+		if (rows[i].says && !strstr(err.msg, rows[i].says))
+			fail_msg("%s: \"%s\"", rows[i].text, err.msg);
+		text = o ? json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+		assert_int_equal(text != NULL, rows[i].json != NULL);
+		if (text)
+			assert_string_equal(text, rows[i].json);
+		free(text);
+		json_decref(o);
+		lcm_hook_state_fini(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(states_of_runtimes),
 		cmocka_unit_test(hostile_states),
 		cmocka_unit_test(units),
+		cmocka_unit_test(meters),
 		cmocka_unit_test(roots_of_bundles),
 		cmocka_unit_test(stages),
 		cmocka_unit_test(cgroups),
