@@ -15,6 +15,7 @@
 #include "src/base/sys.h"
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
+#include "src/containerd/fetch.h"
 #include "src/containerd/service.h"
 
 /* Calls at once; most wait for a mount, and those for the network. */
@@ -22,13 +23,19 @@
 
 static const char usage[] =
     "Usage: locum-containerd [OPTION]...\n"
+    "       locum-containerd [OPTION]... fetch IMAGE...\n"
     "Serve containerd's snapshots API: containerd starts containers before their image is here.\n"
+    "With fetch: bring the layers of images that were pulled so into containerd's content store,\n"
+    "for export, push and whatever else reads them there.\n"
     "\n"
     "      --address SOCKET  where containerd finds it (RUN/containerd.sock; a socket that a "
     "service\n"
     "                        manager passes goes before it)\n"
     "      --root DIR        state of the daemon that is started when none runs (/var/lib/locum)\n"
     "      --run DIR         where the daemon's socket is (/run/locum)\n"
+    "      --containerd SOCKET  containerd's own, for fetch ($CONTAINERD_ADDRESS, or\n"
+    "                        /run/containerd/containerd.sock)\n"
+    "      --namespace NAME  its namespace, for fetch ($CONTAINERD_NAMESPACE, or default)\n"
     "      --units           labels may choose the storage units that containers write into\n"
     "      --verbose         say on stderr what is done\n"
     "      --debug           say all\n"
@@ -38,6 +45,8 @@ static const char usage[] =
 struct options {
 	struct lcm_service service;
 	const char *address; /* NULL: below the run directory */
+	struct lcm_caller containerd;
+	char **fetch; /* images, and NULL; NULL: serve */
 	bool help, version;
 };
 
@@ -51,12 +60,41 @@ struct program {
 	bool made; /* the socket is ours to remove */
 };
 
+static const char *or_default(const char *given, const char *variable, const char *else_this)
+{
+	const char *s = given ? given : getenv(variable);
+
+	return s && *s ? s : else_this;
+}
+
+/* What is left behind the options. */
+static int arguments(int argc, char **argv, struct options *o)
+{
+	o->containerd.socket = or_default(o->containerd.socket, "CONTAINERD_ADDRESS",
+					  "/run/containerd/containerd.sock");
+	o->containerd.ns = or_default(o->containerd.ns, "CONTAINERD_NAMESPACE", "default");
+	if (optind == argc)
+		return 0;
+	if (strcmp(argv[optind], "fetch") != 0) {
+		(void)fprintf(stderr, "locum-containerd: \"%s\" is not an option; see --help\n",
+			      argv[optind]);
+		return CMD_USAGE;
+	}
+	o->fetch = argv + optind + 1;
+	if (*o->fetch)
+		return 0;
+	(void)fprintf(stderr, "locum-containerd: fetch: which image? See --help\n");
+	return CMD_USAGE;
+}
+
 static int parse(int argc, char **argv, struct options *o)
 {
 	enum {
 		OPT_ADDRESS = 256,
 		OPT_ROOT,
 		OPT_RUN,
+		OPT_CONTAINERD,
+		OPT_NAMESPACE,
 		OPT_UNITS,
 		OPT_VERBOSE,
 		OPT_DEBUG,
@@ -66,6 +104,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "address", required_argument, NULL, OPT_ADDRESS },
 		{ "root", required_argument, NULL, OPT_ROOT },
 		{ "run", required_argument, NULL, OPT_RUN },
+		{ "containerd", required_argument, NULL, OPT_CONTAINERD },
+		{ "namespace", required_argument, NULL, OPT_NAMESPACE },
 		{ "units", no_argument, NULL, OPT_UNITS },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
@@ -82,6 +122,10 @@ static int parse(int argc, char **argv, struct options *o)
 			cmd_globals.root = optarg;
 		else if (c == OPT_RUN)
 			cmd_globals.run_dir = optarg;
+		else if (c == OPT_CONTAINERD)
+			o->containerd.socket = optarg;
+		else if (c == OPT_NAMESPACE)
+			o->containerd.ns = optarg;
 		else if (c == OPT_UNITS)
 			o->service.units = true;
 		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
@@ -93,11 +137,7 @@ static int parse(int argc, char **argv, struct options *o)
 		else
 			return CMD_USAGE;
 	}
-	if (optind == argc)
-		return 0;
-	(void)fprintf(stderr, "locum-containerd: \"%s\" is not an option; see --help\n",
-		      argv[optind]);
-	return CMD_USAGE;
+	return arguments(argc, argv, o);
 }
 
 static void on_signal(void *arg, uint32_t events)
@@ -198,15 +238,16 @@ int main(int argc, char **argv)
 	if (o.version)
 		return printf("locum-containerd %s\n", PACKAGE_VERSION) < 0;
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
-	r = start(&p, &o, &err);
-	if (r == 0) {
+	r = o.fetch ? fetch_images(&o.containerd, o.fetch, &err) : start(&p, &o, &err);
+	if (r == 0 && !o.fetch) {
 		lcm_log(LCM_LOG_NOTICE, "locum-containerd %s serves %s", PACKAGE_VERSION,
 			p.address);
 		lcm_notify("READY=1");
 		r = lcm_loop_run(p.loop);
 	}
 	if (r < 0)
-		(void)fprintf(stderr, "locum-containerd: %s\n", lcm_err_text(&err, r));
+		(void)fprintf(stderr, "locum-containerd: %s%s\n", o.fetch ? "fetch: " : "",
+			      lcm_err_text(&err, r));
 	stop(&p);
 	curl_global_cleanup();
 	return r < 0 ? CMD_FAILED : 0;

@@ -19,6 +19,7 @@
  *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
  *   DELETE /v1/containers/ID       it has ended
  *   POST   /v1/snapshots/OP        containerd's snapshots (snapshot.c)
+ *   GET    /v1/blobs/DIGEST        ?offset=N&length=N: a layer's blob (content.c)
  */
 #include "config.h"
 
@@ -31,6 +32,7 @@
 #include "image/json.h"
 #include "src/base/log.h"
 #include "src/daemon/container.h"
+#include "src/daemon/content.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
 #include "src/daemon/keep.h"
@@ -573,7 +575,7 @@ static const struct {
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
 {
 	static const char mounts[] = "/v1/mounts/", snapshots[] = "/v1/snapshots/",
-			  containers[] = "/v1/containers/";
+			  containers[] = "/v1/containers/", blobs[] = "/v1/blobs/";
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(routes); i++) {
 		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].url, url) != 0)
@@ -587,6 +589,8 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 		one_container(c, method, url + sizeof(containers) - 1, args);
 	else if (strcmp(method, "POST") == 0 && strncmp(url, snapshots, sizeof(snapshots) - 1) == 0)
 		lcm_snapshot_call(c, url + sizeof(snapshots) - 1, args);
+	else if (strcmp(method, "GET") == 0 && strncmp(url, blobs, sizeof(blobs) - 1) == 0)
+		lcm_content_call(c, url + sizeof(blobs) - 1, args);
 	else
 		lcm_api_error(c, 404, -ENOENT, "no such resource: %s %s", method, url);
 }
@@ -602,6 +606,8 @@ void lcm_api_end(struct lcm_api_call *c)
 	c->snapshot = NULL;
 	lcm_verify_forget(c->verify);
 	c->verify = NULL;
+	lcm_content_forget(c->content);
+	c->content = NULL;
 	lcm_timer_free(c->timeout);
 	c->timeout = NULL;
 	json_decref(c->reply);

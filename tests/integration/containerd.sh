@@ -61,6 +61,47 @@ lazy_start()
 	tap_like "$V: and why" "$(cat "$TAP_DIR/err")" 'locum-containerd --units allows it'
 }
 
+# FILE: each blob of an image that was exported is what its name says, and the image's layers are among them
+blobs_are_whole()
+{
+	rm -rf "$TAP_DIR/exported"
+	mkdir "$TAP_DIR/exported" && tar -C "$TAP_DIR/exported" -xf "$1" &&
+		(cd "$TAP_DIR/exported/blobs/sha256" && for f in *; do echo "$f  $f"; done | sha256sum -c --quiet) || return 1
+	for blob in "$IT_OCI"/blobs/sha256/*; do
+		cmp "$blob" "$TAP_DIR/exported/blobs/sha256/${blob##*/}" || return 1
+	done
+}
+
+# What reads layers in containerd's content store
+exported()
+{
+	tap_fails "$V: export: no layer is in containerd's content store" 1 ctd images export --platform linux/amd64 "$TAP_DIR/export.tar" "$IT_REF"
+	tap_ok "$V: fetch brings them there" ctd_fetch_content "$IT_REF"
+	tap_is "$V: all three" "$(grep -c ' fetched$' "$TAP_DIR/out")" 3
+	tap_ok "$V: fetched again" ctd_fetch_content "$IT_REF"
+	tap_is "$V: they are there" "$(grep -c ' was here$' "$TAP_DIR/out")" 3
+	tap_ok "$V: now it is exported" ctd images export --platform linux/amd64 "$TAP_DIR/export.tar" "$IT_REF"
+	tap_ok "$V: byte for byte" blobs_are_whole "$TAP_DIR/export.tar"
+	tap_is "$V: the container is as lazy as before" "$(daemon_field "$id" phase)" lazy
+	tap_fails "$V: fetch: no such image" 1 ctd_fetch_content "$BAD_HOST/x:none"
+	tap_like "$V: fetch: says so" "$(cat "$TAP_DIR/err")" "x:none: containerd has no image .* in namespace default"
+	rm -rf "$TAP_DIR/exported" "$TAP_DIR/export.tar"
+}
+
+# What was written into snapshot work is an image on top of one that was pulled lazily, and goes to another registry.
+committed()
+{
+	ctd_commit work "$REGISTRY_HOST/y:$V" || tap_ok "$V: commit" false
+	tap_ok "$V: commit: fetch" ctd_fetch_content "$REGISTRY_HOST/y:$V"
+	tap_ok "$V: commit: push" ctd images push --plain-http "$REGISTRY_HOST/y:$V"
+	tap_ok "$V: commit: pulled elsewhere" skopeo copy -q --src-tls-verify=false "docker://$REGISTRY_HOST/y:$V" "dir:$TAP_DIR/elsewhere"
+	tap_is "$V: commit: it is the same image" "sha256:$(sha256sum <"$TAP_DIR/elsewhere/manifest.json" | cut -d' ' -f1)" "$(ctd_digest "$REGISTRY_HOST/y:$V")"
+	tap_is "$V: commit: with what was written on top of three layers" "$(tar -tzf "$TAP_DIR/elsewhere/$(jq -r '.layers[3].digest' "$TAP_DIR/elsewhere/manifest.json" | cut -d: -f2)" | grep -v '/$' | sort | tr '\n' ' ')" 'app/.wh.hello.py mine '
+	rm -rf "$TAP_DIR/elsewhere"
+	ctd images rm --sync "$REGISTRY_HOST/y:$V" >/dev/null
+	ctd content ls -q | xargs -I{} timeout 20 ctr --address "$CTD_SOCK" content label {} containerd.io/gc.root= >/dev/null
+}
+
 # ID LABELS COMMAND...: a container with labels for its snapshot, separated by blanks
 ctd_unit_run()
 {
@@ -224,6 +265,7 @@ mixed()
 	echo mine >"$TAP_DIR/view/mine"
 	rm -f "$TAP_DIR/view/app/hello.py"
 	umount "$TAP_DIR/view"
+	committed
 	tap_ok "$V: is committed" ctd_snapshot locum commit layer4 work
 	tap_ok "$V: and has a child" ctd_snapshot locum prepare child layer4
 	ctd snapshots --snapshotter locum mounts "$TAP_DIR/view" child >"$TAP_DIR/mount.sh"
@@ -413,11 +455,14 @@ once()
 }
 
 it_image python uncompressed && it_reference && it_image python zstd:chunked || exit 1
+tap_cleanup registry_stop
+registry_start "$TAP_DIR/registry" || exit 1
 IT_TREE=$(ls -d "${IT_OCI%-zstd-chunked}-uncompressed.unpacked/rootfs")
 for V in 1.6 testing; do
 	ctd_version $V || exit 1
 	tap_diag "$(ctd --version)"
 	lazy_start
+	exported
 	restarts
 	mixed
 	units

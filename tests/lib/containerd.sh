@@ -7,6 +7,8 @@
 #   ctd_start [cri], ctd_stop  containerd (with what Kubernetes talks to), with its state below $TAP_DIR; containers survive a stop
 #   ctd_start_locum [OPTION...], ctd_stop_locum  locum-containerd
 #   ctd_cri_pull REF         as Kubernetes pulls; prints gRPC's status
+#   ctd_fetch_content REF    locum-containerd fetch
+#   ctd_commit KEY REF       what was written into a snapshot becomes an image on top of $IT_OCI
 #   ctd ARG...               ctr, talking to it
 #   ctd_pull REF             with the labels that remote snapshotters need; ctd_pull_plain REF [SNAPSHOTTER] without
 #   ctd_run ARG...           ctr run
@@ -223,6 +225,36 @@ ctd_pull_plain()
 	else
 		ctd images pull --plain-http --snapshotter "${2:-locum}" "$1"
 	fi
+}
+
+ctd_fetch_content()
+{
+	tap_limit 60 "$LOCUM_CONTAINERD" --containerd "$CTD_SOCK" fetch "$1"
+}
+
+# DIGEST FILE LABEL=VALUE...: content that containerd's garbage collection leaves alone, if it does not come in between
+ctd_ingest()
+{
+	ctd_content=$1
+	ctd_file=$2
+	shift 2
+	for ctd_try in 1 2 3; do
+		ctd content ingest --expected-digest "$ctd_content" "ingest-$ctd_content" <"$ctd_file" || return 1
+		ctd content label "$ctd_content" containerd.io/gc.root=test "$@" >/dev/null && return 0
+	done
+	return 1
+}
+
+ctd_commit()
+{
+	ctd snapshots --snapshotter locum diff --keep --label containerd.io/gc.root=test "$1" >"$TAP_DIR/layer" || return 1
+	# shellcheck disable=SC2046
+	set -- "$2" $(python "$LCM_LIB/commit.py" image "$IT_OCI" "$TAP_DIR/layer" "$TAP_DIR")
+	ctd_ingest "$2" "$TAP_DIR/config" && ctd_ingest "$3" "$TAP_DIR/manifest" "containerd.io/gc.ref.content.config=$2" || return 1
+	python "$LCM_LIB/commit.py" create "$1" "$3" "$4" >"$TAP_DIR/message"
+	tap_is "$V: an image is made of it" "$(curl -s --max-time 20 --http2-prior-knowledge --unix-socket "$CTD_SOCK" -D - -o /dev/null \
+		-H 'content-type: application/grpc' -H 'te: trailers' -H 'containerd-namespace: default' --data-binary "@$TAP_DIR/message" \
+		http://c/containerd.services.images.v1.Images/Create | tr -d '\r' | sed -n 's/^grpc-status: //p')" 0
 }
 
 ctd_digest()
