@@ -20,6 +20,8 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "images", "list the images in the store", cmd_images_main },
 	{ "image-store", "keep an image store that podman and CRI-O run from at once",
 	  cmd_image_store_main },
+	{ "layer-store", "let podman and CRI-O leave the layers of images they pull to locum",
+	  cmd_layer_store_main },
 	{ "index", "make, publish or show the tables of contents by which images are lazy",
 	  cmd_index_main },
 	{ "drop-cache", "remove stored layers that nothing uses", cmd_drop_cache_main },

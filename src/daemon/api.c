@@ -166,6 +166,18 @@ static const char *not_offline(json_t *args, const struct lcm_session_options *o
 	return *o->platform ? "platform" : *index && strcmp(index, "none") != 0 ? "index" : NULL;
 }
 
+/* One layer is a lower directory of other overlays, and nothing else. */
+static bool take_layer(json_t *args, struct lcm_session_options *o)
+{
+	const char *layer = api_text(args, "layer");
+
+	if (!*layer)
+		return true;
+	o->read_only = o->lower = true;
+	return !o->pull && !o->full && !*o->unit &&
+	       lcm_digest_parse(layer, strlen(layer), &o->layer) == 0;
+}
+
 /* Return: false, and the answer is an error. */
 static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_options *o,
 		       pid_t *ret_pid)
@@ -189,6 +201,9 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 	else if (o->offline && not_offline(args, o))
 		lcm_api_error(c, 400, -EINVAL, "offline: %s asks a registry; leave out one of both",
 			      not_offline(args, o));
+	else if (!take_layer(args, o))
+		lcm_api_error(c, 400, -EINVAL,
+			      "layer: a digest is expected, and neither pull_only, full nor unit");
 	else if (!take_numbers(args, o, ret_pid))
 		lcm_api_error(
 		    c, 400, -EINVAL,
