@@ -17,6 +17,7 @@
 struct lcm_registry_config {
 	const char *const *auth_files; /* NULL-terminated; NULL: $REGISTRY_AUTH_FILE, podman's and
 					  docker's own places */
+	const char *auth_first; /* one more, before these; it need not be there; NULL: none */
 	const char *const *insecure_hosts; /* NULL-terminated "host[:port]" that may use plain http;
 					      loopback always may */
 	const char *ca_file;               /* PEM; NULL: the system's */

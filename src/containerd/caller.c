@@ -28,15 +28,21 @@ struct transfer {
 	nghttp2_session *h2; /* owned */
 };
 
-int lcm_caller_pack(const ProtobufCMessage *m, struct lcm_buf *out)
+/* And room for the message. */
+static int add_prefix(size_t len, struct lcm_buf *out)
 {
-	size_t len = protobuf_c_message_get_packed_size(m);
 	const uint8_t prefix[LCM_CALLER_PREFIX] = { 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16),
 						    (uint8_t)(len >> 8), (uint8_t)len };
 	int r = len > UINT32_MAX ? -EFBIG : lcm_buf_reserve(out, len + sizeof(prefix));
 
-	if (r == 0)
-		r = lcm_buf_add(out, prefix, sizeof(prefix));
+	return r < 0 ? r : lcm_buf_add(out, prefix, sizeof(prefix));
+}
+
+int lcm_caller_pack(const ProtobufCMessage *m, struct lcm_buf *out)
+{
+	size_t len = protobuf_c_message_get_packed_size(m);
+	int r = add_prefix(len, out);
+
 	if (r < 0)
 		return r;
 	(void)protobuf_c_message_pack(m, (uint8_t *)out->data + out->len);
@@ -287,8 +293,9 @@ static int status_code(int status)
 	}
 }
 
-static int outcome(const struct lcm_caller *c, const char *path, const struct transfer *t, int r,
-		   struct lcm_err *err)
+/* Has the server answered? */
+static int answered(const struct lcm_caller *c, const char *path, const struct transfer *t, int r,
+		    struct lcm_err *err)
 {
 	if (t->feed < 0)
 		return t->feed;
@@ -298,8 +305,7 @@ static int outcome(const struct lcm_caller *c, const char *path, const struct tr
 	if (t->too_long)
 		return lcm_err_set(err, -EFBIG, "%s on %s: the answer is too long", path,
 				   c->socket);
-	r = status_code(t->status);
-	return r < 0 ? lcm_err_set(err, r, "containerd: %s", t->said.msg) : 0;
+	return 0;
 }
 
 static int run(const struct lcm_caller *c, const char *path, struct transfer *t,
@@ -319,11 +325,21 @@ static int run(const struct lcm_caller *c, const char *path, struct transfer *t,
 		r = submit(t, c, path);
 	if (r == 0)
 		r = pump(t);
-	r = r == -ENOMEM ? r : outcome(c, path, t, r, err);
+	r = r == -ENOMEM ? r : answered(c, path, t, r, err);
 	nghttp2_session_del(t->h2);
 	lcm_closep(&t->fd);
 	lcm_buf_fini(&t->out);
 	return r;
+}
+
+/* What containerd says, in our words. */
+static int outcome(const struct transfer *t, int r, struct lcm_err *err)
+{
+	if (r == 0)
+		r = status_code(t->status);
+	else
+		return r;
+	return r < 0 ? lcm_err_set(err, r, "containerd: %s", t->said.msg) : 0;
 }
 
 struct one {
@@ -349,7 +365,42 @@ int lcm_caller_call(const struct lcm_caller *c, const char *method, const Protob
 	struct one o = { .m = m };
 	struct transfer t = { .next = next_one, .arg = &o, .answers = ret };
 
-	return run(c, method, &t, err);
+	return outcome(&t, run(c, method, &t, err), err);
+}
+
+struct bytes {
+	const uint8_t *p;
+	size_t len;
+	bool done;
+};
+
+static int next_bytes(void *arg, struct lcm_buf *out, struct lcm_err *err)
+{
+	struct bytes *b = arg;
+	int r = b->done ? 0 : add_prefix(b->len, out);
+
+	if (r == 0 && !b->done)
+		r = lcm_buf_add(out, b->p, b->len);
+	if (r < 0)
+		return lcm_err_set(err, r, "a request that is too long");
+	r = !b->done;
+	b->done = true;
+	return r;
+}
+
+int lcm_caller_forward(const struct lcm_caller *c, const char *method, const uint8_t *p, size_t len,
+		       struct lcm_buf *ret, int *ret_status, struct lcm_err *err)
+{
+	struct bytes b = { .p = p, .len = len };
+	struct transfer t = { .next = next_bytes, .arg = &b, .answers = ret };
+	int r = run(c, method, &t, err);
+
+	if (r < 0)
+		return r;
+	*ret_status = t.status;
+	if (err)
+		*err = t.said;
+	return 0;
 }
 
 int lcm_caller_stream(const struct lcm_caller *c, const char *method, lcm_caller_next_fn next,
@@ -357,5 +408,5 @@ int lcm_caller_stream(const struct lcm_caller *c, const char *method, lcm_caller
 {
 	struct transfer t = { .next = next, .arg = arg };
 
-	return run(c, method, &t, err);
+	return outcome(&t, run(c, method, &t, err), err);
 }

@@ -34,6 +34,14 @@ LCM_MUST_USE int lcm_caller_call(const struct lcm_caller *c, const char *method,
 				 const ProtobufCMessage *m, struct lcm_buf *ret,
 				 struct lcm_err *err);
 
+/** lcm_caller_forward - the same with a message as it is, and with the server's own answer
+ * @ret_status: gRPC's; its text, if any, is in @err
+ * Return: 0 (the server has answered); -ECONNREFUSED, -EPROTO, -EFBIG, -ENOMEM.
+ */
+LCM_MUST_USE int lcm_caller_forward(const struct lcm_caller *c, const char *method,
+				    const uint8_t *p, size_t len, struct lcm_buf *ret,
+				    int *ret_status, struct lcm_err *err);
+
 /** Puts the next messages into @out, which is empty. Return: 1, 0 (that was all), -errno. */
 typedef int (*lcm_caller_next_fn)(void *arg, struct lcm_buf *out, struct lcm_err *err);
 /** lcm_caller_stream - the same with many requests, each made when the one before is sent. Return:

@@ -33,7 +33,10 @@ static const char usage[] =
     "                        manager passes goes before it)\n"
     "      --root DIR        state of the daemon that is started when none runs (/var/lib/locum)\n"
     "      --run DIR         where the daemon's socket is (/run/locum)\n"
-    "      --containerd SOCKET  containerd's own, for fetch ($CONTAINERD_ADDRESS, or\n"
+    "      --cri             offer CRI's image service, too: calls are passed on to containerd, "
+    "and\n"
+    "                        the credentials of pulls kept\n"
+    "      --containerd SOCKET  containerd's own, for --cri and fetch ($CONTAINERD_ADDRESS, or\n"
     "                        /run/containerd/containerd.sock)\n"
     "      --namespace NAME  its namespace, for fetch ($CONTAINERD_NAMESPACE, or default)\n"
     "      --units           labels may choose the storage units that containers write into\n"
@@ -93,6 +96,7 @@ static int parse(int argc, char **argv, struct options *o)
 		OPT_ADDRESS = 256,
 		OPT_ROOT,
 		OPT_RUN,
+		OPT_CRI,
 		OPT_CONTAINERD,
 		OPT_NAMESPACE,
 		OPT_UNITS,
@@ -104,6 +108,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "address", required_argument, NULL, OPT_ADDRESS },
 		{ "root", required_argument, NULL, OPT_ROOT },
 		{ "run", required_argument, NULL, OPT_RUN },
+		{ "cri", no_argument, NULL, OPT_CRI },
 		{ "containerd", required_argument, NULL, OPT_CONTAINERD },
 		{ "namespace", required_argument, NULL, OPT_NAMESPACE },
 		{ "units", no_argument, NULL, OPT_UNITS },
@@ -122,6 +127,8 @@ static int parse(int argc, char **argv, struct options *o)
 			cmd_globals.root = optarg;
 		else if (c == OPT_RUN)
 			cmd_globals.run_dir = optarg;
+		else if (c == OPT_CRI)
+			o->service.containerd = &o->containerd;
 		else if (c == OPT_CONTAINERD)
 			o->containerd.socket = optarg;
 		else if (c == OPT_NAMESPACE)

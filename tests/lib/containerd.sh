@@ -6,7 +6,7 @@
 #   ctd_version 1.6|testing  whose containerd is meant: the host's (Debian 12) or Debian testing's
 #   ctd_start [cri], ctd_stop  containerd (with what Kubernetes talks to), with its state below $TAP_DIR; containers survive a stop
 #   ctd_start_locum [OPTION...], ctd_stop_locum  locum-containerd
-#   ctd_cri_pull REF         as Kubernetes pulls; prints gRPC's status
+#   ctd_cri_pull REF [SOCKET [USER PASSWORD]]  as Kubernetes pulls; prints gRPC's status, and its text
 #   ctd_fetch_content REF    locum-containerd fetch
 #   ctd_commit KEY REF       what was written into a snapshot becomes an image on top of $IT_OCI
 #   ctd ARG...               ctr, talking to it
@@ -94,8 +94,10 @@ ctd_config()
 # What Kubernetes' kubelet talks to; the registry is plain http.
 ctd_config_cri()
 {
-	mkdir -p "$TAP_DIR/certs.d/$BAD_HOST" "$TAP_DIR/cni"
-	printf 'server = "http://%s"\n[host."http://%s"]\n' "$BAD_HOST" "$BAD_HOST" >"$TAP_DIR/certs.d/$BAD_HOST/hosts.toml"
+	for ctd_host in "$BAD_HOST" ${SECRET_HOST:+"$SECRET_HOST"}; do
+		mkdir -p "$TAP_DIR/certs.d/$ctd_host" "$TAP_DIR/cni"
+		printf 'server = "http://%s"\n[host."http://%s"]\n' "$ctd_host" "$ctd_host" >"$TAP_DIR/certs.d/$ctd_host/hosts.toml"
+	done
 	if [ "$CTD_VERSION" = testing ]; then
 		cat <<-END
 			[plugins."io.containerd.cri.v1.images"]
@@ -122,17 +124,19 @@ ctd_config_cri()
 	END
 }
 
-# IMAGE: as the kubelet pulls it: PullImageRequest{image: ImageSpec{image}}; prints the status
+# REF [SOCKET [USER PASSWORD]]: as the kubelet pulls it: PullImageRequest{image: ImageSpec{image}}; prints the status
 ctd_cri_pull()
 {
-	python - "$1" >"$TAP_DIR/message" <<-'END'
+	python - "$1" "${3:-}" "${4:-}" >"$TAP_DIR/message" <<-'END'
 		import struct, sys
-		ref = sys.argv[1].encode()
-		spec = b"\x0a" + bytes([len(ref)]) + ref
-		message = b"\x0a" + bytes([len(spec)]) + spec
+		ref, user, password = [a.encode() for a in sys.argv[1:]]
+		field = lambda n, value: bytes([n << 3 | 2, len(value)]) + value
+		message = field(1, field(1, ref))
+		if user:
+		    message += field(2, field(1, user) + field(2, password))
 		sys.stdout.buffer.write(b"\0" + struct.pack(">I", len(message)) + message)
 	END
-	curl -s --max-time 60 --http2-prior-knowledge --unix-socket "$CTD_SOCK" -D - -o /dev/null -H 'content-type: application/grpc' -H 'te: trailers' \
+	curl -s --max-time 60 --http2-prior-knowledge --unix-socket "${2:-$CTD_SOCK}" -D - -o /dev/null -H 'content-type: application/grpc' -H 'te: trailers' \
 		--data-binary "@$TAP_DIR/message" http://cri/runtime.v1.ImageService/PullImage | tr -d '\r' | sed -n 's/^grpc-\(status\|message\): //p'
 }
 
