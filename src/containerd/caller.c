@@ -258,21 +258,24 @@ static int receive(struct transfer *t)
 	return nghttp2_session_mem_recv(t->h2, buf, (size_t)n) < 0 ? -EPROTO : 0;
 }
 
-static int pump(struct transfer *t)
+static int pump(struct transfer *t, int stop_fd)
 {
 	const uint8_t *out = NULL;
 	size_t len = 0;
 	int r = 0;
 
 	while (r == 0 && !t->closed) {
-		struct pollfd p = { .fd = t->fd, .events = POLLIN };
+		struct pollfd p[] = { { .fd = t->fd, .events = POLLIN },
+				      { .fd = stop_fd, .events = POLLIN } };
 
 		r = flush(t, &out, &len);
 		if (r < 0)
 			break;
-		p.events = (short)(p.events | (r ? POLLOUT : 0));
-		r = t->closed ? 0 : (int)lcm_errno(poll(&p, 1, -1));
-		if (r > 0 && (p.revents & (POLLIN | POLLHUP | POLLERR)))
+		p[0].events = (short)(p[0].events | (r ? POLLOUT : 0));
+		r = t->closed ? 0 : (int)lcm_errno(poll(p, LCM_ARRAY_SIZE(p), -1));
+		if (r > 0 && p[1].revents)
+			return -ESHUTDOWN;
+		if (r > 0 && (p[0].revents & (POLLIN | POLLHUP | POLLERR)))
 			r = receive(t);
 		r = r == -EINTR ? 0 : LCM_MIN(r, 0);
 	}
@@ -324,7 +327,7 @@ static int run(const struct lcm_caller *c, const char *path, struct transfer *t,
 	if (r == 0)
 		r = submit(t, c, path);
 	if (r == 0)
-		r = pump(t);
+		r = pump(t, c->stop_fd);
 	r = r == -ENOMEM ? r : answered(c, path, t, r, err);
 	nghttp2_session_del(t->h2);
 	lcm_closep(&t->fd);

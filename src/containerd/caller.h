@@ -15,6 +15,7 @@
 
 struct lcm_caller {
 	const char *socket, *ns; /* borrowed; path, containerd's namespace */
+	int stop_fd; /* borrowed; once it can be read calls end with -ESHUTDOWN; below 0: none */
 };
 
 /* A message's 5 bytes in front, and room for it. */

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
 #include "src/base/listen.h"
@@ -15,6 +16,7 @@
 #include "src/base/sys.h"
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
+#include "src/containerd/cri.h"
 #include "src/containerd/fetch.h"
 #include "src/containerd/service.h"
 
@@ -55,10 +57,10 @@ struct options {
 
 struct program {
 	struct lcm_loop *loop;
-	struct lcm_pool *pool;
+	struct lcm_pool *pool, *slow; /* slow: CRI's calls, in which containerd may call us */
 	struct lcm_grpc *grpc;
 	struct lcm_loop_fd *signals;
-	int signal_fd;
+	int signal_fd, stop_fd; /* stop_fd: an eventfd */
 	char address[4096];
 	bool made; /* the socket is ours to remove */
 };
@@ -191,6 +193,17 @@ static int open_socket(struct program *p, const struct options *o, int *ret_fd, 
 	return r;
 }
 
+/* A pull waits for containerd, and that for a snapshot of ours: it must not have the last thread.
+ */
+static int start_slow(struct program *p, struct options *o)
+{
+	p->stop_fd = (int)lcm_errno(eventfd(0, EFD_CLOEXEC));
+	if (p->stop_fd < 0)
+		return p->stop_fd;
+	o->containerd.stop_fd = p->stop_fd;
+	return lcm_pool_new(THREADS, "locum-cri", &p->slow);
+}
+
 static int start(struct program *p, struct options *o, struct lcm_err *err)
 {
 	int fd = -EBADF, r;
@@ -207,11 +220,16 @@ static int start(struct program *p, struct options *o, struct lcm_err *err)
 		r = client_call("GET", "/v1/daemon", NULL, true, NULL, err);
 	if (r == 0)
 		r = lcm_pool_new(THREADS, "locum-grpc", &p->pool);
+	if (r == 0 && o->service.containerd)
+		r = start_slow(p, o);
 	if (r < 0) {
 		lcm_closep(&fd);
 		return r;
 	}
-	return lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, &o->service, &p->grpc);
+	r = lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, &o->service, &p->grpc);
+	if (r == 0 && p->slow)
+		lcm_grpc_set_slow(p->grpc, p->slow, lcm_cri_is);
+	return r;
 }
 
 static void stop(struct program *p)
@@ -220,6 +238,9 @@ static void stop(struct program *p)
 	if (p->made)
 		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, p->address, 0));
 	lcm_grpc_stop(p->grpc);
+	if (p->stop_fd >= 0)
+		lcm_ignore((int)lcm_errno(eventfd_write(p->stop_fd, 1)));
+	lcm_pool_free(p->slow);
 	lcm_pool_free(p->pool);
 	if (p->loop)
 		lcm_loop_drain(p->loop);
@@ -227,12 +248,13 @@ static void stop(struct program *p)
 	lcm_loop_del_fd(p->signals);
 	lcm_loop_free(p->loop);
 	lcm_closep(&p->signal_fd);
+	lcm_closep(&p->stop_fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct program p = { .signal_fd = -EBADF };
-	struct options o = { 0 };
+	struct program p = { .signal_fd = -EBADF, .stop_fd = -EBADF };
+	struct options o = { .containerd = { .stop_fd = -EBADF } };
 	struct lcm_err err = { 0 };
 	int r;
 

@@ -174,6 +174,7 @@ static bool take_layer(json_t *args, struct lcm_session_options *o)
 	if (!*layer)
 		return true;
 	o->read_only = o->lower = true;
+	o->remount = false; /* its row says nothing of this */
 	return !o->pull && !o->full && !*o->unit &&
 	       lcm_digest_parse(layer, strlen(layer), &o->layer) == 0;
 }
