@@ -52,11 +52,12 @@ int lcm_caller_pack(const ProtobufCMessage *m, struct lcm_buf *out)
 
 int lcm_caller_answer(const struct lcm_buf *b, size_t *at, const uint8_t **ret_p, size_t *ret_len)
 {
-	const uint8_t *p = (const uint8_t *)b->data + *at;
 	size_t left = b->len - *at, len;
+	const uint8_t *p;
 
 	if (left == 0)
 		return 0;
+	p = (const uint8_t *)b->data + *at;
 	if (left < LCM_CALLER_PREFIX || p[0])
 		return -EPROTO;
 	len = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
@@ -142,9 +143,11 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint
 	(void)frame;
 	(void)flags;
 	if (name_len == 11 && memcmp(name, "grpc-status", 11) == 0) {
-		t->status = 0;
-		for (size_t i = 0; i < value_len && t->status < 1000; i++)
-			t->status = t->status * 10 + (value[i] - '0');
+		t->status = value_len ? 0 : -1;
+		for (size_t i = 0; i < value_len && t->status >= 0; i++)
+			t->status = value[i] >= '0' && value[i] <= '9' && t->status < 1000
+					? t->status * 10 + (value[i] - '0')
+					: -1;
 	} else if (name_len == 12 && memcmp(name, "grpc-message", 12) == 0) {
 		keep_text(t, value, value_len);
 	}

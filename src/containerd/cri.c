@@ -53,32 +53,45 @@ static json_t *load(const char *path)
 	return json_pack("{s:{}}", "auths");
 }
 
-/* @entry: taken; NULL: there is none any more. */
-static void put(const char *key, json_t *entry)
+static int save(const char *path, const json_t *root)
 {
-	char path[4096], *text;
-	json_t *root, *auths;
-	int r = -ENOMEM;
+	char *text = json_dumps(root, JSON_COMPACT);
+	int r = text ? lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0600) : -ENOMEM;
+
+	if (text)
+		OPENSSL_cleanse(text, strlen(text));
+	free(text);
+	return r;
+}
+
+/*
+ * The entry of @key becomes @to (NULL: there is none any more), unless it is another than @from
+ * (NULL: whatever it is). Return: what it was, a new reference; NULL: there was none.
+ */
+static json_t *swap(const char *key, const json_t *from, json_t *to)
+{
+	json_t *root, *auths, *old;
+	char path[4096];
+	int r = 0;
 
 	(void)snprintf(path, sizeof(path), "%s/cri-auth.json", cmd_globals.run_dir);
 	(void)pthread_mutex_lock(&lock);
 	root = load(path);
 	auths = json_object_get(root, "auths");
-	if (entry)
-		(void)json_object_set_new(auths, key, entry);
-	else
-		(void)json_object_del(auths, key);
-	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-	if (text) {
-		r = lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0600);
-		OPENSSL_cleanse(text, strlen(text));
+	old = json_incref(json_object_get(auths, key));
+	if (!from || json_equal(from, old)) {
+		if (to)
+			(void)json_object_set(auths, key, to);
+		else
+			(void)json_object_del(auths, key);
+		r = save(path, root);
 	}
-	free(text);
 	json_decref(root);
 	(void)pthread_mutex_unlock(&lock);
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "credentials for %s are not kept: %s: %s", key, path,
 			strerror(-r));
+	return old;
 }
 
 /* ---- pulls ---- */
@@ -121,29 +134,43 @@ static bool key_of(const Cri__PullImageRequest *q, char *out, size_t cap)
 	return true;
 }
 
-/* Return: its key is in @key, and it was kept. */
-static bool keep(const uint8_t *p, size_t len, char *key, size_t cap)
+/* Credentials of a pull while it runs. */
+struct pull {
+	char key[sizeof(struct lcm_reference)];
+	json_t *entry, *before; /* owned; NULL: none */
+};
+
+static void pull_begin(struct pull *pull, const uint8_t *p, size_t len)
 {
 	Cri__PullImageRequest *q = cri__pull_image_request__unpack(NULL, len, p);
-	json_t *entry = q && key_of(q, key, cap) ? entry_of(q->auth) : NULL;
 
+	if (q && key_of(q, pull->key, sizeof(pull->key)))
+		pull->entry = entry_of(q->auth);
 	if (q)
 		cri__pull_image_request__free_unpacked(q, NULL);
-	if (entry)
-		put(key, entry);
-	return entry != NULL;
+	if (pull->entry)
+		pull->before = swap(pull->key, NULL, pull->entry);
+}
+
+/* Somebody's wrong secret must not cost others the right one. */
+static void pull_end(struct pull *pull, bool pulled)
+{
+	if (pull->entry && !pulled)
+		json_decref(swap(pull->key, pull->entry, pull->before));
+	json_decref(pull->entry);
+	json_decref(pull->before);
 }
 
 void lcm_cri_call(const struct lcm_caller *c, const char *method, const uint8_t *p, size_t len,
 		  struct lcm_grpc_reply *ret)
 {
-	const char *name = strrchr(method, '/');
-	char key[sizeof(struct lcm_reference)];
-	bool kept = strcmp(name, "/PullImage") == 0 && keep(p, len, key, sizeof(key));
-	int status = LCM_GRPC_UNAVAILABLE;
-	int r = lcm_caller_forward(c, method, p, len, &ret->body, &status, &ret->err);
+	bool is_pull = strcmp(strrchr(method, '/'), "/PullImage") == 0;
+	int status = LCM_GRPC_UNAVAILABLE, r;
+	struct pull pull = { 0 };
 
+	if (is_pull)
+		pull_begin(&pull, p, len);
+	r = lcm_caller_forward(c, method, p, len, &ret->body, &status, &ret->err);
 	ret->status = (enum lcm_grpc_status)(r < 0 ? LCM_GRPC_UNAVAILABLE : status);
-	if (kept && ret->status != LCM_GRPC_OK)
-		put(key, NULL);
+	pull_end(&pull, ret->status == LCM_GRPC_OK);
 }

@@ -16,7 +16,7 @@
 /** lcm_cri_is - is this a method of CRI's image service (runtime.v1, or v1alpha2)? */
 bool lcm_cri_is(const char *method);
 /** lcm_cri_call - pass it on and give back what containerd says, status and all; waits for that.
- * Credentials of a pull that fails are not kept. */
+ * Credentials of a pull that fails are not kept: those before are there again. */
 void lcm_cri_call(const struct lcm_caller *c, const char *method, const uint8_t *p, size_t len,
 		  struct lcm_grpc_reply *ret);
 

@@ -445,6 +445,8 @@ secrets()
 	tap_is "$V: secrets: pulled with the right one" "$(ctd_cri_pull "$SECRET_HOST/z:t" "$LOCUM_RUN/containerd.sock" user 'pass:word/1')" 0
 	tap_is "$V: secrets: kept for root alone" "$(stat -c %a "$LOCUM_RUN/cri-auth.json") $(jq -c '.auths | keys' "$LOCUM_RUN/cri-auth.json")" "600 [\"$SECRET_HOST/z\"]"
 	tap_is "$V: secrets: containerd has downloaded no layer" "$(ctd -n k8s.io content ls | awk '$2 ~ /[MG]B|MiB|GiB/')" ''
+	tap_like "$V: secrets: another's wrong one" "$(ctd_cri_pull "$SECRET_HOST/z:t" "$LOCUM_RUN/containerd.sock" user wrong)" '^[1-9]'
+	tap_is "$V: secrets: does not take its place" "$(jq -r '.auths[].auth' "$LOCUM_RUN/cri-auth.json" | base64 -d)" user:pass:word/1
 	daemon_kill
 	tap_like "$V: secrets: a container, after another daemon has started" "$(ctd -n k8s.io run --rm --snapshotter locum "$SECRET_HOST/z:t" pod2 2>&1)" '^hello from python 3'
 }

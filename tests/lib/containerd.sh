@@ -202,8 +202,16 @@ ctd_end()
 	done
 }
 
+# Containers of the same name, of other runs of this, are none of our runc's business.
 ctd()
 {
+	ctd_root=--runc-root=$TAP_DIR/runc
+	for ctd_word; do
+		shift
+		set -- "$@" "$ctd_word"
+		[ "$ctd_word" != run ] || [ -z "$ctd_root" ] || set -- "$@" "$ctd_root"
+		[ "$ctd_word" != run ] || ctd_root=
+	done
 	PATH=$CTD_PATH timeout -k 5 60 ctr --address "$CTD_SOCK" "$@"
 }
 
