@@ -340,7 +340,8 @@ static bool holds_whiteouts(const struct lcm_merge *m, const struct lcm_merge_no
 
 /* Documentation/filesystems/overlayfs.rst "Nesting overlayfs mounts". The root is marked in any
  * case: without it the kernel looks for no whiteouts of this kind in the layer. Without an origin
- * it would list the whiteouts of a directory that replaces a file or link below. */
+ * it would list the whiteouts of a directory that replaces a file or link below. Linux 6.7 looks
+ * for "whiteouts" where later ones look for opaque=x. */
 const struct lcm_merge_mark *lcm_merge_marks(const struct lcm_merge *m, uint32_t node)
 {
 	static const struct lcm_merge_mark none = { 0 },
@@ -348,6 +349,7 @@ const struct lcm_merge_mark *lcm_merge_marks(const struct lcm_merge *m, uint32_t
 							  { 0 } },
 					   opaque[] = { { "overlay.overlay.opaque", "y" }, { 0 } },
 					   whiteouts[] = { { "overlay.overlay.opaque", "x" },
+							   { "overlay.overlay.whiteouts", "" },
 							   { "overlay.overlay.origin", "" },
 							   { 0 } };
 	const struct lcm_merge_node *n = &m->nodes[node];

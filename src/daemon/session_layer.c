@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session_layer.c - which layers of an image a mount is of: all, the first so many, or one alone.
  */
+#include <sys/xattr.h>
+
 #include "src/daemon/session_priv.h"
 
 static int fill_first(struct lcm_session *s, struct lcm_image *img)
@@ -38,6 +40,19 @@ int session_fill_slots(struct lcm_session *s, struct lcm_image *img, struct lcm_
 	}
 	return lcm_err_set(err, -ENOENT, "%s has no layer %s", s->image_ref,
 			   lcm_digest_str(&s->layer, digest));
+}
+
+/* META's root has the mark escaped; our overlay is to show it without. */
+int session_check_layer(const struct lcm_session *s, struct lcm_err *err)
+{
+	char mark = 0;
+
+	if (lcm_errno(lgetxattr(s->target, "trusted.overlay.opaque", &mark, 1)) == 1 && mark == 'x')
+		return 0;
+	lcm_ignore(lcm_umount(s->target, true, NULL));
+	return lcm_err_set(err, -EOPNOTSUPP,
+			   "this kernel's overlayfs does not show another one on top of it what a "
+			   "layer hides (Linux 6.7 does)");
 }
 
 /* META shows a layer also when it is whole: what it hides must be seen from outside. */

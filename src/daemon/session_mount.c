@@ -549,6 +549,8 @@ static void mount_job_run(void *arg)
 	struct mount_job *j = arg;
 
 	j->status = j->lazy ? mount_lazy(j) : mount_plain(j);
+	if (j->status == 0 && session_is_layer(j->s))
+		j->status = session_check_layer(j->s, &j->err);
 	j->task.fn = on_mounted;
 	lcm_loop_post_task(j->s->host->e->loop, &j->task);
 }

@@ -121,6 +121,9 @@ static inline bool session_is_layer(const struct lcm_session *s)
  * does not have the one; text); -ENOMEM. */
 LCM_MUST_USE int session_fill_slots(struct lcm_session *s, struct lcm_image *img,
 				    struct lcm_err *err);
+/** session_check_layer - it is mounted: does this kernel show the next overlay what the layer
+ * hides? If not it is unmounted again. Return: 0, -EOPNOTSUPP (text). Thread: pool. */
+LCM_MUST_USE int session_check_layer(const struct lcm_session *s, struct lcm_err *err);
 /** session_advance_layer - its layer is READY or LOCAL: mount it, or fail. */
 void session_advance_layer(struct lcm_session *s);
 
