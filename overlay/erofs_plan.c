@@ -189,8 +189,8 @@ static int plan_node(void *arg, uint32_t node, const char *redirect, size_t len)
 	r = plan_content(pn, node, e, pl);
 	if (r < 0)
 		return r;
-	if (e->xattrs != LCM_TOC_NONE || len > 0) {
-		r = lcm_erofs_xattr_plan(m->layers[m->nodes[node].layer].toc, e, len, &pl->icount);
+	if (e->xattrs != LCM_TOC_NONE || len > 0 || m->raw) {
+		r = lcm_erofs_xattr_plan(m, node, len, &pl->icount);
 		if (r < 0)
 			return refuse(pn, node, r,
 				      "an extended attribute of 64 KiB or more, or 256 KiB of "

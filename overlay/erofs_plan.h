@@ -68,11 +68,11 @@ static inline size_t lcm_erofs_chunks(uint64_t size)
 
 /* Why an entry's xattrs cannot be stored; 0 and *ret_icount otherwise. @redirect_len 0: no
  * placeholder. */
-LCM_MUST_USE int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
-				      size_t redirect_len, uint16_t *ret_icount);
+LCM_MUST_USE int lcm_erofs_xattr_plan(const struct lcm_merge *m, uint32_t node, size_t redirect_len,
+				      uint16_t *ret_icount);
 /* Fill lcm_erofs_xattr_bytes() zeroed bytes at @p. */
-void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
-			 const char *redirect, size_t len, uint8_t *p);
+void lcm_erofs_xattr_put(const struct lcm_merge *m, uint32_t node, const char *redirect, size_t len,
+			 uint8_t *p);
 
 /* ---- directories: entries in order, "." and ".." among them ---- */
 

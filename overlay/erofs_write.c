@@ -225,8 +225,7 @@ static int write_node(void *arg, uint32_t node, const char *redirect, size_t len
 	else
 		put_compact(w, node, e, size, p);
 	if (xattrs > 0)
-		lcm_erofs_xattr_put(m->layers[m->nodes[node].layer].toc, e, redirect, len,
-				    p + head);
+		lcm_erofs_xattr_put(m, node, redirect, len, p + head);
 	put_tail(w, node, e, p + head + xattrs);
 	return 0;
 }

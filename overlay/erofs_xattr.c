@@ -48,9 +48,17 @@ static size_t entry_bytes(size_t name_len, size_t value_len)
 	return (sizeof(struct erofs_xattr_entry) + name_len + value_len + 3) & ~(size_t)3;
 }
 
-int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
-			 size_t redirect_len, uint16_t *ret_icount)
+static const struct lcm_toc *toc_of(const struct lcm_merge *m, uint32_t node)
 {
+	return m->nodes[node].layer == LCM_TOC_NONE ? NULL : m->layers[m->nodes[node].layer].toc;
+}
+
+int lcm_erofs_xattr_plan(const struct lcm_merge *m, uint32_t node, size_t redirect_len,
+			 uint16_t *ret_icount)
+{
+	const struct lcm_merge_mark *mark = lcm_merge_marks(m, node);
+	const struct lcm_toc_entry *e = lcm_merge_entry(m, node);
+	const struct lcm_toc *toc = toc_of(m, node);
 	size_t bytes = 0, prefix;
 	struct lcm_xattr x;
 	uint32_t pos = 0;
@@ -58,6 +66,8 @@ int lcm_erofs_xattr_plan(const struct lcm_toc *toc, const struct lcm_toc_entry *
 
 	if (redirect_len > 0)
 		bytes = 4 + entry_bytes(strlen(EROFS_REDIRECT_NAME), redirect_len);
+	for (; mark->name; mark++)
+		bytes += entry_bytes(strlen(mark->name), strlen(mark->value));
 	while (e->xattrs != LCM_TOC_NONE && lcm_toc_xattr_next(toc, e, &pos, &x)) {
 		if (!classify(&x, &index, &prefix))
 			continue;
@@ -85,9 +95,12 @@ static size_t put_entry(uint8_t *p, uint8_t index, const char *name, size_t name
 	return entry_bytes(name_len, value_len);
 }
 
-void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *e,
-			 const char *redirect, size_t len, uint8_t *p)
+void lcm_erofs_xattr_put(const struct lcm_merge *m, uint32_t node, const char *redirect, size_t len,
+			 uint8_t *p)
 {
+	const struct lcm_merge_mark *mark = lcm_merge_marks(m, node);
+	const struct lcm_toc_entry *e = lcm_merge_entry(m, node);
+	const struct lcm_toc *toc = toc_of(m, node);
 	struct erofs_xattr_head head = { .shared_count = redirect ? 1 : 0 };
 	const uint32_t shared = htole32(EROFS_METACOPY_POS / 4);
 	struct lcm_xattr x;
@@ -103,6 +116,9 @@ void lcm_erofs_xattr_put(const struct lcm_toc *toc, const struct lcm_toc_entry *
 		p += put_entry(p, EROFS_XATTR_TRUSTED, EROFS_REDIRECT_NAME,
 			       strlen(EROFS_REDIRECT_NAME), redirect, len);
 	}
+	for (; mark->name; mark++)
+		p += put_entry(p, EROFS_XATTR_TRUSTED, mark->name, strlen(mark->name), mark->value,
+			       strlen(mark->value));
 	while (e->xattrs != LCM_TOC_NONE && lcm_toc_xattr_next(toc, e, &pos, &x))
 		if (classify(&x, &index, &prefix))
 			p += put_entry(p, index, x.name + prefix, x.name_len - prefix, x.value,

@@ -89,6 +89,11 @@ static uint32_t add_file(struct merger *mg, uint32_t layer, uint32_t entry)
 	return *known - 1;
 }
 
+static const struct lcm_toc_entry *entry_of_dir(const struct lcm_merge *m, uint32_t dir)
+{
+	return entry_of(m, m->nodes[dir].layer, m->nodes[dir].entry);
+}
+
 /* One name, present in @n layers: the topmost decides. */
 static int add_name(struct merger *mg, uint32_t dir, const struct lcm_merge_source *group, size_t n)
 {
@@ -98,8 +103,11 @@ static int add_name(struct merger *mg, uint32_t dir, const struct lcm_merge_sour
 	int r = lcm_below_follow(&mg->below, m, &at, mg->err);
 	const struct lcm_toc_entry *e = entry_of(m, at.layer, at.entry);
 
-	if (r < 0 || lcm_merge_hides(e))
+	if (r < 0)
 		return r;
+	/* In an opaque directory there is nothing below to hide. */
+	if (lcm_merge_hides(e) && (!m->raw || entry_of_dir(m, dir)->flags & LCM_TOC_OPAQUE))
+		return 0;
 	if (e->type == LCM_TOC_DIR)
 		node = add_dir(mg, dir, group, n);
 	else
@@ -260,10 +268,10 @@ static int merge_all(struct merger *mg)
 }
 
 /* Every array has its upper bound from the start: untouched pages cost nothing. */
-int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
-		   struct lcm_err *err)
+static int merge_init(const struct lcm_meta_layer *layers, size_t n, bool raw, struct lcm_merge *m,
+		      struct lcm_err *err)
 {
-	struct lcm_merge out = { .layers = layers, .n_layers = n };
+	struct lcm_merge out = { .layers = layers, .n_layers = n, .raw = raw };
 	struct merger mg = { .m = &out, .err = err };
 	uint32_t total = 0;
 	int r;
@@ -302,6 +310,63 @@ out:
 	return r;
 }
 
+int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
+		   struct lcm_err *err)
+{
+	return merge_init(layers, n, false, m, err);
+}
+
+int lcm_merge_layer_init(const struct lcm_meta_layer *layer, struct lcm_merge *m,
+			 struct lcm_err *err)
+{
+	if (lcm_toc_entry(layer->toc, 0)->flags & LCM_TOC_OPAQUE)
+		return lcm_err_set(err, -EUCLEAN,
+				   "layer %.100s hides all below it, which overlayfs has no way to "
+				   "say of a root",
+				   layer->name);
+	return merge_init(layer, 1, true, m, err);
+}
+
+static bool holds_whiteouts(const struct lcm_merge *m, const struct lcm_merge_node *n)
+{
+	for (uint32_t i = 0; i < n->count; i++) {
+		const struct lcm_merge_node *child = &m->nodes[m->names[n->first + i].node];
+
+		if (lcm_merge_hides(entry_of(m, child->layer, child->entry)))
+			return true;
+	}
+	return false;
+}
+
+/* Documentation/filesystems/overlayfs.rst "Nesting overlayfs mounts". The root is marked in any
+ * case: without it the kernel looks for no whiteouts of this kind in the layer. Without an origin
+ * it would list the whiteouts of a directory that replaces a file or link below. Linux 6.7 looks
+ * for "whiteouts" where later ones look for opaque=x. */
+const struct lcm_merge_mark *lcm_merge_marks(const struct lcm_merge *m, uint32_t node)
+{
+	static const struct lcm_merge_mark none = { 0 },
+					   whiteout[] = { { "overlay.overlay.whiteout", "" },
+							  { 0 } },
+					   opaque[] = { { "overlay.overlay.opaque", "y" }, { 0 } },
+					   whiteouts[] = { { "overlay.overlay.opaque", "x" },
+							   { "overlay.overlay.whiteouts", "" },
+							   { "overlay.overlay.origin", "" },
+							   { 0 } };
+	const struct lcm_merge_node *n = &m->nodes[node];
+	const struct lcm_toc_entry *e;
+
+	if (!m->raw)
+		return &none;
+	e = entry_of(m, n->layer, n->entry);
+	if (lcm_merge_hides(e))
+		return whiteout;
+	if (e->type != LCM_TOC_DIR)
+		return &none;
+	if (e->flags & LCM_TOC_OPAQUE)
+		return opaque;
+	return node == 0 || holds_whiteouts(m, n) ? whiteouts : &none;
+}
+
 void lcm_merge_fini(struct lcm_merge *m)
 {
 	free(m->nodes);
@@ -316,9 +381,13 @@ const struct lcm_toc_entry *lcm_merge_entry(const struct lcm_merge *m, uint32_t 
 	static const struct lcm_toc_entry none = {
 		.type = LCM_TOC_DIR, .flags = LCM_TOC_IMPLICIT, .mode = 0755, .xattrs = LCM_TOC_NONE
 	};
+	static const struct lcm_toc_entry whiteout = { .type = LCM_TOC_REG,
+						       .xattrs = LCM_TOC_NONE };
 	const struct lcm_merge_node *n = &m->nodes[node];
+	const struct lcm_toc_entry *e = n->layer == LCM_TOC_NONE ? &none
+								 : entry_of(m, n->layer, n->entry);
 
-	return n->layer == LCM_TOC_NONE ? &none : entry_of(m, n->layer, n->entry);
+	return m->raw && lcm_merge_hides(e) ? &whiteout : e;
 }
 
 const char *lcm_merge_name(const struct lcm_merge *m, const struct lcm_merge_name *name,

@@ -34,6 +34,7 @@ struct lcm_merge {
 	struct lcm_merge_node *nodes; /* owned */
 	struct lcm_merge_name *names; /* owned */
 	uint32_t n_nodes, n_names;
+	bool raw; /* of one layer, with what hides in it */
 };
 
 /**
@@ -49,7 +50,23 @@ struct lcm_merge {
  */
 LCM_MUST_USE int lcm_merge_init(const struct lcm_meta_layer *layers, size_t n, struct lcm_merge *m,
 				struct lcm_err *err);
+/**
+ * lcm_merge_layer_init - one layer as it is, to be a lower of an overlay that is mounted on ours
+ *
+ * What hides names is a node, too: an empty file that lcm_merge_marks() marks.
+ * Return: as lcm_merge_init(); -EUCLEAN also for a layer whose root is opaque, or with links below.
+ */
+LCM_MUST_USE int lcm_merge_layer_init(const struct lcm_meta_layer *layer, struct lcm_merge *m,
+				      struct lcm_err *err);
 void lcm_merge_fini(struct lcm_merge *m);
+
+/* An xattr of overlayfs, escaped once: our overlay shows it to the next one without the escape. */
+struct lcm_merge_mark {
+	const char *name, *value; /* name without "trusted." */
+};
+/** lcm_merge_marks - what a node of lcm_merge_layer_init() must say to the next overlay; the last
+ * has no name. */
+const struct lcm_merge_mark *lcm_merge_marks(const struct lcm_merge *m, uint32_t node);
 
 /** lcm_merge_entry - metadata of a node. */
 const struct lcm_toc_entry *lcm_merge_entry(const struct lcm_merge *m, uint32_t node);

@@ -44,6 +44,17 @@ LCM_MUST_USE int lcm_meta_write(const struct lcm_meta_layer *layers, size_t n, i
 				struct lcm_meta_stats *ret, struct lcm_err *err);
 
 /**
+ * lcm_meta_write_layer - one layer alone, for a mount that is to be a lower directory of another
+ * overlay
+ *
+ * What it hides is there as that overlay expects it: whiteouts are empty files and opaque
+ * directories are marked, by xattrs that the overlay in between unescapes. Return: as
+ * lcm_meta_write(), and -EUCLEAN for what one layer alone cannot show.
+ */
+LCM_MUST_USE int lcm_meta_write_layer(const struct lcm_meta_layer *layer, int fd,
+				      struct lcm_meta_stats *ret, struct lcm_err *err);
+
+/**
  * lcm_meta_each_file - every regular file inode of the merged tree that needs data (size > 0), once
  * per inode
  * @fn: layer index, entry index (never a hardlink entry) of the file in that layer's TOC; non-zero

@@ -56,13 +56,13 @@ static int list_defaults(struct file_list *l)
 	return r;
 }
 
-int lcm_creds_files(const char *const *given, char ***ret)
+int lcm_creds_files(const char *first, const char *const *given, char ***ret)
 {
 	struct file_list l = { 0 };
 	char **copy = NULL;
-	int r = 0;
+	int r = first ? list_add(&l, "-", first) : 0;
 
-	if (!given)
+	if (r == 0 && !given)
 		r = list_defaults(&l);
 	for (; given && *given && r == 0; given++)
 		r = list_add(&l, *given, "");
@@ -147,10 +147,11 @@ static int step_lookup(const char *path, const char *host, const char *repo, enu
 		       struct lcm_buf *where, struct lcm_err *err)
 {
 	lcm_auto(lcm_authfile) af = NULL;
+	bool quiet = *path == '-';
 	const char *name;
-	int r = file_load(path, &af, err);
+	int r = file_load(quiet ? ++path : path, &af, err);
 
-	if (r == -ENOENT && step == STEP_HELPER)
+	if (r == -ENOENT && step == STEP_HELPER && !quiet)
 		note(where, path, "not there", "");
 	if (r < 0)
 		return r;

@@ -17,11 +17,12 @@
 
 /**
  * lcm_creds_files - the auth files to look at, first wins
+ * @first: one before these, of which nothing is said when it is not there; NULL: none
  * @given: NULL-terminated, or NULL for the default places
- * @ret:   NULL-terminated copy; free with lcm_creds_files_free()
+ * @ret:   NULL-terminated copy, the first marked by '-'; free with lcm_creds_files_free()
  * Return: 0, -ENOMEM.
  */
-LCM_MUST_USE int lcm_creds_files(const char *const *given, char ***ret);
+LCM_MUST_USE int lcm_creds_files(const char *first, const char *const *given, char ***ret);
 void lcm_creds_files_free(char **files);
 
 /* A place to look in: each auth file has three, its helper for the host, its entries, its helper

@@ -297,7 +297,7 @@ void lcm_registry_stats(const struct lcm_registry *r, struct lcm_registry_stats 
 
 static int copy_config(struct lcm_registry *r, const struct lcm_registry_config *cfg)
 {
-	int rc = lcm_creds_files(cfg->auth_files, &r->auth_files);
+	int rc = lcm_creds_files(cfg->auth_first, cfg->auth_files, &r->auth_files);
 
 	if (rc == 0)
 		rc = dup_list(cfg->insecure_hosts, &r->insecure_hosts);

@@ -20,6 +20,7 @@ struct lcm_registry_config {
 					  docker's own places */
 	const char *provider_config;   /* the kubelet's CredentialProviderConfig; NULL: none */
 	const char *provider_dir;      /* where those programs are; goes with it */
+	const char *auth_first; /* one more, before these; it need not be there; NULL: none */
 	const char *const *insecure_hosts; /* NULL-terminated "host[:port]" that may use plain http;
 					      loopback always may */
 	const char *const *hosts_dirs;     /* NULL-terminated, see hosts.h; NULL: none */

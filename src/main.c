@@ -21,6 +21,8 @@ const struct cmd_verb cmd_verbs[] = {
 	{ "registries", "show the hosts that registries are served by", cmd_registries_main },
 	{ "image-store", "keep an image store that podman and CRI-O run from at once",
 	  cmd_image_store_main },
+	{ "layer-store", "let podman and CRI-O leave the layers of images they pull to locum",
+	  cmd_layer_store_main },
 	{ "index", "make, publish or show the tables of contents by which images are lazy",
 	  cmd_index_main },
 	{ "deadline", "how long a mount's readers wait, and what then", cmd_deadline_main },

@@ -148,6 +148,26 @@ static int parse_reply(const struct lcm_buf *b, long status, json_t **ret, struc
 	return code;
 }
 
+/* With a daemon that is started when none answers and @start says so. */
+static int transfer_to_any(const char *method, const char *path, const char *body, bool start,
+			   struct lcm_buf *out, long *ret_status, struct lcm_err *err)
+{
+	int r = transfer(method, path, body, out, ret_status);
+
+	if (r == -ECONNREFUSED && start) {
+		r = start_daemon(err);
+		if (r < 0)
+			return r;
+		r = transfer(method, path, body, out, ret_status);
+	}
+	if (r == -ECONNREFUSED)
+		return lcm_err_set(err, r,
+				   geteuid() ? "not root: the daemon's socket is root's (try sudo)"
+					     : "no daemon answers on %s/locum.sock",
+				   cmd_globals.run_dir);
+	return r < 0 ? lcm_err_set(err, r, "talking to the daemon: %s", strerror(-r)) : 0;
+}
+
 int client_call(const char *method, const char *path, json_t *body, bool start, json_t **ret,
 		struct lcm_err *err)
 {
@@ -158,21 +178,19 @@ int client_call(const char *method, const char *path, json_t *body, bool start, 
 
 	if (body)
 		json_decref(body);
-	r = transfer(method, path, text, &out, &status);
-	if (r == -ECONNREFUSED && start) {
-		r = start_daemon(err);
-		if (r < 0)
-			return r;
-		r = transfer(method, path, text, &out, &status);
-	}
-	if (r == -ECONNREFUSED)
-		return lcm_err_set(err, r,
-				   geteuid() ? "not root: the daemon's socket is root's (try sudo)"
-					     : "no daemon answers on %s/locum.sock",
-				   cmd_globals.run_dir);
-	if (r < 0)
-		return lcm_err_set(err, r, "talking to the daemon: %s", strerror(-r));
-	return parse_reply(&out, status, ret, err);
+	r = transfer_to_any(method, path, text, start, &out, &status, err);
+	return r < 0 ? r : parse_reply(&out, status, ret, err);
+}
+
+int client_bytes(const char *path, struct lcm_buf *out, struct lcm_err *err)
+{
+	lcm_autobuf struct lcm_buf answer = LCM_BUF(LCM_CONTROL_REPLY_MAX);
+	long status = 0;
+	int r = transfer_to_any("GET", path, NULL, true, &answer, &status, err);
+
+	if (r == 0 && status >= 300)
+		r = parse_reply(&answer, status, NULL, err);
+	return r < 0 ? r : lcm_buf_add(out, answer.data, answer.len);
 }
 
 char *client_path(const char *name, const char *suffix)

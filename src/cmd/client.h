@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "src/base/buf.h"
 #include "src/base/err.h"
 
 /**
@@ -20,6 +21,8 @@
  */
 LCM_MUST_USE int client_call(const char *method, const char *path, json_t *body, bool start,
 			     json_t **ret, struct lcm_err *err);
+/** client_bytes - GET an answer that is no JSON, appended to @out; otherwise as client_call() */
+LCM_MUST_USE int client_bytes(const char *path, struct lcm_buf *out, struct lcm_err *err);
 /** client_path - "/v1/mounts/NAME" + @suffix, escaped; free(3) it. NULL: out of memory. */
 char *client_path(const char *name, const char *suffix);
 /** client_path_query - @path + "?KEY=VALUE", escaped; free(3) it. NULL: out of memory. */

@@ -66,6 +66,7 @@ int cmd_gc_main(int argc, char **argv);
 int cmd_verify_main(int argc, char **argv);
 int cmd_hook_main(int argc, char **argv);
 int cmd_image_store_main(int argc, char **argv);
+int cmd_layer_store_main(int argc, char **argv);
 int cmd_images_main(int argc, char **argv);
 int cmd_registries_main(int argc, char **argv);
 int cmd_index_main(int argc, char **argv);

@@ -111,6 +111,7 @@ struct options {
 	struct lcm_daemon_config cfg;
 	const char *insecure[LIST_MAX + 1], *auth[LIST_MAX + 1], *hosts[LIST_MAX + 1];
 	size_t n_insecure, n_auth, n_hosts;
+	char cri_auth[4096]; /* what locum-containerd --cri keeps */
 	uint64_t ready_fd;
 	struct lcm_config file; /* owned; other members point into it */
 	bool stop, replace, help;
@@ -433,6 +434,8 @@ static int run(struct options *o)
 		    -EPERM);
 	o->cfg.root = cmd_globals.root;
 	o->cfg.run_dir = cmd_globals.run_dir;
+	(void)snprintf(o->cri_auth, sizeof(o->cri_auth), "%s/cri-auth.json", cmd_globals.run_dir);
+	o->cfg.registry.auth_first = o->cri_auth;
 	o->cfg.registry.insecure_hosts = o->insecure;
 	o->cfg.registry.auth_files = o->n_auth ? o->auth : NULL;
 	o->cfg.registry.hosts_dirs = o->n_hosts ? o->hosts : lcm_hosts_dirs;

@@ -19,7 +19,9 @@
 struct lcm_grpc {
 	struct lcm_loop *loop; /* borrowed */
 	struct lcm_pool *pool; /* borrowed */
-	int fd;                /* owned; listening */
+	struct lcm_pool *slow; /* borrowed; NULL: nothing is slow */
+	bool (*is_slow)(const char *method);
+	int fd; /* owned; listening */
 	struct lcm_loop_fd *watch;
 	struct lcm_timer *again; /* owned; accept() failed, and would again at once */
 	lcm_grpc_fn fn;
@@ -236,7 +238,8 @@ static int start_call(struct stream *st)
 	k->reply.body = LCM_BUF(LCM_GRPC_REPLY_MAX + (1U << 20));
 	k->task = (struct lcm_task){ .fn = handle, .arg = k };
 	st->call = k;
-	lcm_pool_submit(g->pool, LCM_POOL_DEMAND, &k->task);
+	lcm_pool_submit(g->slow && g->is_slow(k->method) ? g->slow : g->pool, LCM_POOL_DEMAND,
+			&k->task);
 	return 0;
 }
 
@@ -514,6 +517,13 @@ int lcm_grpc_new(struct lcm_loop *loop, struct lcm_pool *pool, int fd, lcm_grpc_
 	}
 	*ret = g;
 	return 0;
+}
+
+void lcm_grpc_set_slow(struct lcm_grpc *g, struct lcm_pool *slow,
+		       bool (*is_slow)(const char *method))
+{
+	g->slow = slow;
+	g->is_slow = is_slow;
 }
 
 void lcm_grpc_stop(struct lcm_grpc *g)

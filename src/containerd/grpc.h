@@ -53,9 +53,14 @@ struct lcm_grpc;
  */
 LCM_MUST_USE int lcm_grpc_new(struct lcm_loop *loop, struct lcm_pool *pool, int fd, lcm_grpc_fn fn,
 			      void *arg, struct lcm_grpc **ret);
+/** lcm_grpc_set_slow - calls of which @is_slow says that they wait for others are run on @slow
+ * instead, so that those others find a thread. Before the loop runs. */
+void lcm_grpc_set_slow(struct lcm_grpc *g, struct lcm_pool *slow,
+		       bool (*is_slow)(const char *method));
 /** lcm_grpc_stop - close the socket and every connection. What handlers still do is dropped. */
 void lcm_grpc_stop(struct lcm_grpc *g);
-/** lcm_grpc_free - after lcm_pool_free() and lcm_loop_drain(): no handler runs any more. */
+/** lcm_grpc_free - after lcm_pool_free() of both pools and lcm_loop_drain(): no handler runs any
+ * more. */
 void lcm_grpc_free(struct lcm_grpc *g);
 
 #endif

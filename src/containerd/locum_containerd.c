@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
 #include "src/base/listen.h"
@@ -15,6 +16,8 @@
 #include "src/base/sys.h"
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
+#include "src/containerd/cri.h"
+#include "src/containerd/fetch.h"
 #include "src/containerd/service.h"
 
 /* Calls at once; most wait for a mount, and those for the network. */
@@ -22,7 +25,10 @@
 
 static const char usage[] =
     "Usage: locum-containerd [OPTION]...\n"
+    "       locum-containerd [OPTION]... fetch IMAGE...\n"
     "Serve containerd's snapshots API: containerd starts containers before their image is here.\n"
+    "With fetch: bring the layers of images that were pulled so into containerd's content store,\n"
+    "for export, push and whatever else reads them there.\n"
     "\n"
     "      --address SOCKET  where containerd finds it (RUN/containerd.sock; a socket that a "
     "service\n"
@@ -30,6 +36,12 @@ static const char usage[] =
     "      --root DIR        state of the daemon that is started when none runs (/var/lib/locum)\n"
     "      --run DIR         where the daemon's socket is (/run/locum)\n"
     "      --meters          labels may give containers weights, limits and classes\n"
+    "      --cri             offer CRI's image service, too: calls are passed on to containerd, "
+    "and\n"
+    "                        the credentials of pulls kept\n"
+    "      --containerd SOCKET  containerd's own, for --cri and fetch ($CONTAINERD_ADDRESS, or\n"
+    "                        /run/containerd/containerd.sock)\n"
+    "      --namespace NAME  its namespace, for fetch ($CONTAINERD_NAMESPACE, or default)\n"
     "      --units           labels may choose the storage units that containers write into\n"
     "      --verbose         say on stderr what is done\n"
     "      --debug           say all\n"
@@ -39,18 +51,47 @@ static const char usage[] =
 struct options {
 	struct lcm_service service;
 	const char *address; /* NULL: below the run directory */
+	struct lcm_caller containerd;
+	char **fetch; /* images, and NULL; NULL: serve */
 	bool help, version;
 };
 
 struct program {
 	struct lcm_loop *loop;
-	struct lcm_pool *pool;
+	struct lcm_pool *pool, *slow; /* slow: CRI's calls, in which containerd may call us */
 	struct lcm_grpc *grpc;
 	struct lcm_loop_fd *signals;
-	int signal_fd;
+	int signal_fd, stop_fd; /* stop_fd: an eventfd */
 	char address[4096];
 	bool made; /* the socket is ours to remove */
 };
+
+static const char *or_default(const char *given, const char *variable, const char *else_this)
+{
+	const char *s = given ? given : getenv(variable);
+
+	return s && *s ? s : else_this;
+}
+
+/* What is left behind the options. */
+static int arguments(int argc, char **argv, struct options *o)
+{
+	o->containerd.socket = or_default(o->containerd.socket, "CONTAINERD_ADDRESS",
+					  "/run/containerd/containerd.sock");
+	o->containerd.ns = or_default(o->containerd.ns, "CONTAINERD_NAMESPACE", "default");
+	if (optind == argc)
+		return 0;
+	if (strcmp(argv[optind], "fetch") != 0) {
+		(void)fprintf(stderr, "locum-containerd: \"%s\" is not an option; see --help\n",
+			      argv[optind]);
+		return CMD_USAGE;
+	}
+	o->fetch = argv + optind + 1;
+	if (*o->fetch)
+		return 0;
+	(void)fprintf(stderr, "locum-containerd: fetch: which image? See --help\n");
+	return CMD_USAGE;
+}
 
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -59,6 +100,9 @@ static int parse(int argc, char **argv, struct options *o)
 		OPT_ROOT,
 		OPT_RUN,
 		OPT_METERS,
+		OPT_CRI,
+		OPT_CONTAINERD,
+		OPT_NAMESPACE,
 		OPT_UNITS,
 		OPT_VERBOSE,
 		OPT_DEBUG,
@@ -69,6 +113,9 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "root", required_argument, NULL, OPT_ROOT },
 		{ "run", required_argument, NULL, OPT_RUN },
 		{ "meters", no_argument, NULL, OPT_METERS },
+		{ "cri", no_argument, NULL, OPT_CRI },
+		{ "containerd", required_argument, NULL, OPT_CONTAINERD },
+		{ "namespace", required_argument, NULL, OPT_NAMESPACE },
 		{ "units", no_argument, NULL, OPT_UNITS },
 		{ "verbose", no_argument, NULL, OPT_VERBOSE },
 		{ "debug", no_argument, NULL, OPT_DEBUG },
@@ -87,6 +134,12 @@ static int parse(int argc, char **argv, struct options *o)
 			cmd_globals.run_dir = optarg;
 		else if (c == OPT_METERS)
 			o->service.meters = true;
+		else if (c == OPT_CRI)
+			o->service.containerd = &o->containerd;
+		else if (c == OPT_CONTAINERD)
+			o->containerd.socket = optarg;
+		else if (c == OPT_NAMESPACE)
+			o->containerd.ns = optarg;
 		else if (c == OPT_UNITS)
 			o->service.units = true;
 		else if (c == OPT_VERBOSE || c == OPT_DEBUG)
@@ -98,11 +151,7 @@ static int parse(int argc, char **argv, struct options *o)
 		else
 			return CMD_USAGE;
 	}
-	if (optind == argc)
-		return 0;
-	(void)fprintf(stderr, "locum-containerd: \"%s\" is not an option; see --help\n",
-		      argv[optind]);
-	return CMD_USAGE;
+	return arguments(argc, argv, o);
 }
 
 static void on_signal(void *arg, uint32_t events)
@@ -149,6 +198,17 @@ static int open_socket(struct program *p, const struct options *o, int *ret_fd, 
 	return r;
 }
 
+/* A pull waits for containerd, and that for a snapshot of ours: it must not have the last thread.
+ */
+static int start_slow(struct program *p, struct options *o)
+{
+	p->stop_fd = (int)lcm_errno(eventfd(0, EFD_CLOEXEC));
+	if (p->stop_fd < 0)
+		return p->stop_fd;
+	o->containerd.stop_fd = p->stop_fd;
+	return lcm_pool_new(THREADS, "locum-cri", &p->slow);
+}
+
 static int start(struct program *p, struct options *o, struct lcm_err *err)
 {
 	int fd = -EBADF, r;
@@ -165,11 +225,16 @@ static int start(struct program *p, struct options *o, struct lcm_err *err)
 		r = client_call("GET", "/v1/daemon", NULL, true, NULL, err);
 	if (r == 0)
 		r = lcm_pool_new(THREADS, "locum-grpc", &p->pool);
+	if (r == 0 && o->service.containerd)
+		r = start_slow(p, o);
 	if (r < 0) {
 		lcm_closep(&fd);
 		return r;
 	}
-	return lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, &o->service, &p->grpc);
+	r = lcm_grpc_new(p->loop, p->pool, fd, lcm_service_call, &o->service, &p->grpc);
+	if (r == 0 && p->slow)
+		lcm_grpc_set_slow(p->grpc, p->slow, lcm_cri_is);
+	return r;
 }
 
 static void stop(struct program *p)
@@ -178,6 +243,9 @@ static void stop(struct program *p)
 	if (p->made)
 		lcm_ignore(lcm_sys_unlinkat(AT_FDCWD, p->address, 0));
 	lcm_grpc_stop(p->grpc);
+	if (p->stop_fd >= 0)
+		lcm_ignore((int)lcm_errno(eventfd_write(p->stop_fd, 1)));
+	lcm_pool_free(p->slow);
 	lcm_pool_free(p->pool);
 	if (p->loop)
 		lcm_loop_drain(p->loop);
@@ -185,12 +253,13 @@ static void stop(struct program *p)
 	lcm_loop_del_fd(p->signals);
 	lcm_loop_free(p->loop);
 	lcm_closep(&p->signal_fd);
+	lcm_closep(&p->stop_fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct program p = { .signal_fd = -EBADF };
-	struct options o = { 0 };
+	struct program p = { .signal_fd = -EBADF, .stop_fd = -EBADF };
+	struct options o = { .containerd = { .stop_fd = -EBADF } };
 	struct lcm_err err = { 0 };
 	int r;
 
@@ -203,15 +272,16 @@ int main(int argc, char **argv)
 	if (o.version)
 		return printf("locum-containerd %s\n", PACKAGE_VERSION) < 0;
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
-	r = start(&p, &o, &err);
-	if (r == 0) {
+	r = o.fetch ? fetch_images(&o.containerd, o.fetch, &err) : start(&p, &o, &err);
+	if (r == 0 && !o.fetch) {
 		lcm_log(LCM_LOG_NOTICE, "locum-containerd %s serves %s", PACKAGE_VERSION,
 			p.address);
 		lcm_notify("READY=1");
 		r = lcm_loop_run(p.loop);
 	}
 	if (r < 0)
-		(void)fprintf(stderr, "locum-containerd: %s\n", lcm_err_text(&err, r));
+		(void)fprintf(stderr, "locum-containerd: %s%s\n", o.fetch ? "fetch: " : "",
+			      lcm_err_text(&err, r));
 	stop(&p);
 	curl_global_cleanup();
 	return r < 0 ? CMD_FAILED : 0;

@@ -7,6 +7,7 @@
 
 #include "src/base/log.h"
 #include "src/cmd/client.h"
+#include "src/containerd/cri.h"
 #include "src/containerd/snapshots.pb-c.h"
 
 #define SERVICE "/containerd.services.snapshots.v1.Snapshots/"
@@ -371,6 +372,10 @@ void lcm_service_call(void *arg, const char *method, const uint8_t *p, size_t le
 	ProtobufCMessage *q;
 	json_t *args = NULL;
 
+	if (service->containerd && lcm_cri_is(method)) {
+		lcm_cri_call(service->containerd, method, p, len, ret);
+		return;
+	}
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(methods); i++)
 		if (strncmp(method, SERVICE, prefix) == 0 &&
 		    strcmp(method + prefix, methods[i].name) == 0)

@@ -9,9 +9,12 @@
 #ifndef LCM_CONTAINERD_SERVICE_H
 #define LCM_CONTAINERD_SERVICE_H
 
+#include "src/containerd/caller.h"
 #include "src/containerd/grpc.h"
 
 struct lcm_service {
+	const struct lcm_caller *containerd; /* CRI's image service is passed on to it; NULL: it
+						is not offered */
 	bool meters; /* labels may say what a container's mount may use, and its weight */
 	bool units;  /* labels may choose the storage unit that a container writes into */
 };

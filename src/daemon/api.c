@@ -20,6 +20,7 @@
  *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
  *   DELETE /v1/containers/ID       it has ended
  *   POST   /v1/snapshots/OP        containerd's snapshots (snapshot.c)
+ *   GET    /v1/blobs/DIGEST        ?offset=N&length=N: a layer's blob (content.c)
  */
 #include "config.h"
 
@@ -32,6 +33,7 @@
 #include "image/json.h"
 #include "src/base/log.h"
 #include "src/daemon/container.h"
+#include "src/daemon/content.h"
 #include "src/daemon/meter_policy.h"
 #include "src/daemon/index.h"
 #include "src/daemon/index_push.h"
@@ -168,6 +170,19 @@ static const char *not_offline(json_t *args, const struct lcm_session_options *o
 	return *o->platform ? "platform" : *index && strcmp(index, "none") != 0 ? "index" : NULL;
 }
 
+/* One layer is a lower directory of other overlays, and nothing else. */
+static bool take_layer(json_t *args, struct lcm_session_options *o)
+{
+	const char *layer = api_text(args, "layer");
+
+	if (!*layer)
+		return true;
+	o->read_only = o->lower = true;
+	o->remount = false; /* its row says nothing of this */
+	return !o->pull && !o->full && !*o->unit &&
+	       lcm_digest_parse(layer, strlen(layer), &o->layer) == 0;
+}
+
 /* Return: false, and the answer is an error. */
 static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_options *o,
 		       pid_t *ret_pid)
@@ -196,6 +211,9 @@ static bool take_mount(struct lcm_api_call *c, json_t *args, struct lcm_session_
 	else if (o->offline && not_offline(args, o))
 		lcm_api_error(c, 400, -EINVAL, "offline: %s asks a registry; leave out one of both",
 			      not_offline(args, o));
+	else if (!take_layer(args, o))
+		lcm_api_error(c, 400, -EINVAL,
+			      "layer: a digest is expected, and neither pull_only, full nor unit");
 	else if (!take_numbers(args, o, ret_pid))
 		lcm_api_error(
 		    c, 400, -EINVAL,
@@ -653,7 +671,7 @@ static const struct {
 void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, json_t *args)
 {
 	static const char mounts[] = "/v1/mounts/", snapshots[] = "/v1/snapshots/",
-			  containers[] = "/v1/containers/";
+			  containers[] = "/v1/containers/", blobs[] = "/v1/blobs/";
 
 	for (size_t i = 0; i < LCM_ARRAY_SIZE(routes); i++) {
 		if (strcmp(routes[i].method, method) != 0 || strcmp(routes[i].url, url) != 0)
@@ -667,6 +685,8 @@ void lcm_api_start(struct lcm_api_call *c, const char *method, const char *url, 
 		one_container(c, method, url + sizeof(containers) - 1, args);
 	else if (strcmp(method, "POST") == 0 && strncmp(url, snapshots, sizeof(snapshots) - 1) == 0)
 		lcm_snapshot_call(c, url + sizeof(snapshots) - 1, args);
+	else if (strcmp(method, "GET") == 0 && strncmp(url, blobs, sizeof(blobs) - 1) == 0)
+		lcm_content_call(c, url + sizeof(blobs) - 1, args);
 	else
 		lcm_api_error(c, 404, -ENOENT, "no such resource: %s %s", method, url);
 }
@@ -682,6 +702,8 @@ void lcm_api_end(struct lcm_api_call *c)
 	c->snapshot = NULL;
 	lcm_verify_forget(c->verify);
 	c->verify = NULL;
+	lcm_content_forget(c->content);
+	c->content = NULL;
 	lcm_timer_free(c->timeout);
 	c->timeout = NULL;
 	json_decref(c->reply);

@@ -28,6 +28,7 @@ struct lcm_api_call {
 	struct lcm_index_push *push;       /* the same */
 	struct lcm_snapshot_job *snapshot; /* the same */
 	struct lcm_verify_job *verify;     /* the same */
+	struct lcm_content_job *content;   /* the same */
 };
 
 /** lcm_api_start - answer, or begin to wait. @args: query and body as one object, borrowed. */

@@ -83,12 +83,15 @@ static enum MHD_Result reply(struct request *rq)
 {
 	lcm_autofree char *json = rq->call.reply ? json_dumps(rq->call.reply, JSON_COMPACT) : NULL;
 	const char *type = rq->call.type ? rq->call.type : "application/json", *text = json;
+	size_t len = json ? strlen(json) : 0;
 
 	if (rq->call.reply && !json)
 		rq->call.status = 500;
-	if (rq->call.type)
+	if (rq->call.type) {
 		text = lcm_buf_str(&rq->call.text);
-	return respond(rq->conn, rq->call.status, type, text ? text : "", text ? strlen(text) : 0,
+		len = rq->call.text.len;
+	}
+	return respond(rq->conn, rq->call.status, type, text ? text : "", len,
 		       MHD_RESPMEM_MUST_COPY);
 }
 

@@ -144,7 +144,9 @@ static void advance_preparing(struct lcm_session *s)
 
 	if (s->job || !count_layers(s, &local, &lazy, &plain))
 		return;
-	if (local == s->n_slots && s->pull)
+	if (session_is_layer(s))
+		session_advance_layer(s);
+	else if (local == s->n_slots && s->pull)
 		session_set_phase(s, LCM_NATIVE);
 	else if (local == s->n_slots)
 		session_mount_start(s, false);
@@ -279,14 +281,11 @@ static void on_resolved(void *arg, struct lcm_image *img, int status, const stru
 	int r = status;
 
 	if (r == 0)
-		r = session_make_slots(s, s->depth ? LCM_MIN(s->depth, lcm_image_n_layers(img))
-						   : lcm_image_n_layers(img));
+		r = session_fill_slots(s, img, &why);
 	if (r < 0) {
-		session_fail(s, r, err);
+		session_fail(s, r, why.code ? &why : err);
 		return;
 	}
-	for (uint32_t i = 0; i < s->n_slots; i++)
-		session_fill_slot(s, i, lcm_image_layer(img, i));
 	r = s->offline ? session_all_known(s, &why) : 0;
 	if (r < 0)
 		session_fail(s, r, &why);
@@ -513,6 +512,7 @@ int lcm_session_new(struct lcm_host *h, const struct lcm_session_options *o,
 	s->pull = o->pull;
 	s->patient = o->patient;
 	s->depth = o->depth;
+	s->layer = o->layer;
 	s->read_only = o->read_only;
 	s->full = o->full;
 	s->keep = o->keep;

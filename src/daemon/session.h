@@ -85,8 +85,10 @@ struct lcm_session_options {
 	bool lower;      /* other overlays will be mounted on it: it takes one level of stacking */
 	bool patient;    /* of pulls: nobody waits for it */
 	uint32_t weight; /* 0: its class's, or LCM_LIF_WEIGHT */
-	const json_t *meter; /* borrowed; as lcm_session_set_meter() takes it; NULL: nothing */
-	uint32_t depth;      /* mount only so many of the image's layers, from the bottom; 0: all */
+	const json_t *meter;     /* borrowed; as lcm_session_set_meter() takes it; NULL: nothing */
+	struct lcm_digest layer; /* mount this layer alone, as a lower of another overlay: the
+				    digest of its blob or of its table; zero: all */
+	uint32_t depth; /* mount only so many of the image's layers, from the bottom; 0: all */
 	const char
 	    *home; /* below the state directory, where upper and work are; NULL: containers/ID */
 	const char *unit; /* the storage unit for upper and work: a key, or "new"; NULL: none */

@@ -311,6 +311,8 @@ static int meta_name(const struct lcm_session *s, char out[META_NAME_MAX])
 		return -ENOMEM; /* never a name that another stack could have, too */
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		lcm_hash_update(h, s->slots[i].layer->name, strlen(s->slots[i].layer->name) + 1);
+	if (session_is_layer(s))
+		lcm_hash_update(h, "alone", 6);
 	lcm_hash_final(h, &d);
 	(void)snprintf(out, META_NAME_MAX, "%s-%s",
 		       s->n_slots ? s->slots[s->n_slots - 1].layer->name : "0",
@@ -449,7 +451,9 @@ static int write_meta(struct mount_job *j, const char *name)
 						     .toc = s->slots[i].layer->toc };
 	(void)snprintf(tmp, sizeof(tmp), "%s.%llu.tmp", name, (unsigned long long)s->serial);
 	fd = lcm_sys_openat(dir, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	r = fd < 0 ? fd : lcm_meta_write(layers, s->n_slots, fd, &stats, &j->err);
+	r = fd < 0                ? fd
+	    : session_is_layer(s) ? lcm_meta_write_layer(layers, fd, &stats, &j->err)
+				  : lcm_meta_write(layers, s->n_slots, fd, &stats, &j->err);
 	if (r == 0)
 		r = lcm_sys_renameat(dir, tmp, dir, name);
 	if (r < 0 && fd >= 0)
@@ -544,6 +548,8 @@ static void mount_job_run(void *arg)
 	struct mount_job *j = arg;
 
 	j->status = j->lazy ? mount_lazy(j) : mount_plain(j);
+	if (j->status == 0 && session_is_layer(j->s))
+		j->status = session_check_layer(j->s, &j->err);
 	j->task.fn = on_mounted;
 	lcm_loop_post_task(j->s->host->e->loop, &j->task);
 }

@@ -24,14 +24,15 @@ struct lcm_session {
 	char *image_ref; /* owned; canonical */
 	struct lcm_reference ref;
 	bool pull, patient, read_only, full, keep, lower, own_target, adopted;
-	bool offline;    /* as in the options */
-	bool remount;    /* as in the options */
-	bool restoring;  /* being made again after a reboot: until it is, its row stays */
-	bool back;       /* made again after a reboot, and nobody has asked for it since */
-	uint32_t depth;  /* as in the options */
-	char *home;      /* owned; NULL: containers/ID */
-	char *unit_key;  /* owned; the unit that upper and work are in; NULL: none */
-	char *unit_pool; /* owned; where a new one is made; NULL: the only one */
+	bool offline;            /* as in the options */
+	bool remount;            /* as in the options */
+	bool restoring;          /* being made again after a reboot: until it is, its row stays */
+	bool back;               /* made again after a reboot, and nobody has asked for it since */
+	uint32_t depth;          /* as in the options */
+	struct lcm_digest layer; /* as in the options */
+	char *home;              /* owned; NULL: containers/ID */
+	char *unit_key;          /* owned; the unit that upper and work are in; NULL: none */
+	char *unit_pool;         /* owned; where a new one is made; NULL: the only one */
 	uint64_t unit_size;
 	bool unit_new;       /* it is made for this mount, and goes with it unless kept */
 	bool unit_fresh;     /* as in the options */
@@ -129,6 +130,22 @@ void session_pull_layers(struct lcm_session *s, bool urgent);
 void session_unmounted(struct lcm_session *s);
 /** session_remove_container - row, own mount point and, if @upper, what the container wrote. */
 void session_remove_container(struct lcm_session *s, bool upper);
+
+/* session_layer.c */
+/** session_is_layer - is it a mount of one layer alone? */
+static inline bool session_is_layer(const struct lcm_session *s)
+{
+	return !lcm_digest_is_zero(&s->layer);
+}
+/** session_fill_slots - the layers of @img that it is a mount of. Return: 0; -ENOENT (the image
+ * does not have the one; text); -ENOMEM. */
+LCM_MUST_USE int session_fill_slots(struct lcm_session *s, struct lcm_image *img,
+				    struct lcm_err *err);
+/** session_check_layer - it is mounted: does this kernel show the next overlay what the layer
+ * hides? If not it is unmounted again. Return: 0, -EOPNOTSUPP (text). Thread: pool. */
+LCM_MUST_USE int session_check_layer(const struct lcm_session *s, struct lcm_err *err);
+/** session_advance_layer - its layer is READY or LOCAL: mount it, or fail. */
+void session_advance_layer(struct lcm_session *s);
 
 /* session_offline.c */
 /** session_all_known - can all its layers be prepared without a registry? Return: 0; -ENODATA (text

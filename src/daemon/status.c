@@ -247,6 +247,10 @@ static const char *layer_phase(const struct lcm_layer *l)
 	return names[l->phase];
 }
 
+static const char *const compressions[] = {
+	[LCM_COMP_NONE] = "none", [LCM_COMP_GZIP] = "gzip", [LCM_COMP_ZSTD] = "zstd"
+};
+
 static json_t *each_layer(const struct lcm_session *s)
 {
 	json_t *out = json_array();
@@ -254,12 +258,16 @@ static json_t *each_layer(const struct lcm_session *s)
 	for (uint32_t i = 0; i < s->n_slots; i++) {
 		const struct lcm_layer *l = s->slots[i].layer;
 		bool local = l->phase == LCM_LAYER_LOCAL;
-		char digest[LCM_DIGEST_STR];
+		char digest[LCM_DIGEST_STR], diffid[LCM_DIGEST_STR], toc[LCM_DIGEST_STR];
+		bool source = !lcm_digest_is_zero(&l->row.key.source);
 
 		(void)json_array_append_new(
-		    out, json_pack("{s:s s:s s:b s:I s:I s:I s:I}", "digest",
-				   lcm_digest_str(&l->row.key.blob, digest), "phase",
-				   layer_phase(l), "lazy", l->toc != NULL, "blob_bytes",
+		    out, json_pack("{s:s s:s s:s? s:s s:s s:b s:I s:I s:I s:I}", "digest",
+				   lcm_digest_str(&l->row.key.blob, digest), "diffid",
+				   lcm_digest_str(&l->row.key.diffid, diffid), "toc",
+				   source ? lcm_digest_str(&l->row.key.source, toc) : NULL,
+				   "compression", compressions[l->comp], "phase", layer_phase(l),
+				   "lazy", l->toc != NULL, "blob_bytes",
 				   (json_int_t)l->row.blob_size, "blob_bytes_local",
 				   (json_int_t)(local ? l->row.blob_size : l->pulled_bytes),
 				   "files_total", (json_int_t)l->files_total, "files_local",

@@ -61,6 +61,47 @@ lazy_start()
 	tap_like "$V: and why" "$(cat "$TAP_DIR/err")" 'locum-containerd --units allows it'
 }
 
+# FILE: each blob of an image that was exported is what its name says, and the image's layers are among them
+blobs_are_whole()
+{
+	rm -rf "$TAP_DIR/exported"
+	mkdir "$TAP_DIR/exported" && tar -C "$TAP_DIR/exported" -xf "$1" &&
+		(cd "$TAP_DIR/exported/blobs/sha256" && for f in *; do echo "$f  $f"; done | sha256sum -c --quiet) || return 1
+	for blob in "$IT_OCI"/blobs/sha256/*; do
+		cmp "$blob" "$TAP_DIR/exported/blobs/sha256/${blob##*/}" || return 1
+	done
+}
+
+# What reads layers in containerd's content store
+exported()
+{
+	tap_fails "$V: export: no layer is in containerd's content store" 1 ctd images export --platform linux/amd64 "$TAP_DIR/export.tar" "$IT_REF"
+	tap_ok "$V: fetch brings them there" ctd_fetch_content "$IT_REF"
+	tap_is "$V: all three" "$(grep -c ' fetched$' "$TAP_DIR/out")" 3
+	tap_ok "$V: fetched again" ctd_fetch_content "$IT_REF"
+	tap_is "$V: they are there" "$(grep -c ' was here$' "$TAP_DIR/out")" 3
+	tap_ok "$V: now it is exported" ctd images export --platform linux/amd64 "$TAP_DIR/export.tar" "$IT_REF"
+	tap_ok "$V: byte for byte" blobs_are_whole "$TAP_DIR/export.tar"
+	tap_is "$V: the container is as lazy as before" "$(daemon_field "$id" phase)" lazy
+	tap_fails "$V: fetch: no such image" 1 ctd_fetch_content "$BAD_HOST/x:none"
+	tap_like "$V: fetch: says so" "$(cat "$TAP_DIR/err")" "x:none: containerd has no image .* in namespace default"
+	rm -rf "$TAP_DIR/exported" "$TAP_DIR/export.tar"
+}
+
+# What was written into snapshot work is an image on top of one that was pulled lazily, and goes to another registry.
+committed()
+{
+	ctd_commit work "$REGISTRY_HOST/y:$V" || tap_ok "$V: commit" false
+	tap_ok "$V: commit: fetch" ctd_fetch_content "$REGISTRY_HOST/y:$V"
+	tap_ok "$V: commit: push" ctd images push --plain-http "$REGISTRY_HOST/y:$V"
+	tap_ok "$V: commit: pulled elsewhere" skopeo copy -q --src-tls-verify=false "docker://$REGISTRY_HOST/y:$V" "dir:$TAP_DIR/elsewhere"
+	tap_is "$V: commit: it is the same image" "sha256:$(sha256sum <"$TAP_DIR/elsewhere/manifest.json" | cut -d' ' -f1)" "$(ctd_digest "$REGISTRY_HOST/y:$V")"
+	tap_is "$V: commit: with what was written on top of three layers" "$(tar -tzf "$TAP_DIR/elsewhere/$(jq -r '.layers[3].digest' "$TAP_DIR/elsewhere/manifest.json" | cut -d: -f2)" | grep -v '/$' | sort | tr '\n' ' ')" 'app/.wh.hello.py mine '
+	rm -rf "$TAP_DIR/elsewhere"
+	ctd images rm --sync "$REGISTRY_HOST/y:$V" >/dev/null
+	ctd content ls -q | xargs -I{} timeout 20 ctr --address "$CTD_SOCK" content label {} containerd.io/gc.root= >/dev/null
+}
+
 # ID LABELS COMMAND...: a container with labels for its snapshot, separated by blanks
 ctd_unit_run()
 {
@@ -226,6 +267,7 @@ mixed()
 	echo mine >"$TAP_DIR/view/mine"
 	rm -f "$TAP_DIR/view/app/hello.py"
 	umount "$TAP_DIR/view"
+	committed
 	tap_ok "$V: is committed" ctd_snapshot locum commit layer4 work
 	tap_ok "$V: and has a child" ctd_snapshot locum prepare child layer4
 	ctd snapshots --snapshotter locum mounts "$TAP_DIR/view" child >"$TAP_DIR/mount.sh"
@@ -292,7 +334,7 @@ ordinary()
 }
 
 # PATH DATA: one HTTP/2 request as gRPC; prints its status
-grpc()
+grpc_status()
 {
 	printf '%b' "$2" >"$TAP_DIR/message"
 	curl -s --max-time 20 --http2-prior-knowledge --unix-socket "$LOCUM_RUN/containerd.sock" -H 'content-type: application/grpc' -D - \
@@ -303,16 +345,16 @@ grpc()
 hostile()
 {
 	s=/containerd.services.snapshots.v1.Snapshots
-	tap_is "$V: a call as containerd makes it: not found" "$(grpc $s/Stat '\0\0\0\0\03\022\01x')" 5
-	tap_is "$V: no name" "$(grpc $s/Prepare '\0\0\0\0\0')" 3
-	tap_is "$V: an unknown method" "$(grpc $s/Nothing '\0\0\0\0\0')" 12
-	tap_is "$V: another service" "$(grpc /x.Y/Stat '\0\0\0\0\0')" 12
-	tap_is "$V: compressed" "$(grpc $s/Stat '\01\0\0\0\0')" 12
-	tap_is "$V: another length" "$(grpc $s/Stat '\0\0\0\0\09')" 12
-	tap_is "$V: no message" "$(grpc $s/Stat '\0\0')" 12
-	tap_is "$V: no protobuf" "$(grpc $s/Stat '\0\0\0\0\03\022\0177x')" 3
-	tap_is "$V: no UTF-8" "$(grpc $s/Stat '\0\0\0\0\03\022\01\0377')" 3
-	tap_is "$V: a parent that is not there" "$(grpc $s/Prepare '\0\0\0\0\06\022\01x\032\01y')" 5
+	tap_is "$V: a call as containerd makes it: not found" "$(grpc_status $s/Stat '\0\0\0\0\03\022\01x')" 5
+	tap_is "$V: no name" "$(grpc_status $s/Prepare '\0\0\0\0\0')" 3
+	tap_is "$V: an unknown method" "$(grpc_status $s/Nothing '\0\0\0\0\0')" 12
+	tap_is "$V: another service" "$(grpc_status /x.Y/Stat '\0\0\0\0\0')" 12
+	tap_is "$V: compressed" "$(grpc_status $s/Stat '\01\0\0\0\0')" 12
+	tap_is "$V: another length" "$(grpc_status $s/Stat '\0\0\0\0\09')" 12
+	tap_is "$V: no message" "$(grpc_status $s/Stat '\0\0')" 12
+	tap_is "$V: no protobuf" "$(grpc_status $s/Stat '\0\0\0\0\03\022\0177x')" 3
+	tap_is "$V: no UTF-8" "$(grpc_status $s/Stat '\0\0\0\0\03\022\01\0377')" 3
+	tap_is "$V: a parent that is not there" "$(grpc_status $s/Prepare '\0\0\0\0\06\022\01x\032\01y')" 5
 	python - "$LOCUM_RUN/containerd.sock" <<-'END'
 		import os, random, socket, sys
 		r = random.Random(1)
@@ -377,14 +419,51 @@ gzip_image()
 	IT_OCI=$zc
 }
 
+# docker-registry with a password; the image is in it
+secret_registry()
+{
+	mkdir -p "$TAP_DIR/secret" && htpasswd -Bbc "$TAP_DIR/secret/htpasswd" user 'pass:word/1' 2>/dev/null || return 1
+	cat >"$TAP_DIR/secret/config.yml" <<-END
+		version: 0.1
+		log: {level: info}
+		storage: {filesystem: {rootdirectory: $TAP_DIR/secret/data}}
+		http: {addr: '127.0.0.1:0'}
+		auth: {htpasswd: {realm: locum, path: $TAP_DIR/secret/htpasswd}}
+	END
+	OTEL_TRACES_EXPORTER=none docker-registry serve "$TAP_DIR/secret/config.yml" >"$TAP_DIR/secret/log" 2>&1 </dev/null &
+	tap_cleanup "tap_kill $!"
+	tap_until 15 grep -q 'listening on 127' "$TAP_DIR/secret/log" || return 1
+	SECRET_HOST=$(sed -n 's/.*listening on \(127\.0\.0\.1:[0-9]*\).*/\1/p' "$TAP_DIR/secret/log")
+	skopeo copy -q --dest-tls-verify=false --dest-creds 'user:pass:word/1' "oci:$IT_OCI:t" "docker://$SECRET_HOST/z:t"
+}
+
+# Pull secrets, which only the kubelet's call has
+secrets()
+{
+	tap_is "$V: secrets: containerd's answers come through" "$(grpc_status /runtime.v1.ImageService/ListImages '\0\0\0\0\0')/$(grpc_status /runtime.v1.ImageService/Nothing '\0\0\0\0\0')" 0/12
+	tap_like "$V: secrets: none, and containerd is refused" "$(ctd_cri_pull "$SECRET_HOST/z:t" "$LOCUM_RUN/containerd.sock")" '^[1-9]'
+	tap_like "$V: secrets: nor with a wrong one" "$(ctd_cri_pull "$SECRET_HOST/z:t" "$LOCUM_RUN/containerd.sock" user wrong)" '^[1-9]'
+	tap_is "$V: secrets: which is not kept" "$(jq -c .auths "$LOCUM_RUN/cri-auth.json")" '{}'
+	tap_is "$V: secrets: pulled with the right one" "$(ctd_cri_pull "$SECRET_HOST/z:t" "$LOCUM_RUN/containerd.sock" user 'pass:word/1')" 0
+	tap_is "$V: secrets: kept for root alone" "$(stat -c %a "$LOCUM_RUN/cri-auth.json") $(jq -c '.auths | keys' "$LOCUM_RUN/cri-auth.json")" "600 [\"$SECRET_HOST/z\"]"
+	tap_is "$V: secrets: containerd has downloaded no layer" "$(ctd -n k8s.io content ls | awk '$2 ~ /[MG]B|MiB|GiB/')" ''
+	tap_like "$V: secrets: another's wrong one" "$(ctd_cri_pull "$SECRET_HOST/z:t" "$LOCUM_RUN/containerd.sock" user wrong)" '^[1-9]'
+	tap_is "$V: secrets: does not take its place" "$(jq -r '.auths[].auth' "$LOCUM_RUN/cri-auth.json" | base64 -d)" user:pass:word/1
+	daemon_kill
+	tap_like "$V: secrets: a container, after another daemon has started" "$(ctd -n k8s.io run --rm --snapshotter locum "$SECRET_HOST/z:t" pod2 2>&1)" '^hello from python 3'
+}
+
 # The labels that Kubernetes' images come with
 kubernetes()
 {
 	ctd_stop
+	ctd_stop_locum
+	ctd_start_locum --units --cri --containerd "$CTD_SOCK"
 	ctd_start cri || exit 1
 	tap_is "$V: CRI: pull" "$(ctd_cri_pull "$IT_REF")" 0
 	tap_is "$V: CRI: containerd has downloaded no layer" "$(ctd -n k8s.io content ls | awk '$2 ~ /[MG]B|MiB|GiB/')" ''
 	tap_like "$V: CRI: a container" "$(ctd -n k8s.io run --rm --snapshotter locum "$IT_REF" pod 2>&1)" '^hello from python 3'
+	secrets
 	ctd -n k8s.io images ls -q | xargs -n 1 timeout 60 ctr --address "$CTD_SOCK" -n k8s.io images rm --sync >/dev/null 2>&1
 	tap_until 20 ctd_no_snapshots
 }
@@ -415,11 +494,14 @@ once()
 }
 
 it_image python uncompressed && it_reference && it_image python zstd:chunked || exit 1
+tap_cleanup registry_stop
+registry_start "$TAP_DIR/registry" && secret_registry || exit 1
 IT_TREE=$(ls -d "${IT_OCI%-zstd-chunked}-uncompressed.unpacked/rootfs")
 for V in 1.6 testing; do
 	ctd_version $V || exit 1
 	tap_diag "$(ctd --version)"
 	lazy_start
+	exported
 	restarts
 	mixed
 	units

@@ -6,7 +6,9 @@
 #   ctd_version 1.6|testing  whose containerd is meant: the host's (Debian 12) or Debian testing's
 #   ctd_start [cri], ctd_stop  containerd (with what Kubernetes talks to), with its state below $TAP_DIR; containers survive a stop
 #   ctd_start_locum [OPTION...], ctd_stop_locum  locum-containerd
-#   ctd_cri_pull REF         as Kubernetes pulls; prints gRPC's status
+#   ctd_cri_pull REF [SOCKET [USER PASSWORD]]  as Kubernetes pulls; prints gRPC's status, and its text
+#   ctd_fetch_content REF    locum-containerd fetch
+#   ctd_commit KEY REF       what was written into a snapshot becomes an image on top of $IT_OCI
 #   ctd ARG...               ctr, talking to it
 #   ctd_pull REF             with the labels that remote snapshotters need; ctd_pull_plain REF [SNAPSHOTTER] without
 #   ctd_run ARG...           ctr run
@@ -92,8 +94,10 @@ ctd_config()
 # What Kubernetes' kubelet talks to; the registry is plain http.
 ctd_config_cri()
 {
-	mkdir -p "$TAP_DIR/certs.d/$BAD_HOST" "$TAP_DIR/cni"
-	printf 'server = "http://%s"\n[host."http://%s"]\n' "$BAD_HOST" "$BAD_HOST" >"$TAP_DIR/certs.d/$BAD_HOST/hosts.toml"
+	for ctd_host in "$BAD_HOST" ${SECRET_HOST:+"$SECRET_HOST"}; do
+		mkdir -p "$TAP_DIR/certs.d/$ctd_host" "$TAP_DIR/cni"
+		printf 'server = "http://%s"\n[host."http://%s"]\n' "$ctd_host" "$ctd_host" >"$TAP_DIR/certs.d/$ctd_host/hosts.toml"
+	done
 	if [ "$CTD_VERSION" = testing ]; then
 		cat <<-END
 			[plugins."io.containerd.cri.v1.images"]
@@ -120,17 +124,19 @@ ctd_config_cri()
 	END
 }
 
-# IMAGE: as the kubelet pulls it: PullImageRequest{image: ImageSpec{image}}; prints the status
+# REF [SOCKET [USER PASSWORD]]: as the kubelet pulls it: PullImageRequest{image: ImageSpec{image}}; prints the status
 ctd_cri_pull()
 {
-	python - "$1" >"$TAP_DIR/message" <<-'END'
+	python - "$1" "${3:-}" "${4:-}" >"$TAP_DIR/message" <<-'END'
 		import struct, sys
-		ref = sys.argv[1].encode()
-		spec = b"\x0a" + bytes([len(ref)]) + ref
-		message = b"\x0a" + bytes([len(spec)]) + spec
+		ref, user, password = [a.encode() for a in sys.argv[1:]]
+		field = lambda n, value: bytes([n << 3 | 2, len(value)]) + value
+		message = field(1, field(1, ref))
+		if user:
+		    message += field(2, field(1, user) + field(2, password))
 		sys.stdout.buffer.write(b"\0" + struct.pack(">I", len(message)) + message)
 	END
-	curl -s --max-time 60 --http2-prior-knowledge --unix-socket "$CTD_SOCK" -D - -o /dev/null -H 'content-type: application/grpc' -H 'te: trailers' \
+	curl -s --max-time 60 --http2-prior-knowledge --unix-socket "${2:-$CTD_SOCK}" -D - -o /dev/null -H 'content-type: application/grpc' -H 'te: trailers' \
 		--data-binary "@$TAP_DIR/message" http://cri/runtime.v1.ImageService/PullImage | tr -d '\r' | sed -n 's/^grpc-\(status\|message\): //p'
 }
 
@@ -196,8 +202,16 @@ ctd_end()
 	done
 }
 
+# Containers of the same name, of other runs of this, are none of our runc's business.
 ctd()
 {
+	ctd_root=--runc-root=$TAP_DIR/runc
+	for ctd_word; do
+		shift
+		set -- "$@" "$ctd_word"
+		[ "$ctd_word" != run ] || [ -z "$ctd_root" ] || set -- "$@" "$ctd_root"
+		[ "$ctd_word" != run ] || ctd_root=
+	done
 	PATH=$CTD_PATH timeout -k 5 60 ctr --address "$CTD_SOCK" "$@"
 }
 
@@ -223,6 +237,36 @@ ctd_pull_plain()
 	else
 		ctd images pull --plain-http --snapshotter "${2:-locum}" "$1"
 	fi
+}
+
+ctd_fetch_content()
+{
+	tap_limit 60 "$LOCUM_CONTAINERD" --containerd "$CTD_SOCK" fetch "$1"
+}
+
+# DIGEST FILE LABEL=VALUE...: content that containerd's garbage collection leaves alone, if it does not come in between
+ctd_ingest()
+{
+	ctd_content=$1
+	ctd_file=$2
+	shift 2
+	for ctd_try in 1 2 3; do
+		ctd content ingest --expected-digest "$ctd_content" "ingest-$ctd_content" <"$ctd_file" || return 1
+		ctd content label "$ctd_content" containerd.io/gc.root=test "$@" >/dev/null && return 0
+	done
+	return 1
+}
+
+ctd_commit()
+{
+	ctd snapshots --snapshotter locum diff --keep --label containerd.io/gc.root=test "$1" >"$TAP_DIR/layer" || return 1
+	# shellcheck disable=SC2046
+	set -- "$2" $(python "$LCM_LIB/commit.py" image "$IT_OCI" "$TAP_DIR/layer" "$TAP_DIR")
+	ctd_ingest "$2" "$TAP_DIR/config" && ctd_ingest "$3" "$TAP_DIR/manifest" "containerd.io/gc.ref.content.config=$2" || return 1
+	python "$LCM_LIB/commit.py" create "$1" "$3" "$4" >"$TAP_DIR/message"
+	tap_is "$V: an image is made of it" "$(curl -s --max-time 20 --http2-prior-knowledge --unix-socket "$CTD_SOCK" -D - -o /dev/null \
+		-H 'content-type: application/grpc' -H 'te: trailers' -H 'containerd-namespace: default' --data-binary "@$TAP_DIR/message" \
+		http://c/containerd.services.images.v1.Images/Create | tr -d '\r' | sed -n 's/^grpc-status: //p')" 0
 }
 
 ctd_digest()

@@ -28,17 +28,42 @@ static void test_creds_files(void **state)
 	assert_int_equal(unsetenv("REGISTRY_AUTH_FILE"), 0);
 	assert_int_equal(unsetenv("XDG_CONFIG_HOME"), 0);
 	assert_int_equal(unsetenv("DOCKER_CONFIG"), 0);
-	assert_int_equal(lcm_creds_files(NULL, &found), 0);
+	assert_int_equal(lcm_creds_files(NULL, NULL, &found), 0);
 	assert_string_equal(found[0], "/run/u/containers/auth.json");
 	assert_string_equal(found[1], "/h/.config/containers/auth.json");
 	assert_string_equal(found[2], "/h/.docker/config.json");
 	assert_null(found[3]);
 	lcm_creds_files_free(found);
 	assert_int_equal(setenv("REGISTRY_AUTH_FILE", "/mine", 1), 0);
-	assert_int_equal(lcm_creds_files(NULL, &found), 0);
+	assert_int_equal(lcm_creds_files(NULL, NULL, &found), 0);
 	assert_string_equal(found[0], "/mine");
 	assert_null(found[1]);
 	lcm_creds_files_free(found);
+}
+
+/* Nothing is said of it when it is missing, and it goes before the others when it is there. */
+static void test_creds_first(void **state)
+{
+	char first[300], helper[LCM_HELPER_NAME_MAX + 1], **files = NULL;
+	const char *const given[] = { "/no/such/file", NULL };
+	struct lcm_buf where = LCM_BUF(4096);
+	struct lcm_credentials *c = NULL;
+	lcm_creds_place at = 0;
+
+	(void)state;
+	(void)snprintf(first, sizeof(first), "%s/first.json", dir);
+	assert_int_equal(lcm_creds_files(first, given, &files), 0);
+	assert_int_equal(
+	    lcm_creds_next(files, "127.0.0.1:5000", "r/x", &at, &c, helper, &where, NULL), -ENOENT);
+	assert_string_equal(lcm_buf_str(&where), "/no/such/file (not there)");
+	put("first.json", "{\"auths\":{\"127.0.0.1:5000/r/x\":{" USER_ENTRY "}}}");
+	at = 0;
+	assert_int_equal(
+	    lcm_creds_next(files, "127.0.0.1:5000", "r/x", &at, &c, helper, NULL, NULL), 0);
+	assert_string_equal(c->username, "user");
+	lcm_credentials_free(c);
+	lcm_creds_files_free(files);
+	lcm_buf_fini(&where);
 }
 
 /* Each file's helper for the host, its entries, its helper for all. */
@@ -109,6 +134,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_creds_files),
+		cmocka_unit_test(test_creds_first),
 		cmocka_unit_test(test_creds_order),
 	};
 
