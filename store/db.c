@@ -159,7 +159,7 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_IMAGE_LAYERS] = "SELECT layer FROM image_layers WHERE ref = ?1 ORDER BY pos",
 	[LCM_STMT_MOUNT_PUT] =
 	    ("INSERT INTO mounts(" MOUNT_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
-						 "?10, ?11, ?12) ON CONFLICT(id) DO UPDATE "
+	     "?10, ?11, ?12) ON CONFLICT(id) DO UPDATE "
 	     "SET"
 	     " image = excluded.image, target = excluded.target, read_only = excluded.read_only, "
 	     "keep_upper = excluded.keep_upper, boot = excluded.boot, unit = excluded.unit, "

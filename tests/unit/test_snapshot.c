@@ -133,11 +133,11 @@ static void what_a_crash_leaves(void **state)
 #define BACK_TO_3 "ALTER TABLE mounts DROP COLUMN freeze; PRAGMA user_version = 3;"
 #define BACK_TO_2                                                                                  \
 	BACK_TO_3                                                                                  \
-	    "ALTER TABLE layers DROP COLUMN unsynced; ALTER TABLE mounts DROP COLUMN boot; "       \
-	    "ALTER TABLE mounts DROP COLUMN unit; ALTER TABLE mounts DROP COLUMN offline; "        \
-	    "ALTER TABLE mounts DROP COLUMN deadline; ALTER TABLE mounts DROP COLUMN big_data; "   \
-	    "ALTER TABLE mounts DROP COLUMN big_exec; DROP TABLE damaged; PRAGMA user_version = "  \
-	    "2;"
+	"ALTER TABLE layers DROP COLUMN unsynced; ALTER TABLE mounts DROP COLUMN boot; "           \
+	"ALTER TABLE mounts DROP COLUMN unit; ALTER TABLE mounts DROP COLUMN offline; "            \
+	"ALTER TABLE mounts DROP COLUMN deadline; ALTER TABLE mounts DROP COLUMN big_data; "       \
+	"ALTER TABLE mounts DROP COLUMN big_exec; DROP TABLE damaged; PRAGMA user_version = "      \
+	"2;"
 #define BACK_TO_1                                                                                  \
 	BACK_TO_2 "DROP TABLE snapshots; DROP TABLE snapshot_images; PRAGMA user_version = 1"
 
