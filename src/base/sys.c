@@ -19,53 +19,6 @@
 #define LOCK_POLL_MS 10
 #define RESOLVE_TRIES 128
 
-#ifdef LCM_FAULTS
-static _Atomic long fault_left = -1, fault_seen;
-static _Atomic int fault_error;
-static _Atomic bool fault_env_read;
-
-void lcm_fault_arm(long nth, int error)
-{
-	atomic_store(&fault_env_read, true);
-	atomic_store(&fault_error, error);
-	atomic_store(&fault_seen, 0);
-	atomic_store(&fault_left, nth);
-}
-
-void lcm_fault_disarm(void)
-{
-	lcm_fault_arm(-1, 0);
-}
-
-long lcm_fault_count(void)
-{
-	return atomic_load(&fault_seen);
-}
-
-static void fault_from_env(void)
-{
-	const char *n = getenv("LCM_FAULT_NTH"), *e = getenv("LCM_FAULT_ERRNO");
-	long nth = -1;
-	int error = 0;
-
-	if (n && sscanf(n, "%ld", &nth) == 1 && e && sscanf(e, "%d", &error) == 1)
-		lcm_fault_arm(nth, error);
-	atomic_store(&fault_env_read, true);
-}
-
-int lcm_fault_check(void)
-{
-	if (!atomic_load(&fault_env_read))
-		fault_from_env();
-	atomic_fetch_add(&fault_seen, 1);
-	if (atomic_load(&fault_left) < 0 || atomic_fetch_sub(&fault_left, 1) != 1)
-		return 0;
-	if (!atomic_load(&fault_error))
-		(void)kill(getpid(), SIGKILL);
-	return -atomic_load(&fault_error);
-}
-#endif
-
 long lcm_errno(long r)
 {
 	return r < 0 ? -(long)errno : r;

@@ -156,15 +156,17 @@ uint64_t lcm_now_ns(void);      /* CLOCK_MONOTONIC */
 uint64_t lcm_realtime_ns(void); /* CLOCK_REALTIME, for records only */
 
 /*
- * Fault injection. Without --enable-faults lcm_fault_check() is 0 at compile time.
+ * Fault injection (fault.c). Without --enable-faults lcm_fault_check() is 0 at compile time.
  * LCM_FAULT_NTH=n and LCM_FAULT_ERRNO=e (0: SIGKILL oneself) arm it from the
- * environment at the first call, for sweeps over whole programs.
+ * environment at the first call, for sweeps over whole programs; LCM_FAULT_CALL=NAME,NAME: only
+ * calls of these functions count; LCM_FAULT_LOG=FILE: at the end, how often each was called.
  */
 #ifdef LCM_FAULTS
 void lcm_fault_arm(long nth, int error); /* nth >= 1; error: positive errno, 0 = SIGKILL */
 void lcm_fault_disarm(void);
-long lcm_fault_count(void); /* calls seen since arm/disarm */
-int lcm_fault_check(void);  /* 0, or the -errno to return */
+long lcm_fault_count(void);         /* calls seen since arm/disarm */
+int lcm_fault_at(const char *call); /* 0, or the -errno to return */
+#define lcm_fault_check() lcm_fault_at(__func__)
 #else
 static inline int lcm_fault_check(void)
 {

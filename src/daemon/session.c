@@ -312,6 +312,7 @@ static void session_unlist(struct lcm_session *s)
 void session_destroy(struct lcm_session *s)
 {
 	session_thaw(s);
+	session_end_late(s);
 	lcm_container_forget(s, s->host->e->closing);
 	if (!s->leaving)
 		session_unlist(s);
@@ -433,6 +434,8 @@ static void on_shrink(void *arg)
 
 	if (s->phase == LCM_DRAINING)
 		session_drain(s);
+	else
+		session_end_late(s);
 }
 
 int session_alloc(struct lcm_host *h, struct lcm_session **ret)

@@ -16,6 +16,7 @@
 #include "src/daemon/session_priv.h"
 
 #define SHRINK_FIRST_NS 20000000ULL
+#define LATE_NS 1000000000ULL
 #define SHRINK_MAX_NS 30000000000ULL
 
 struct mount_job {
@@ -128,11 +129,12 @@ static void op_want_range(void *arg, uint32_t layer, uint32_t entry, uint64_t of
 {
 	struct lcm_session *s = arg;
 	struct lcm_layer *l = s->slots[layer].layer;
+	struct lcm_gate *g = s->gate;
 
 	if (lcm_layer_is_local(l, entry)) {
 		lcm_autoclose int fd = lcm_layer_open_file(l->dir, l->toc, entry);
 
-		lcm_gate_read_done(s->gate, token, fd, off, len, fd < 0 ? fd : 0);
+		lcm_gate_read_done(g ? g : s->late_gate, token, fd, off, len, fd < 0 ? fd : 0);
 		return;
 	}
 	post(s, (struct post){ .kind = POST_WANT_RANGE,
@@ -622,16 +624,29 @@ static void drain_job(void *arg)
 	lcm_loop_post_task(j->s->host->e->loop, &j->task);
 }
 
+/*
+ * An open that found nothing in REAL just before the file came there has yet to ask the gate, and
+ * would get ENOTCONN from one that is closed: it is answered (ESTALE: look again) for a while.
+ */
 static void leave_gate(struct lcm_session *s)
 {
 	lcm_gate_stats(s->gate, &s->last);
 	session_thaw(s);
 	lcm_timer_clear(s->expire);
 	lcm_timer_clear(s->shrink);
-	session_unkeep_gate(s);
-	lcm_gate_close(s->gate);
+	s->late_gate = s->gate;
 	s->gate = NULL;
+	lcm_timer_set(s->shrink, LATE_NS);
 	session_set_phase(s, LCM_NATIVE);
+}
+
+void session_end_late(struct lcm_session *s)
+{
+	if (!s->late_gate)
+		return;
+	session_unkeep_gate(s);
+	lcm_gate_close(s->late_gate);
+	s->late_gate = NULL;
 }
 
 static void on_drained(void *arg)

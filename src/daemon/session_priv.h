@@ -63,16 +63,19 @@ struct lcm_session {
 	uint32_t n_slots;
 	struct lcm_gate
 	    *_Atomic gate; /* owned; NULL once native or never lazy; set by the mount job */
-	int kept_fuse, kept_record; /* owned; of a gate to be taken over; -EBADF: none */
-	_Atomic bool kept;          /* somebody else has the gate's descriptors, too */
-	_Atomic uint32_t kept_in;   /* lcm_keep_generation() when they were put */
-	struct lcm_gate_stats last; /* of the gate, kept when it is closed */
-	const void *job;            /* in the pool now */
-	bool closing;               /* free when the job comes back */
-	bool leaving;               /* the daemon ends: as closing, but everything stays as it is */
-	bool close_remove;          /* and remove the upper */
-	struct lcm_timer *expire;   /* owned; waiters' deadlines */
-	struct lcm_timer *shrink;   /* owned; asks the kernel to let go of big files */
+	struct lcm_gate *_Atomic late_gate; /* owned; native, but who had looked into REAL too early
+					       may still ask */
+	int kept_fuse, kept_record;         /* owned; of a gate to be taken over; -EBADF: none */
+	_Atomic bool kept;                  /* somebody else has the gate's descriptors, too */
+	_Atomic uint32_t kept_in;           /* lcm_keep_generation() when they were put */
+	struct lcm_gate_stats last;         /* of the gate, kept when it is closed */
+	const void *job;                    /* in the pool now */
+	bool closing;                       /* free when the job comes back */
+	bool leaving;             /* the daemon ends: as closing, but everything stays as it is */
+	bool close_remove;        /* and remove the upper */
+	struct lcm_timer *expire; /* owned; waiters' deadlines */
+	struct lcm_timer *shrink; /* owned; asks the kernel to let go of big files, then ends the
+				     late gate */
 	uint64_t shrink_ns;
 	uint64_t t_request, t_mounted, t_local, t_native; /* CLOCK_MONOTONIC ns; 0: not yet */
 	uint64_t demand_files0, demand_bytes0; /* the layers' counters when this mount began */
@@ -206,6 +209,8 @@ void session_mount_start(struct lcm_session *s, bool lazy);
 void session_begin_drain(struct lcm_session *s);
 /** session_drain - one more try to have the kernel let go of the gate. */
 void session_drain(struct lcm_session *s);
+/** session_end_late - nobody asks the late gate any more. */
+void session_end_late(struct lcm_session *s);
 /** session_users - "PID NAME, PID NAME" of processes with something open, mapped, as cwd or root in
  * @dir. Return: how many. */
 size_t session_users(const char *dir, char *out, size_t size);
