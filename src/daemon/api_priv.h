@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * api_priv.h - what the files of the control API share: arguments, and the routes of api_store.c.
+ * api_priv.h - what the files of the control API share: arguments, and the routes of api_mount.c
+ * and api_store.c.
  *
  * Layer: daemon, private to api*.c. Threads: loop.
  */
@@ -17,6 +18,10 @@ bool api_flag(json_t *args, const char *key);
  * untouched); -EINVAL. */
 LCM_MUST_USE int api_number(json_t *args, const char *key, uint64_t *ret);
 
+/** api_reply_status - answer with STATUS. @with: LCM_STATUS_* */
+void api_reply_status(struct lcm_api_call *c, int http, struct lcm_session *s, unsigned int with);
+
+void api_mounts_post(struct lcm_api_call *c, json_t *args);
 void api_images(struct lcm_api_call *c, json_t *args);
 void api_gc(struct lcm_api_call *c, json_t *args);
 void api_verify(struct lcm_api_call *c, json_t *args);

@@ -272,7 +272,7 @@ static int start_gc(struct daemon *d)
 	return lcm_gc_start(&d->h, high, d->h.quota_low, &d->gc);
 }
 
-static int start(struct daemon *d, struct lcm_err *err)
+static int start_threads(struct daemon *d, struct lcm_err *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned int n = d->cfg->threads ? d->cfg->threads
@@ -291,40 +291,43 @@ static int start(struct daemon *d, struct lcm_err *err)
 		r = lcm_pool_new(2, "locum-idle", &d->e.idle);
 	if (r == 0)
 		r = start_functions(d, n, err);
-	if (r == 0)
-		r = lcm_gate_threads_new(GATE_THREADS, &d->h.gates);
-	if (r == 0)
-		r = start_registry(d, err);
-	if (r == 0)
-		r = watch_mounts(d);
-	if (r == 0)
-		r = watch_holder(d);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : lcm_gate_threads_new(GATE_THREADS, &d->h.gates);
+}
+
+static void configure(struct daemon *d)
+{
 	d->h.e = &d->e;
 	d->h.run_dir = d->cfg->run_dir;
 	d->h.big = d->cfg->big;
 	d->h.deadline_ns = d->cfg->deadline_ns;
 	d->h.freeze = d->cfg->freeze;
+	d->h.meter_file = d->cfg->meter_file ? d->cfg->meter_file : LCM_METER_FILE;
 	d->e.cfg = (struct lcm_engine_config){ .background = d->cfg->background,
 					       .hold_ns = d->cfg->hold_ns,
 					       .grace_ns = d->cfg->grace_ns,
 					       .index = d->cfg->index };
+}
+
+/* What there was before: classes first, mounts are in them. */
+static int recover(struct daemon *d, struct lcm_err *err)
+{
+	int r;
+
 	lcm_image_read_rows(&d->e);
 	lcm_freeze_recover(d->cfg->run_dir);
-	d->h.meter_file = d->cfg->meter_file ? d->cfg->meter_file : LCM_METER_FILE;
 	r = lcm_meter_load(&d->h, d->cfg->meter_file != NULL, err);
 	if (r < 0)
 		return r;
 	lcm_session_recover(&d->h, d->kept, d->n_kept);
 	d->n_kept = 0;
 	lcm_container_recover(&d->h);
-	r = lcm_snapshot_start(&d->h);
-	if (r < 0)
-		return r;
-	r = start_gc(d);
-	if (r == 0)
-		r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
+	return lcm_snapshot_start(&d->h);
+}
+
+static int start_control(struct daemon *d, struct lcm_err *err)
+{
+	int r = lcm_control_new(&d->h, d->control_fd, &d->control, err);
+
 	if (r < 0)
 		return r;
 	d->control_fd = -EBADF;
@@ -335,6 +338,25 @@ static int start(struct daemon *d, struct lcm_err *err)
 	if (r == 0)
 		d->web_fd = -EBADF;
 	return r;
+}
+
+static int start(struct daemon *d, struct lcm_err *err)
+{
+	int r = start_threads(d, err);
+
+	if (r == 0)
+		r = start_registry(d, err);
+	if (r == 0)
+		r = watch_mounts(d);
+	if (r == 0)
+		r = watch_holder(d);
+	if (r < 0)
+		return r;
+	configure(d);
+	r = recover(d, err);
+	if (r == 0)
+		r = start_gc(d);
+	return r < 0 ? r : start_control(d, err);
 }
 
 /*
