@@ -74,8 +74,8 @@ UBSAN_OPTIONS=print_stacktrace=1
 TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1 suppressions=$top/tests/tsan.supp"
 export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 
-# With threads' interleavings, and whole matrices of images as users run them, without sanitizers: what they go
-# through is in the other lane's cases, too.
+# With threads' interleavings; without sanitizers whole matrices of images as users run them, other people's clients, and what shares
+# processors and disks by time: what they go through is in the other lane's cases, too.
 lane_release_and_tsan() {
 	gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
 	gate unit-tsan unit build/tsan 1 TESTS="$(tests/gates/threaded.sh)"
@@ -97,7 +97,7 @@ lane_asan() {
 	done
 }
 
-of_release='index_push matrix soci trees'
+of_release='carry containerd host idle index_push matrix nbd soci trees'
 gate lint tests/gates/lint.sh
 gate links tests/gates/links.sh
 gate build-gcc configure_and_make build/release

@@ -38,7 +38,7 @@ _locum()
 	elif [[ -z $verb ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_locum_verbs)" -- "$cur")
 	elif [[ $verb == meter && ${COMP_WORDS[COMP_CWORD - 1]} == meter ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "show set" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "show set reload" -- "$cur")
 	elif [[ $verb == umount || $verb == wait || $verb == status || $verb == why || $verb == meter || $verb == deadline ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_locum_ids)" -- "$cur")
 		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$cur")

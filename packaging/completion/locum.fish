@@ -26,4 +26,4 @@ end
 complete -c locum -n 'test -z (__locum_verb)' -f -a '(__locum_verbs)'
 complete -c locum -n 'string match -q -- "-*" (commandline -ct)' -f -a '(__locum_options)'
 complete -c locum -n 'contains -- (__locum_verb) umount wait status why meter deadline' -a '(__locum_ids)'
-complete -c locum -n 'string match -q -- meter (commandline -opc)[-1]' -f -a 'show set'
+complete -c locum -n 'string match -q -- meter (commandline -opc)[-1]' -f -a 'show set reload'

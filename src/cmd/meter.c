@@ -9,9 +9,10 @@
 
 static const char usage[] =
     "Usage: locum meter show [--watch|--json] [ID|DIR]\n"
-    "       locum meter set {ID|DIR|--class CLASS} [--class CLASS] [--weight N] [--limit LIMIT]... "
+    "       locum meter set ID|DIR [--class CLASS] [--weight N] [--limit LIMIT]... "
     "[--no-limits] [--readmit WHEN] "
     "[--reject ERROR]\n"
+    "       locum meter set --class CLASS [OPTION]...\n"
     "       locum meter reload\n"
     "Show what mounts have cost the network, the decoders and the disk, "
     "and how long their requests\n"

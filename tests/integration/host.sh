@@ -81,7 +81,7 @@ tap_ok 'the daemon that it started ends' "$LOCUM" daemon --stop
 make -s -C "$build" packaging/systemd/locum.service packaging/systemd/locum-containerd.service >/dev/null || exit 1
 mkdir "$TAP_DIR/units"
 for u in locum.service locum-containerd.service; do
-	sed "s|^ExecStart=[^ ]*/|ExecStart=$build/|" "$build/packaging/systemd/$u" >"$TAP_DIR/units/$u"
+	sed "s|^\(Exec[A-Z][a-z]*\)=[^ ]*/|\1=$build/|" "$build/packaging/systemd/$u" >"$TAP_DIR/units/$u"
 done
 cp "$top/packaging/systemd/locum-containerd.socket" "$TAP_DIR/units"
 tap_is 'systemd understands the units' "$(cd "$TAP_DIR/units" && systemd-analyze verify --man=no --recursive-errors=no ./*.service ./*.socket 2>&1 |
