@@ -55,10 +55,10 @@ static int look_into(void *arg, const struct lcm_image_row *row)
 	if (j->found && row->last_used_ns < j->used_ns)
 		return 0;
 	(void)lcm_digest_str(&j->digest, text);
-	if (!memmem(row->manifest_json, row->manifest_len, text, strlen(text)))
+	if (!strstr(row->manifest_text, text))
 		return 0;
 	/* What is damaged was said when it was used; another image may do. */
-	if (lcm_manifest_parse(row->manifest_json, row->manifest_len, NULL, &m, NULL) < 0)
+	if (lcm_manifest_parse(row->manifest_text, strlen(row->manifest_text), NULL, &m, NULL) < 0)
 		return 0;
 	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
 		if (lcm_digest_equal(&m->layers[i].digest, &j->digest))
