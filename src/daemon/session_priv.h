@@ -198,13 +198,15 @@ void session_unkeep_gate(struct lcm_session *s);
 void session_take_gate(struct lcm_session *s);
 
 /* session_mount.c */
-/** session_gate_config - @ret_layers: owned by the caller while the gate is made. */
-LCM_MUST_USE int session_gate_config(struct lcm_session *s, struct lcm_gate_layer **ret_layers,
-				     struct lcm_gate_config *ret);
 /** session_serve - the gate is served: deadlines and pulls begin. */
 void session_serve(struct lcm_session *s);
 /** session_mount_start - run the mount job; @lazy: META::REAL::GATE, else the plain layout. */
 void session_mount_start(struct lcm_session *s, bool lazy);
+
+/* session_gate.c */
+/** session_gate_config - @ret_layers: owned by the caller while the gate is made. */
+LCM_MUST_USE int session_gate_config(struct lcm_session *s, struct lcm_gate_layer **ret_layers,
+				     struct lcm_gate_config *ret);
 /** session_begin_drain - everything is local and proven: LAZY -> DRAINING -> NATIVE. */
 void session_begin_drain(struct lcm_session *s);
 /** session_drain - one more try to have the kernel let go of the gate. */
