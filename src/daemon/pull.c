@@ -34,6 +34,7 @@ struct lcm_pull {
 	uint64_t window;         /* length of the next lazy GET */
 	uint64_t fetch;          /* id of the GET in flight; 0: none */
 	bool paused;             /* that GET is paused for demand */
+	bool over;               /* the stream has ended */
 	bool mirrored;           /* bytes came from a mirror */
 	struct lcm_timer *retry; /* owned; after a failed GET */
 	uint32_t failures;
@@ -221,6 +222,8 @@ static void on_window(void *arg, const struct lcm_fetch_result *res)
 	p->paused = false;
 	p->mirrored |= res->mirrored;
 	lcm_layer_charge(l, res->bytes);
+	if (p->over)
+		return;
 	if (res->status == 0 || res->status == -ESPIPE) {
 		l->no_ranges |= res->status == -ESPIPE; /* asked for anew, and then it skips */
 		p->failures = 0;
@@ -299,7 +302,7 @@ static void kick(struct lcm_pull *p)
 	};
 	int r;
 
-	if (p->fetch || lcm_pull_ring_stopped(&p->ring) || lcm_timer_armed(p->retry))
+	if (p->over || p->fetch || lcm_pull_ring_stopped(&p->ring) || lcm_timer_armed(p->retry))
 		return;
 	if (!l->no_ranges)
 		plan_disk_runs(p);
@@ -364,6 +367,8 @@ static void on_ended(void *arg)
 	int status = p->status;
 	bool again = false;
 
+	/* What is cancelled here is not why it ended. */
+	p->over = true;
 	if (lcm_pull_ring_refill_posted(&p->ring) || p->fetch) {
 		if (p->fetch)
 			lcm_fetch_cancel(l->e->reg, p->fetch);

@@ -67,7 +67,7 @@ one()
 	: >"$TAP_DIR/stall"
 	mount_all
 	tap_ok "$name: decoders are at work" tap_until 30 two_bound
-	victim=$(bound | head -n 1)
+	victim=$(bound | sed -n 1p)
 	"$@" "$victim" || tap_diag "$* $victim: $?"
 	rm "$TAP_DIR/stall"
 	i=0
