@@ -78,8 +78,7 @@ else
 fi
 
 scripts=$(git ls-files '*.sh' quickstart .ci/run)
-# shellcheck disable=SC2086
-shellcheck -S warning -e SC1087,SC1091,SC2034,SC2046 $scripts || bad=1
+printf '%s\n' "$scripts" | xargs -P "$(nproc)" -n 8 shellcheck -S warning -e SC1087,SC1091,SC2034,SC2046 || bad=1
 # shellcheck disable=SC2046
 codespell -q 3 $(git ls-files | grep -v '^tests/fuzz/corpus/\|^COPYING') || bad=1
 

@@ -11,7 +11,7 @@ LCM_LIB=$srcdir/tests/lib
 
 tap_begin killed 200
 daemon_begin "${1:?usage: killed.sh BUILDDIR [POINTS]}"
-POINTS=${2:-8}
+POINTS=${2:-4}
 IMG=$TAP_DIR/img
 MNT=$TAP_DIR/mnt
 STALL=$TAP_DIR/stall
@@ -39,27 +39,12 @@ dies_at()
 	[ "$dies_over" = 1 ]
 }
 
-# for tap_limit, which takes programs only
-mount_wait()
-{
-	printf '%s\n' '"$1" mount --id k "$2/small:t" "$3" && "$1" wait --timeout 20 k' >"$TAP_DIR/mount_wait"
-}
-
-# After the kill: a mount that an earlier daemon left is continued or gone, and a new one is right.
+# After the kill: a mount is right.
 recovers()
 {
 	rm -f "$STALL"
 	daemon_start --hold 0 || return 1
-	if "$LOCUM" status k >/dev/null 2>&1; then
-		adopted=$((adopted + 1))
-	else
-		[ -z "$(daemon_mounts)" ] || {
-			echo "mounted, but unknown to the daemon: $(daemon_mounts)" >&2
-			umount -l "$MNT"
-			return 1
-		}
-		"$LOCUM" mount --id k "$BAD_HOST/small:t" "$MNT" || return 1
-	fi
+	"$LOCUM" mount --id k "$BAD_HOST/small:t" "$MNT" || return 1
 	tap_limit 40 "$LOCUM" wait --timeout 35 k || {
 		"$LOCUM" status k >&2
 		return 1
@@ -131,14 +116,7 @@ tap_ok 'drop' "$LOCUM" drop-cache --all
 tap_ok 'nothing is left' daemon_clean
 tap_ok 'daemon ends' daemon_stop
 
-# ---- killed anywhere ----
-mount_wait
-adopted=0
-sweep_points=0
-tap_ok 'killed at points of a lazy mount' sweep lazy sh "$TAP_DIR/mount_wait" "$LOCUM" "$BAD_HOST" "$MNT"
-tap_diag "$sweep_points kills, $adopted mounts adopted"
-tap_ok 'some mounts were adopted' test "$adopted" -ge 1
-tap_ok 'it was killed often enough' test "$sweep_points" -ge $((POINTS / 2))
+# ---- a pull killed anywhere; sweep.sh has lazy mounts ----
 bad_stop
 rm -rf --one-file-system "$LOCUM_ROOT"
 bad_start "$IMG/gzip"

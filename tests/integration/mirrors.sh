@@ -68,7 +68,7 @@ mirrors()
 		server { listen $ABSENT; location / { return 404; } }
 		server { listen $BROKEN; location / { return 500; } }
 		server { listen $GARBAGE; location / { return 200 '<html>log in first</html>'; } }
-		server { listen $SLOW; location / { limit_rate 64k; $to } }
+		server { listen $SLOW; location / { limit_rate 2k; $to } }
 		server { listen $ONE; location / { limit_rate 6m; $to } }
 		server { listen $TWO; location / { limit_rate 6m; $to } }
 		}

@@ -47,6 +47,7 @@ it_image()
 {
 	it_cache=${IT_CACHE:-/var/cache/locum-quickstart/itest}
 	it_kind=$(printf %s "$2" | tr : -)
+	# shellcheck disable=SC2154 # images.sh has images_recipe
 	case $1 in
 	python) IT_OCI=$it_cache/python-$images_recipe-$(cat "$LCM_LIB"/app/*.py | cksum | cut -d' ' -f1)-$it_kind ;;
 	nasty-small) IT_OCI=$it_cache/nasty-small-$(cksum <"$LCM_LIB/nasty.py" | cut -d' ' -f1)-$it_kind ;;
