@@ -13,6 +13,10 @@ it_pool_fs disk ext4 200M || tap_skip_all 'no loop device with ext4'
 LOCUM_ROOT=$TAP_DIR/pool/disk/root
 loop=$(findmnt -n -o SOURCE "$TAP_DIR/pool/disk")
 disk=$(cat "/sys/block/${loop##*/}/dev")
+queue=/sys/block/${loop##*/}/queue
+# A loop device keeps its scheduler for whoever has it next.
+echo none >"$queue/scheduler"
+tap_cleanup "echo none >$queue/scheduler"
 
 io()
 {
@@ -109,10 +113,11 @@ tap_ok 'the policy is gone' tap_until 10 io_is .read_bytes null
 tap_ok 'and his stays' knob_is blkio.throttle.read_bps_device 77777
 
 # ---- weights ----
-if echo bfq >"/sys/block/${loop##*/}/queue/scheduler" 2>/dev/null; then
+if echo bfq >"$queue/scheduler" 2>/dev/null; then
+	echo 1 >"$queue/iosched/low_latency"
 	tap_ok 'with BFQ, and its low_latency' "$LOCUM" meter set a --weight 301
 	tap_ok 'there is no weight either' tap_until 10 io_is .weight.why "BFQ of disk $disk has low_latency on: it ignores weights then"
-	echo 0 >"/sys/block/${loop##*/}/queue/iosched/low_latency"
+	echo 0 >"$queue/iosched/low_latency"
 	tap_ok 'without' "$LOCUM" meter set a --weight 302
 	tap_ok 'there is' tap_until 10 grep -qx 302 "$group/blkio.bfq.weight"
 	tap_like 'doctor knows' "$("$LOCUM" doctor --root "$LOCUM_ROOT")" 'io-weights +blkio.bfq.weight'

@@ -42,13 +42,15 @@ static void clock_run(struct clock *c, bool runs)
 	atomic_store(&c->runs, runs);
 }
 
+#define NOT_YET (-1)
+
 struct worker {
 	pthread_t thread;
 	struct lcm_background_task task;
 	struct lcm_fn *fn;
 	uint32_t points; /* that it makes */
 	_Atomic uint32_t made;
-	_Atomic int policy; /* within, and after the end */
+	_Atomic int policy; /* NOT_YET, within, and after the end */
 	_Atomic bool ended;
 };
 
@@ -90,6 +92,7 @@ static void start(struct fixture *f, uint32_t points, struct lcm_fn *fn)
 
 	w->points = points;
 	w->fn = fn;
+	atomic_store(&w->policy, NOT_YET);
 	assert_int_equal(lcm_background_init(&w->task, f->b), 0);
 	assert_int_equal(pthread_create(&w->thread, NULL, work, w), 0);
 }
@@ -276,6 +279,9 @@ static void who_is_waited_for_is_as_any_other(void **state)
 	start(&f, 100000000, NULL);
 	start(&f, 100000000, NULL);
 	await(&f, "waiting");
+	for (size_t i = 0; i < f.n; i++)
+		while (atomic_load(&f.w[i].policy) == NOT_YET)
+			nap();
 	if (class)
 		assert_int_equal(f.w[0].policy, SCHED_IDLE);
 	lcm_background_hurry(&f.w[0].task);
