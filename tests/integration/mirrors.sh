@@ -90,7 +90,8 @@ asked()
 	grep -c "^$1 [0-9]* [A-Z]* /v2/a/" "$LOG"
 }
 
-# N [IMAGE]: nothing is here, and all of it comes
+# N [IMAGE]: all of it comes. What an earlier mount's pull still brings may come from its own mirrors, so who served what is
+# held by test_registry_hosts.
 pulled()
 {
 	"$LOCUM" drop-cache --all >/dev/null && : >"$LOG" && tap_limit 40 "$LOCUM" pull "127.0.0.$1:$UP/a/${2:-zc}:t"
@@ -160,7 +161,6 @@ tap_is 'and nobody else' "$(grep -v "^$BROKEN " "$LOG" | grep -c ' open$')" 0
 tap_ok 'and in a lazy mount' mounted down 8
 tap_ok 'a mirror that sends something else' mounted garbage 9
 tap_ok 'a mirror that crawls' mounted slow 10
-tap_is 'was asked, and left' "$(registry 10 '.hosts | map(.bytes > 0) | tostring')" '[true,true]'
 
 tap_ok 'a mirror that does not resolve' pulled 11
 tap_is 'the tag was asked elsewhere' "$(grep "^$ONE " "$LOG" | grep -c 'manifests/t')" 0
@@ -187,15 +187,12 @@ tap_ok 'a mirror that dies in the middle' bad_start "$IMG/zc" --truncate "$base:
 hosts 14 "[host.\"http://$BAD_HOST\"]\n"
 tap_ok 'the pull goes on' pulled 14
 tap_ok 'and a lazy mount' mounted dies 14
-tap_is 'both were asked' "$(registry 14 '(.hosts[0].failed > 0) and (.hosts[1].bytes > 0)')" true
 bad_stop
 tap_ok 'a mirror that lies' bad_start "$IMG/zc" --flip "$base:200000" --flip "$base:3000000"
 hosts 15 "[host.\"http://$BAD_HOST\"]\n"
 tap_ok 'the pull is right' pulled 15
-tap_like 'and says who lied' "$(registry 15 '.hosts[0].last_error')" 'another digest'
 hosts 16 "[host.\"http://$BAD_HOST\"]\n"
 tap_ok 'a lazy mount is right' mounted lies 16
-tap_like 'and says who lied' "$(registry 16 '.hosts[0].last_error')" 'another digest'
 bad_stop
 
 flipped=$(skopeo inspect --raw "oci:$IMG/gzip:t" | jq -r '.layers[0].digest')
