@@ -18,8 +18,9 @@
 /* As any other it looks less often. */
 #define SHARE_LOOK_NS 10000000ULL
 #define PROMPT_LOOKS 2U
-/* The source is read over so much time at least, and two of its grains. */
+/* The source is read over so much time at least, and so many of its grains. */
 #define SEEN_NS 20000000ULL
+#define SEEN_GRAINS 4U
 /* While it runs: how often it is asked whether anything is left for it. */
 #define WINDOW_NS 50000000ULL
 #define WINDOW_MAX_NS 800000000ULL
@@ -42,6 +43,7 @@ struct lcm_background {
 	uint32_t prompt;                  /* looks in a row that got a processor at once */
 	bool first_look;                  /* none since it was closed */
 	uint64_t mark_ns, mark_own_ns;    /* since when its share is watched */
+	uint64_t starved_ns;              /* when the last one ended, on its share; 0: it was not */
 	uint64_t next_share_ns;           /* the next slice of the share */
 	struct lcm_background_task *turn; /* who has the slice that runs; NULL: none does */
 	uint64_t turn_ns, turn_own_ns;    /* when it began; processor time then */
@@ -125,8 +127,10 @@ void lcm_background_stop(struct lcm_background *b)
 		return;
 	atomic_store(&b->stopping, true);
 	(void)pthread_mutex_lock(&b->mu);
-	for (struct lcm_background_task *t = b->tasks; t; t = t->next)
+	for (struct lcm_background_task *t = b->tasks; t; t = t->next) {
+		lcm_background_hurry(t);
 		lcm_background_cancel(t);
+	}
 	(void)pthread_mutex_unlock(&b->mu);
 }
 
@@ -267,16 +271,17 @@ static void look_open(struct lcm_background *b, uint64_t now)
 	b->mark_own_ns = b->from_own_ns;
 }
 
-/* While it is closed: the thread has slept, and was woken @late after its time. */
+/* While it is closed: the thread has slept, and was woken @late after its time. The first grain
+ * proves nothing: all but the last of it may have been idle long before the window. */
 static void look_closed(struct lcm_background *b, uint64_t now, uint64_t late)
 {
-	uint64_t idle, over = LCM_MAX(SEEN_NS, 2 * b->source->grain_ns);
+	uint64_t idle, over = LCM_MAX(SEEN_NS, SEEN_GRAINS * b->source->grain_ns);
 
 	b->prompt = late < PROMPT_NS || !b->source->lags ? b->prompt + 1 : 0;
 	if (b->source->read(b->source->arg, &idle) < 0)
 		return;
 	if (b->prompt >= PROMPT_LOOKS && idle > b->from_idle_ns &&
-	    idle - b->from_idle_ns >= (now - b->from_ns) / FREE_SHARE) {
+	    idle - b->from_idle_ns >= b->source->grain_ns + (now - b->from_ns) / FREE_SHARE) {
 		gate_open(b, now, idle);
 		return;
 	}
@@ -320,33 +325,6 @@ static void lift(struct lcm_background_task *t, bool up)
 		lcm_idle_group_lift(t->b->group, up);
 }
 
-/* Somebody waits for it now. It stays in the group, which is as any other until it has ended. */
-static bool make_plain(struct lcm_background_task *t)
-{
-	bool held;
-
-	t->plain = true;
-	lift(t, true);
-	set_class(t, false);
-	(void)pthread_mutex_lock(&t->b->mu);
-	hold(t, false);
-	held = t->held;
-	(void)pthread_mutex_unlock(&t->b->mu);
-	return held;
-}
-
-static void enter_group(struct lcm_background_task *t)
-{
-	struct lcm_idle_group *g = t->b->group;
-
-	if (!g)
-		return;
-	if (lcm_idle_group_threads(g))
-		t->in_group = lcm_idle_group_enter(g, atomic_load(&t->tid)) == 0;
-	if (t->fn)
-		lcm_ignore(lcm_idle_group_enter(g, lcm_fn_pid(t->fn)));
-}
-
 static void list_add(struct lcm_background_task *t)
 {
 	struct lcm_background_task **at = &t->b->tasks;
@@ -368,7 +346,65 @@ static void list_remove(struct lcm_background_task *t)
 	(void)atomic_fetch_sub(&t->b->n_tasks, 1);
 }
 
-/* There was no task before: nothing was looked at. */
+/* Whoever looks has gone: another one that waits is to look. */
+static void pass_on(struct lcm_background *b)
+{
+	struct lcm_background_task *t = b->tasks;
+
+	while (t && !t->waiting)
+		t = t->next;
+	if (t)
+		wake(t);
+}
+
+/* With mu held: it is background no more. */
+static void leave(struct lcm_background_task *t)
+{
+	struct lcm_background *b = t->b;
+
+	b->retired_ns += task_ns(t);
+	list_remove(t);
+	(void)own_ns(b);
+	if (b->turn == t)
+		b->turn = NULL;
+	if (!b->tasks && b->cfg.how == LCM_BACKGROUND_GATED) {
+		b->starved_ns = atomic_load(&b->sharing) ? lcm_now_ns() : 0;
+		share(b, false);
+		atomic_store(&b->open, false);
+	}
+	pass_on(b);
+}
+
+/* Somebody waits for it now. It stays in the group, which is as any other until it has ended. */
+static bool make_plain(struct lcm_background_task *t)
+{
+	bool held;
+
+	t->plain = true;
+	lift(t, true);
+	set_class(t, false);
+	(void)pthread_mutex_lock(&t->b->mu);
+	hold(t, false);
+	held = t->held;
+	leave(t);
+	(void)pthread_mutex_unlock(&t->b->mu);
+	return held;
+}
+
+static void enter_group(struct lcm_background_task *t)
+{
+	struct lcm_idle_group *g = t->b->group;
+
+	if (!g)
+		return;
+	if (lcm_idle_group_threads(g))
+		t->in_group = lcm_idle_group_enter(g, atomic_load(&t->tid)) == 0;
+	if (t->fn)
+		lcm_ignore(lcm_idle_group_enter(g, lcm_fn_pid(t->fn)));
+}
+
+/* There was no task before: nothing was looked at. One that follows another which was starved has
+ * waited with it: work of many small tasks is not to wait for each. */
 static void first_begins(struct lcm_background *b)
 {
 	uint64_t idle = b->from_idle_ns;
@@ -379,13 +415,16 @@ static void first_begins(struct lcm_background *b)
 	b->mark_own_ns = b->from_own_ns;
 	b->first_look = true;
 	b->prompt = 0;
+	if (b->starved_ns && b->from_ns - b->starved_ns < b->cfg.wait_ns)
+		share(b, true);
 }
 
 void lcm_background_begin(struct lcm_background_task *t, struct lcm_fn *fn)
 {
 	struct lcm_background *b = t->b;
 
-	if (b->cfg.how == LCM_BACKGROUND_ANY || atomic_load(&t->hurried))
+	if (b->cfg.how == LCM_BACKGROUND_ANY || atomic_load(&t->hurried) ||
+	    atomic_load(&b->stopping))
 		return;
 	t->active = true;
 	t->fn = fn;
@@ -407,35 +446,17 @@ void lcm_background_begin(struct lcm_background_task *t, struct lcm_fn *fn)
 		(void)make_plain(t);
 }
 
-/* Whoever looks has gone: another one that waits is to look. */
-static void pass_on(struct lcm_background *b)
-{
-	struct lcm_background_task *t = b->tasks;
-
-	while (t && !t->waiting)
-		t = t->next;
-	if (t)
-		wake(t);
-}
-
 void lcm_background_end(struct lcm_background_task *t)
 {
 	struct lcm_background *b = t->b;
 
 	if (!t->active)
 		return;
-	(void)pthread_mutex_lock(&b->mu);
-	b->retired_ns += task_ns(t);
-	list_remove(t);
-	(void)own_ns(b);
-	if (b->turn == t)
-		b->turn = NULL;
-	if (!b->tasks && b->cfg.how == LCM_BACKGROUND_GATED) {
-		share(b, false);
-		atomic_store(&b->open, false);
+	if (!t->plain) {
+		(void)pthread_mutex_lock(&b->mu);
+		leave(t);
+		(void)pthread_mutex_unlock(&b->mu);
 	}
-	pass_on(b);
-	(void)pthread_mutex_unlock(&b->mu);
 	atomic_store(&t->tid, 0);
 	t->fn = NULL;
 	set_class(t, false);
@@ -594,6 +615,8 @@ bool lcm_background_point(struct lcm_background_task *t)
 	t->has_turn = b->turn == t;
 	(void)pthread_mutex_unlock(&b->mu);
 	t->slice_end_ns = lcm_now_ns() + b->cfg.slice_ns;
+	if (atomic_load(&t->hurried))
+		waited |= make_plain(t);
 	return waited;
 }
 

@@ -113,5 +113,5 @@ void lcm_layer_sync(const struct lcm_layer *l)
 		free(j);
 		return;
 	}
-	lcm_pool_submit(l->e->idle, LCM_POOL_SLOW, &j->task);
+	lcm_pool_submit(l->e->idle, LCM_POOL_BACKGROUND, &j->task);
 }

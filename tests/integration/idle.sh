@@ -73,9 +73,11 @@ else
 	tap_ok 'without an idle cgroup for threads the reason is known' [ "$cgroup" != null -o "$(background no_cgroup)" != null ]
 fi
 tap_ok 'demand is served meanwhile' cat "$M/f3"
-tap_is 'and the rest still waits' "$(background state) $(daemon_field a phase)" 'waiting lazy'
+tap_ok 'and the rest still waits' tap_until 30 background_is state waiting
+tap_is 'and is not here' "$(daemon_field a phase)" lazy
 tap_ok 'status --watch does not count as waiting' sh -c 'timeout 2 "$1" status --watch a; test $? = 124' sh "$LOCUM"
-tap_is 'the rest waits on' "$(background state) $(daemon_field a phase)" 'waiting lazy'
+tap_ok 'the rest waits on' tap_until 30 background_is state waiting
+tap_is 'and is not here' "$(daemon_field a phase)" lazy
 
 # ---- somebody comes to wait ----
 tap_ok 'locum wait has it brought at once' it_wait a native 60

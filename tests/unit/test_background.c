@@ -110,6 +110,7 @@ static void fixture_close(struct fixture *f)
 {
 	lcm_background_stop(f->b);
 	for (size_t i = 0; i < f->n; i++) {
+		lcm_background_cancel(&f->w[i].task); /* one that was hurried is not stopped */
 		assert_int_equal(pthread_join(f->w[i].thread, NULL), 0);
 		assert_int_equal(f->w[i].policy, SCHED_OTHER);
 		lcm_background_fini(&f->w[i].task);
@@ -139,6 +140,20 @@ static void await_reads(struct clock *c, uint32_t more)
 	for (int i = 0; i < TRIES && atomic_load(&c->reads) < n; i++)
 		nap();
 	assert_true(atomic_load(&c->reads) >= n);
+}
+
+static void await_begun(struct worker *w)
+{
+	for (int i = 0; i < TRIES && atomic_load(&w->policy) == NOT_YET; i++)
+		nap();
+	assert_int_not_equal(w->policy, NOT_YET);
+}
+
+static void await_ended(struct worker *w)
+{
+	for (int i = 0; i < TRIES && !atomic_load(&w->ended); i++)
+		nap();
+	assert_true(w->ended);
 }
 
 static json_int_t count(const struct fixture *f, const char *key)
@@ -195,9 +210,7 @@ static void nobody_looks_for_nobody(void **state)
 	fixture_open(&f, &cfg);
 	clock_run(&f.clock, true);
 	start(&f, 10, NULL);
-	for (int i = 0; i < TRIES && !f.w[0].ended; i++)
-		nap();
-	assert_true(f.w[0].ended);
+	await_ended(&f.w[0]);
 	reads = f.clock.reads;
 	assert_true(reads > 0);
 	for (int i = 0; i < 10; i++)
@@ -218,9 +231,7 @@ static void one_of_them_looks(void **state)
 	await(&f, "waiting");
 	/* The first goes: another one looks from then on. */
 	lcm_background_cancel(&f.w[0].task);
-	for (int i = 0; i < TRIES && !f.w[0].ended; i++)
-		nap();
-	assert_true(f.w[0].ended);
+	await_ended(&f.w[0]);
 	await_reads(&f.clock, 5);
 	clock_run(&f.clock, true);
 	await_made(&f.w[1], 1);
@@ -246,6 +257,68 @@ static void a_starved_one_gets_its_share(void **state)
 	assert_int_equal(count(&f, "released"), 0);
 	clock_run(&f.clock, true);
 	await(&f, "running");
+	fixture_close(&f);
+}
+
+static void one_after_another_waits_once(void **state)
+{
+	struct lcm_background_config cfg = config();
+	struct fixture f;
+
+	(void)state;
+	cfg.wait_ns = 3000 * MS;
+	fixture_open(&f, &cfg);
+	start(&f, 100000000, NULL);
+	await(&f, "share");
+	lcm_background_cancel(&f.w[0].task);
+	await_ended(&f.w[0]);
+	assert_string_equal(lcm_background_state(f.b), "none");
+	start(&f, 100000000, NULL);
+	await_begun(&f.w[1]);
+	assert_string_equal(lcm_background_state(f.b), "share");
+	fixture_close(&f);
+}
+
+/* All of a grain but its last moment may have been long ago. */
+static void one_grain_is_no_release(void **state)
+{
+	struct lcm_background_config cfg = config();
+	struct fixture f;
+
+	(void)state;
+	cfg.share_percent = 0;
+	fixture_open(&f, &cfg);
+	f.clock.source.grain_ns = 10 * MS;
+	start(&f, 100000000, NULL);
+	await_reads(&f.clock, 5);
+	for (int i = 0; i < 5; i++) {
+		(void)atomic_fetch_add(&f.clock.ns, 10 * MS);
+		await_reads(&f.clock, 30);
+		assert_string_equal(lcm_background_state(f.b), "waiting");
+	}
+	assert_int_equal(count(&f, "released"), 0);
+	clock_run(&f.clock, true);
+	await_made(&f.w[0], 1);
+	fixture_close(&f);
+}
+
+static void none_begins_at_the_end(void **state)
+{
+	struct lcm_background_config cfg = config();
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, &cfg);
+	start(&f, 100000000, NULL);
+	await(&f, "waiting");
+	await_begun(&f.w[0]);
+	lcm_background_stop(f.b);
+	await_ended(&f.w[0]);
+	start(&f, 1000, NULL);
+	await_begun(&f.w[1]);
+	assert_int_not_equal(f.w[1].policy, SCHED_IDLE);
+	await_made(&f.w[1], 1000);
+	assert_int_equal(count(&f, "tasks"), 0);
 	fixture_close(&f);
 }
 
@@ -280,14 +353,14 @@ static void who_is_waited_for_is_as_any_other(void **state)
 	start(&f, 100000000, NULL);
 	await(&f, "waiting");
 	for (size_t i = 0; i < f.n; i++)
-		while (atomic_load(&f.w[i].policy) == NOT_YET)
-			nap();
+		await_begun(&f.w[i]);
 	if (class)
 		assert_int_equal(f.w[0].policy, SCHED_IDLE);
 	lcm_background_hurry(&f.w[0].task);
 	lcm_background_hurry(&f.w[0].task);
 	await_made(&f.w[0], 1000);
 	assert_int_equal(f.w[1].made, 0);
+	assert_int_equal(count(&f, "tasks"), 1); /* nor does it take the other's turns */
 	if (class)
 		assert_int_equal(sched_getscheduler(f.w[0].task.tid), SCHED_OTHER);
 	fixture_close(&f);
@@ -420,6 +493,9 @@ int main(void)
 		cmocka_unit_test(nobody_looks_for_nobody),
 		cmocka_unit_test(one_of_them_looks),
 		cmocka_unit_test(a_starved_one_gets_its_share),
+		cmocka_unit_test(one_after_another_waits_once),
+		cmocka_unit_test(one_grain_is_no_release),
+		cmocka_unit_test(none_begins_at_the_end),
 		cmocka_unit_test(no_share_no_slice),
 		cmocka_unit_test(who_is_waited_for_is_as_any_other),
 		cmocka_unit_test(a_source_that_fails_is_no_release),
