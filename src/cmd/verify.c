@@ -13,6 +13,7 @@ static const char usage[] =
     "processor\n"
     "and disk have left. Exit status 1 when something is damaged, or cannot be said.\n"
     "\n"
+    "      --now      as fast as it goes, whoever else wants the processors\n"
     "      --repair   damaged layers are dropped and fetched again; one that is mounted is kept\n"
     "                 from new mounts and goes with its last one\n"
     "      --json     print one JSON object for each layer\n"
@@ -20,7 +21,7 @@ static const char usage[] =
 
 struct verify {
 	const char *image; /* "": all */
-	bool repair, json, bad;
+	bool repair, now, json, bad;
 	unsigned int layers, damaged, unknown, partial;
 	double bytes;
 	json_t *gone; /* owned; digests of layers to be fetched again */
@@ -93,8 +94,8 @@ static int check_all(struct verify *v, struct lcm_err *err)
 		json_decref(layer);
 		layer = NULL;
 		r = client_call("POST", "/v1/verify",
-				json_pack("{s:s s:I s:b}", "image", v->image, "after",
-					  (json_int_t)after, "repair", v->repair),
+				json_pack("{s:s s:I s:b s:b}", "image", v->image, "after",
+					  (json_int_t)after, "repair", v->repair, "now", v->now),
 				true, &layer, err);
 		if (r < 0 || json_is_null(json_object_get(layer, "layer")))
 			break;
@@ -210,6 +211,7 @@ int cmd_verify_main(int argc, char **argv)
 {
 	struct verify v = { .image = "" };
 	const struct cmd_option options[] = { { "repair", .flag = &v.repair },
+					      { "now", .flag = &v.now },
 					      { "json", .flag = &v.json },
 					      { 0 } };
 	int r = cmd_options(argc, argv, usage, options);

@@ -68,16 +68,19 @@ struct writer {
 	char ref[LCM_DIGEST_STR + 16];
 	uint64_t size, off;
 	char source[300], repo[LCM_REFERENCE_STR_MAX]; /* a label: where it is from */
+	char *image;                                   /* owned; the daemon's that has it */
 	bool committed;
 };
 
 static int read_part(const struct writer *w, uint64_t len, struct lcm_buf *out, struct lcm_err *err)
 {
-	char path[LCM_DIGEST_STR + 80];
+	char part[LCM_DIGEST_STR + 80];
+	lcm_autofree char *path = NULL;
 
-	(void)snprintf(path, sizeof(path), "/v1/blobs/%s?offset=%llu&length=%llu", w->digest,
+	(void)snprintf(part, sizeof(part), "/v1/blobs/%s?offset=%llu&length=%llu", w->digest,
 		       (unsigned long long)w->off, (unsigned long long)len);
-	return client_bytes(path, out, err);
+	path = client_path_query(part, "image", w->image);
+	return path ? client_bytes(path, out, err) : -ENOMEM;
 }
 
 static int next_part(void *arg, struct lcm_buf *out, struct lcm_err *err)
@@ -132,8 +135,9 @@ static int find_source(struct writer *w, struct lcm_err *err)
 	if (r < 0)
 		return r;
 	w->size = (uint64_t)client_integer(o, "size");
-	r = lcm_reference_parse(client_text(o, "image"), &ref, err);
+	w->image = strdup(client_text(o, "image"));
 	json_decref(o);
+	r = w->image ? lcm_reference_parse(w->image, &ref, err) : -ENOMEM;
 	if (r < 0)
 		return r;
 	/* As containerd's own pulls say it: without the port. */
@@ -150,10 +154,10 @@ static int write_blob(const struct lcm_caller *c, const char *digest, uint64_t *
 	Ctd__AbortRequest q = CTD__ABORT_REQUEST__INIT;
 	int r = find_source(&w, err);
 
-	if (r < 0)
-		return r;
 	(void)snprintf(w.ref, sizeof(w.ref), "locum-%s", digest);
-	r = lcm_caller_stream(c, CONTENT "Write", next_part, &w, err);
+	if (r == 0)
+		r = lcm_caller_stream(c, CONTENT "Write", next_part, &w, err);
+	free(w.image);
 	if (r == 0 || r == -EEXIST) {
 		*ret_size = w.size;
 		return 0;

@@ -15,12 +15,12 @@
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
- *   POST   /v1/verify              {image, after, repair}: what is wrong with the next layer
+ *   POST   /v1/verify              {image, after, repair, now}: what is wrong with the next layer
  *   GET    /v1/index               ?image=REF: the tables of contents of its layers
  *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
  *   DELETE /v1/containers/ID       it has ended
  *   POST   /v1/snapshots/OP        containerd's snapshots (snapshot.c)
- *   GET    /v1/blobs/DIGEST        ?offset=N&length=N: a layer's blob (content.c)
+ *   GET    /v1/blobs/DIGEST        ?image=REF&offset=N&length=N: a layer's blob (content.c)
  */
 #include "config.h"
 

@@ -54,7 +54,7 @@ void api_verify(struct lcm_api_call *c, json_t *args)
 		lcm_api_error(c, 400, -EINVAL, "\"after\" is not the number of a layer");
 	else
 		lcm_verify_next(c, api_text(args, "image"), (int64_t)after,
-				api_flag(args, "repair"));
+				api_flag(args, "repair"), api_flag(args, "now"));
 }
 
 void api_drop_cache(struct lcm_api_call *c, json_t *args)

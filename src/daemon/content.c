@@ -66,6 +66,31 @@ static int look_into(void *arg, const struct lcm_image_row *row)
 	return r;
 }
 
+static int find(struct lcm_content_job *j, const char *image, struct lcm_err *err)
+{
+	struct lcm_image_row row;
+	char text[LCM_DIGEST_STR];
+	int r;
+
+	if (!*image) {
+		r = lcm_store_image_each(j->e->store, look_into, j);
+	} else {
+		r = lcm_store_image_get(j->e->store, image, &row);
+		if (r == -ENOENT)
+			return lcm_err_set(err, r, "%s is no image in the store", image);
+		if (r == 0) {
+			r = look_into(j, &row);
+			lcm_image_row_fini(&row);
+		}
+	}
+	(void)lcm_digest_str(&j->digest, text);
+	if (r == 0 && !j->found && *image)
+		return lcm_err_set(err, -ENOENT, "%s has no layer %s", image, text);
+	if (r == 0 && !j->found)
+		return lcm_err_set(err, -ENOENT, "no image in the store has a layer %s", text);
+	return r;
+}
+
 /* ---- its bytes ---- */
 
 static void answer(struct lcm_content_job *j)
@@ -209,10 +234,8 @@ void lcm_content_call(struct lcm_api_call *c, const char *digest, json_t *args)
 		r = lcm_err_set(&err, -EINVAL, "\"%.100s\" is not a digest (sha256:HEX)", digest);
 	if (r == 0) {
 		j->e = c->host->e;
-		r = lcm_store_image_each(j->e->store, look_into, j);
+		r = find(j, api_text(args, "image"), &err);
 	}
-	if (r == 0 && !j->found)
-		r = lcm_err_set(&err, -ENOENT, "no image in the store has a layer %s", digest);
 	if (r == 0)
 		r = part(j, args, &err);
 	if (r == 0 && j->len) {

@@ -211,7 +211,8 @@ static void check_job(void *arg)
 	lcm_loop_post_task(j->h->e->loop, &j->task);
 }
 
-void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, bool repair)
+void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, bool repair,
+		     bool now)
 {
 	struct picking p = { .after = after };
 	struct lcm_verify_job *j;
@@ -244,6 +245,8 @@ void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, b
 		job_free(j);
 		return;
 	}
+	if (now)
+		lcm_background_hurry(&j->background);
 	c->verify = j;
 	lcm_pool_submit(c->host->e->idle, LCM_POOL_SLOW, &j->task);
 }
