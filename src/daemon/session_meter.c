@@ -28,8 +28,7 @@ static uint64_t others(const struct lcm_session *s)
 	return s->host->e->lifs.demand.requests - s->lif->demand.requests;
 }
 
-/* Whoever is in a class is held by its limits as well. */
-static enum lcm_admission session_admission(const struct lcm_session *s)
+enum lcm_admission session_admission(const struct lcm_session *s)
 {
 	return s->class ? LCM_MAX(s->admission, s->class->admission) : s->admission;
 }

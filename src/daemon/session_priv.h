@@ -88,6 +88,8 @@ LCM_MUST_USE int session_meter_begin(struct lcm_session *s, const struct lcm_ses
 				     struct lcm_err *err);
 /** session_meter_apply - its class, or its own policy, has changed. */
 void session_meter_apply(struct lcm_session *s);
+/** session_admission - by its limits and those of its class: whoever is in one is held by both. */
+enum lcm_admission session_admission(const struct lcm_session *s);
 /** session_regulate_gate - the gate does what its limits and those of its class say. */
 void session_regulate_gate(struct lcm_session *s);
 /** session_meter_save - what it has of its own is kept for the next daemon; _load takes it,

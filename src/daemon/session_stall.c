@@ -53,7 +53,7 @@ static uint64_t stalled_since(const struct lcm_session *s)
 {
 	uint64_t oldest = s->gate && s->t_mounted ? lcm_gate_oldest(s->gate) : 0;
 
-	if (!oldest || s->admission != LCM_ADMITTED)
+	if (!oldest || session_admission(s) != LCM_ADMITTED)
 		return 0;
 	return LCM_MAX(oldest, s->t_came);
 }
