@@ -385,8 +385,8 @@ static void stop(struct daemon *d)
 	if (d->e.loop)
 		lcm_loop_drain(d->e.loop);
 	lcm_snapshot_stop(&d->h);
-	lcm_background_free(d->e.background);
 	lcm_fn_pool_free(d->e.fns);
+	lcm_background_free(d->e.background);
 	lcm_gate_threads_free(d->h.gates);
 	lcm_loop_del_fd(d->signals);
 	lcm_loop_del_fd(d->mountinfo);
