@@ -8,6 +8,7 @@
 #include "image/json.h"
 #include "src/base/number.h"
 #include "src/base/sys.h"
+#include "src/daemon/cgroup.h"
 
 #define FILE_MAX (64U << 10)
 #define BFQ_WEIGHT_MAX 1000U
@@ -98,28 +99,6 @@ static int find_disk(const char *dir, char out[24], struct lcm_err *err)
 	return 0;
 }
 
-/* cgroups(7): "ID:CONTROLLERS:PATH"; of v2 "0::PATH". Return: false: there is none. */
-static bool path_in(const char *text, bool v2, char out[400])
-{
-	while (*text) {
-		size_t len = strcspn(text, "\n");
-		const char *first = memchr(text, ':', len),
-			   *second = first
-					 ? memchr(first + 1, ':', len - (size_t)(first + 1 - text))
-					 : NULL;
-		bool mine = second && (v2 ? second == first + 1
-					  : second - first == 6 && memcmp(first, ":blkio", 6) == 0);
-
-		if (mine && len - (size_t)(second + 1 - text) < 400) {
-			(void)snprintf(out, 400, "%.*s", (int)(len - (size_t)(second + 1 - text)),
-				       second + 1);
-			return true;
-		}
-		text += len + (text[len] == '\n');
-	}
-	return false;
-}
-
 static int find_root(const char *sys, char out[100], bool *ret_v2, struct lcm_err *err)
 {
 	lcm_autofree char *controllers = NULL;
@@ -138,19 +117,27 @@ static int find_root(const char *sys, char out[100], bool *ret_v2, struct lcm_er
 int lcm_carry_find(const char *sys, const char *cgroup, const char *own, const char *dir,
 		   struct lcm_carry *ret, struct lcm_err *err)
 {
-	char theirs[400], ours[400] = "";
+	struct lcm_cgroup_line theirs, ours = { .path_len = 0 };
+	const char *controller;
 	int r = find_root(sys, ret->root, &ret->v2, err);
 
 	if (r == 0)
 		r = find_disk(dir, ret->disk, err);
 	if (r < 0)
 		return r;
-	if (!path_in(cgroup, ret->v2, theirs))
+	controller = ret->v2 ? NULL : "blkio";
+	if (!lcm_cgroup_line_of(cgroup, controller, &theirs))
 		return lcm_err_set(err, -ENOTSUP, "the container is in no cgroup of %s", ret->root);
-	(void)path_in(own, ret->v2, ours);
-	if (strcmp(theirs, "/") == 0 || strcmp(theirs, ours) == 0 || strstr(theirs, "/../"))
+	(void)lcm_cgroup_line_of(own, controller, &ours);
+	if (theirs.path_len < 2 || lcm_cgroup_leads_up(&theirs) ||
+	    (theirs.path_len == ours.path_len &&
+	     memcmp(theirs.path, ours.path, ours.path_len) == 0))
 		return lcm_err_set(err, -ENOTSUP, "the container has no I/O cgroup of its own");
-	(void)snprintf(ret->dir, sizeof(ret->dir), "%s%s", ret->root, theirs);
+	if (theirs.path_len > LCM_CARRY_PATH_MAX)
+		return lcm_err_set(err, -ENAMETOOLONG, "the container's cgroup: longer than %d bytes",
+				   LCM_CARRY_PATH_MAX);
+	(void)snprintf(ret->dir, sizeof(ret->dir), "%s%.*s", ret->root, (int)theirs.path_len,
+		       theirs.path);
 	return 0;
 }
 
@@ -273,70 +260,144 @@ static bool tighter(const struct knob *k, uint64_t is, uint64_t want)
 	return k->weight ? is != 100 : is && is <= want;
 }
 
-static void release(struct lcm_carry *c, struct lcm_carry_item *it, const struct knob *k)
+static void put_back(struct lcm_carry *c, struct lcm_carry_item *it, const struct knob *k)
 {
 	uint64_t is;
 
 	if (it->ours && knob_read(c, k, &is) == 0 && is == it->ours)
 		lcm_ignore(knob_write(c, k, it->before));
-	it->ours = it->before = 0;
-	it->why[0] = '\0';
+	it->ours = it->before = it->pending = 0;
 }
 
-static void set(struct lcm_carry *c, struct lcm_carry_item *it, const struct knob *k, uint64_t want)
+static const char *knob_name(const struct knob *k)
+{
+	return k->weight ? k->weight : k->limit.name;
+}
+
+static void failed(struct lcm_carry_item *it, const struct knob *k, int r)
+{
+	it->ours = it->pending = 0;
+	(void)snprintf(it->why, sizeof(it->why), "%s: %s", knob_name(k),
+		       r == -ENOENT ? "the controller is not in cgroup.subtree_control above it"
+				    : strerror(-r));
+}
+
+static void plan(const struct lcm_carry *c, struct lcm_carry_item *it, const struct knob *k,
+		 uint64_t want)
 {
 	uint64_t is = 0;
 	int r = knob_read(c, k, &is);
-	bool known = r == 0 && it->ours && is == it->ours;
 
 	it->why[0] = '\0';
-	if (r == 0 && tighter(k, known ? it->before : is, want)) {
-		if (known)
-			release(c, it, k);
-		it->ours = 0;
-		(void)snprintf(it->why, sizeof(it->why),
-			       "%s has %llu already, set by somebody else",
-			       k->weight ? k->weight : k->limit.name,
-			       (unsigned long long)(known ? it->before : is));
+	/* The daemon before may have ended between its plan and here. */
+	if (r == 0 && it->pending && is == it->pending)
+		it->ours = is;
+	it->pending = 0;
+	if (!want)
+		return;
+	if (r < 0) {
+		failed(it, k, r);
 		return;
 	}
-	if (r == 0 && !known)
+	if (!it->ours || is != it->ours) {
 		it->before = is;
-	if (r == 0 && is != want)
-		r = knob_write(c, k, want);
-	it->ours = r == 0 ? want : 0;
-	if (r < 0)
-		(void)snprintf(
-		    it->why, sizeof(it->why), "%s: %s", k->weight ? k->weight : k->limit.name,
-		    r == -ENOENT ? "the controller is not in cgroup.subtree_control above it"
-				 : strerror(-r));
+		it->ours = 0;
+	}
+	if (!tighter(k, it->before, want)) {
+		it->pending = want;
+		return;
+	}
+	(void)snprintf(it->why, sizeof(it->why), "%s has %llu already, set by somebody else",
+		       knob_name(k), (unsigned long long)it->before);
 }
 
-void lcm_carry_apply(struct lcm_carry *c, const uint64_t want[LCM_CARRY_MAX])
+static void set(struct lcm_carry *c, struct lcm_carry_item *it, const struct knob *k)
 {
-	char why[128] = "";
-	struct knob k[LCM_CARRY_MAX] = { { .limit = limit_file(c, LCM_CARRY_READ_BYTES) },
-					 { .limit = limit_file(c, LCM_CARRY_READS) } };
+	int r = it->pending == it->ours ? 0 : knob_write(c, k, it->pending);
 
-	k[LCM_CARRY_WEIGHT].weight = weight_file(c, why);
+	if (r < 0) {
+		failed(it, k, r);
+		return;
+	}
+	it->ours = it->pending;
+	it->pending = 0;
+}
+
+/* Return: of each what is wanted, as far as it can be; k[i] is what sets it. */
+static void knobs(const struct lcm_carry *c, struct knob k[LCM_CARRY_MAX],
+		  uint64_t want[LCM_CARRY_MAX], char why[128])
+{
+	k[LCM_CARRY_READ_BYTES] = (struct knob){ .limit = limit_file(c, LCM_CARRY_READ_BYTES) };
+	k[LCM_CARRY_READS] = (struct knob){ .limit = limit_file(c, LCM_CARRY_READS) };
+	k[LCM_CARRY_WEIGHT] = (struct knob){ .weight = weight_file(c, why) };
+	if (k[LCM_CARRY_WEIGHT].weight && strstr(k[LCM_CARRY_WEIGHT].weight, "bfq"))
+		want[LCM_CARRY_WEIGHT] =
+		    LCM_MIN(want[LCM_CARRY_WEIGHT], (uint64_t)BFQ_WEIGHT_MAX);
+}
+
+bool lcm_carry_plan(struct lcm_carry *c, const uint64_t wanted[LCM_CARRY_MAX])
+{
+	uint64_t want[LCM_CARRY_MAX];
+	struct knob k[LCM_CARRY_MAX];
+	char why[128] = "";
+	bool any = false;
+
+	memcpy(want, wanted, sizeof(want));
+	knobs(c, k, want, why);
 	for (size_t i = 0; i < LCM_CARRY_MAX; i++) {
 		struct lcm_carry_item *it = &c->items[i];
-		bool bfq = i == LCM_CARRY_WEIGHT && k[i].weight && strstr(k[i].weight, "bfq");
 
-		if (i == LCM_CARRY_WEIGHT && !k[i].weight) {
+		if (i != LCM_CARRY_WEIGHT || k[i].weight) {
+			plan(c, it, &k[i], want[i]);
+		} else {
 			*it = (struct lcm_carry_item){ .ours = 0 };
 			if (want[i])
 				memcpy(it->why, why, sizeof(it->why));
-		} else if (!want[i]) {
-			release(c, it, &k[i]);
-		} else {
-			set(c, it, &k[i],
-			    bfq ? LCM_MIN(want[i], (uint64_t)BFQ_WEIGHT_MAX) : want[i]);
 		}
+		any |= it->pending && it->pending != it->ours;
+	}
+	return any;
+}
+
+void lcm_carry_apply(struct lcm_carry *c)
+{
+	uint64_t unused[LCM_CARRY_MAX] = { 0 };
+	struct knob k[LCM_CARRY_MAX];
+	char why[128];
+
+	knobs(c, k, unused, why);
+	for (size_t i = 0; i < LCM_CARRY_MAX; i++) {
+		if (i == LCM_CARRY_WEIGHT && !k[i].weight)
+			c->items[i].ours = c->items[i].before = c->items[i].pending = 0;
+		else if (c->items[i].pending)
+			set(c, &c->items[i], &k[i]);
+		else
+			put_back(c, &c->items[i], &k[i]);
 	}
 }
 
 /* ---- as JSON ---- */
+
+static json_t *item_json(const struct lcm_carry_item *it)
+{
+	json_t *o = json_object();
+
+	if (it->ours)
+		(void)json_object_set_new(o, "set", json_integer((json_int_t)it->ours));
+	if (it->pending && it->pending != it->ours)
+		(void)json_object_set_new(o, "pending", json_integer((json_int_t)it->pending));
+	if (it->ours || it->pending)
+		(void)json_object_set_new(o, "before", json_integer((json_int_t)it->before));
+	if (it->why[0])
+		(void)json_object_set_new(o, "why", json_string(it->why));
+	return o;
+}
+
+/* Of the record; one below zero is none. */
+static uint64_t item_number(const json_t *v, const char *key)
+{
+	return (uint64_t)LCM_MAX(json_integer_value(json_object_get(v, key)), (json_int_t)0);
+}
 
 json_t *lcm_carry_json(const struct lcm_carry *c)
 {
@@ -346,12 +407,8 @@ json_t *lcm_carry_json(const struct lcm_carry *c)
 	for (size_t i = 0; o && i < LCM_CARRY_MAX; i++) {
 		const struct lcm_carry_item *it = &c->items[i];
 
-		if (it->ours || it->why[0])
-			(void)json_object_set_new(
-			    o, names[i],
-			    it->ours ? json_pack("{s:I s:I}", "set", (json_int_t)it->ours, "before",
-						 (json_int_t)it->before)
-				     : json_pack("{s:s}", "why", it->why));
+		if (it->ours || it->pending || it->why[0])
+			(void)json_object_set_new(o, names[i], item_json(it));
 	}
 	return o;
 }
@@ -372,10 +429,9 @@ void lcm_carry_take(const json_t *o, struct lcm_carry *ret)
 	for (size_t i = 0; i < LCM_CARRY_MAX; i++) {
 		const json_t *v = json_object_get(o, names[i]);
 
-		c.items[i].ours = (uint64_t)LCM_MAX(json_integer_value(json_object_get(v, "set")),
-						    (json_int_t)0);
-		c.items[i].before = (uint64_t)LCM_MAX(
-		    json_integer_value(json_object_get(v, "before")), (json_int_t)0);
+		c.items[i].ours = item_number(v, "set");
+		c.items[i].pending = item_number(v, "pending");
+		c.items[i].before = item_number(v, "before");
 	}
 	*ret = c;
 }

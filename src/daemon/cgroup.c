@@ -56,45 +56,59 @@ void lcm_cgroup_mounts(const char *text, size_t len,
 	}
 }
 
-/* The path in the line of @kind: "0::PATH", or "ID:CONTROLLERS:PATH". */
-static const char *find_line(const char *text, enum lcm_cgroup_kind kind, size_t *ret_len)
+bool lcm_cgroup_next(const char **at, struct lcm_cgroup_line *ret)
 {
-	while (*text) {
-		size_t len = strcspn(text, "\n");
-		const char *words = memchr(text, ':', len),
-			   *path = words ? memchr(words + 1, ':', len - (size_t)(words + 1 - text))
-					 : NULL;
-		bool unified = strncmp(text, "0::", 3) == 0;
+	while (**at) {
+		const char *line = *at, *end = line + strcspn(line, "\n"), *first, *second;
 
-		if (path && (kind == LCM_CGROUP_V2
-				 ? unified
-				 : has_word(words + 1, (size_t)(path - words - 1), "freezer"))) {
-			*ret_len = len - (size_t)(path + 1 - text);
-			return path + 1;
-		}
-		text += len + (text[len] == '\n');
+		*at = end + (*end == '\n');
+		first = memchr(line, ':', (size_t)(end - line));
+		second = first ? memchr(first + 1, ':', (size_t)(end - first) - 1) : NULL;
+		if (!second)
+			continue;
+		*ret = (struct lcm_cgroup_line){ .controllers = first + 1,
+						 .controllers_len = (size_t)(second - first) - 1,
+						 .path = second + 1,
+						 .path_len = (size_t)(end - second) - 1 };
+		ret->v2 = strncmp(line, "0::", 3) == 0;
+		return true;
 	}
-	return NULL;
+	return false;
 }
 
-/* "/../" is how a cgroup outside our namespace looks. */
-static bool leads_up(const char *path, size_t len)
+bool lcm_cgroup_line_of(const char *text, const char *controller, struct lcm_cgroup_line *ret)
 {
-	return len >= 3 && path[0] == '/' && path[1] == '.' && path[2] == '.' &&
-	       (len == 3 || path[3] == '/');
+	struct lcm_cgroup_line l;
+
+	while (lcm_cgroup_next(&text, &l)) {
+		if (controller ? !has_word(l.controllers, l.controllers_len, controller) : !l.v2)
+			continue;
+		*ret = l;
+		return true;
+	}
+	return false;
+}
+
+/* cgroup_namespaces(7): "/../" */
+bool lcm_cgroup_leads_up(const struct lcm_cgroup_line *l)
+{
+	return l->path_len >= 3 && memcmp(l->path, "/..", 3) == 0 &&
+	       (l->path_len == 3 || l->path[3] == '/');
 }
 
 int lcm_cgroup_dir(const char *text, enum lcm_cgroup_kind kind, const struct lcm_cgroup_mount *m,
 		   char out[LCM_CGROUP_PATH])
 {
-	size_t len = 0, skip = strcmp(m->root, "/") == 0 ? 0 : strlen(m->root);
-	const char *path = find_line(text, kind, &len);
+	size_t skip = strcmp(m->root, "/") == 0 ? 0 : strlen(m->root);
+	struct lcm_cgroup_line l;
 	int n;
 
-	if (!path || !m->at[0] || len < skip + 2 || path[0] != '/' || leads_up(path, len) ||
-	    strncmp(path, m->root, skip) != 0 || path[skip] != '/')
+	if (!lcm_cgroup_line_of(text, kind == LCM_CGROUP_V2 ? NULL : "freezer", &l) || !m->at[0] ||
+	    l.path_len < skip + 2 || l.path[0] != '/' || lcm_cgroup_leads_up(&l) ||
+	    strncmp(l.path, m->root, skip) != 0 || l.path[skip] != '/')
 		return -ENOENT;
-	n = snprintf(out, LCM_CGROUP_PATH, "%s%.*s", m->at, (int)(len - skip), path + skip);
+	n = snprintf(out, LCM_CGROUP_PATH, "%s%.*s", m->at, (int)(l.path_len - skip),
+		     l.path + skip);
 	return n < 0 || n >= LCM_CGROUP_PATH ? -ENAMETOOLONG : 0;
 }
 
@@ -129,13 +143,15 @@ static pid_t parent_of(pid_t pid)
 }
 
 /* A process that is gone, or a zombie, is no reason against it. */
-static int is_of(pid_t pid, dev_t dev)
+static int is_of(pid_t pid, dev_t dev, pid_t leader)
 {
 	int r = pid > 0 ? lcm_cgroup_root_is(pid, dev) : 0;
 
 	if (r == -ENOENT)
 		return 1;
 	for (int i = 0; r == 0 && pid > 1 && i < ANCESTORS_MAX; i++) {
+		if (pid == leader)
+			return 1;
 		pid = parent_of(pid);
 		r = pid > 1 ? lcm_cgroup_root_is(pid, dev) : 0;
 	}
@@ -145,13 +161,13 @@ static int is_of(pid_t pid, dev_t dev)
 struct check {
 	dev_t dev;
 	uint64_t n;
-	pid_t other;
+	pid_t leader, other;
 };
 
 static int check_one(void *arg, pid_t pid)
 {
 	struct check *c = arg;
-	int r = is_of(pid, c->dev);
+	int r = is_of(pid, c->dev, c->leader);
 
 	c->n++;
 	if (r > 0)
@@ -160,15 +176,16 @@ static int check_one(void *arg, pid_t pid)
 	return -EPERM;
 }
 
-int lcm_cgroup_is_of(const char *dir, dev_t dev, struct lcm_err *err)
+int lcm_cgroup_is_of(const char *dir, dev_t dev, pid_t leader, struct lcm_err *err)
 {
-	struct check c = { .dev = dev };
+	struct check c = { .dev = dev, .leader = leader };
 	int r = lcm_cgroup_each(dir, check_one, &c);
 
 	if (r == -EPERM)
 		return lcm_err_set(err, r,
-				   "%.200s is not frozen: process %d in it is not of a container "
-				   "on this mount; give the container a cgroup of its own",
+				   "%.200s is not the container's alone: process %d in it is not "
+				   "of a container on this mount; give the container a cgroup of "
+				   "its own",
 				   dir, (int)c.other);
 	if (r == 0 && !c.n)
 		r = -ENOENT;

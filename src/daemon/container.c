@@ -13,6 +13,7 @@
 #include "src/base/limits.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
+#include "src/daemon/cgroup.h"
 
 #define PROC_FILE_MAX (64U << 10)
 #define TIE_FILE_MAX (32U << 10) /* a bundle's path, each byte of it escaped */
@@ -81,25 +82,19 @@ static void remove_file(const struct lcm_host *h, const char *id)
 
 /* ---- cgroup ---- */
 
-/* Lines are "ID:CONTROLLERS:PATH"; the unified hierarchy is "0::PATH". */
+/* Of the unified hierarchy, unless it is only in the root of that. */
 void lcm_container_cgroup(const char *text, char *out, size_t cap)
 {
+	struct lcm_cgroup_line l;
 	bool unified = false;
 
 	out[0] = '\0';
-	while (*text && !unified) {
-		size_t len = strcspn(text, "\n");
-		const char *first = memchr(text, ':', len),
-			   *path = first ? memchr(first + 1, ':', len - (size_t)(first + 1 - text))
-					 : NULL;
-		size_t n = path ? len - (size_t)(path + 1 - text) : 0;
-
-		if (n > 1 && n < cap && path[1] == '/') {
-			unified = strncmp(text, "0::", 3) == 0;
-			if (unified || !out[0])
-				(void)snprintf(out, cap, "%.*s", (int)n, path + 1);
-		}
-		text += len + (text[len] == '\n');
+	while (!unified && lcm_cgroup_next(&text, &l)) {
+		if (l.path_len < 2 || l.path_len >= cap || l.path[0] != '/')
+			continue;
+		unified = l.v2;
+		if (unified || !out[0])
+			(void)snprintf(out, cap, "%.*s", (int)l.path_len, l.path);
 	}
 }
 

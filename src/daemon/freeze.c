@@ -104,7 +104,7 @@ static int add(struct search *s, const char *dir, bool v1)
 		return lcm_err_set(&s->err, -E2BIG,
 				   "the containers on this mount are in more than %u cgroups",
 				   LCM_FROZEN_MAX);
-	r = lcm_cgroup_is_of(dir, s->dev, &s->err);
+	r = lcm_cgroup_is_of(dir, s->dev, 0, &s->err);
 	if (r == -EPERM)
 		(void)snprintf(s->refused, sizeof(s->refused), "%s", dir);
 	if (r == 0)
@@ -231,7 +231,7 @@ static int freeze_all(const struct lcm_frozen *f, dev_t dev, struct lcm_err *err
 		if (r < 0)
 			lcm_err_set(err, r, "%.200s: %s", f->v[i].dir, strerror(-r));
 		else
-			r = lcm_cgroup_is_of(f->v[i].dir, dev, err);
+			r = lcm_cgroup_is_of(f->v[i].dir, dev, 0, err);
 	}
 	return r;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "src/base/sys.h"
+#include "src/daemon/cgroup.h"
 
 #define PREFIX "locum-background."
 #define FILE_MAX (64U << 10)
@@ -34,41 +35,6 @@ static bool has(const char *dir, const char *name)
 
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
 	return lcm_sys_fstatat(AT_FDCWD, path, &st, 0) == 0;
-}
-
-/* Is @word one of @list, which commas part? */
-static bool listed(const char *list, size_t len, const char *word)
-{
-	size_t n = strlen(word);
-
-	for (const char *at = list; at < list + len;) {
-		const char *comma = memchr(at, ',', len - (size_t)(at - list)),
-			   *end = comma ? comma : list + len;
-
-		if ((size_t)(end - at) == n && memcmp(at, word, n) == 0)
-			return true;
-		at = end + 1;
-	}
-	return false;
-}
-
-/* cgroups(7): lines are "ID:CONTROLLERS:PATH", of v2 "0::PATH". */
-static void own_path(const char *text, bool v1, char *out, size_t cap)
-{
-	(void)snprintf(out, cap, "/");
-	while (*text) {
-		size_t len = strcspn(text, "\n");
-		const char *first = memchr(text, ':', len),
-			   *second = first
-					 ? memchr(first + 1, ':', len - (size_t)(first + 1 - text))
-					 : NULL;
-		size_t names = second ? (size_t)(second - first) - 1 : 0;
-
-		if (second && (v1 ? listed(first + 1, names, "cpu") : names == 0))
-			(void)snprintf(out, cap, "%.*s", (int)(len - (size_t)(second + 1 - text)),
-				       second + 1);
-		text += len + (text[len] == '\n');
-	}
 }
 
 /* Where the controller is: v1's hierarchy of its own, or the one of v2. */
@@ -129,7 +95,8 @@ int lcm_idle_group_open(const char *sys, const char *proc, struct lcm_idle_group
 {
 	lcm_autofree struct lcm_idle_group *g = calloc(1, sizeof(*g));
 	lcm_autofree char *text = NULL;
-	char root[PATH_SIZE], own[PATH_SIZE];
+	char root[PATH_SIZE];
+	struct lcm_cgroup_line own = { .path = "/", .path_len = 1 };
 	size_t len;
 	int r;
 
@@ -140,8 +107,9 @@ int lcm_idle_group_open(const char *sys, const char *proc, struct lcm_idle_group
 	r = lcm_read_file_at(AT_FDCWD, proc, FILE_MAX, &text, &len);
 	if (r < 0)
 		return lcm_err_set(err, r, "%s: %s", proc, strerror(-r));
-	own_path(text, g->v1, own, sizeof(own));
-	(void)snprintf(g->home, sizeof(g->home), "%.200s%.300s", root, own);
+	(void)lcm_cgroup_line_of(text, g->v1 ? "cpu" : NULL, &own);
+	(void)snprintf(g->home, sizeof(g->home), "%.200s%.*s", root,
+		       (int)LCM_MIN(own.path_len, (size_t)300), own.path);
 	r = open_in(g, root, err);
 	if (r == 0)
 		*ret = lcm_steal(&g);

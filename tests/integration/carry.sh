@@ -64,13 +64,28 @@ tap_like 'meter show says so' "$("$LOCUM" meter show a)" 'container c: nothing i
 tap_ok 'it ends' tap_kill $!
 tap_ok 'and is forgotten' tap_until 10 daemon_is a containers ''
 
-# ---- limits ----
+# ---- one in somebody's cgroup ----
 group=$BLKIO/locum-test-$$
 mkdir "$group" && tap_cleanup "rmdir $group"
-sh -c 'echo $$ >"$1/cgroup.procs"; exec sleep 1000' sh "$group" &
+in_group()
+{
+	sh -c 'echo $$ >"$1/cgroup.procs"; exec sleep 1000' sh "$group" &
+	tap_cleanup "tap_kill $!"
+	tap_until 10 grep -qx $! "$group/cgroup.procs" || exit 1
+}
+in_group
+other=$!
+in_group
+tap_ok 'a process in a cgroup with others' tie $!
+tap_ok 'is limited by nobody' tap_until 10 sh -c '"$1" status --json a | jq -e ".containers[0].io.why | test(\"not the container.s alone: process $2 in it\")"' sh "$LOCUM" $other
+tap_is 'nor are they' "$(cat "$group/blkio.throttle.read_bps_device")" ''
+tap_ok 'it ends' tap_kill $!
+tap_ok 'and is forgotten' tap_until 10 daemon_is a containers ''
+tap_ok 'the other one goes' tap_kill $other
+
+# ---- limits ----
+in_group
 container=$!
-tap_cleanup "tap_kill $container"
-tap_until 10 grep -qx "$container" "$group/cgroup.procs" || exit 1
 tap_ok 'a container with one of its own' tie $container
 tap_ok 'has the limit on what it reads' tap_until 10 knob_is blkio.throttle.read_bps_device 524288
 tap_ok 'status says so' tap_until 10 io_is .read_bytes.set 524288

@@ -85,7 +85,7 @@ static void ourselves(void **state)
 	assert_int_equal(lcm_cgroup_root_is(getpid(), id.dev), 1);
 	assert_int_equal(lcm_cgroup_root_is(getpid(), id.dev + 1), 0);
 	assert_int_equal(lcm_cgroup_root_is(4194305, id.dev), -ENOENT); /* over any pid_max */
-	assert_int_equal(lcm_cgroup_is_of("/nowhere", id.dev, NULL), -ENOENT);
+	assert_int_equal(lcm_cgroup_is_of("/nowhere", id.dev, 0, NULL), -ENOENT);
 }
 
 int main(void)
