@@ -158,6 +158,9 @@ static const char *const stmt_text[LCM_STMT_MAX] = {
 	[LCM_STMT_IMAGE_GET] = ("SELECT " IMAGE_COLUMNS " FROM images WHERE ref = ?1"),
 	[LCM_STMT_IMAGE_AFTER] = ("SELECT " IMAGE_COLUMNS
 				  " FROM images WHERE ref > ?1 ORDER BY ref LIMIT 1"),
+	[LCM_STMT_IMAGE_UNREAD_AFTER] =
+	    ("SELECT " IMAGE_COLUMNS " FROM images WHERE ref > ?1 AND"
+	     " (manifest_text = '' OR config_text = '') ORDER BY ref LIMIT 1"),
 	[LCM_STMT_IMAGE_TOUCH] = "UPDATE images SET last_used = ?2 WHERE ref = ?1",
 	[LCM_STMT_IMAGE_READ] =
 	    "UPDATE images SET manifest_text = ?2, config_text = ?3 WHERE ref = ?1",

@@ -106,13 +106,13 @@ int lcm_store_image_get(struct lcm_store *s, const char *ref, struct lcm_image_r
 	return row_by(s, LCM_STMT_IMAGE_GET, ref, ret);
 }
 
-int lcm_store_image_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_image_row *row),
-			 void *arg)
+static int each(struct lcm_store *s, enum lcm_stmt after,
+		int (*fn)(void *arg, const struct lcm_image_row *row), void *arg)
 {
 	struct lcm_image_row row = { 0 }, next;
 	int r;
 
-	while ((r = row_by(s, LCM_STMT_IMAGE_AFTER, row.ref ? row.ref : "", &next)) == 0) {
+	while ((r = row_by(s, after, row.ref ? row.ref : "", &next)) == 0) {
 		lcm_image_row_fini(&row);
 		row = next;
 		r = fn(arg, &row);
@@ -121,6 +121,18 @@ int lcm_store_image_each(struct lcm_store *s, int (*fn)(void *arg, const struct 
 	}
 	lcm_image_row_fini(&row);
 	return r == -ENOENT ? 0 : r;
+}
+
+int lcm_store_image_each(struct lcm_store *s, int (*fn)(void *arg, const struct lcm_image_row *row),
+			 void *arg)
+{
+	return each(s, LCM_STMT_IMAGE_AFTER, fn, arg);
+}
+
+int lcm_store_image_unread_each(struct lcm_store *s,
+				int (*fn)(void *arg, const struct lcm_image_row *row), void *arg)
+{
+	return each(s, LCM_STMT_IMAGE_UNREAD_AFTER, fn, arg);
 }
 
 int lcm_store_image_remove(struct lcm_store *s, const char *ref)

@@ -14,8 +14,6 @@ static int read_row(void *arg, const struct lcm_image_row *row)
 	struct lcm_err err = { 0 };
 	int r;
 
-	if (row->manifest_text[0] && row->config_text[0])
-		return 0;
 	r = lcm_doc_read(&docs, 0, row->manifest_json, row->manifest_len, LCM_MANIFEST_MAX,
 			 "manifest", &manifest, &err);
 	if (r == 0)
@@ -31,7 +29,7 @@ static int read_row(void *arg, const struct lcm_image_row *row)
 
 void lcm_image_read_rows(struct lcm_engine *e)
 {
-	int r = lcm_store_image_each(e->store, read_row, e);
+	int r = lcm_store_image_unread_each(e->store, read_row, e);
 
 	if (r < 0)
 		lcm_log(LCM_LOG_WARNING, "images of the store are not read: %s", strerror(-r));

@@ -60,6 +60,42 @@ void lcm_meter_classes_look(struct lcm_host *h, const struct lcm_meter_class *bu
 			regulate(c);
 }
 
+/* Nobody is in it, and nothing is said of it: a name that came with a mount, and went. */
+static bool is_nothing(const struct lcm_meter_class *c)
+{
+	return !c->users && !c->weight && !c->limits.n && !c->in_file;
+}
+
+static void tidy(struct lcm_host *h)
+{
+	for (struct lcm_meter_class **p = &h->classes; *p;) {
+		struct lcm_meter_class *c = *p;
+
+		if (!is_nothing(c)) {
+			p = &c->next;
+			continue;
+		}
+		*p = c->next;
+		lcm_timer_free(c->readmit);
+		free(c);
+		h->n_classes--;
+	}
+}
+
+void lcm_meter_class_join(struct lcm_meter_class **at, struct lcm_meter_class *c)
+{
+	struct lcm_meter_class *was = *at;
+
+	if (c)
+		c->users++;
+	*at = c;
+	if (!was)
+		return;
+	was->users--;
+	if (is_nothing(was))
+		tidy(was->host);
+}
+
 static struct lcm_meter_class *find(const struct lcm_host *h, const char *name)
 {
 	struct lcm_meter_class *c = h->classes;
@@ -69,7 +105,8 @@ static struct lcm_meter_class *find(const struct lcm_host *h, const char *name)
 	return c;
 }
 
-int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_class **ret)
+int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_class **ret,
+			struct lcm_err *err)
 {
 	struct lcm_meter_class *c = find(h, name);
 	int r;
@@ -78,6 +115,9 @@ int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_c
 		*ret = c;
 		return 0;
 	}
+	if (h->n_classes >= CLASSES_MAX)
+		return lcm_err_set(err, -ENOSPC, "class %s: there are %u already", name,
+				   CLASSES_MAX);
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
@@ -91,6 +131,7 @@ int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_c
 	}
 	c->next = h->classes;
 	h->classes = c;
+	h->n_classes++;
 	*ret = c;
 	return 0;
 }
@@ -129,9 +170,10 @@ int lcm_meter_class_set(struct lcm_host *h, const json_t *args, struct lcm_err *
 	if (r == 0 && (!a.class || !*a.class))
 		r = lcm_err_set(err, -EINVAL, "\"class\" is missing");
 	if (r == 0)
-		r = lcm_meter_class_get(h, a.class, &c);
+		r = lcm_meter_class_get(h, a.class, &c, err);
 	if (r == 0)
 		take(c, &a);
+	tidy(h);
 	return r;
 }
 
@@ -190,19 +232,19 @@ static int check(const json_t *classes, const char *path, struct lcm_err *err)
 }
 
 /* As the file has it, and nothing of what was set since. */
-static int take_class(struct lcm_host *h, const char *name, const json_t *v)
+static int take_class(struct lcm_host *h, const char *name, const json_t *v, struct lcm_err *err)
 {
 	struct lcm_meter_args a;
 	struct lcm_meter_class *c;
 	int r = lcm_meter_args_take(v, &a, NULL);
 
 	if (r == 0)
-		r = lcm_meter_class_get(h, name, &c);
+		r = lcm_meter_class_get(h, name, &c, err);
 	if (r < 0)
 		return r;
 	a.has_limits = true;
 	c->weight = 0;
-	c->seen = true;
+	c->in_file = true;
 	take(c, &a);
 	return 0;
 }
@@ -217,16 +259,17 @@ static int take_file(struct lcm_host *h, const json_t *doc, struct lcm_err *err)
 	if (r < 0)
 		return r;
 	for (struct lcm_meter_class *c = h->classes; c; c = c->next)
-		c->seen = false;
+		c->in_file = false;
 	json_object_foreach (classes, name, v)
 		if (r == 0)
-			r = take_class(h, name, v);
+			r = take_class(h, name, v, err);
 	for (struct lcm_meter_class *c = h->classes; c; c = c->next) {
-		if (c->seen)
+		if (c->in_file)
 			continue;
 		c->weight = 0;
 		take(c, &nothing);
 	}
+	tidy(h);
 	return r;
 }
 

@@ -30,7 +30,8 @@ struct lcm_meter_class {
 	enum lcm_admission admission;
 	uint64_t requests;         /* that its mounts have had */
 	struct lcm_timer *readmit; /* owned */
-	bool seen;                 /* while a file is taken: it has it */
+	bool in_file;              /* as it was read last */
+	uint32_t users;            /* mounts that are in it */
 };
 
 /** lcm_meter_load - take the policy file of @h. @must: a missing one is an error. Return: 0; -errno
@@ -38,10 +39,12 @@ struct lcm_meter_class {
 LCM_MUST_USE int lcm_meter_load(struct lcm_host *h, bool must, struct lcm_err *err);
 /** lcm_meter_free - the daemon ends; no session is left. */
 void lcm_meter_free(struct lcm_host *h);
-/** lcm_meter_class_get - by name; one that is nowhere is made, without weight and limits. Return:
- * 0, -ENOMEM, -errno. */
+/** lcm_meter_class_get - by name; one that is nowhere is made, without weight and limits, and goes
+ * with its last mount. Return: 0, -ENOMEM, -ENOSPC (text), -errno. */
 LCM_MUST_USE int lcm_meter_class_get(struct lcm_host *h, const char *name,
-				     struct lcm_meter_class **ret);
+				     struct lcm_meter_class **ret, struct lcm_err *err);
+/** lcm_meter_class_join - the mount whose class is in *@at is in @c from now on; NULL: in none. */
+void lcm_meter_class_join(struct lcm_meter_class **at, struct lcm_meter_class *c);
 /** lcm_meter_class_set - change a class until the file is read again. Return: 0, -EINVAL (text). */
 LCM_MUST_USE int lcm_meter_class_set(struct lcm_host *h, const json_t *args, struct lcm_err *err);
 /** lcm_meter_class_charge - a request of one of its mounts used this. */

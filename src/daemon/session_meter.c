@@ -106,6 +106,7 @@ void session_meter_fini(struct lcm_session *s)
 	if (s->lif)
 		s->lif->charged = NULL; /* requests in flight may have it still */
 	lcm_lif_unref(s->lif);
+	lcm_meter_class_join(&s->class, NULL);
 	lcm_timer_free(s->readmit);
 }
 
@@ -222,6 +223,8 @@ void session_meter_save(const struct lcm_session *s)
 	int dir = lcm_store_meter_fd(s->host->e->store), r = -ENOMEM;
 	char name[LCM_ID_MAX + 8];
 
+	if (s->pull)
+		return; /* the next daemon does not know it */
 	file_name(s, name);
 	if (text && json_object_size(o) == 0)
 		r = lcm_sys_unlinkat(dir, name, 0);
@@ -247,10 +250,10 @@ static int set(struct lcm_session *s, const json_t *args, struct lcm_err *err)
 	int r = lcm_meter_args_take(args, &a, err);
 
 	if (r == 0 && a.class)
-		r = *a.class ? lcm_meter_class_get(s->host, a.class, &class) : 0;
+		r = *a.class ? lcm_meter_class_get(s->host, a.class, &class, err) : 0;
 	if (r < 0)
 		return r;
-	s->class = a.class && !*a.class ? NULL : class;
+	lcm_meter_class_join(&s->class, a.class && !*a.class ? NULL : class);
 	if (a.weight)
 		s->own_weight = a.weight;
 	if (a.has_limits) {

@@ -92,6 +92,12 @@ tap_is 'for its mount' "$(meter c '.weight, .regulation.class' | paste -sd' ')" 
 # ---- the next daemon ----
 tap_ok 'a limit of its own' "$LOCUM" meter set b --limit requests=1000/500 --reject EIO
 tap_ok 'out of the class' "$LOCUM" meter set c --class ''
+tap_is 'of which nothing was said: it goes with its last mount' "$(class gold .class)" ''
+tap_is 'another one stays' "$(class batch .class)" batch
+tap_ok 'a pull with a weight' curl -sf --unix-socket "$LOCUM_RUN/locum.sock" \
+	-d "{\"image\":\"$IT_REF\",\"pull_only\":true,\"weight\":7}" -o "$TAP_DIR/pull" http://locum/v1/mounts
+id=$(jq -re .id "$TAP_DIR/pull")
+tap_ok 'which is not kept for the next daemon' [ -n "$id" -a ! -e "$LOCUM_ROOT/meter/$id.json" ]
 daemon_stop
 daemon_start --no-background --meter-policy "$POLICY" || exit 1
 tap_is 'the next daemon knows classes' "$(meter a '.weight, .regulation.class' | paste -sd' ')" '52 batch'

@@ -108,6 +108,13 @@ static int count_images(void *arg, const struct lcm_image_row *row)
 	return ++*n == 2 ? 42 : 0;
 }
 
+static int count_unread(void *arg, const struct lcm_image_row *row)
+{
+	assert_true(!row->manifest_text[0] || !row->config_text[0]);
+	++*(int *)arg;
+	return 0;
+}
+
 static void images(void **state)
 {
 	char *root = test_mkdir();
@@ -116,7 +123,7 @@ static void images(void **state)
 	struct lcm_image_row row = { 0 };
 	struct lcm_layer_row layer;
 	struct lcm_layer_key key = test_key(1);
-	int n = 0;
+	int n = 0, unread = 0;
 	void *arg[] = { s, &n };
 	int64_t *ids = NULL;
 	size_t n_ids = 9;
@@ -151,6 +158,11 @@ static void images(void **state)
 	assert_null(ids);
 	assert_int_equal(lcm_store_image_touch(s, "a"), 0);
 	assert_int_equal(lcm_store_image_touch(s, "none"), -ENOENT);
+	assert_int_equal(lcm_store_image_unread_each(s, count_unread, &unread), 0);
+	assert_int_equal(unread, 3);
+	assert_int_equal(lcm_store_image_read(s, "b", "m", "c"), 0);
+	assert_int_equal(lcm_store_image_unread_each(s, count_unread, &unread), 0);
+	assert_int_equal(unread, 3 + 2);
 	assert_int_equal(lcm_store_image_each(s, count_images, arg), 42);
 	assert_int_equal(n, 2);
 	assert_int_equal(lcm_store_image_remove(s, "a"), -ENOENT);
