@@ -10,13 +10,17 @@
  *   GET    /v1/mounts/ID           ID may be a target, with '/' as %2F
  *   GET    /v1/mounts/ID/wait      ?for=ready|local|native&timeout_ms=N
  *   GET    /v1/mounts/ID/config    the image config
- *   POST   /v1/mounts/ID/meter     {weight, limits, readmit, after, reject}
+ *   GET    /v1/meter               classes; POST {class, weight, limits, ...}
+ *   POST   /v1/meter/reload        read the policy file again
+ *   GET    /v1/registries          which hosts are asked, and how they do
+ *   POST   /v1/mounts/ID/meter     {class, weight, limits, readmit, after, reject}
  *   POST   /v1/mounts/ID/deadline  {deadline_ms, at_deadline}
  *   DELETE /v1/mounts/ID           ?lazy=1&remove=0|1
  *   GET    /v1/changes             ?timeout_ms=N: answers at the next change of any mount
  *   GET    /v1/images              POST /v1/drop-cache {image, all}, POST /v1/gc {to}
  *   POST   /v1/verify              {image, after, repair, now}: what is wrong with the next layer
  *   GET    /v1/index               ?image=REF: the tables of contents of its layers
+ *   POST   /v1/index/push          {image, ...}: publish them (index_push.c)
  *   POST   /v1/containers          {id, pid, mount or dev}: a container is on a mount (container.c)
  *   DELETE /v1/containers/ID       it has ended
  *   POST   /v1/snapshots/OP        containerd's snapshots (snapshot.c)

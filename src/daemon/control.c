@@ -14,8 +14,8 @@
 #include "src/base/log.h"
 #include "src/daemon/api.h"
 
-/* Of strangers on this host: few, and none for ever. */
 #define ENDING "the daemon is ending"
+/* Of strangers on this host: few, and none for ever. */
 #define WEB_CONNECTIONS 64U
 #define WEB_IDLE_SECONDS 60U
 
