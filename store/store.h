@@ -194,11 +194,12 @@ LCM_MUST_USE int lcm_store_image_get(struct lcm_store *s, const char *ref,
 LCM_MUST_USE int lcm_store_image_each(struct lcm_store *s,
 				      int (*fn)(void *arg, const struct lcm_image_row *row),
 				      void *arg);
-/** lcm_store_image_unread_each - of those alone of which lcm_store_image_read() is still to be said.
+/** lcm_store_image_unread_each - of those alone of which lcm_store_image_read() is still to be
+ * said.
  */
-LCM_MUST_USE int
-lcm_store_image_unread_each(struct lcm_store *s,
-			    int (*fn)(void *arg, const struct lcm_image_row *row), void *arg);
+LCM_MUST_USE int lcm_store_image_unread_each(struct lcm_store *s,
+					     int (*fn)(void *arg, const struct lcm_image_row *row),
+					     void *arg);
 /** lcm_store_image_remove - the row only; its layers stay until they are dropped. Return: 0,
  * -ENOENT, -errno. */
 LCM_MUST_USE int lcm_store_image_remove(struct lcm_store *s, const char *ref);

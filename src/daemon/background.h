@@ -74,8 +74,8 @@ struct lcm_background_task {
 LCM_MUST_USE int lcm_background_new(const struct lcm_background_config *cfg,
 				    const struct lcm_idle_source *source,
 				    struct lcm_background **ret);
-/** lcm_background_stop - the daemon ends and waits for all of it: points return at once, threads are
- * as any other, none becomes background any more. Thread: loop. */
+/** lcm_background_stop - the daemon ends and waits for all of it: points return at once, threads
+ * are as any other, none becomes background any more. Thread: loop. */
 void lcm_background_stop(struct lcm_background *b);
 /** lcm_background_free - no task may be registered. NULL is allowed. */
 void lcm_background_free(struct lcm_background *b);

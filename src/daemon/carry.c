@@ -134,7 +134,8 @@ int lcm_carry_find(const char *sys, const char *cgroup, const char *own, const c
 	     memcmp(theirs.path, ours.path, ours.path_len) == 0))
 		return lcm_err_set(err, -ENOTSUP, "the container has no I/O cgroup of its own");
 	if (theirs.path_len > LCM_CARRY_PATH_MAX)
-		return lcm_err_set(err, -ENAMETOOLONG, "the container's cgroup: longer than %d bytes",
+		return lcm_err_set(err, -ENAMETOOLONG,
+				   "the container's cgroup: longer than %d bytes",
 				   LCM_CARRY_PATH_MAX);
 	(void)snprintf(ret->dir, sizeof(ret->dir), "%s%.*s", ret->root, (int)theirs.path_len,
 		       theirs.path);
@@ -331,8 +332,7 @@ static void knobs(const struct lcm_carry *c, struct knob k[LCM_CARRY_MAX],
 	k[LCM_CARRY_READS] = (struct knob){ .limit = limit_file(c, LCM_CARRY_READS) };
 	k[LCM_CARRY_WEIGHT] = (struct knob){ .weight = weight_file(c, why) };
 	if (k[LCM_CARRY_WEIGHT].weight && strstr(k[LCM_CARRY_WEIGHT].weight, "bfq"))
-		want[LCM_CARRY_WEIGHT] =
-		    LCM_MIN(want[LCM_CARRY_WEIGHT], (uint64_t)BFQ_WEIGHT_MAX);
+		want[LCM_CARRY_WEIGHT] = LCM_MIN(want[LCM_CARRY_WEIGHT], (uint64_t)BFQ_WEIGHT_MAX);
 }
 
 bool lcm_carry_plan(struct lcm_carry *c, const uint64_t wanted[LCM_CARRY_MAX])

@@ -37,8 +37,8 @@ enum lcm_carry_what {
 struct lcm_carry_item {
 	uint64_t ours;    /* what is set; 0: nothing */
 	uint64_t pending; /* and is about to be; 0: nothing else */
-	uint64_t before; /* and was before; 0: no limit */
-	char why[128];   /* why it is not set though it is wanted; "": it is, or is not wanted */
+	uint64_t before;  /* and was before; 0: no limit */
+	char why[128];    /* why it is not set though it is wanted; "": it is, or is not wanted */
 };
 
 #define LCM_CARRY_PATH_MAX 400 /* a cgroup's, below the root of the hierarchy */
@@ -62,9 +62,9 @@ struct lcm_carry {
  */
 LCM_MUST_USE int lcm_carry_find(const char *sys, const char *cgroup, const char *own,
 				const char *dir, struct lcm_carry *ret, struct lcm_err *err);
-/** lcm_carry_plan - look what is to be done for what @want says, 0: nothing, by each of LCM_CARRY_*;
- * what cannot be is in the items. Nothing is written. Return: something is to be set: a record of
- * it must be kept first, or the next daemon takes what it finds for somebody else's. */
+/** lcm_carry_plan - look what is to be done for what @want says, 0: nothing, by each of
+ * LCM_CARRY_*; what cannot be is in the items. Nothing is written. Return: something is to be set:
+ * a record of it must be kept first, or the next daemon takes what it finds for somebody else's. */
 bool lcm_carry_plan(struct lcm_carry *c, const uint64_t want[LCM_CARRY_MAX]);
 /** lcm_carry_apply - do what was planned last, and put back what is not wanted any more. */
 void lcm_carry_apply(struct lcm_carry *c);

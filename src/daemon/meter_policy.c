@@ -18,16 +18,23 @@ static uint64_t others(const struct lcm_meter_class *c)
 	return c->host->e->lifs.demand.requests - c->requests;
 }
 
-static void regulate(struct lcm_meter_class *c)
+enum lcm_admission lcm_meter_admit(struct lcm_limits *l, uint64_t others, struct lcm_timer *readmit)
 {
 	uint64_t now = lcm_now_ns(), again;
+	enum lcm_admission a = lcm_limits_admission(l, now, others, &again);
+
+	if (again)
+		lcm_timer_set(readmit, again > now ? again - now : 0);
+	else
+		lcm_timer_clear(readmit);
+	return a;
+}
+
+static void regulate(struct lcm_meter_class *c)
+{
 	enum lcm_admission was = c->admission;
 
-	c->admission = lcm_limits_admission(&c->limits, now, others(c), &again);
-	if (again)
-		lcm_timer_set(c->readmit, again > now ? again - now : 0);
-	else
-		lcm_timer_clear(c->readmit);
+	c->admission = lcm_meter_admit(&c->limits, others(c), c->readmit);
 	if (c->admission == was)
 		return;
 	for (struct lcm_session *s = c->host->sessions; s; s = s->next) {

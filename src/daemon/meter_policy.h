@@ -47,6 +47,10 @@ LCM_MUST_USE int lcm_meter_class_get(struct lcm_host *h, const char *name,
 void lcm_meter_class_join(struct lcm_meter_class **at, struct lcm_meter_class *c);
 /** lcm_meter_class_set - change a class until the file is read again. Return: 0, -EINVAL (text). */
 LCM_MUST_USE int lcm_meter_class_set(struct lcm_host *h, const json_t *args, struct lcm_err *err);
+/** lcm_meter_admit - where @l stands now. @others: requests that others have had. @readmit: goes
+ * off when it is to be asked again. */
+enum lcm_admission lcm_meter_admit(struct lcm_limits *l, uint64_t others,
+				   struct lcm_timer *readmit);
 /** lcm_meter_class_charge - a request of one of its mounts used this. */
 void lcm_meter_class_charge(struct lcm_meter_class *c, const struct lcm_lif_cost *cost);
 /** lcm_meter_classes_look - somebody, of class @but or of none, was charged: those that wait for

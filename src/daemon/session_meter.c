@@ -49,15 +49,10 @@ void session_regulate_gate(struct lcm_session *s)
 
 void session_regulate(struct lcm_session *s)
 {
-	uint64_t now = lcm_now_ns(), again;
 	enum lcm_admission was = s->admission;
 
-	s->admission = lcm_limits_admission(&s->limits, now, others(s), &again);
+	s->admission = lcm_meter_admit(&s->limits, others(s), s->readmit);
 	session_regulate_gate(s);
-	if (again)
-		lcm_timer_set(s->readmit, again > now ? again - now : 0);
-	else
-		lcm_timer_clear(s->readmit);
 	if (s->admission != was)
 		session_changed(s);
 }

@@ -72,8 +72,7 @@ static void whose(void **state)
 static void second_version(void **state)
 {
 	const uint64_t want[LCM_CARRY_MAX] = { 100, 200, 300 }, none[LCM_CARRY_MAX] = { 0 };
-	struct lcm_carry c = { .v2 = false }, again = { .v2 = false },
-			 planned = { .v2 = false };
+	struct lcm_carry c = { .v2 = false }, again = { .v2 = false }, planned = { .v2 = false };
 	char *dir = test_mkdir(), text[200];
 	json_t *o;
 
