@@ -30,13 +30,15 @@ gate() {
 	echo "$verdict $name" >>"$results"
 }
 
+# configure_and_make DIR PROGRAMS OPTION...: of the tests' programs these alone, if any are named: each build has those that run from it.
 configure_and_make() {
 	dir=$1
-	shift
+	programs=$2
+	shift 2
 	[ -x configure ] || ./autogen.sh || return 1
 	mkdir -p "$dir" && cd "$dir" || return 1
 	[ -e Makefile ] || "$top/configure" --enable-werror "$@" || return 1
-	make -j"$jobs" all 2>&1 && make -j"$jobs" check TESTS= 2>&1 || return 1
+	make -j"$jobs" all 2>&1 && make -j"$jobs" check TESTS= ${programs:+"check_PROGRAMS=$programs"} 2>&1 || return 1
 	echo "$(find . -name '*.o' | wc -l) objects built without a warning"
 }
 
@@ -57,7 +59,7 @@ unit() {
 distcheck() {
 	cd build/release || return 1
 	# The tests have run, in three builds.
-	make -j"$jobs" distcheck TESTS= AM_DISTCHECK_CONFIGURE_FLAGS=--enable-werror 2>&1 || return 1
+	make -j"$jobs" distcheck TESTS= check_PROGRAMS= AM_DISTCHECK_CONFIGURE_FLAGS=--enable-werror 2>&1 || return 1
 	echo "$(tar tf locum-*.tar.xz | wc -l) files in $(ls locum-*.tar.xz)"
 }
 
@@ -78,8 +80,8 @@ export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 # With threads' interleavings; without sanitizers whole matrices of images as users run them, other people's clients, and what shares
 # processors and disks by time: what they go through is in the other lane's cases, too.
 lane_release_and_tsan() {
-	gate build-clang-tsan configure_and_make build/tsan CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
-	gate unit-tsan unit build/tsan 1 TESTS="$(tests/gates/threaded.sh)"
+	gate build-clang-tsan configure_and_make build/tsan "$helpers $threaded" CC=clang --enable-sanitizers=thread CFLAGS='-O1 -g'
+	gate unit-tsan unit build/tsan 1 TESTS="$threaded" check_PROGRAMS="$helpers $threaded"
 	gate takeover-tsan tests/integration/takeover.sh "$top/build/tsan"
 	gate canaries tests/gates/canaries.sh build/asan build/tsan
 	for name in $of_release; do
@@ -102,13 +104,15 @@ lane_asan() {
 	done
 }
 
+helpers='tests/lib/badregistry tests/lib/treecmp'
+threaded=$(tests/gates/threaded.sh)
 of_release='carry containerd host idle index_push matrix nbd soci trees'
 gate lint tests/gates/lint.sh
 gate links tests/gates/links.sh
-gate build-gcc configure_and_make build/release
+gate build-gcc configure_and_make build/release "$helpers"
 gate manpages tests/gates/manpages.sh build/release
 gate dist tests/gates/dist.sh build/release
-gate build-asan configure_and_make build/asan --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
+gate build-asan configure_and_make build/asan '' --enable-sanitizers=$SAN --enable-faults CFLAGS='-O1 -g'
 lane_release_and_tsan &
 other=$!
 lane_asan
