@@ -88,6 +88,8 @@ wait "$STORE_PID" 2>/dev/null
 tap_fails 'the store is killed' 2 ls "$STORE"
 store_start
 tap_ok 'another one takes its place' podman_run --rm "$IT_REF" true
+tap_ok 'the image is pulled again' podman_do pull --tls-verify=false "$IT_REF"
+tap_is 'which ends no mount that others use' "$(mounts 'map(.phase) | join(" ")')" 'lazy lazy lazy'
 tap_fails 'one is enough' 1 "$LOCUM" layer-store
 tap_like 'which is said' "$(cat "$TAP_DIR/err")" 'is a mount point already'
 tap_ok 'the rest is pulled' it_rest 60
