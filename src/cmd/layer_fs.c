@@ -28,7 +28,7 @@ static const struct leaf {
 	mode_t mode;
 } leaves[] = {
 	{ "diff", KIND_DIFF, S_IFLNK | 0777 },
-	{ "info", KIND_INFO, S_IFREG | 0444 },
+	{ "info", KIND_INFO, S_IFREG | 0400 },
 	{ "blob", KIND_BLOB, S_IFREG | 0400 },
 };
 
@@ -71,7 +71,7 @@ static const struct leaf *find_leaf(const char *name)
 
 static void fill_dir(fuse_ino_t ino, struct stat *st)
 {
-	*st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR | 0755, .st_nlink = 2 };
+	*st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR | 0700, .st_nlink = 2 };
 }
 
 /* Has the layer mounted. */
@@ -395,7 +395,8 @@ static int serve(struct fuse_session *se, const char *dir, struct lcm_err *err)
 
 int layer_fs_serve(const char *dir, struct lcm_err *err)
 {
-	static char name[] = "locum", option[] = "-oallow_other,default_permissions,nosuid,nodev,"
+	/* Without allow_other: what a lookup makes the daemon do is for our user to ask, root. */
+	static char name[] = "locum", option[] = "-odefault_permissions,nosuid,nodev,"
 						 "fsname=locum-layers,subtype=locum";
 	char *argv[] = { name, option, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(2, argv);

@@ -90,6 +90,7 @@ store_start
 tap_ok 'another one takes its place' podman_run --rm "$IT_REF" true
 tap_ok 'the image is pulled again' podman_do pull --tls-verify=false "$IT_REF"
 tap_is 'which ends no mount that others use' "$(mounts 'map(.phase) | join(" ")')" 'lazy lazy lazy'
+tap_is 'the store is for root alone' "$(stat -c %a "$STORE") $(findmnt -n -o OPTIONS "$STORE" | grep -c allow_other)" '700 0'
 tap_ok 'names that many guess' python -c 'import base64, os, sys
 for i in range(5000):
     os.path.exists(os.path.join(sys.argv[1], base64.b64encode(b"h.example/r:%d" % i).decode()))' "$STORE"
