@@ -227,7 +227,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	(void)ino;
+	/* Read once, by programs that map nothing: not worth the page cache. */
+	fi->direct_io = kind_of(ino) == KIND_BLOB;
 	(void)pthread_mutex_init(&rd->lock, NULL);
 	rd->part = LCM_BUF(LAYER_MOUNT_PART);
 	fi->fh = (uint64_t)(uintptr_t)rd;
