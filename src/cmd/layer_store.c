@@ -10,7 +10,7 @@
 
 static const char usage[] =
     "Usage: locum layer-store [OPTION]... [DIR]\n"
-    "Serve an additional layer store for podman and CRI-O at DIR (RUN/layer-store) until SIGTERM:\n"
+    "Serve an additional layer store for podman 4 at DIR (RUN/layer-store) until SIGTERM:\n"
     "with it `podman pull` leaves layers that can be lazy to locum.\n"
     "\n"
     "In /etc/containers/storage.conf: additionallayerstores = [\"/run/locum/layer-store:ref\"]\n"
