@@ -7,19 +7,17 @@
 #include <string.h>
 #include <sys/mount.h>
 
-#include "image/reference.h"
-#include "src/base/base64.h"
 #include "src/base/listen.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
-#include "src/cmd/layer_mount.h"
+#include "src/cmd/layer_names.h"
 
 #define REFS_MAX 4096U
-#define LAYERS_MAX 65536U
-#define REF_MAX (LCM_REFERENCE_STR_MAX - 1)
+#define LAYERS_MAX LAYER_NAMES_MAX
 #define IDLE_THREADS 4U
 
-/* The low bits of a node id; the others are an index. The root is 1, as the kernel has it. */
+/* The low bits of a node id; the others are what layer_names.h has. The root is 1, as the kernel
+ * has it. */
 enum kind { KIND_ROOT = 1, KIND_REF, KIND_LAYER, KIND_DIFF, KIND_INFO, KIND_BLOB };
 #define KIND_BITS 3U
 #define KIND_MASK ((1U << KIND_BITS) - 1)
@@ -30,16 +28,8 @@ static const struct leaf {
 	mode_t mode;
 } leaves[] = {
 	{ "diff", KIND_DIFF, S_IFLNK | 0777 },
-	{ "info", KIND_INFO, S_IFREG | 0444 },
+	{ "info", KIND_INFO, S_IFREG | 0400 },
 	{ "blob", KIND_BLOB, S_IFREG | 0400 },
-};
-
-/* Names that were looked up stay: they are few, and small. */
-struct fs {
-	pthread_mutex_t lock;                   /* of the tables; layers have one each, too */
-	char *refs[REFS_MAX];                   /* owned; as podman has them */
-	struct layer_mount *layers[LAYERS_MAX]; /* owned */
-	uint32_t n_refs, n_layers;
 };
 
 /* Of an open blob: the part that was read last. */
@@ -49,9 +39,9 @@ struct reader {
 	uint64_t off;
 };
 
-static fuse_ino_t ino_of(enum kind kind, uint32_t index)
+static fuse_ino_t ino_of(enum kind kind, uint64_t id)
 {
-	return (fuse_ino_t)index << KIND_BITS | kind;
+	return (fuse_ino_t)id << KIND_BITS | kind;
 }
 
 static enum kind kind_of(fuse_ino_t ino)
@@ -59,54 +49,14 @@ static enum kind kind_of(fuse_ino_t ino)
 	return (enum kind)(ino & KIND_MASK);
 }
 
-static struct layer_mount *layer_at(struct fs *fs, fuse_ino_t ino)
+static uint64_t id_of(fuse_ino_t ino)
 {
-	return fs->layers[ino >> KIND_BITS];
+	return ino >> KIND_BITS;
 }
 
-static struct fs *fs_of(fuse_req_t req)
+static struct layer_names *names_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
-}
-
-/* ---- names ---- */
-
-/* Return: index, -ENOENT (no reference), -ENOSPC, -ENOMEM. */
-static int find_ref(struct fs *fs, const char *name)
-{
-	char text[REF_MAX + 4];
-	struct lcm_reference ref;
-	size_t len = strlen(name);
-	long n = len / 4 * 3 < sizeof(text) ? lcm_base64(name, len, (uint8_t *)text) : -EUCLEAN;
-
-	if (n <= 0 || memchr(text, 0, (size_t)n))
-		return -ENOENT;
-	text[n] = '\0';
-	if (lcm_reference_parse(text, &ref, NULL) < 0)
-		return -ENOENT;
-	for (uint32_t i = 0; i < fs->n_refs; i++)
-		if (strcmp(fs->refs[i], text) == 0)
-			return (int)i;
-	if (fs->n_refs == REFS_MAX)
-		return -ENOSPC;
-	fs->refs[fs->n_refs] = strdup(text);
-	return fs->refs[fs->n_refs] ? (int)fs->n_refs++ : -ENOMEM;
-}
-
-static int find_layer(struct fs *fs, uint32_t ref, const char *name)
-{
-	struct lcm_digest d;
-
-	if (lcm_digest_parse(name, strlen(name), &d) < 0)
-		return -ENOENT;
-	for (uint32_t i = 0; i < fs->n_layers; i++)
-		if (fs->layers[i]->image == fs->refs[ref] &&
-		    lcm_digest_equal(&fs->layers[i]->digest, &d))
-			return (int)i;
-	if (fs->n_layers == LAYERS_MAX)
-		return -ENOSPC;
-	fs->layers[fs->n_layers] = layer_mount_new(fs->refs[ref], &d);
-	return fs->layers[fs->n_layers] ? (int)fs->n_layers++ : -ENOMEM;
 }
 
 static const struct leaf *find_leaf(const char *name)
@@ -121,14 +71,25 @@ static const struct leaf *find_leaf(const char *name)
 
 static void fill_dir(fuse_ino_t ino, struct stat *st)
 {
-	*st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR | 0755, .st_nlink = 2 };
+	*st = (struct stat){ .st_ino = ino, .st_mode = S_IFDIR | 0700, .st_nlink = 2 };
 }
 
-/* Has the layer mounted: its size is not known before. */
-static int fill_leaf(struct fs *fs, fuse_ino_t ino, struct stat *st)
+/* Has the layer mounted. */
+static int get(struct layer_names *names, fuse_ino_t ino, struct layer_mount_info *ret)
+{
+	struct layer_mount *l = layer_names_hold(names, id_of(ino));
+	int r = l ? layer_mount_get(l, ret) : -ESTALE;
+
+	if (l)
+		layer_names_drop(names, id_of(ino));
+	return r;
+}
+
+/* Its size is not known before it is mounted. */
+static int fill_leaf(struct layer_names *names, fuse_ino_t ino, struct stat *st)
 {
 	struct layer_mount_info info;
-	int r = layer_mount_get(layer_at(fs, ino), &info);
+	int r = get(names, ino, &info);
 
 	if (r < 0)
 		return r;
@@ -143,43 +104,55 @@ static int fill_leaf(struct fs *fs, fuse_ino_t ino, struct stat *st)
 	return 0;
 }
 
-static int fill(struct fs *fs, fuse_ino_t ino, struct stat *st)
+static int fill(struct layer_names *names, fuse_ino_t ino, struct stat *st)
 {
 	if (kind_of(ino) > KIND_LAYER)
-		return fill_leaf(fs, ino, st);
+		return fill_leaf(names, ino, st);
 	fill_dir(ino, st);
 	return 0;
 }
 
-/* Errors in the daemon are said there and in the log; to podman the layer is not in this store. */
+/* Errors in the daemon are said there and in the log; to podman the layer is not in this store.
+ * With ESTALE the kernel looks the name up again. */
 static int as_seen(int r)
 {
-	return r == -ENOMEM || r == -ENOSPC ? -r : ENOENT;
+	return r == -ENOMEM || r == -ENOSPC || r == -ESTALE ? -r : ENOENT;
 }
 
 /* ---- operations ---- */
 
+static int find(struct layer_names *names, fuse_ino_t parent, const char *name, fuse_ino_t *ret)
+{
+	const struct leaf *leaf;
+	uint64_t id = 0;
+	int r = -ENOENT;
+
+	switch (kind_of(parent)) {
+	case KIND_ROOT:
+		r = layer_names_ref(names, name, &id);
+		*ret = ino_of(KIND_REF, id);
+		return r;
+	case KIND_REF:
+		r = layer_names_layer(names, id_of(parent), name, &id);
+		*ret = ino_of(KIND_LAYER, id);
+		return r;
+	case KIND_LAYER:
+		leaf = find_leaf(name);
+		if (leaf)
+			*ret = ino_of(leaf->kind, id_of(parent));
+		return leaf ? 0 : -ENOENT;
+	default:
+		return -ENOENT;
+	}
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fuse_entry_param e = { 0 };
-	struct fs *fs = fs_of(req);
-	const struct leaf *leaf;
-	int r = -ENOENT;
+	int r = find(names_of(req), parent, name, &e.ino);
 
-	(void)pthread_mutex_lock(&fs->lock);
-	if (kind_of(parent) == KIND_ROOT)
-		r = find_ref(fs, name);
-	else if (kind_of(parent) == KIND_REF)
-		r = find_layer(fs, (uint32_t)(parent >> KIND_BITS), name);
-	(void)pthread_mutex_unlock(&fs->lock);
-	if (kind_of(parent) == KIND_LAYER && (leaf = find_leaf(name)) != NULL) {
-		e.ino = ino_of(leaf->kind, (uint32_t)(parent >> KIND_BITS));
-		r = 0;
-	} else if (r >= 0) {
-		e.ino = ino_of(kind_of(parent) == KIND_ROOT ? KIND_REF : KIND_LAYER, (uint32_t)r);
-	}
-	if (r >= 0)
-		r = fill(fs, e.ino, &e.attr);
+	if (r == 0)
+		r = fill(names_of(req), e.ino, &e.attr);
 	if (r < 0)
 		fuse_reply_err(req, as_seen(r));
 	else
@@ -189,7 +162,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct stat st;
-	int r = fill(fs_of(req), ino, &st);
+	int r = fill(names_of(req), ino, &st);
 
 	(void)fi;
 	if (r < 0)
@@ -201,8 +174,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct layer_mount_info info;
-	int r = kind_of(ino) == KIND_DIFF ? layer_mount_get(layer_at(fs_of(req), ino), &info)
-					  : -EINVAL;
+	int r = kind_of(ino) == KIND_DIFF ? get(names_of(req), ino, &info) : -EINVAL;
 
 	if (r < 0) {
 		fuse_reply_err(req, as_seen(r));
@@ -212,31 +184,39 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	layer_mount_info_fini(&info);
 }
 
+/* Return: 0, -ESTALE. */
+static int count(struct layer_names *names, fuse_ino_t ino, void (*how)(struct layer_mount *))
+{
+	struct layer_mount *l = layer_names_hold(names, id_of(ino));
+
+	if (!l)
+		return -ESTALE;
+	how(l);
+	layer_names_drop(names, id_of(ino));
+	return 0;
+}
+
 /* "use": who makes it counts himself in, and expects that it is not there. */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
 	bool use = kind_of(parent) == KIND_LAYER && strcmp(name, "use") == 0;
+	int r = use ? count(names_of(req), parent, layer_mount_use) : 0;
 
 	(void)mode;
 	(void)fi;
-	if (use)
-		layer_mount_use(layer_at(fs_of(req), parent));
-	fuse_reply_err(req, use ? ENOENT : EPERM);
+	fuse_reply_err(req, r < 0 ? -r : use ? ENOENT : EPERM);
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fs *fs = fs_of(req);
-	int i = -ENOENT;
+	bool is = kind_of(parent) == KIND_REF;
+	fuse_ino_t ino = 0;
+	int r = is ? find(names_of(req), parent, name, &ino) : -EPERM;
 
-	(void)pthread_mutex_lock(&fs->lock);
-	if (kind_of(parent) == KIND_REF)
-		i = find_layer(fs, (uint32_t)(parent >> KIND_BITS), name);
-	(void)pthread_mutex_unlock(&fs->lock);
-	if (i >= 0)
-		layer_mount_release(fs->layers[i]);
-	fuse_reply_err(req, i >= 0 ? ENOENT : EPERM);
+	if (r == 0)
+		r = count(names_of(req), ino, layer_mount_release);
+	fuse_reply_err(req, r == 0 ? ENOENT : r == -ENOENT ? EPERM : -r);
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -247,7 +227,8 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	(void)ino;
+	/* Read once, by programs that map nothing: not worth the page cache. */
+	fi->direct_io = kind_of(ino) == KIND_BLOB;
 	(void)pthread_mutex_init(&rd->lock, NULL);
 	rd->part = LCM_BUF(LAYER_MOUNT_PART);
 	fi->fh = (uint64_t)(uintptr_t)rd;
@@ -311,12 +292,18 @@ static void read_info(fuse_req_t req, struct layer_mount *l, size_t size, uint64
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
-	struct layer_mount *l = layer_at(fs_of(req), ino);
+	struct layer_names *names = names_of(req);
+	struct layer_mount *l = layer_names_hold(names, id_of(ino));
 
+	if (!l) {
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	if (kind_of(ino) == KIND_BLOB)
 		read_blob(req, l, (void *)(uintptr_t)fi->fh, size, (uint64_t)off);
 	else
 		read_info(req, l, size, (uint64_t)off);
+	layer_names_drop(names, id_of(ino)); /* the request is gone with its reply */
 }
 
 /* What there is depends on who asks for it: nothing is listed. */
@@ -352,6 +339,11 @@ static const struct fuse_lowlevel_ops ops = {
 
 /* ---- serving ---- */
 
+static int failed_at(const char *path, int r, struct lcm_err *err)
+{
+	return r < 0 ? lcm_err_set(err, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
 /* One that is dead answers ENOTCONN, one that lives has our root. */
 static int clear_place(const char *dir, struct lcm_err *err)
 {
@@ -360,74 +352,67 @@ static int clear_place(const char *dir, struct lcm_err *err)
 	int r = lcm_sys_fstatat(AT_FDCWD, dir, &st, 0);
 
 	if (r == -ENOTCONN)
-		return (int)lcm_errno(umount2(dir, MNT_DETACH));
+		return failed_at(dir, (int)lcm_errno(umount2(dir, MNT_DETACH)), err);
 	if (r < 0)
-		return lcm_err_set(err, r, "%s: %s", dir, strerror(-r));
+		return failed_at(dir, r, err);
 	(void)snprintf(up, sizeof(up), "%s/..", dir);
 	r = lcm_sys_fstatat(AT_FDCWD, up, &above, 0);
-	return r == 0 && above.st_dev != st.st_dev
-		   ? lcm_err_set(
-			 err, -EBUSY,
-			 "%s is a mount point already: a layer store that runs? (umount %s)", dir,
-			 dir)
-		   : r;
+	if (r == 0 && above.st_dev != st.st_dev)
+		return lcm_err_set(
+		    err, -EBUSY,
+		    "%s is a mount point already: a layer store that runs? (umount %s)", dir, dir);
+	return failed_at(up, r, err);
 }
 
-static void fs_free(struct fs *fs)
+static int serve_mounted(struct fuse_session *se, struct fuse_loop_config *cfg, const char *dir,
+			 struct lcm_err *err)
 {
-	if (!fs)
-		return;
-	for (uint32_t i = 0; i < fs->n_layers; i++)
-		layer_mount_free(fs->layers[i]);
-	for (uint32_t i = 0; i < fs->n_refs; i++)
-		free(fs->refs[i]);
-	(void)pthread_mutex_destroy(&fs->lock);
-	free(fs);
+	int r;
+
+	if (fuse_session_mount(se, dir) != 0)
+		return lcm_err_set(err, -EIO,
+				   "%s: FUSE cannot be mounted there (is /dev/fuse here?)", dir);
+	lcm_log(LCM_LOG_NOTICE, "additional layer store at %s", dir);
+	lcm_notify("READY=1");
+	fuse_loop_cfg_set_idle_threads(cfg, IDLE_THREADS);
+	r = fuse_session_loop_mt(se, cfg);
+	fuse_session_unmount(se);
+	return LCM_MIN(r, 0);
 }
 
 static int serve(struct fuse_session *se, const char *dir, struct lcm_err *err)
 {
-	struct fuse_loop_config *cfg;
-	int r;
+	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
+	int r = -ENOMEM;
 
-	if (fuse_set_signal_handlers(se) != 0)
-		return -ENOMEM;
-	if (fuse_session_mount(se, dir) != 0) {
+	if (cfg && fuse_set_signal_handlers(se) == 0) {
+		r = serve_mounted(se, cfg, dir, err);
 		fuse_remove_signal_handlers(se);
-		return lcm_err_set(err, -EIO,
-				   "%s: FUSE cannot be mounted there (is /dev/fuse here?)", dir);
 	}
-	lcm_log(LCM_LOG_NOTICE, "additional layer store at %s", dir);
-	lcm_notify("READY=1");
-	cfg = fuse_loop_cfg_create();
-	fuse_loop_cfg_set_idle_threads(cfg, IDLE_THREADS);
-	r = fuse_session_loop_mt(se, cfg);
-	fuse_loop_cfg_destroy(cfg);
-	fuse_session_unmount(se);
-	fuse_remove_signal_handlers(se);
-	return LCM_MIN(r, 0);
+	if (cfg)
+		fuse_loop_cfg_destroy(cfg);
+	return r;
 }
 
 int layer_fs_serve(const char *dir, struct lcm_err *err)
 {
-	static char name[] = "locum", option[] = "-oallow_other,default_permissions,nosuid,nodev,"
+	/* Without allow_other: what a lookup makes the daemon do is for our user to ask, root. */
+	static char name[] = "locum", option[] = "-odefault_permissions,nosuid,nodev,"
 						 "fsname=locum-layers,subtype=locum";
 	char *argv[] = { name, option, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(2, argv);
-	struct fs *fs = calloc(1, sizeof(*fs));
-	struct fuse_session *se;
-	int r = fs ? clear_place(dir, err) : -ENOMEM;
+	struct layer_names *names = NULL;
+	struct fuse_session *se = NULL;
+	int r = clear_place(dir, err);
 
-	if (r < 0) {
-		free(fs);
-		return r;
+	if (r == 0) {
+		names = layer_names_new(REFS_MAX, LAYERS_MAX);
+		se = names ? fuse_session_new(&args, &ops, sizeof(ops), names) : NULL;
+		r = se ? serve(se, dir, err) : -ENOMEM;
 	}
-	(void)pthread_mutex_init(&fs->lock, NULL);
-	se = fuse_session_new(&args, &ops, sizeof(ops), fs);
-	r = se ? serve(se, dir, err) : -ENOMEM;
 	if (se)
 		fuse_session_destroy(se);
 	fuse_opt_free_args(&args);
-	fs_free(fs);
+	layer_names_free(names);
 	return r;
 }

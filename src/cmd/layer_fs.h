@@ -11,7 +11,7 @@
  * blob has the daemon mount the layer; a layer that cannot be lazy is not there. rmdir of the
  * digest's directory takes a user away, and with the last one the mount. No file data goes through
  * this process but that of blob: it may die, be replaced and lose its counts, and containers see
- * nothing of it.
+ * nothing of it. It is for the user who runs it, root: a lookup makes the daemon fetch and mount.
  * Layer: cmd. Source: containers/storage drivers/overlay/overlay.go (additional layer store),
  * containerd/stargz-snapshotter store/fs.go.
  */

@@ -36,9 +36,10 @@ struct layer_mount *layer_mount_new(const char *image, const struct lcm_digest *
 
 	if (!l)
 		return NULL;
-	l->image = image;
+	l->image = strdup(image);
 	l->digest = *digest;
-	if (make_id(l) < 0) {
+	if (!l->image || make_id(l) < 0) {
+		free(l->image);
 		free(l);
 		return NULL;
 	}
@@ -52,6 +53,7 @@ void layer_mount_free(struct layer_mount *l)
 		return;
 	(void)pthread_mutex_destroy(&l->lock);
 	free(l->blob);
+	free(l->image);
 	free(l);
 }
 
@@ -69,27 +71,6 @@ static int call(const struct layer_mount *l, const char *method, const char *suf
 	return path ? client_call(method, path, NULL, true, ret, err) : -ENOMEM;
 }
 
-/* Return: 0 (it is mounted), why it is not. */
-static int wait_ready(const struct layer_mount *l, struct lcm_err *err)
-{
-	int r;
-
-	do {
-		const char *phase;
-		json_t *st = NULL;
-
-		r = call(l, "GET", "/wait?for=ready", &st, err);
-		phase = client_text(st, "phase");
-		if (r == 0 && strcmp(phase, "failed") == 0)
-			r = lcm_err_set(err, (int)client_integer(st, "error_code"), "%s",
-					client_text(st, "error"));
-		else if (r == 0 && strcmp(phase, "preparing") == 0)
-			r = -EAGAIN;
-		json_decref(st);
-	} while (r == -EAGAIN);
-	return r;
-}
-
 static int mount_by(const struct layer_mount *l, const char *pull, struct lcm_err *err)
 {
 	char digest[LCM_DIGEST_STR];
@@ -97,20 +78,63 @@ static int mount_by(const struct layer_mount *l, const char *pull, struct lcm_er
 			    json_pack("{s:s s:s s:s s:s}", "image", l->image, "id", l->id, "layer",
 				      lcm_digest_str(&l->digest, digest), "pull", pull),
 			    true, NULL, err);
+	bool made = r == 0;
 
-	if (r == 0 || r == -EEXIST)
-		r = wait_ready(l, err);
-	if (r < 0)
+	if (made || r == -EEXIST)
+		r = client_follow(l->id, "ready", false, 0, NULL, err);
+	if (r < 0 && made)
 		lcm_ignore(call(l, "DELETE", "", NULL, NULL));
 	return r;
 }
 
 /* What the tag meant when the daemon saw it last may be another image. */
-static int mount_it(const struct layer_mount *l, struct lcm_err *err)
+static int mount_it(struct layer_mount *l, struct lcm_err *err)
 {
 	int r = mount_by(l, "missing", err);
 
-	return r == -ENOENT ? mount_by(l, "always", err) : r;
+	if (r == -ENOENT)
+		r = mount_by(l, "always", err);
+	l->mounted = l->mounted || r == 0;
+	return r;
+}
+
+static bool was_mounted(const json_t *st)
+{
+	return json_is_number(json_object_get(st, "mounted_ms"));
+}
+
+/* Of a mount that was there before us some layer of podman's is the user, whom nobody announces
+ * again. */
+static void meet(struct layer_mount *l, bool mounted)
+{
+	if (l->met)
+		return;
+	l->met = true;
+	l->mounted = mounted;
+	l->users += mounted;
+}
+
+/* Return: 1 (it can be used), 0 (there is none), -errno. */
+static int look(struct layer_mount *l, json_t **ret, struct lcm_err *err)
+{
+	json_t *st = NULL;
+	int r = call(l, "GET", "?detail=1", &st, err);
+	const char *phase = client_text(st, "phase");
+	bool failed = strcmp(phase, "failed") == 0, usable;
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	meet(l, r == 0 && was_mounted(st));
+	usable = r == 0 && !failed && strcmp(phase, "preparing") != 0;
+	l->mounted = l->mounted || usable;
+	/* Whoever tried to make it has left it so. */
+	if (failed && !was_mounted(st))
+		lcm_ignore(call(l, "DELETE", "", NULL, NULL));
+	if (usable)
+		*ret = st;
+	else
+		json_decref(st);
+	return usable;
 }
 
 static int describe(struct layer_mount *l, const json_t *st, struct layer_mount_info *ret)
@@ -152,17 +176,13 @@ int layer_mount_get(struct layer_mount *l, struct layer_mount_info *ret)
 	int r;
 
 	(void)pthread_mutex_lock(&l->lock);
-	r = call(l, "GET", "?detail=1", &st, &err);
-	if (r == -ENOENT || (r == 0 && strcmp(client_text(st, "phase"), "lazy") != 0 &&
-			     strcmp(client_text(st, "phase"), "draining") != 0 &&
-			     strcmp(client_text(st, "phase"), "native") != 0)) {
-		json_decref(st);
-		st = NULL;
+	r = look(l, &st, &err);
+	if (r == 0) {
 		r = mount_it(l, &err);
 		if (r == 0)
 			r = call(l, "GET", "?detail=1", &st, &err);
 	}
-	if (r == 0)
+	if (r >= 0)
 		r = describe(l, st, ret);
 	json_decref(st);
 	(void)pthread_mutex_unlock(&l->lock);
@@ -194,9 +214,19 @@ int layer_mount_read(struct layer_mount *l, uint64_t off, struct lcm_buf *out)
 	return r;
 }
 
+static void meet_now(struct layer_mount *l)
+{
+	json_t *st = NULL;
+
+	if (!l->met)
+		lcm_ignore(look(l, &st, NULL));
+	json_decref(st);
+}
+
 void layer_mount_use(struct layer_mount *l)
 {
 	(void)pthread_mutex_lock(&l->lock);
+	meet_now(l);
 	l->users++;
 	(void)pthread_mutex_unlock(&l->lock);
 }
@@ -207,9 +237,12 @@ void layer_mount_release(struct layer_mount *l)
 	int r = 0;
 
 	(void)pthread_mutex_lock(&l->lock);
+	meet_now(l);
 	l->users -= l->users > 0;
-	if (!l->users)
+	if (!l->users) {
 		r = call(l, "DELETE", "", NULL, &err);
+		l->mounted = r < 0 && r != -ENOENT;
+	}
 	(void)pthread_mutex_unlock(&l->lock);
 	if (r < 0 && r != -ENOENT)
 		lcm_log(LCM_LOG_WARNING, "id=%s stays: %s", l->id, lcm_err_text(&err, r));

@@ -10,7 +10,7 @@
 
 static const char usage[] =
     "Usage: locum layer-store [OPTION]... [DIR]\n"
-    "Serve an additional layer store for podman and CRI-O at DIR (RUN/layer-store) until SIGTERM:\n"
+    "Serve an additional layer store for podman 4 at DIR (RUN/layer-store) until SIGTERM:\n"
     "with it `podman pull` leaves layers that can be lazy to locum.\n"
     "\n"
     "In /etc/containers/storage.conf: additionallayerstores = [\"/run/locum/layer-store:ref\"]\n"
@@ -35,7 +35,7 @@ int cmd_layer_store_main(int argc, char **argv)
 	if (optind == argc)
 		(void)snprintf(made, sizeof(made), "%s/layer-store", cmd_globals.run_dir);
 	/* A dead one's mount point cannot be looked at; layer_fs_serve() says what is wrong. */
-	r = optind == argc ? lcm_mkdir_p(made, 0755) : 0;
+	r = optind == argc ? lcm_mkdir_p(made, 0700) : 0;
 	r = r == -ENOTCONN || r == -EEXIST ? 0 : r;
 	if (r == 0 && !realpath(optind < argc ? argv[optind] : made, dir))
 		(void)snprintf(dir, sizeof(dir), "%s", optind < argc ? argv[optind] : made);

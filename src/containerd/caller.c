@@ -294,6 +294,8 @@ static int status_code(int status)
 		return -ENOENT;
 	case LCM_GRPC_ALREADY_EXISTS:
 		return -EEXIST;
+	case LCM_GRPC_UNAVAILABLE:
+		return -EBUSY;
 	default:
 		return -EIO;
 	}
@@ -305,6 +307,9 @@ static int answered(const struct lcm_caller *c, const char *path, const struct t
 {
 	if (t->feed < 0)
 		return t->feed;
+	if (r == -ESHUTDOWN)
+		return lcm_err_set(err, r, "%s on %s: given up, for this program ends", path,
+				   c->socket);
 	if (t->status < 0)
 		return lcm_err_set(err, -EPROTO, "%s on %s: %s", path, c->socket,
 				   r < 0 ? strerror(-r) : "no gRPC server");

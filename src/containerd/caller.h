@@ -28,8 +28,9 @@ LCM_MUST_USE int lcm_caller_pack(const ProtobufCMessage *m, struct lcm_buf *out)
  * lcm_caller_call - one request, whatever answers there are
  * @method: "/package.Service/Method"
  * @ret: the answers with their prefixes, as they came; NULL: they are not wanted. At most its
- * maximum Return: 0; -ENOENT, -EEXIST, -EIO and the server's text, -ECONNREFUSED (no server);
- * -EPROTO.
+ * maximum
+ * Return: 0; -ENOENT, -EEXIST, -EBUSY (gRPC's UNAVAILABLE), -EIO and the server's text;
+ * -ECONNREFUSED (no server); -ESHUTDOWN (@stop_fd); -EPROTO.
  */
 LCM_MUST_USE int lcm_caller_call(const struct lcm_caller *c, const char *method,
 				 const ProtobufCMessage *m, struct lcm_buf *ret,
@@ -37,7 +38,7 @@ LCM_MUST_USE int lcm_caller_call(const struct lcm_caller *c, const char *method,
 
 /** lcm_caller_forward - the same with a message as it is, and with the server's own answer
  * @ret_status: gRPC's; its text, if any, is in @err
- * Return: 0 (the server has answered); -ECONNREFUSED, -EPROTO, -EFBIG, -ENOMEM.
+ * Return: 0 (the server has answered); -ECONNREFUSED, -ESHUTDOWN, -EPROTO, -EFBIG, -ENOMEM.
  */
 LCM_MUST_USE int lcm_caller_forward(const struct lcm_caller *c, const char *method,
 				    const uint8_t *p, size_t len, struct lcm_buf *ret,

@@ -162,6 +162,9 @@ static int write_blob(const struct lcm_caller *c, const char *digest, uint64_t *
 		*ret_size = w.size;
 		return 0;
 	}
+	/* Somebody else writes it: what he has written is not ours to throw away. */
+	if (r == -EBUSY)
+		return lcm_err_prefix(err, r, "not written (by another fetch now? try again)");
 	q.ref = w.ref;
 	lcm_ignore(lcm_caller_call(c, CONTENT "Abort", &q.base, NULL, NULL));
 	return r;

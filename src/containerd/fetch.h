@@ -16,7 +16,7 @@
  * what it did
  * @names: as containerd has them, the last is NULL
  * Return: 0; -errno, with the image's name in the text: -ENOENT (no such image, or no image of the
- * daemon's has the layer), what the registry said.
+ * daemon's has the layer), -EBUSY (somebody else is writing it), what the registry said.
  */
 LCM_MUST_USE int fetch_images(const struct lcm_caller *c, char *const *names, struct lcm_err *err);
 

@@ -13,7 +13,8 @@ sin() {
 	bad=1
 }
 
-# Long options of a text, those that a --help describes (at the beginning of lines), those that a page lists below OPTIONS.
+# Long options of a text, those that a --help describes (at the beginning of lines), those that a page lists below OPTIONS, and of
+# those the ones that begin a paragraph of their own.
 long_options() {
 	grep -oE -e '(^|[^[:alnum:]-])--[a-z][a-z-]*' | grep -oE -e '--[a-z-]+' | sort -u
 }
@@ -26,12 +27,17 @@ listed_options() {
 	sed 's/\\-/-/g' "$1" | sed -n '/^\.SH OPTIONS/,/^\.SH [^O]/p' | grep -E '^\.B' | long_options
 }
 
+tagged_options() {
+	sed 's/\\-/-/g' "$1" | sed -n '/^\.SH OPTIONS/,/^\.SH [^O]/p' | awk '/^\.B/ && before ~ /^\.T[PQ]/; { before = $1 }' | long_options
+}
+
 # check PAGE HELP: both name the same options.
 check() {
 	n=0
 	for o in $(printf '%s\n' "$2" | help_options); do
 		n=$((n + 1))
 		listed_options "$1" | grep -qxF -e "$o" || sin "$1 does not list $o"
+		tagged_options "$1" | grep -qxF -e "$o" || sin "$1 has no .TP before $o"
 	done
 	for o in $(listed_options "$1"); do
 		printf '%s\n' "$2" | help_options | grep -qxF -e "$o" || sin "$1 lists $o, --help does not"
@@ -65,6 +71,8 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 printf '.SH OPTIONS\n.TP\n.B \\-\\-kept\n.TP\n.B \\-\\-stray\n.SH END\n.BR unbalanced "\n' >"$tmp/locum-x.1"
 [ "$(listed_options "$tmp/locum-x.1" | tr '\n' ' ')" = '--kept --stray ' ] || sin "the option rule does not see its canary"
+printf '.SH OPTIONS\n.TP\n.BR \\-h ", " \\-\\-kept\nText of\n.BR \\-\\-kept .\n.B \\-\\-lost\n.SH END\n' >"$tmp/locum-y.1"
+[ "$(tagged_options "$tmp/locum-y.1" | tr '\n' ' ')" = '--kept ' ] || sin "the rule of .TP does not see its canary"
 [ "$(printf 'Like --zero\n      --one   as --zero\n  -t, --two-words N; not-an--option' | help_options | tr '\n' ' ')" = '--one --two-words ' ] ||
 	sin "the help rule does not see its canary"
 printf '.TH X 1\n.SH\n\\fZoops\n.nosuch\n' >"$tmp/bad.1"

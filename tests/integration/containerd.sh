@@ -72,9 +72,34 @@ blobs_are_whole()
 	done
 }
 
+is_written()
+{
+	ctd content active | grep -q "^locum-$1"
+}
+
+# A layer that somebody else is writing into containerd's content store
+written_by_another()
+{
+	another=$(jq -r '.layers[0].digest' "$IT_OCI/blobs/sha256/$(jq -r '.manifests[0].digest' "$IT_OCI/index.json" | cut -d: -f2)")
+	mkfifo "$TAP_DIR/fifo"
+	ctd content ingest --expected-digest "$another" "locum-$another" <"$TAP_DIR/fifo" >"$TAP_DIR/ingest" 2>&1 &
+	ingest=$!
+	exec 5>"$TAP_DIR/fifo"
+	printf x >&5
+	tap_ok "$V: another is writing a layer" tap_until 20 is_written "$another"
+	tap_fails "$V: fetch does not" 1 ctd_fetch_content "$IT_REF"
+	tap_like "$V: fetch: says why" "$(cat "$TAP_DIR/err")" 'not written \(by another fetch now'
+	tap_ok "$V: and takes nothing from him" is_written "$another"
+	exec 5>&-
+	wait "$ingest"
+	tap_like "$V: whose layer it then is not" "$(cat "$TAP_DIR/ingest")" 'unexpected commit digest'
+	rm -f "$TAP_DIR/fifo"
+}
+
 # What reads layers in containerd's content store
 exported()
 {
+	written_by_another
 	tap_fails "$V: export: no layer is in containerd's content store" 1 ctd images export --platform linux/amd64 "$TAP_DIR/export.tar" "$IT_REF"
 	tap_ok "$V: fetch brings them there" ctd_fetch_content "$IT_REF"
 	tap_is "$V: all three" "$(grep -c ' fetched$' "$TAP_DIR/out")" 3

@@ -88,6 +88,14 @@ wait "$STORE_PID" 2>/dev/null
 tap_fails 'the store is killed' 2 ls "$STORE"
 store_start
 tap_ok 'another one takes its place' podman_run --rm "$IT_REF" true
+tap_ok 'the image is pulled again' podman_do pull --tls-verify=false "$IT_REF"
+tap_is 'which ends no mount that others use' "$(mounts 'map(.phase) | join(" ")')" 'lazy lazy lazy'
+tap_is 'the store is for root alone' "$(stat -c %a "$STORE") $(findmnt -n -o OPTIONS "$STORE" | grep -c allow_other)" '700 0'
+tap_ok 'names that many guess' python -c 'import base64, os, sys
+for i in range(5000):
+    os.path.exists(os.path.join(sys.argv[1], base64.b64encode(b"h.example/r:%d" % i).decode()))' "$STORE"
+tap_ok 'leave room for another' test -d "$STORE/$(printf %s h.example/other | base64)"
+tap_is 'and are in nobody'"'"'s way' "$(basename "$(readlink "$STORE/$(printf %s "$IT_REF" | base64)/$(jq -r '.layers[1].digest' "$(manifest)")/diff")" | cut -c1-6)" layer-
 tap_fails 'one is enough' 1 "$LOCUM" layer-store
 tap_like 'which is said' "$(cat "$TAP_DIR/err")" 'is a mount point already'
 tap_ok 'the rest is pulled' it_rest 60
