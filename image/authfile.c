@@ -100,9 +100,7 @@ static bool same_host(const char *a, size_t len, const char *host)
 	return is_name(a, len, host);
 }
 
-/* "https://host/v1/" stands for host; "host/ns" without a scheme is a namespace and never for host.
- */
-static bool key_is_host(const char *key, const char *host)
+bool lcm_authfile_key_is_host(const char *key, const char *host)
 {
 	const char *rest = key;
 
@@ -123,7 +121,7 @@ static const json_t *find_host(json_t *map, const char *host, const char **ret_k
 		return value;
 	}
 	json_object_foreach (map, key, value) {
-		if (key_is_host(key, host)) {
+		if (lcm_authfile_key_is_host(key, host)) {
 			*ret_key = key;
 			return value;
 		}

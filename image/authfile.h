@@ -37,6 +37,10 @@ struct lcm_credentials {
 	char *identity_token;      /* owned; OAuth2 refresh token for the token service */
 };
 
+/** lcm_authfile_key_is_host - does @key, of an auth file, mean the registry @host?
+ * "https://host/v1/" does; "host/ns" without a scheme is a namespace and never does. */
+bool lcm_authfile_key_is_host(const char *key, const char *host);
+
 /**
  * lcm_authfile_lookup - credentials for one repository
  * @host: as in struct lcm_reference: "docker.io", "localhost:5000"

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "src/containerd/cri.h"
 
-#include <jansson.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "image/reference.h"
-#include "src/base/base64.h"
 #include "src/cmd/cmd.h"
 #include "src/containerd/cri.pb-c.h"
 #include "src/containerd/cri_auth.h"
-
-#define SECRET_MAX (16U << 10)
 
 bool lcm_cri_is(const char *method)
 {
@@ -25,50 +20,22 @@ bool lcm_cri_is(const char *method)
 	return false;
 }
 
-static json_t *basic(const char *user, const char *password)
-{
-	char plain[SECRET_MAX], coded[2 * SECRET_MAX];
-	int n = snprintf(plain, sizeof(plain), "%s:%s", user, password);
-	json_t *o = NULL;
-
-	if (n > 0 && (size_t)n < sizeof(plain)) {
-		lcm_base64_encode(plain, (size_t)n, coded, sizeof(coded));
-		o = json_pack("{s:s}", "auth", coded);
-		OPENSSL_cleanse(coded, sizeof(coded));
-	}
-	OPENSSL_cleanse(plain, sizeof(plain));
-	return o;
-}
-
-/* As docker's and podman's files have it. NULL: there is nothing that the daemon could use. */
-static json_t *entry_of(const Cri__AuthConfig *a)
-{
-	if (!a)
-		return NULL;
-	if (*a->identity_token)
-		return json_pack("{s:s}", "identitytoken", a->identity_token);
-	if (*a->auth)
-		return json_pack("{s:s}", "auth", a->auth);
-	return *a->username ? basic(a->username, a->password) : NULL;
-}
-
-/* "host/repository": the most specific key of an auth file. */
-static bool key_of(const Cri__PullImageRequest *q, char *out, size_t cap)
-{
-	struct lcm_reference ref;
-
-	if (!q->image || lcm_reference_parse(q->image->image, &ref, NULL) < 0)
-		return false;
-	(void)snprintf(out, cap, "%s/%s", ref.host, ref.repo);
-	return true;
-}
-
+/* "host/repository" is the most specific key of an auth file. */
 static void pull_begin(const char *path, struct lcm_cri_pull *pull, const uint8_t *p, size_t len)
 {
 	Cri__PullImageRequest *q = cri__pull_image_request__unpack(NULL, len, p);
+	struct lcm_reference ref;
 
-	if (q && key_of(q, pull->key, sizeof(pull->key)))
-		pull->entry = entry_of(q->auth);
+	if (q && q->auth && q->image && lcm_reference_parse(q->image->image, &ref, NULL) == 0) {
+		const struct lcm_cri_secret secret = { .user = q->auth->username,
+						       .password = q->auth->password,
+						       .auth = q->auth->auth,
+						       .identity_token = q->auth->identity_token,
+						       .server = q->auth->server_address };
+
+		(void)snprintf(pull->key, sizeof(pull->key), "%s/%s", ref.host, ref.repo);
+		pull->entry = lcm_cri_auth_entry(&secret, ref.host);
+	}
 	if (q)
 		cri__pull_image_request__free_unpacked(q, NULL);
 	lcm_cri_auth_begin(path, pull);

@@ -3,8 +3,11 @@
 
 #include <openssl/crypto.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "image/authfile.h"
+#include "src/base/base64.h"
 #include "src/base/limits.h"
 #include "src/base/log.h"
 #include "src/base/sys.h"
@@ -12,8 +15,38 @@
 #define ENTRIES_MAX 4096U
 #define ENTRY_MAX (32U << 10) /* one may not push all others out */
 
+#define SECRET_MAX (16U << 10)
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the file and of what follows */
 static struct lcm_cri_pull *running;                     /* the last one first */
+
+/* ---- an entry ---- */
+
+static json_t *basic(const char *user, const char *password)
+{
+	char plain[SECRET_MAX], coded[2 * SECRET_MAX];
+	int n = snprintf(plain, sizeof(plain), "%s:%s", user, password);
+	json_t *o = NULL;
+
+	if (n > 0 && (size_t)n < sizeof(plain)) {
+		lcm_base64_encode(plain, (size_t)n, coded, sizeof(coded));
+		o = json_pack("{s:s}", "auth", coded);
+		OPENSSL_cleanse(coded, sizeof(coded));
+	}
+	OPENSSL_cleanse(plain, sizeof(plain));
+	return o;
+}
+
+json_t *lcm_cri_auth_entry(const struct lcm_cri_secret *s, const char *host)
+{
+	if (*s->server && !lcm_authfile_key_is_host(s->server, host))
+		return NULL;
+	if (*s->user)
+		return basic(s->user, s->password);
+	if (*s->identity_token)
+		return json_pack("{s:s}", "identitytoken", s->identity_token);
+	return *s->auth ? json_pack("{s:s}", "auth", s->auth) : NULL;
+}
 
 /* ---- the file ---- */
 

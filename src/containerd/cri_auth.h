@@ -14,6 +14,16 @@
 
 #include "image/reference.h"
 
+/* What a call brings; "": it has no such thing. */
+struct lcm_cri_secret {
+	const char *user, *password, *auth, *identity_token;
+	const char *server; /* the registry that it is for; "": the image's */
+};
+/** lcm_cri_auth_entry - of an auth file, for @host (as in struct lcm_reference), as containerd
+ * reads it: one for another registry is none, and a name goes before a token before an "auth".
+ * Return: a new object; NULL: there is nothing that could be used. */
+json_t *lcm_cri_auth_entry(const struct lcm_cri_secret *s, const char *host);
+
 /* A pull with a secret. All zero, then key and entry are set, then begin; nothing else is set by
  * anybody but cri_auth.c. */
 struct lcm_cri_pull {

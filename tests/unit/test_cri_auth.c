@@ -241,6 +241,39 @@ static void full_of_entries(void **state)
 	json_decref(root);
 }
 
+static void entries(void **state)
+{
+	static const struct {
+		struct lcm_cri_secret secret;
+		const char *host, *key, *value; /* NULL: no entry */
+	} rows[] = {
+		{ { "", "", "", "", "" }, "h", NULL, NULL },
+		{ { "u", "p", "YTpi", "t", "" }, "h", "auth", "dTpw" },
+		{ { "", "p", "YTpi", "t", "" }, "h", "identitytoken", "t" },
+		{ { "", "", "YTpi", "", "" }, "h", "auth", "YTpi" },
+		{ { "u", "p", "", "", "h:5000" }, "h:5000", "auth", "dTpw" },
+		{ { "u", "p", "", "", "https://h:5000/v2/" }, "h:5000", "auth", "dTpw" },
+		{ { "u", "p", "", "", "https://index.docker.io/v1/" },
+		  "docker.io",
+		  "auth",
+		  "dTpw" },
+		{ { "u", "p", "", "", "other" }, "h", NULL, NULL },
+		{ { "", "", "YTpi", "", "https://other" }, "h", NULL, NULL },
+		{ { "", "", "", "t", "h" }, "h.evil", NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		json_t *o = lcm_cri_auth_entry(&rows[i].secret, rows[i].host);
+
+		assert_int_equal(o != NULL, rows[i].key != NULL);
+		if (o)
+			assert_string_equal(json_string_value(json_object_get(o, rows[i].key)),
+					    rows[i].value);
+		json_decref(o);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,7 +281,7 @@ int main(void)
 		cmocka_unit_test(right_and_wrong), cmocka_unit_test(both_wrong),
 		cmocka_unit_test(damaged),         cmocka_unit_test(unreadable),
 		cmocka_unit_test(full_of_bytes),   cmocka_unit_test(too_long),
-		cmocka_unit_test(full_of_entries),
+		cmocka_unit_test(full_of_entries), cmocka_unit_test(entries),
 	};
 
 	return cmocka_run_group_tests_name("cri_auth", tests, setup, teardown);
