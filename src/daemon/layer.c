@@ -400,11 +400,15 @@ bool lcm_wrong_bytes(int status)
 
 bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool mirrored)
 {
-	bool news = lcm_registry_blame(l->e->reg, &l->ref, blob);
+	bool news;
 
+	/* The registry may be gone already when the last jobs come back. */
+	if (l->e->closing)
+		return false;
+	news = lcm_registry_blame(l->e->reg, &l->ref, blob);
 	if (news && l->blob)
 		lcm_blob_forget(l->blob, 0, l->row.blob_size);
-	return (news || mirrored) && !l->e->closing && l->watches;
+	return (news || mirrored) && l->watches;
 }
 
 /* ---- demand and pull ---- */
@@ -470,6 +474,9 @@ void lcm_layer_pull(struct lcm_layer *l, bool urgent)
 {
 	int r = 0;
 
+	/* The pools may be gone already, as the registry. */
+	if (l->e->closing)
+		return;
 	if (urgent &&
 	    !l->pull_urgent) { /* somebody waits: old trouble is forgotten and tried anew at once */
 		l->error = (struct lcm_err){ 0 };
