@@ -366,6 +366,8 @@ static void containers_post(struct lcm_api_call *c, json_t *args)
 				       .bundle = api_text(args, "bundle"),
 				       .started = api_flag(args, "started") };
 	const char *mount = api_text(args, "mount");
+	const json_t *meter = json_object_get(args, "meter");
+	struct lcm_meter_args checked;
 	struct lcm_err err = { 0 };
 	struct lcm_session *s;
 	uint64_t pid = 0, dev = 0;
@@ -382,11 +384,12 @@ static void containers_post(struct lcm_api_call *c, json_t *args)
 		lcm_api_error(c, 404, -ENOENT, "container %s is on no mount of locum", t.id);
 		return;
 	}
-	r = json_object_get(args, "meter")
-		? lcm_session_set_meter(s, json_object_get(args, "meter"), &err)
-		: 0;
+	/* A container that is refused changes nothing of the mount. */
+	r = meter ? lcm_meter_args_take(meter, &checked, &err) : 0;
 	if (r == 0)
 		r = lcm_container_tie(s, &t, &err);
+	if (r == 0 && meter)
+		r = lcm_session_set_meter(s, meter, &err);
 	if (r < 0) {
 		lcm_api_fail(c, r, &err);
 		return;

@@ -289,8 +289,9 @@ static int look_killed(void *arg, pid_t pid)
 	char path[32];
 	size_t len;
 
-	if ((*left)-- == 0)
+	if (!*left)
 		return -E2BIG;
+	(*left)--;
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
 	if (lcm_read_file_at(AT_FDCWD, path, STATUS_MAX, &text, &len) < 0)
 		return 0;

@@ -85,6 +85,10 @@ says 'not by nonsense' 1 'weight 0' "$LOCUM" meter set --class batch --weight 0
 says 'nor under such a name' 1 'letters, digits' "$LOCUM" meter set --class 'a b' --weight 5
 says 'nor nothing' 2 'a mount or a class' "$LOCUM" meter set --weight 5
 
+code=$(curl -s -o "$TAP_DIR/refused" -w '%{http_code}' --unix-socket "$LOCUM_RUN/locum.sock" \
+	-d "{\"id\":\"../k\",\"mount\":\"c\",\"pid\":$$,\"meter\":{\"class\":\"batch\",\"weight\":34}}" http://locum/v1/containers)
+tap_is 'a container that is refused' "$code $(jq -r .error "$TAP_DIR/refused" | cut -c1-13)" '400 container id:'
+tap_is 'changes nothing of the mount' "$(meter c '.weight, .regulation.class' | paste -sd' ')" '100 gold'
 tap_ok 'a container brings its own' curl -sf --unix-socket "$LOCUM_RUN/locum.sock" \
 	-d "{\"id\":\"k\",\"mount\":\"c\",\"pid\":$$,\"meter\":{\"class\":\"gold\",\"weight\":33}}" http://locum/v1/containers
 tap_is 'for its mount' "$(meter c '.weight, .regulation.class' | paste -sd' ')" '33 gold'
