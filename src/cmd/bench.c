@@ -2,7 +2,6 @@
 /*
  * bench.c - `locum bench`: its options, and the process that cleans up whatever happens.
  */
-#include <getopt.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,146 +11,14 @@
 #include <sys/wait.h>
 
 #include "src/base/sys.h"
-#include "src/cmd/bench.h"
+#include "image/reference.h"
+#include "src/cmd/bench_options.h"
 #include "src/cmd/cmd.h"
 #include "src/cmd/runtime.h"
 
-static const char usage[] =
-    "Usage: locum bench [OPTION]... IMAGE [-- COMMAND [ARGUMENT]...]\n"
-    "       locum bench [OPTION]... pull IMAGE\n"
-    "Measure the start of a container that prints something, and the mount it ends on.\n"
-    "All variants run in one process, in turns, on state directories of their own.\n"
-    "\n"
-    "      --start             first output, everything local, bytes and CPU: lazy, full pull, "
-    "podman\n"
-    "      --fs                the native mount against a plain overlay of the same tree\n"
-    "      --memory            the daemon's memory with 1 and with 50 mounts\n"
-    "                          (default: these three)\n"
-    "      --pull              the full pull against what this machine allows, podman and "
-    "containerd\n"
-    "                          (as the word pull before IMAGE)\n"
-    "      --rounds N          how often, 1 to 100 (5)\n"
-    "      --warm              do not drop the page cache before each start\n"
-    "      --no-podman         leave podman out (it is also when it is not installed)\n"
-    "      --dir DIR           for temporary state; needs room for two unpacked images (/var/tmp)\n"
-    "      --daemon-option OPT given to the daemons, e.g. --insecure=HOST; may be repeated\n"
-    "      --json              print JSON\n"
-    "  -h, --help              this text\n"
-    "\n"
-    "Needs root. Without --warm the whole machine's page cache is dropped again and again.\n";
-
-enum {
-	OPT_START = 256,
-	OPT_FS,
-	OPT_MEMORY,
-	OPT_PULL,
-	OPT_ROUNDS,
-	OPT_WARM,
-	OPT_NO_PODMAN,
-	OPT_DIR,
-	OPT_DAEMON,
-	OPT_JSON
-};
-
-static const char *find_podman(void)
-{
-	static const char *const known[] = { "/usr/bin/podman", "/usr/local/bin/podman" };
-
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(known); i++)
-		if (access(known[i], X_OK) == 0)
-			return known[i];
-	return NULL;
-}
-
-static int take(struct bench *b, int c)
-{
-	switch (c) {
-	case OPT_START:
-		b->start = true;
-		return 0;
-	case OPT_FS:
-		b->fs = true;
-		return 0;
-	case OPT_MEMORY:
-		b->memory = true;
-		return 0;
-	case OPT_PULL:
-		b->pull = true;
-		return 0;
-	case OPT_ROUNDS:
-		if (lcm_number_parse(optarg, false, &b->rounds) < 0 || b->rounds < 1 ||
-		    b->rounds > BENCH_ROUNDS_MAX)
-			return cmd_usage("bench", "--rounds %s: 1 to %d is expected", optarg,
-					 BENCH_ROUNDS_MAX);
-		return 0;
-	case OPT_WARM:
-		b->warm = true;
-		return 0;
-	case OPT_NO_PODMAN:
-		b->no_podman = true;
-		return 0;
-	case OPT_DAEMON:
-		if (b->n_daemon_options == BENCH_ARGS_MAX)
-			return cmd_usage("bench", "--daemon-option is given more than %d times",
-					 BENCH_ARGS_MAX);
-		b->daemon_options[b->n_daemon_options++] = optarg;
-		return 0;
-	case OPT_JSON:
-		b->json = true;
-		return 0;
-	default:
-		return CMD_USAGE;
-	}
-}
-
-static int parse(int argc, char **argv, struct bench *b, const char **dir, bool *help)
-{
-	static const struct option longs[] = {
-		{ "start", no_argument, NULL, OPT_START },
-		{ "fs", no_argument, NULL, OPT_FS },
-		{ "memory", no_argument, NULL, OPT_MEMORY },
-		{ "pull", no_argument, NULL, OPT_PULL },
-		{ "rounds", required_argument, NULL, OPT_ROUNDS },
-		{ "warm", no_argument, NULL, OPT_WARM },
-		{ "no-podman", no_argument, NULL, OPT_NO_PODMAN },
-		{ "dir", required_argument, NULL, OPT_DIR },
-		{ "daemon-option", required_argument, NULL, OPT_DAEMON },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int c, r = 0;
-
-	while (r == 0 && (c = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
-		if (c == 'h')
-			*help = true;
-		else if (c == OPT_DIR)
-			*dir = optarg;
-		else
-			r = take(b, c);
-	}
-	if (r || *help)
-		return r;
-	if (argc - optind > 1 && strcmp(argv[optind], "pull") == 0) {
-		b->pull = true;
-		optind++;
-	}
-	if (optind == argc)
-		return cmd_usage("bench", "an image is needed");
-	b->image = argv[optind++];
-	if (optind < argc && strcmp(argv[optind], "--") == 0)
-		optind++;
-	if (argc - optind > BENCH_ARGS_MAX)
-		return cmd_usage("bench", "the command has more than %d words", BENCH_ARGS_MAX);
-	b->command = optind < argc ? argv + optind : NULL;
-	if (!b->start && !b->fs && !b->memory && !b->pull)
-		b->start = b->fs = b->memory = true;
-	return 0;
-}
-
 /* ---- the worker ---- */
 
-static int work(struct bench *b, struct lcm_err *err)
+static int own_mounts(struct lcm_err *err)
 {
 	int r = (int)lcm_errno(unshare(CLONE_NEWNS));
 
@@ -160,10 +27,30 @@ static int work(struct bench *b, struct lcm_err *err)
 	if (r < 0)
 		return lcm_err_set(err, r, "no mount namespace: %s", strerror(-r));
 	r = (int)lcm_errno(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
-	if (r < 0)
-		return lcm_err_set(err, r, "/proc of a pid namespace: %s", strerror(-r));
-	runtime_hide_hybrid_cgroup();
-	b->traffic = bench_traffic_new(b->dir, b->cgroup);
+	return r < 0 ? lcm_err_set(err, r, "/proc of a pid namespace: %s", strerror(-r)) : 0;
+}
+
+static int go_behind_link(const struct bench *b, struct lcm_err *err)
+{
+	struct lcm_reference refs[BENCH_IMAGES_MAX];
+	const char *hosts[BENCH_IMAGES_MAX];
+	int r = 0;
+
+	if (!b->link.bytes_per_s && !b->link.rtt_ns)
+		return 0;
+	for (size_t i = 0; r == 0 && i < b->n_items; i++) {
+		r = lcm_reference_parse(b->items[i].image, &refs[i], err);
+		hosts[i] = lcm_reference_endpoint(&refs[i]);
+	}
+	return r < 0 ? r : bench_link_enter(&b->link, hosts, b->n_items, b->dir, err);
+}
+
+static int measure(struct bench *b, const struct bench_item *item, struct lcm_err *err)
+{
+	int r = 0;
+
+	b->image = item->image;
+	b->command = item->command;
 	if (b->start)
 		r = bench_start(b, err);
 	if (r == 0 && b->fs)
@@ -177,6 +64,20 @@ static int work(struct bench *b, struct lcm_err *err)
 		       !b->json)) /* what was measured before something failed is as good as ever */
 		lcm_ignore(bench_print(b));
 	return r;
+}
+
+static int work(struct bench *b, struct lcm_err *err)
+{
+	int r = own_mounts(err);
+
+	if (r < 0)
+		return r;
+	runtime_hide_hybrid_cgroup();
+	r = go_behind_link(b, err);
+	b->traffic = bench_traffic_new(b->dir, b->cgroup);
+	for (size_t i = 0; r == 0 && i < b->n_items; i++)
+		r = measure(b, &b->items[i], err);
+	return r < 0 ? r : bench_print_end(b);
 }
 
 static void work_and_exit(struct bench *b, const sigset_t *mask)
@@ -272,28 +173,33 @@ static int run(struct bench *b, const char *dir)
 	return status;
 }
 
-int cmd_bench_main(int argc, char **argv)
+static int bench(struct bench *b, int argc, char **argv)
 {
-	lcm_autofree struct bench *b = calloc(1, sizeof(*b));
 	const char *dir = "/var/tmp";
-	bool help = false;
-	int r;
+	int r = bench_options(argc, argv, b, &dir);
 
-	if (!b)
-		return CMD_FAILED;
-	b->rounds = 5;
-	b->cgroup = (uint32_t)getpid();
-	r = parse(argc, argv, b, &dir, &help);
-	if (r)
+	if (r != -1)
 		return r;
-	if (help)
-		return fputs(usage, stdout) < 0;
 	if (geteuid() != 0)
 		return cmd_error(
 		    "bench",
 		    &(struct lcm_err){ .code = -EPERM,
 				       .msg = "not root: mounting needs root (try sudo)" },
 		    -EPERM);
-	b->podman = b->no_podman ? NULL : find_podman();
 	return run(b, dir);
+}
+
+int cmd_bench_main(int argc, char **argv)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return CMD_FAILED;
+	b->rounds = 5;
+	b->cgroup = (uint32_t)getpid();
+	r = bench(b, argc, argv);
+	free(b->file);
+	free(b);
+	return r;
 }

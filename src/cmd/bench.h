@@ -14,14 +14,18 @@
 #ifndef LCM_BENCH_H
 #define LCM_BENCH_H
 
+#include <jansson.h>
 #include <sys/types.h>
 
 #include "src/base/err.h"
+#include "src/cmd/bench_link.h"
 
 #define BENCH_ROUNDS_MAX 100
 #define BENCH_SERIES_MAX 64
 #define BENCH_ARGS_MAX 64
 #define BENCH_NOTES_MAX 8
+#define BENCH_IMAGES_MAX 32
+#define BENCH_WORDS_MAX 1024
 #define BENCH_CPU_NS 1000000000.0
 
 enum bench_unit {
@@ -42,7 +46,16 @@ struct bench_series {
 	size_t n;
 };
 
+/* What locum is compared with. */
+enum bench_other { OTHER_PODMAN, OTHER_CONTAINERD, OTHER_MAX };
+
 struct bench_traffic;
+
+/* An image, and what its container does. */
+struct bench_item {
+	const char *image;
+	char *const *command; /* NULL: the image's */
+};
 
 /* What is said in words beside the figures. */
 struct bench_note {
@@ -51,15 +64,23 @@ struct bench_note {
 };
 
 struct bench {
-	const char *image, *podman; /* @podman NULL: not measured */
-	char *const *command;       /* NULL: the image's */
+	struct bench_item items[BENCH_IMAGES_MAX];
+	size_t n_items;
+	char *file; /* owned; that items are from; NULL: none */
+	char *file_words[BENCH_WORDS_MAX];
+	size_t n_file_words;
+	const char *image; /* of the item that is measured now, as the next */
+	char *const *command;
+	bool others[OTHER_MAX]; /* take part */
+	struct bench_link link; /* all zero: none */
 	const char *daemon_options[BENCH_ARGS_MAX + 1];
 	size_t n_daemon_options;
 	uint64_t rounds;
-	bool start, fs, memory, pull, warm, json, no_podman;
-	char dir[256];            /* ours alone; removed by the supervisor */
-	char root[300], run[300]; /* of the daemon that runs now */
-	pid_t daemon;
+	bool start, fs, memory, pull, warm, json;
+	char dir[256];                 /* ours alone; removed by the supervisor */
+	char root[300], run[300];      /* of the daemon that runs now */
+	pid_t daemon;                  /* locum's, or another's; 0: none */
+	uint64_t child_peak;           /* bytes that one of the processes that ended had at most */
 	uint32_t serial;               /* of the last state directory */
 	uint32_t cgroup;               /* number in the cgroup's name */
 	struct bench_traffic *traffic; /* NULL: this kernel does not let us count */
@@ -67,6 +88,7 @@ struct bench {
 	size_t n_series;
 	struct bench_note notes[BENCH_NOTES_MAX];
 	size_t n_notes;
+	json_t *reports; /* owned; of the items before, with @json */
 };
 
 /* ---- bench_report.c ---- */
@@ -83,8 +105,11 @@ double bench_median(double *v, size_t n);
  * -ENODATA. Pure. */
 LCM_MUST_USE int bench_ratio(const struct bench_series *s, const struct bench_series *base,
 			     double *ret);
-/** bench_print - every series as a table, or JSON. Return: 0, -EIO, -ENOMEM. */
-LCM_MUST_USE int bench_print(const struct bench *b);
+/** bench_print - every series as a table; with b->json it is kept for bench_print_end(). The next
+ * item begins with none. Return: 0, -EIO, -ENOMEM. */
+LCM_MUST_USE int bench_print(struct bench *b);
+/** bench_print_end - with b->json: the object of the one item, or an array of all. */
+LCM_MUST_USE int bench_print_end(struct bench *b);
 /** bench_say - what is being done now, on stderr when that is a terminal. */
 void bench_say(const struct bench *b, const char *fmt, ...) LCM_PRINTF(2, 3);
 
@@ -110,6 +135,9 @@ LCM_MUST_USE int bench_run_output(struct bench *b, const char *const argv[],
 void bench_reap(void);
 /** bench_cpu - user + system ns of the daemon so far, and of all children that ended. */
 uint64_t bench_cpu(const struct bench *b);
+/** bench_peak - bytes that the daemon has had at most; without one, that one process that ended had
+ * since b->child_peak was 0. */
+uint64_t bench_peak(const struct bench *b);
 /** bench_cold - nothing in the page cache, no dirty pages, no cached inodes. Nothing when --warm.
  */
 void bench_cold(const struct bench *b);
@@ -117,6 +145,8 @@ void bench_cold(const struct bench *b);
 /** bench_daemon_start - a daemon with state directories of its own; a fresh one when @fresh. */
 LCM_MUST_USE int bench_daemon_start(struct bench *b, bool background, bool fresh,
 				    struct lcm_err *err);
+/** bench_daemon_end - with SIGTERM, at last SIGKILL. */
+void bench_daemon_end(struct bench *b);
 /** bench_daemon_stop - end it; @remove its state. */
 void bench_daemon_stop(struct bench *b, bool remove);
 /** bench_self - argv for another `locum` on the daemon's directories: the verb goes to the returned

@@ -39,8 +39,8 @@ static int spawn(struct bench *b, const char *const argv[], int fd, int as, pid_
 	if (r == 0)
 		r = posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0);
 	if (r == 0)
-		r = posix_spawn_file_actions_addopen(&fa, 2, log, O_WRONLY | O_CREAT | O_TRUNC,
-						     0600);
+		r = posix_spawn_file_actions_addopen(&fa, 2, log,
+						     O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
 	if (r == 0 && fd >= 0)
 		r = posix_spawn_file_actions_adddup2(&fa, fd, as);
 	if (r == 0)
@@ -85,11 +85,13 @@ static void last_line(const struct bench *b, char out[256])
 
 int bench_wait(struct bench *b, pid_t pid, const char *what, struct lcm_err *err)
 {
+	struct rusage ru = { 0 };
 	char text[256];
 	int status = 0;
 
-	if (waitpid(pid, &status, 0) < 0)
+	if (wait4(pid, &status, 0, &ru) < 0)
 		return lcm_err_set(err, -ECHILD, "%s was lost", what);
+	b->child_peak = LCM_MAX(b->child_peak, (uint64_t)ru.ru_maxrss * 1024);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	last_line(b, text);
@@ -160,6 +162,23 @@ uint64_t bench_cpu(const struct bench *b)
 	    clock_gettime(clock, &ts) == 0)
 		ns += (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 	return ns;
+}
+
+uint64_t bench_peak(const struct bench *b)
+{
+	lcm_autofree char *text = NULL;
+	unsigned long long kb = 0;
+	char path[64];
+	const char *at;
+	size_t len;
+
+	if (b->daemon <= 0)
+		return b->child_peak;
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)b->daemon);
+	if (lcm_read_file_at(AT_FDCWD, path, 65536, &text, &len) < 0)
+		return 0;
+	at = strstr(text, "\nVmHWM:");
+	return at && sscanf(at + 7, " %18llu", &kb) == 1 ? kb * 1024 : 0;
 }
 
 void bench_cold(const struct bench *b)
@@ -254,7 +273,7 @@ int bench_daemon_start(struct bench *b, bool background, bool fresh, struct lcm_
 	return r;
 }
 
-void bench_daemon_stop(struct bench *b, bool remove)
+void bench_daemon_end(struct bench *b)
 {
 	if (b->daemon > 0) {
 		lcm_autoclose int fd = (int)syscall(SYS_pidfd_open, b->daemon, 0);
@@ -266,6 +285,11 @@ void bench_daemon_stop(struct bench *b, bool remove)
 		(void)waitpid(b->daemon, NULL, 0);
 	}
 	b->daemon = 0;
+}
+
+void bench_daemon_stop(struct bench *b, bool remove)
+{
+	bench_daemon_end(b);
 	if (remove) {
 		char name[16];
 		lcm_autoclose int dir = lcm_sys_openat(AT_FDCWD, b->dir, O_RDONLY | O_DIRECTORY, 0);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "src/base/sys.h"
+#include "src/cmd/bench_others.h"
 #include "src/cmd/bench_pull.h"
 
 #define PART "pull"
@@ -22,24 +23,26 @@ static const char *const names[W_MAX] = { "download alone", "decompression alone
 					  "writing alone",  LOCUM,
 					  "podman pull",    "containerd pull" };
 
+/* ns since the start of a pull. */
+struct pulled {
+	uint64_t ended, synced; /* the command's end; syncfs(2) of the file system after it */
+};
+
 struct pull_round {
 	struct pulled t[W_MAX]; /* 0: not measured */
 	uint64_t peak;          /* bytes */
 };
 
-static uint64_t peak(const struct bench *b)
+static int pulled_note(const struct bench *b, uint64_t t0, struct pulled *ret, struct lcm_err *err)
 {
-	lcm_autofree char *text = NULL;
-	unsigned long long kb = 0;
-	char path[64];
-	const char *at;
-	size_t len;
+	lcm_autoclose int dir = -EBADF;
+	int r;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)b->daemon);
-	if (lcm_read_file_at(AT_FDCWD, path, 65536, &text, &len) < 0)
-		return 0;
-	at = strstr(text, "\nVmHWM:");
-	return at && sscanf(at + 7, " %18llu", &kb) == 1 ? kb * 1024 : 0;
+	ret->ended = lcm_now_ns() - t0;
+	dir = lcm_sys_openat(AT_FDCWD, b->dir, O_RDONLY | O_DIRECTORY, 0);
+	r = dir < 0 ? dir : lcm_sys_syncfs(dir);
+	ret->synced = lcm_now_ns() - t0;
+	return r < 0 ? lcm_err_set(err, r, "%s: syncfs: %s", b->dir, strerror(-r)) : 0;
 }
 
 static int pull_locum(struct bench *b, struct pull_round *p, struct lcm_err *err)
@@ -55,48 +58,37 @@ static int pull_locum(struct bench *b, struct pull_round *p, struct lcm_err *err
 		r = bench_run(b, argv, err);
 		if (r == 0)
 			r = pulled_note(b, t0, &p->t[W_LOCUM], err);
-		p->peak = peak(b);
+		p->peak = bench_peak(b);
 	}
 	bench_daemon_stop(b, true);
 	return r;
 }
 
-static bool plain_http(const struct floor_ctx *f)
+static int pull_other(struct bench *b, enum bench_other o, struct pulled *ret, struct lcm_err *err)
 {
-	const char *host = f->ref.host;
+	uint64_t t0;
+	int r = bench_other_open(b, o, err);
 
-	if (strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 ||
-	    strncmp(host, "[::1]", 5) == 0)
-		return true;
-	for (size_t i = 0; i < f->b->n_daemon_options; i++)
-		if (strncmp(f->b->daemon_options[i], "--insecure=", 11) == 0 &&
-		    strcmp(f->b->daemon_options[i] + 11, host) == 0)
-			return true;
-	return false;
+	if (r == 0) {
+		bench_cold(b);
+		t0 = lcm_now_ns();
+		r = bench_other_pull(b, o, err);
+		if (r == 0)
+			r = pulled_note(b, t0, ret, err);
+	}
+	bench_other_close(b, o);
+	return r;
 }
 
-/* The others are compared with, not needed: what is wrong with them is said and not the end. They
- * are left out from then on, so that the rounds of all series stay the same. */
-static int other(struct floor_ctx *f, enum what w, struct pulled *t)
+static void other(struct bench *b, enum bench_other o, struct pulled *t)
 {
-	struct bench *b = f->b;
 	struct lcm_err why = { 0 };
-	bool podman = w == W_PODMAN;
-	int r;
+	int r = b->others[o] ? pull_other(b, o, t, &why) : 0;
 
-	if (podman ? !b->podman : !f->containerd)
-		return 0;
-	r = podman ? others_podman(b, t, &why)
-		   : others_containerd(b, &f->ref, plain_http(f), t, &why);
 	if (r == 0)
-		return 0;
+		return;
 	*t = (struct pulled){ 0 };
-	if (podman)
-		b->podman = NULL;
-	else
-		f->containerd = false;
-	bench_note(b, podman ? "podman" : "containerd", "failed: %s", lcm_err_text(&why, r));
-	return 0;
+	bench_other_leave_out(b, o, r, &why);
 }
 
 static int measure(struct floor_ctx *f, enum what w, struct pull_round *p, struct lcm_err *err)
@@ -113,7 +105,8 @@ static int measure(struct floor_ctx *f, enum what w, struct pull_round *p, struc
 	case W_LOCUM:
 		return pull_locum(f->b, p, err);
 	default:
-		return other(f, w, t);
+		other(f->b, (enum bench_other)(w - W_PODMAN), t);
+		return 0;
 	}
 }
 
@@ -173,12 +166,7 @@ int bench_pull(struct bench *b, struct lcm_err *err)
 	if (!f)
 		return -ENOMEM;
 	bench_say(b, "pull: layers into memory");
-	if (!b->podman)
-		bench_note(b, "podman", b->no_podman ? "left out" : "not installed");
-	if (!others_has_containerd())
-		bench_note(b, "containerd", "not installed");
 	r = floor_open(f, b, err);
-	f->containerd = others_has_containerd();
 	if (r == 0)
 		r = rounds(f, wins, err);
 	if (r == 0)

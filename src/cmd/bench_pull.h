@@ -20,9 +20,8 @@ struct floor_ctx {
 	struct lcm_registry *reg;
 	struct lcm_reference ref;
 	struct lcm_manifest *m;
-	char mem[300];   /* a tmpfs: BLOBS as N, the tars as N.tar */
-	bool containerd; /* is measured */
-	size_t left;     /* fetches in flight */
+	char mem[300]; /* a tmpfs: BLOBS as N, the tars as N.tar */
+	size_t left;   /* fetches in flight */
 	int status;
 	struct lcm_err *err; /* borrowed */
 };
@@ -46,21 +45,5 @@ LCM_MUST_USE int floor_write(struct floor_ctx *f, uint64_t *ret_ns, struct lcm_e
  */
 LCM_MUST_USE int floor_tar_next(const unsigned char *p, size_t len, size_t *off,
 				const unsigned char **ret, size_t *ret_len);
-
-/* ns since the start of a pull. */
-struct pulled {
-	uint64_t ended, synced; /* the command's end; syncfs(2) of the file system after it */
-};
-
-/** others_podman, others_containerd - one pull into an empty state, which is removed after.
- * @plain: http. Return: 0; -errno with the program's last words. */
-LCM_MUST_USE int others_podman(struct bench *b, struct pulled *ret, struct lcm_err *err);
-LCM_MUST_USE int others_containerd(struct bench *b, const struct lcm_reference *ref, bool plain,
-				   struct pulled *ret, struct lcm_err *err);
-/** others_has_containerd - containerd and ctr are in /usr/bin or /usr/local/bin. */
-bool others_has_containerd(void);
-/** pulled_note - fill @ret; @t0: when the pull began. */
-LCM_MUST_USE int pulled_note(const struct bench *b, uint64_t t0, struct pulled *ret,
-			     struct lcm_err *err);
 
 #endif

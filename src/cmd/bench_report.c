@@ -113,6 +113,14 @@ static const char *figure(enum bench_unit unit, double v, char out[32])
 	return out;
 }
 
+/* "figure: variant", after one of the same figure, is the variant alone. */
+static const char *base_name(const struct bench_series *s)
+{
+	size_t n = strcspn(s->name, ":");
+
+	return strncmp(s->name, s->base, n) == 0 && s->base[n] == ':' ? s->base + n + 2 : s->base;
+}
+
 static void print_line(const struct bench *b, const struct bench_series *s)
 {
 	const struct bench_series *base = s->base ? find(b, s->part, s->base) : NULL;
@@ -122,10 +130,10 @@ static void print_line(const struct bench *b, const struct bench_series *s)
 	summary(s, &median, &min, &max);
 	(void)snprintf(range, sizeof(range), "%s .. %s", figure(s->unit, min, lo),
 		       figure(s->unit, max, hi));
-	(void)printf("  %-38s %12s  %-26s", s->name, figure(s->unit, median, m),
+	(void)printf("  %-54s %12s  %-26s", s->name, figure(s->unit, median, m),
 		     s->n > 1 ? range : "");
 	if (base && bench_ratio(s, base, &ratio) == 0)
-		(void)printf("  %6.2f x %s", ratio, s->base);
+		(void)printf("  %6.2f x %s", ratio, base_name(s));
 	(void)printf("\n");
 }
 
@@ -148,34 +156,51 @@ static json_t *line_json(const struct bench *b, const struct bench_series *s)
 	return o;
 }
 
-static int print_json(const struct bench *b)
+static bool has_link(const struct bench_link *l)
+{
+	return l->bytes_per_s || l->rtt_ns;
+}
+
+static json_t *link_json(const struct bench_link *l)
+{
+	return json_pack("{s:f s:f}", "rate_mbit", (double)l->bytes_per_s * 8 / 1e6, "rtt_ms",
+			 (double)l->rtt_ns / 1e6);
+}
+
+static int keep_json(struct bench *b)
 {
 	json_t *lines = json_array(), *notes = json_object(), *o;
-	int r;
 
 	for (size_t i = 0; i < b->n_series; i++)
 		(void)json_array_append_new(lines, line_json(b, &b->series[i]));
 	for (size_t i = 0; i < b->n_notes; i++)
 		(void)json_object_set_new(notes, b->notes[i].key, json_string(b->notes[i].text));
-	o = json_pack("{s:s s:I s:b s:o s:o}", "image", b->image, "rounds", (json_int_t)b->rounds,
-		      "cold", !b->warm, "results", lines, "notes", notes);
-	if (!o)
-		return -ENOMEM;
-	r = json_dumpf(o, stdout, JSON_INDENT(2));
-	json_decref(o);
-	return r < 0 || printf("\n") < 0 || fflush(stdout) ? -EIO : 0;
+	o = json_pack("{s:s s:I s:b s:o? s:o s:o}", "image", b->image, "rounds",
+		      (json_int_t)b->rounds, "cold", !b->warm, "link",
+		      has_link(&b->link) ? link_json(&b->link) : NULL, "results", lines, "notes",
+		      notes);
+	if (!b->reports)
+		b->reports = json_array();
+	return json_array_append_new(b->reports, o) < 0 ? -ENOMEM : 0;
 }
 
-int bench_print(const struct bench *b)
+static void print_head(const struct bench *b)
 {
-	const char *part = "";
-
-	if (b->json)
-		return print_json(b);
 	(void)printf(
 	    "%s: %llu rounds, page cache %s; median, range, ratio (median over the rounds)\n",
 	    b->image, (unsigned long long)b->rounds,
 	    b->warm ? "as it is" : "dropped before each start");
+	if (b->link.bytes_per_s)
+		(void)printf("link of %.0f Mbit/s\n", (double)b->link.bytes_per_s * 8 / 1e6);
+	if (b->link.rtt_ns)
+		(void)printf("round trip of %.1f ms\n", (double)b->link.rtt_ns / 1e6);
+}
+
+static void print_table(const struct bench *b)
+{
+	const char *part = "";
+
+	print_head(b);
 	for (size_t i = 0; i < b->n_series; i++) {
 		if (strcmp(part, b->series[i].part) != 0)
 			(void)printf("%s\n", b->series[i].part);
@@ -184,7 +209,31 @@ int bench_print(const struct bench *b)
 	}
 	for (size_t i = 0; i < b->n_notes; i++)
 		(void)printf("%s: %s\n", b->notes[i].key, b->notes[i].text);
-	return fflush(stdout) ? -EIO : 0;
+}
+
+int bench_print(struct bench *b)
+{
+	int r = 0;
+
+	if (b->json)
+		r = keep_json(b);
+	else
+		print_table(b);
+	b->n_series = 0;
+	return r < 0 ? r : fflush(stdout) ? -EIO : 0;
+}
+
+int bench_print_end(struct bench *b)
+{
+	json_t *o = b->n_items == 1 ? json_array_get(b->reports, 0) : b->reports;
+	int r;
+
+	if (!b->json)
+		return 0;
+	r = o ? json_dumpf(o, stdout, JSON_INDENT(2)) : -1;
+	json_decref(b->reports);
+	b->reports = NULL;
+	return r < 0 || printf("\n") < 0 || fflush(stdout) ? -EIO : 0;
 }
 
 void bench_say(const struct bench *b, const char *fmt, ...)

@@ -8,10 +8,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "src/base/sys.h"
-#include "src/cmd/bench.h"
+#include "src/cmd/bench_others.h"
 #include "src/cmd/client.h"
 
 #define PART "start"
@@ -20,11 +19,12 @@
 #define ALONE "locum lazy, background off"
 #define FULL "locum full pull, then run"
 #define PODMAN "podman pull, then run"
+#define CONTAINERD "containerd pull, then run"
 
 /* What one start took; 0: not measured. */
 struct start {
 	uint64_t t0, output_ns, local_ns; /* since t0 */
-	uint64_t cpu_ns, bytes_output, bytes_local;
+	uint64_t cpu_ns, bytes_output, bytes_local, peak;
 	double files_output, files_total;
 	bool has_files;
 	struct bench *b; /* borrowed */
@@ -43,6 +43,7 @@ static void begin(struct start *s, struct bench *b)
 	bench_cold(b);
 	s->cpu0 = bench_cpu(b);
 	s->bytes0 = traffic(b);
+	b->child_peak = 0;
 	s->t0 = lcm_now_ns();
 }
 
@@ -52,7 +53,7 @@ static double member(json_t *o, const char *key)
 }
 
 /* The container runs: how much of its image did it need to get here? */
-static void on_first_podman(void *arg)
+static void on_first_other(void *arg)
 {
 	struct start *s = arg;
 
@@ -114,6 +115,12 @@ static int follow_local(struct start *s, struct lcm_err *err)
 	return r;
 }
 
+static void note_end(struct start *s)
+{
+	s->cpu_ns = bench_cpu(s->b) - s->cpu0;
+	s->peak = bench_peak(s->b);
+}
+
 static int start_lazy(struct bench *b, bool background, struct start *s, struct lcm_err *err)
 {
 	int r = bench_daemon_start(b, background, true, err);
@@ -123,7 +130,7 @@ static int start_lazy(struct bench *b, bool background, struct start *s, struct 
 		r = run_container(s, err);
 		if (r == 0 && background)
 			r = follow_local(s, err);
-		s->cpu_ns = bench_cpu(b) - s->cpu0;
+		note_end(s);
 	}
 	bench_daemon_stop(b, true);
 	return r;
@@ -143,125 +150,48 @@ static int start_full(struct bench *b, struct start *s, struct lcm_err *err)
 			r = run_container(s, err);
 		}
 		s->has_files = false;
-		s->cpu_ns = bench_cpu(b) - s->cpu0;
+		note_end(s);
 	}
 	bench_daemon_stop(b, true);
 	return r;
 }
 
-/* ---- podman ---- */
-
-struct podman {
-	char root[300], run[300];
-	const char *argv[32 + BENCH_ARGS_MAX];
-	size_t n;
-};
-
-static void podman_command(const struct bench *b, struct podman *p)
+static int start_other(struct bench *b, enum bench_other o, struct start *s, struct lcm_err *err)
 {
-	const char *const common[] = {
-		b->podman,  "--root",           p->root,   "--runroot",
-		p->run,     "--storage-driver", "overlay", "--cgroup-manager",
-		"cgroupfs", "--events-backend", "none",
-	};
-
-	memcpy(p->argv, common, sizeof(common));
-	p->n = LCM_ARRAY_SIZE(common);
-}
-
-static int podman_pull(struct start *s, struct podman *p, struct lcm_err *err)
-{
-	podman_command(s->b, p);
-	p->argv[p->n++] = "pull";
-	p->argv[p->n++] = "--quiet";
-	p->argv[p->n++] = "--tls-verify=false";
-	p->argv[p->n++] = s->b->image;
-	p->argv[p->n] = NULL;
-	return bench_run(s->b, p->argv, err);
-}
-
-static int podman_run(struct start *s, struct podman *p, struct lcm_err *err)
-{
-	static const char *const options[] = { "run",       "--rm",     "--network", "host",
-					       "--cgroups", "disabled", "--pull",    "never" };
 	uint64_t at = 0;
-	int r;
+	int r = bench_other_open(b, o, err);
 
-	podman_command(s->b, p);
-	memcpy(p->argv + p->n, options, sizeof(options));
-	p->n += LCM_ARRAY_SIZE(options);
-	p->argv[p->n++] = s->b->image;
-	for (size_t i = 0; s->b->command && s->b->command[i]; i++)
-		p->argv[p->n++] = s->b->command[i];
-	p->argv[p->n] = NULL;
-	r = bench_run_output(s->b, p->argv, on_first_podman, s, &at, err);
-	if (r == 0)
-		s->output_ns = at - s->t0;
-	return r;
-}
-
-static unsigned long long hard_limit(int what)
-{
-	struct rlimit rl;
-
-	return getrlimit((__rlimit_resource_t)what, &rl) < 0
-		   ? 1024
-		   : LCM_MIN((unsigned long long)rl.rlim_max, 4096ULL);
-}
-
-/* podman's default limits are refused where root lacks CAP_SYS_RESOURCE: ours are what we may have.
- */
-static int podman_configure(struct bench *b, struct lcm_err *err)
-{
-	unsigned long long files = hard_limit(RLIMIT_NOFILE), procs = hard_limit(RLIMIT_NPROC);
-	char path[300], text[160];
-	int r, n = snprintf(
-		   text, sizeof(text),
-		   "[containers]\ndefault_ulimits = [\"nofile=%llu:%llu\", \"nproc=%llu:%llu\"]\n",
-		   files, files, procs, procs);
-
-	(void)snprintf(path, sizeof(path), "%s/containers.conf", b->dir);
-	r = lcm_write_file_at(AT_FDCWD, path, text, (size_t)n, 0600);
-	if (r < 0 || setenv("CONTAINERS_CONF", path, 1) < 0)
-		return lcm_err_set(err, r < 0 ? r : -ENOMEM, "%s cannot be written", path);
-	return 0;
-}
-
-static int start_podman(struct bench *b, struct start *s, struct lcm_err *err)
-{
-	lcm_autoclose int dir = -EBADF;
-	struct podman p;
-	int r = podman_configure(b, err);
-
-	if (r < 0)
-		return r;
-	(void)snprintf(p.root, sizeof(p.root), "%s/podman", b->dir);
-	(void)snprintf(p.run, sizeof(p.run), "%s/podman-run", b->dir);
-	begin(s, b);
-	r = podman_pull(s, &p, err);
+	if (r == 0) {
+		begin(s, b);
+		r = bench_other_pull(b, o, err);
+	}
 	if (r == 0) {
 		note_local(s);
-		r = podman_run(s, &p, err);
+		r = bench_other_run(b, o, on_first_other, s, &at, err);
 	}
-	bench_reap();
-	s->cpu_ns = bench_cpu(b) - s->cpu0;
-	podman_command(b, &p);
-	p.argv[p.n++] = "system";
-	p.argv[p.n++] = "reset";
-	p.argv[p.n++] = "--force";
-	p.argv[p.n] = NULL;
-	lcm_ignore(bench_run(b, p.argv, NULL));
-	dir = lcm_sys_openat(AT_FDCWD, b->dir, O_RDONLY | O_DIRECTORY, 0);
-	if (dir >= 0) {
-		lcm_ignore(lcm_rmtree_at(dir, "podman"));
-		lcm_ignore(lcm_rmtree_at(dir, "podman-run"));
+	if (r == 0) {
+		bench_reap();
+		s->output_ns = at - s->t0;
+		note_end(s);
 	}
+	bench_other_close(b, o);
 	return r;
 }
 
 /* ---- rounds ---- */
 
-enum variant { V_LAZY, V_ALONE, V_FULL, V_PODMAN, V_MAX };
+enum variant { V_LAZY, V_ALONE, V_FULL, V_PODMAN, V_CONTAINERD, V_MAX };
+
+static void other(struct bench *b, enum bench_other o, struct start *s)
+{
+	struct lcm_err why = { 0 };
+	int r = b->others[o] ? start_other(b, o, s, &why) : 0;
+
+	if (r == 0)
+		return;
+	*s = (struct start){ 0 };
+	bench_other_leave_out(b, o, r, &why);
+}
 
 static int measure(struct bench *b, enum variant v, struct start *s, struct lcm_err *err)
 {
@@ -273,52 +203,70 @@ static int measure(struct bench *b, enum variant v, struct start *s, struct lcm_
 	case V_FULL:
 		return start_full(b, s, err);
 	default:
-		return start_podman(b, s, err);
+		other(b, (enum bench_other)(v - V_PODMAN), s);
+		return 0;
 	}
 }
 
-struct names {
-	const char *output, *local, *cpu, *bytes_output, *bytes_local;
+static const char *const names[V_MAX] = { [V_LAZY] = LAZY,
+					  [V_ALONE] = ALONE,
+					  [V_FULL] = FULL,
+					  [V_PODMAN] = PODMAN,
+					  [V_CONTAINERD] = CONTAINERD };
+
+/* What is measured of each start. Lazy is held against no background until the first output, and
+ * everything else against the full pull. */
+static const struct figure {
+	const char *name;
+	enum bench_unit unit;
+	size_t at;  /* in struct start; 0: not measured */
+	bool early; /* at the first output: lazy's base is that without background */
+	bool alone; /* is measured without background, too */
+} figures[] = {
+	{ "first output", BENCH_MS, offsetof(struct start, output_ns), true, true },
+	{ "all local", BENCH_MS, offsetof(struct start, local_ns), false, false },
+	{ "CPU", BENCH_CPU_S, offsetof(struct start, cpu_ns), false, false },
+	{ "peak memory", BENCH_BYTES, offsetof(struct start, peak), false, false },
+	{ "received by first output", BENCH_BYTES, offsetof(struct start, bytes_output), true,
+	  true },
+	{ "received", BENCH_BYTES, offsetof(struct start, bytes_local), false, false },
 };
 
-static const struct names names[V_MAX] = {
-	[V_LAZY] = { "first output: " LAZY, "all local: " LAZY, "CPU: " LAZY,
-		     "received by first output: " LAZY, "received: " LAZY },
-	[V_ALONE] = { "first output: " ALONE, NULL, NULL, "received by first output: " ALONE,
-		      NULL },
-	[V_FULL] = { "first output: " FULL, "all local: " FULL, "CPU: " FULL, NULL,
-		     "received: " FULL },
-	[V_PODMAN] = { "first output: " PODMAN, "all local: " PODMAN, "CPU: " PODMAN, NULL,
-		       "received: " PODMAN },
-};
+static char series[LCM_ARRAY_SIZE(figures)][V_MAX][80];
 
-/* Lazy is held against no background at the first output, and everything against the full pull
- * after. */
+static const char *series_of(size_t f, enum variant v)
+{
+	if (!series[f][v][0])
+		(void)snprintf(series[f][v], sizeof(series[f][v]), "%s: %s", figures[f].name,
+			       names[v]);
+	return series[f][v];
+}
+
+static const char *base_of(size_t f, enum variant v)
+{
+	if (!figures[f].early)
+		return v == V_FULL ? NULL : series_of(f, V_FULL);
+	return series_of(f, v == V_LAZY ? V_ALONE : V_LAZY);
+}
+
+static void note_figure(struct bench *b, const struct start all[V_MAX], size_t f)
+{
+	for (enum variant v = V_LAZY; v < V_MAX; v++) {
+		uint64_t value;
+
+		memcpy(&value, (const char *)&all[v] + figures[f].at, sizeof(value));
+		/* Until the first output all of a full pull has come. */
+		if (!value || (v == V_ALONE && !figures[f].alone) ||
+		    (v >= V_FULL && figures[f].at == offsetof(struct start, bytes_output)))
+			continue;
+		bench_add(b, PART, series_of(f, v), base_of(f, v), figures[f].unit, (double)value);
+	}
+}
+
 static void note(struct bench *b, const struct start all[V_MAX])
 {
-	for (int v = 0; v < V_MAX; v++)
-		if (all[v].output_ns)
-			bench_add(b, PART, names[v].output,
-				  names[v == V_LAZY ? V_ALONE : V_LAZY].output, BENCH_MS,
-				  (double)all[v].output_ns);
-	for (int v = 0; v < V_MAX; v++)
-		if (all[v].local_ns && names[v].local)
-			bench_add(b, PART, names[v].local, v == V_FULL ? NULL : names[V_FULL].local,
-				  BENCH_MS, (double)all[v].local_ns);
-	for (int v = 0; v < V_MAX; v++)
-		if (all[v].cpu_ns && names[v].cpu)
-			bench_add(b, PART, names[v].cpu, v == V_FULL ? NULL : names[V_FULL].cpu,
-				  BENCH_CPU_S, (double)all[v].cpu_ns);
-	for (int v = 0; v < V_MAX; v++)
-		if (all[v].bytes_output && names[v].bytes_output)
-			bench_add(b, PART, names[v].bytes_output,
-				  v == V_LAZY ? names[V_ALONE].bytes_output : NULL, BENCH_BYTES,
-				  (double)all[v].bytes_output);
-	for (int v = 0; v < V_MAX; v++)
-		if (all[v].bytes_local && names[v].bytes_local)
-			bench_add(b, PART, names[v].bytes_local,
-				  v == V_FULL ? NULL : names[V_FULL].bytes_local, BENCH_BYTES,
-				  (double)all[v].bytes_local);
+	for (size_t f = 0; f < LCM_ARRAY_SIZE(figures); f++)
+		note_figure(b, all, f);
 	for (int v = 0; v < V_MAX; v++) {
 		if (!all[v].has_files)
 			continue;
@@ -341,14 +289,11 @@ int bench_start(struct bench *b, struct lcm_err *err)
 			enum variant v = (enum variant)((round + i) % V_MAX);
 			int r;
 
-			if (v == V_PODMAN && !b->podman)
-				continue;
 			bench_say(b, "start: round %llu of %llu: %s", (unsigned long long)round + 1,
-				  (unsigned long long)b->rounds,
-				  names[v].output + sizeof("first output: ") - 1);
+				  (unsigned long long)b->rounds, names[v]);
 			r = measure(b, v, &all[v], err);
 			if (r < 0)
-				return lcm_err_prefix(err, r, "%s", names[v].output);
+				return lcm_err_prefix(err, r, "%s: %s", b->image, names[v]);
 		}
 		note(b, all);
 	}

@@ -1,16 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "src/cmd/bench.h"
+#include "src/cmd/bench_options.h"
 #include "src/cmd/bench_pull.h"
-#include "src/cmd/cmd.h"
 #include "tests/unit/test.h"
-
-struct cmd_globals cmd_globals; /* main.c's, as the next */
-
-const char *cmd_bytes(double bytes, char out[24])
-{
-	(void)snprintf(out, 24, "%.0f", bytes);
-	return out;
-}
 
 static void medians(void **state)
 {
@@ -134,11 +125,83 @@ static void tar_files(void **state)
 	free(tar);
 }
 
+/* All connections share the rate; a round trip's half comes on top, and idle time is no credit. */
+static void a_link_is_shared(void **state)
+{
+	const struct bench_link link = { .bytes_per_s = 1000000, .rtt_ns = 20000000 },
+				none = { .rtt_ns = 20000000 };
+	struct bench_lane lane = { 0 };
+
+	(void)state;
+	assert_int_equal(bench_lane_send(&lane, &link, 1000, 1000), 1000 + 1000000 + 10000000);
+	assert_int_equal(bench_lane_send(&lane, &link, 1000, 1000), 1000 + 2000000 + 10000000);
+	assert_int_equal(bench_lane_send(&lane, &link, 90000000, 500),
+			 90000000 + 500000 + 10000000);
+	assert_int_equal(bench_lane_send(&lane, &link, 90000000, 0), 90000000 + 500000 + 10000000);
+	lane = (struct bench_lane){ 0 };
+	assert_int_equal(bench_lane_send(&lane, &none, 7, 1U << 30), 7 + 10000000);
+}
+
+static void files(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		size_t n;
+		const char *last, *word; /* of the last item; NULL: none */
+	} rows[] = {
+		{ "a\n", 0, 1, "a", NULL },           { "# x\n\n a  b\tc #d\ne", 0, 2, "e", NULL },
+		{ "a\nb echo 1", 0, 2, "b", "echo" }, { "", -EINVAL, 0, NULL, NULL },
+		{ "#a\n", -EINVAL, 0, NULL, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LCM_ARRAY_SIZE(rows); i++) {
+		struct bench *b = calloc(1, sizeof(*b));
+		char *text = strdup(rows[i].text);
+
+		assert_non_null(b);
+		assert_int_equal(bench_file(b, text, NULL), rows[i].r);
+		assert_int_equal(b->n_items, rows[i].n);
+		if (rows[i].n)
+			assert_string_equal(b->items[rows[i].n - 1].image, rows[i].last);
+		if (rows[i].word)
+			assert_string_equal(b->items[rows[i].n - 1].command[0], rows[i].word);
+		else if (rows[i].n)
+			assert_null(b->items[rows[i].n - 1].command);
+		free(text);
+		free(b);
+	}
+}
+
+static void files_have_bounds(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	char text[4096] = "";
+	struct lcm_err err = { 0 };
+
+	(void)state;
+	assert_non_null(b);
+	for (int i = 0; i < BENCH_IMAGES_MAX + 1; i++)
+		strcat(text, "i\n");
+	assert_int_equal(bench_file(b, text, &err), -E2BIG);
+	assert_string_equal(err.msg, "line 33: more than 32 images");
+	memset(b, 0, sizeof(*b));
+	(void)snprintf(text, sizeof(text), "i");
+	for (int i = 0; i < BENCH_ARGS_MAX + 1; i++)
+		strcat(text, " w");
+	assert_int_equal(bench_file(b, text, &err), -E2BIG);
+	free(b);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(medians), cmocka_unit_test(ratios),
-					    cmocka_unit_test(series), cmocka_unit_test(notes),
-					    cmocka_unit_test(tar_files) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(medians),   cmocka_unit_test(ratios),
+		cmocka_unit_test(series),    cmocka_unit_test(notes),
+		cmocka_unit_test(tar_files), cmocka_unit_test(a_link_is_shared),
+		cmocka_unit_test(files),     cmocka_unit_test(files_have_bounds)
+	};
 
 	return cmocka_run_group_tests_name("bench", tests, NULL, NULL);
 }
