@@ -74,13 +74,17 @@ struct writer {
 
 static int read_part(const struct writer *w, uint64_t len, struct lcm_buf *out, struct lcm_err *err)
 {
-	char part[LCM_DIGEST_STR + 80];
-	lcm_autofree char *path = NULL;
+	lcm_autofree char *of = NULL, *path = NULL;
+	char blob[LCM_DIGEST_STR + 16];
 
-	(void)snprintf(part, sizeof(part), "/v1/blobs/%s?offset=%llu&length=%llu", w->digest,
-		       (unsigned long long)w->off, (unsigned long long)len);
-	path = client_path_query(part, "image", w->image);
-	return path ? client_bytes(path, out, err) : -ENOMEM;
+	(void)snprintf(blob, sizeof(blob), "/v1/blobs/%s", w->digest);
+	of = client_path_query(blob, "image", w->image);
+	if (!of || asprintf(&path, "%s&offset=%llu&length=%llu", of, (unsigned long long)w->off,
+			    (unsigned long long)len) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	return client_bytes(path, out, err);
 }
 
 static int next_part(void *arg, struct lcm_buf *out, struct lcm_err *err)

@@ -300,6 +300,8 @@ static int begin_session(struct lcm_snapshot_job *j, const struct snapshot_chain
 
 	if (r == 0)
 		r = snapshot_meter(labels, &meter, err);
+	if (r == 0)
+		r = snapshot_deadline(labels, &o.deadline_ns, &o.freeze, err);
 	if (r < 0)
 		return r;
 	o.meter = meter;

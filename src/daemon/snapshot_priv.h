@@ -8,6 +8,8 @@
 
 #define SNAPSHOT_REF_LABEL "containerd.io/snapshot.ref"
 #define SNAPSHOT_UNIT_LABEL "containerd.io/snapshot/locum.unit"
+#define SNAPSHOT_DEADLINE_LABEL "containerd.io/snapshot/locum.deadline"
+#define SNAPSHOT_AT_DEADLINE_LABEL "containerd.io/snapshot/locum.at-deadline"
 #define SNAPSHOT_METER_LABEL "containerd.io/snapshot/locum.meter"
 
 /* What lies below a snapshot: directories, topmost first, and perhaps an image below them. */
@@ -81,6 +83,10 @@ LCM_MUST_USE int snapshot_unit_get(const json_t *labels, struct snapshot_unit *r
  * it.
  * @ret: a new object; NULL: nothing. Return: 0; -EINVAL (text). */
 LCM_MUST_USE int snapshot_meter(const json_t *labels, json_t **ret, struct lcm_err *err);
+/** snapshot_deadline - what labels say of readers for whom nothing comes; what they do not say stays
+ * as it is. Return: 0; -EINVAL (text). */
+LCM_MUST_USE int snapshot_deadline(const json_t *labels, uint64_t *deadline_ns, bool *freeze,
+				   struct lcm_err *err);
 /** snapshot_unit_check - may a new snapshot have these labels? @layer: an image's. Return: 0,
  * -EINVAL (text). */
 LCM_MUST_USE int snapshot_unit_check(const json_t *labels, enum lcm_snapshot_kind kind, bool layer,

@@ -60,6 +60,29 @@ int snapshot_meter(const json_t *labels, json_t **ret, struct lcm_err *err)
 	return lcm_meter_texts_take(&t, ret, err);
 }
 
+int snapshot_deadline(const json_t *labels, uint64_t *deadline_ns, bool *freeze,
+		      struct lcm_err *err)
+{
+	const char *seconds = label(labels, SNAPSHOT_DEADLINE_LABEL),
+		   *at = label(labels, SNAPSHOT_AT_DEADLINE_LABEL);
+	uint64_t s = 0;
+
+	if (*seconds &&
+	    (lcm_number_parse(seconds, false, &s) < 0 || s > LCM_DEADLINE_MS_MAX / 1000))
+		return lcm_err_set(err, -EINVAL,
+				   "label " SNAPSHOT_DEADLINE_LABEL
+				   " \"%.40s\": seconds, 0 to %llu, are expected",
+				   seconds, LCM_DEADLINE_MS_MAX / 1000);
+	if (*at && lcm_at_deadline_parse(at, freeze) < 0)
+		return lcm_err_set(err, -EINVAL,
+				   "label " SNAPSHOT_AT_DEADLINE_LABEL
+				   " \"%.40s\": eio or freeze is expected",
+				   at);
+	if (*seconds)
+		*deadline_ns = s * 1000000000U;
+	return 0;
+}
+
 int snapshot_unit_check(const json_t *labels, enum lcm_snapshot_kind kind, bool layer,
 			struct lcm_err *err)
 {

@@ -166,8 +166,12 @@ unit_removed_twice()
 	parent=$(snapshot_op list '{}' | jq '[.infos[] | select(.name | endswith("/new"))][0].parent')
 	tap_is "$V: unit: another snapshot" "$(snapshot_op prepare "{\"key\": \"own\", \"parent\": $parent, \"labels\": {\"containerd.io/snapshot/locum.unit\": \"new\",
 		\"containerd.io/snapshot/locum.unit.size\": \"64M\", \"containerd.io/snapshot/locum.unit.pool\": \"x\",
-		\"containerd.io/snapshot/locum.meter.weight\": \"155\", \"containerd.io/snapshot/locum.meter.class\": \"own\"}}" | jq -r '.mounts[0].type')" bind
+		\"containerd.io/snapshot/locum.meter.weight\": \"155\", \"containerd.io/snapshot/locum.meter.class\": \"own\",
+		\"containerd.io/snapshot/locum.deadline\": \"7\", \"containerd.io/snapshot/locum.at-deadline\": \"freeze\"}}" | jq -r '.mounts[0].type')" bind
 	tap_is "$V: meter: labels give weight and class" "$("$LOCUM" status --json | jq -r '[.[].meter | select(.weight == 155) | .regulation.class] | join(" ")')" own
+	tap_is "$V: deadline: labels give it" "$("$LOCUM" status --json | jq -r '[.[] | select(.meter.weight == 155) | .deadline_ms, .at_deadline] | join(" ")')" '7000 freeze'
+	tap_like "$V: deadline: nonsense is refused" "$(snapshot_op prepare "{\"key\": \"late\", \"parent\": $parent, \"labels\": {\"containerd.io/snapshot/locum.deadline\": \"soon\"}}" | jq -r .error)" 'locum.deadline "soon": seconds, 0 to '
+	tap_ok "$V: deadline: and leaves nothing" snapshot_op remove '{"key": "late"}'
 	tap_is "$V: unit: has one" "$("$LOCUM" unit list --json | jq length)" 2
 	it_hold_units 2
 	snapshot_op remove '{"key": "own"}' >"$TAP_DIR/removed" &
