@@ -106,41 +106,54 @@ static bool h_other_manifest(struct bad_conn *c, const struct bad_request *req, 
 	return true;
 }
 
-/* A good head, a megabyte of the body, and the end of the connection. */
-static bool h_dies(struct bad_conn *c, const struct bad_request *req, void *arg)
+/* A good head for the bytes from *ret_a to *ret_b, which is the last. */
+static void head_of_range(struct bad_conn *c, const struct bad_request *req, uint64_t *ret_a,
+			  uint64_t *ret_b)
 {
-	uint64_t a = 0, b = BLOB_SIZE - 1;
-
-	(void)arg;
-	if (!bad_range(req, &a, &b))
+	*ret_a = 0;
+	*ret_b = BLOB_SIZE - 1;
+	if (!bad_range(req, ret_a, ret_b))
 		bad_printf(c, "HTTP/1.1 200 OK\r\n");
 	else
 		bad_printf(c,
 			   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n",
-			   a, b, BLOB_SIZE);
-	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", b - a + 1);
+			   *ret_a, *ret_b, BLOB_SIZE);
+	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", *ret_b - *ret_a + 1);
+}
+
+/* A good head, a megabyte of the body, and the end of the connection. */
+static bool h_dies(struct bad_conn *c, const struct bad_request *req, void *arg)
+{
+	uint64_t a, b;
+
+	(void)arg;
+	head_of_range(c, req, &a, &b);
 	bad_send(c, blob + a, LCM_MIN(b - a + 1, (uint64_t)MIB));
 	return false;
 }
 
-/* 64 KiB at a time, as long as it is wanted. */
-static bool h_trickle(struct bad_conn *c, const struct bad_request *req, void *arg)
+/* @piece bytes twice a second, as long as it is wanted. */
+static bool trickle(struct bad_conn *c, const struct bad_request *req, uint64_t piece)
 {
-	uint64_t a = 0, b = BLOB_SIZE - 1;
+	uint64_t a = 0, b = 0;
 
-	(void)arg;
-	if (!bad_range(req, &a, &b))
-		bad_printf(c, "HTTP/1.1 200 OK\r\n");
-	else
-		bad_printf(c,
-			   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n",
-			   a, b, BLOB_SIZE);
-	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", b - a + 1);
-	for (; a <= b; a += 64 << 10) {
-		bad_send(c, blob + a, LCM_MIN(b - a + 1, (uint64_t)64 << 10));
+	for (head_of_range(c, req, &a, &b); a <= b; a += piece) {
+		bad_send(c, blob + a, LCM_MIN(b - a + 1, piece));
 		bad_wait(c, 500);
 	}
 	return false;
+}
+
+static bool h_trickle(struct bad_conn *c, const struct bad_request *req, void *arg)
+{
+	(void)arg;
+	return trickle(c, req, 64 << 10);
+}
+
+static bool h_crawl(struct bad_conn *c, const struct bad_request *req, void *arg)
+{
+	(void)arg;
+	return trickle(c, req, 4 << 10);
 }
 
 /* The answer comes when the test says so. */
@@ -760,6 +773,30 @@ static void test_move(void **state)
 	world_fini(&w);
 }
 
+/* Of what demand asks for there is never much left, but at such a host it takes long. */
+static void test_move_of_little(void **state)
+{
+	uint64_t first = 0, last = 0;
+	struct world w;
+
+	(void)state;
+	world_init(&w, h_crawl, h_good, h_good, NULL);
+	world_files(&w, "", "");
+	assert_int_equal(fetch_blob(&w, 0, 64 << 10, NULL), 0);
+	assert_counts(&w, 1, 1, 0);
+	assert_true(bad_range(last_of(&w, 1), &first, &last));
+	assert_true(first > 0 && first < 48 << 10 && last == (64 << 10) - 1);
+	assert_int_equal(look(&w).moves, 1);
+	world_fini(&w);
+	/* The registry, for an overloaded mirror. */
+	world_init(&w, h_crawl, h_good, h_good, NULL);
+	world_files(&w, "", NULL);
+	assert_int_equal(fetch_blob(&w, 0, 200 << 10, NULL), 0);
+	assert_counts(&w, 1, 0, 1);
+	assert_int_equal(look(&w).moves, 1);
+	world_fini(&w);
+}
+
 static bool h_silent(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)req, (void)arg;
@@ -813,6 +850,7 @@ int main(void)
 		cmocka_unit_test(test_secrets_stay_on_redirects),
 		cmocka_unit_test(test_mirrors_share),
 		cmocka_unit_test(test_move),
+		cmocka_unit_test(test_move_of_little),
 		cmocka_unit_test(test_silent),
 	};
 
