@@ -280,6 +280,7 @@ void lcm_layer_doom(struct lcm_layer *l, bool toc)
 	l->doomed = true;
 	l->doomed_toc = toc;
 	lcm_pull_cancel(l);
+	lcm_demand_cancel_all(l, -ECANCELED);
 }
 
 /* ---- watching ---- */

@@ -104,6 +104,17 @@ rm "$STALL"
 tap_ok 'a later open tries again and works' same many/30
 tap_ok 'the big file too' same data/big
 tap_ok 'umount' "$LOCUM" umount --remove st
+
+# ---- nobody waits any more ----
+tap_ok 'nothing is here' tap_until 5 daemon_nothing_here --all
+tap_ok 'mounted' tap_limit 30 "$LOCUM" mount --id st --deadline 60 "$BAD_HOST/small:t" "$MNT"
+touch "$STALL"
+tap_ok 'a reader waits' reader many/20 1
+kill -KILL "$READER"
+wait "$READER" 2>/dev/null
+tap_ok 'umount' "$LOCUM" umount --remove st
+tap_ok 'what it waited for keeps no layer' tap_until 5 daemon_nothing_here --all
+rm "$STALL"
 tap_ok 'daemon ends' daemon_stop
 
 # ---- with the background pull on ----
