@@ -6,11 +6,9 @@
 #include "registry/toml.h"
 #include "src/base/buf.h"
 #include "src/base/sys.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dir_fixture.h"
 
 #define PEM "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
-
-static char *dir;
 
 static void put(const char *name, const char *text)
 {
@@ -333,20 +331,6 @@ static void test_toml(void **state)
 	lcm_toml_free(t);
 }
 
-static int set_up(void **state)
-{
-	(void)state;
-	dir = test_mkdir();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	test_rmdir(dir);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,10 +339,11 @@ int main(void)
 		cmocka_unit_test(test_nothing_in_it),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_limits),
-		cmocka_unit_test_setup_teardown(test_which_directory, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_certificates_alone, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_changes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_damaged_file_is_named, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_which_directory, dir_setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_certificates_alone, dir_setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_changes, dir_setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_file_is_named, dir_setup,
+						dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
