@@ -180,6 +180,13 @@ static void test_move_of_little(void **state)
 	assert_int_equal(fetch_blob(&w, 0, 200 << 10, NULL), 0);
 	assert_counts(&w, 1, 0, 1);
 	assert_int_equal(look(&w).moves, 1);
+	/* It is not asked for as much again: now it is known what that would take. */
+	assert_int_equal(fetch_blob(&w, 0, 200 << 10, NULL), 0);
+	assert_counts(&w, 1, 0, 2);
+	assert_int_equal(look(&w).moves, 1);
+	/* For little it is. */
+	assert_int_equal(fetch_blob(&w, 0, 4 << 10, NULL), 0);
+	assert_counts(&w, 2, 0, 2);
 	world_fini(&w);
 }
 
