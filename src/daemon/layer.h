@@ -119,8 +119,8 @@ LCM_MUST_USE int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_referenc
 /** lcm_layer_put - drop a reference. A pull that was begun holds one of its own and goes on to its
  * end. */
 void lcm_layer_put(struct lcm_layer *l);
-/** lcm_layer_doom - remove a layer that nobody watches any more from the store, stopping its pull
- * and what demand has under way for it. */
+/** lcm_layer_doom - remove a layer that nobody watches any more from the store; what is transferred
+ * for it is cancelled. */
 void lcm_layer_doom(struct lcm_layer *l, bool toc);
 
 void lcm_layer_watch(struct lcm_layer *l,
@@ -129,6 +129,9 @@ void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w);
 
 /** lcm_layer_prepare - find or fetch the TOC; ->changed when READY, LOCAL or FAILED. */
 void lcm_layer_prepare(struct lcm_layer *l);
+/** lcm_layer_prepare_cancel - nobody wants it any more: a fetch for it ends soon; then it is NEW.
+ */
+void lcm_layer_prepare_cancel(struct lcm_layer *l);
 /** lcm_layer_is_known - can it be prepared, and mounted, without asking the registry: it is whole,
  * or its table of contents is here, or somebody else is getting that? */
 bool lcm_layer_is_known(struct lcm_layer *l);

@@ -133,6 +133,23 @@ rm "$STALL"
 tap_ok 'the stall is over: native' tap_limit 40 "$LOCUM" wait --timeout 35 bg
 tap_ok 'the tree is the reference' "$TREECMP" "$MNT" "$IMG/rootfs" --ignore-dir-times
 tap_ok 'umount' "$LOCUM" umount --remove bg
+
+# ---- not even a table of contents ----
+tap_ok 'nothing is here' tap_until 5 daemon_nothing_here --all
+bad_stop
+bad_start "$IMG/zc" --stall "$STALL" --stall-only "$1:$((1 << 40))"
+touch "$STALL"
+"$LOCUM" mount --id toc "$BAD_HOST/small:t" "$MNT" >"$TAP_DIR/toc.out" 2>&1 &
+mount=$!
+tap_ok 'a mount waits for one' tap_until 10 daemon_is toc phase preparing
+tap_ok 'umount' "$LOCUM" umount --remove toc
+wait "$mount"
+tap_is 'the mount failed' $? 1
+tap_ok 'its fetch keeps no layer' tap_until 5 daemon_nothing_here --all
+rm "$STALL"
+tap_ok 'and it can be had again' tap_limit 30 "$LOCUM" mount --id toc "$BAD_HOST/small:t" "$MNT"
+tap_ok 'a file' same many/40
+tap_ok 'umount' "$LOCUM" umount --remove toc
 tap_ok 'nothing is left' daemon_clean
 tap_ok 'daemon ends' daemon_stop
 tap_end

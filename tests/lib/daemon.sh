@@ -151,7 +151,7 @@ daemon_clean()
 
 daemon_nothing_here()
 {
-	"$LOCUM" drop-cache "$@" >/dev/null && [ -z "$(ls "$LOCUM_ROOT/real")" ]
+	[ "$("$LOCUM" drop-cache --json "$@" | grep -Ec '"layers_(dropped|in_use)": 0,?$')" = 2 ]
 }
 
 daemon_swept()
