@@ -69,6 +69,9 @@ static void want_add_lif(struct lcm_engine *e, struct lcm_want *w, struct lcm_li
 
 static void want_end(struct lcm_layer *l, struct lcm_want *w, int status)
 {
+	/* The pull has brought it, and somebody may wait since all who did were answered. */
+	if (status == -ECANCELED && w->fd < 0 && lcm_layer_is_local(l, w->entry))
+		status = 0;
 	if (w->fd >= 0) {
 		lcm_bigfile_chunks_done(l, w->entry, w->first, w->n, status);
 	} else {
@@ -356,6 +359,27 @@ static void charge(struct span *s)
 			  s->fetch_ns / LCM_MAX(s->layer->e->spans, 1U));
 }
 
+/* It ends, or is asked for anew. Return: did it meet trouble that may pass? */
+static bool settle_want(struct span *s, struct lcm_want *w, bool elsewhere)
+{
+	struct lcm_layer *l = s->layer;
+	bool lie = elsewhere && lcm_wrong_bytes(w->status);
+	bool again = (lie || came_back(l, w) || transient(w->status)) && still_wanted(l, w) &&
+		     l->phase == LCM_LAYER_READY && !l->e->closing;
+
+	if (again && lie)
+		lcm_blob_forget(l->blob, w->off, w->end - w->off);
+	else
+		note_want(s, w);
+	if (!again) {
+		want_end(l, w, w->status);
+		return false;
+	}
+	w->queued_ns = lcm_now_ns();
+	enqueue(l, w);
+	return transient(w->status);
+}
+
 void demand_span_done(void *arg)
 {
 	struct span *s = arg;
@@ -370,26 +394,12 @@ void demand_span_done(void *arg)
 	unlist(s);
 	while (s->wants) {
 		struct lcm_want *w = s->wants;
-		bool lie = elsewhere && lcm_wrong_bytes(w->status), again;
 
 		s->wants = w->next;
-		if (w->status == -ESPIPE) {
+		if (w->status == -ESPIPE)
 			want_later(l, w);
-			continue;
-		}
-		again = (lie || came_back(l, w) || transient(w->status)) && still_wanted(l, w) &&
-			l->phase == LCM_LAYER_READY && !e->closing;
-		if (again && lie)
-			lcm_blob_forget(l->blob, w->off, w->end - w->off);
 		else
-			note_want(s, w);
-		if (!again) {
-			want_end(l, w, w->status);
-			continue;
-		}
-		held |= transient(w->status);
-		w->queued_ns = lcm_now_ns();
-		enqueue(l, w);
+			held |= settle_want(s, w, elsewhere);
 	}
 	if (s->status == -ESPIPE) {
 		l->no_ranges = true;
