@@ -230,7 +230,9 @@ static void test_which_directory(void **state)
 
 static void test_certificates_alone(void **state)
 {
+	const char *const more[] = { "you", "b", "a", "zz", "c", "n", NULL };
 	struct lcm_hosts *h;
+	char name[64];
 
 	(void)state;
 	put("one/r.example/ca.crt", PEM);
@@ -245,6 +247,18 @@ static void test_certificates_alone(void **state)
 	assert_int_equal(h->e[0].tls.ca_len, 2 * (sizeof(PEM)));
 	assert_non_null(strstr(h->e[0].tls.cert, "/one/r.example/me.cert"));
 	assert_non_null(strstr(h->e[0].tls.key, "/one/r.example/me.key"));
+	lcm_hosts_free(h);
+	/* Of several the first by name. */
+	for (const char *const *k = more; *k; k++) {
+		(void)snprintf(name, sizeof(name), "one/r.example/%s.cert", *k);
+		put(name, PEM);
+		(void)snprintf(name, sizeof(name), "one/r.example/%s.key", *k);
+		put(name, "key");
+	}
+	h = load("r.example");
+	assert_non_null(h);
+	assert_non_null(strstr(h->e[0].tls.cert, "/one/r.example/a.cert"));
+	assert_non_null(strstr(h->e[0].tls.key, "/one/r.example/a.key"));
 	lcm_hosts_free(h);
 	put("one/r.example/lone.key", "key");
 	assert_null(load("r.example"));
