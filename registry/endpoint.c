@@ -319,10 +319,11 @@ static void sort_out(struct field *f, const struct lcm_endpoints *l, const struc
 	}
 }
 
-static bool overloaded(const struct candidates *c)
+/* With @bytes in addition. */
+static bool overloaded(const struct candidates *c, uint64_t bytes)
 {
 	for (size_t i = 0; i < c->n; i++)
-		if (lcm_score(&c->load[i], 0) < LCM_SCORE_OVERLOAD)
+		if (lcm_score(&c->load[i], bytes) < LCM_SCORE_OVERLOAD)
 			return false;
 	return true;
 }
@@ -331,7 +332,8 @@ static struct lcm_endpoint *choose(const struct field *f, uint64_t bytes)
 {
 	size_t best = lcm_score_pick(f->mirrors.load, f->mirrors.n, bytes);
 
-	if (f->own.n && (best == f->mirrors.n || (overloaded(&f->mirrors) && !overloaded(&f->own))))
+	if (f->own.n && (best == f->mirrors.n ||
+			 (overloaded(&f->mirrors, bytes) && !overloaded(&f->own, bytes))))
 		return f->own.e[0];
 	if (best < f->mirrors.n)
 		return f->mirrors.e[best];
@@ -400,7 +402,7 @@ size_t lcm_endpoints_rivals(struct lcm_endpoints *l, struct lcm_endpoint *ret[LC
 	struct field f = { .open = NULL };
 
 	sort_out(&f, l, &p, lcm_now_ns());
-	if (overloaded(&f.mirrors) && f.own.n)
+	if (overloaded(&f.mirrors, 0) && f.own.n)
 		candidate(&f.mirrors, f.own.e[0], lcm_now_ns());
 	memcpy(ret, f.mirrors.e, f.mirrors.n * sizeof(f.mirrors.e[0]));
 	return f.mirrors.n;

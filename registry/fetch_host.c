@@ -18,8 +18,10 @@
 #define BALANCE_NS 1000000000ULL
 /* A host that sends nothing for so long is left for another. The stall timeout is for the last. */
 #define PATIENCE_NS 5000000000ULL
-/* A transfer with less to come is not worth a request to another host. */
+/* A transfer with less to come is not worth a request to another host, unless that little takes its
+ * host so long. */
 #define PIECE_MIN (256ULL << 10)
+#define PIECE_LONG_S 2
 
 void lcm_fetch_weigh(struct lcm_fetch *f)
 {
@@ -202,10 +204,18 @@ static uint64_t left(const struct lcm_fetch *f)
 	return f->len - f->pos;
 }
 
-/* The one for which it is worth most: somebody waits for it, or it is the longest. */
-static bool better_piece(const struct lcm_fetch *f, const struct lcm_fetch *than)
+static bool worth_a_request(const struct lcm_fetch *f, uint64_t now)
 {
-	if (f->kind != LCM_FETCH_BLOB || left(f) < PIECE_MIN)
+	uint64_t bps = lcm_peer_load(f->ep->peer, now).bps;
+
+	return f->kind == LCM_FETCH_BLOB &&
+	       (left(f) >= PIECE_MIN || (bps && left(f) / bps >= PIECE_LONG_S));
+}
+
+/* The one for which it is worth most: somebody waits for it, or it is the longest. */
+static bool better_piece(const struct lcm_fetch *f, const struct lcm_fetch *than, uint64_t now)
+{
+	if (!worth_a_request(f, now))
 		return false;
 	if (!than || f->prio != than->prio)
 		return !than || f->prio == LCM_PRIO_DEMAND;
@@ -246,7 +256,7 @@ static void balance_host(struct lcm_registry *r, struct lcm_host *h)
 	for (size_t b = 0; b < LCM_FETCH_BUCKETS; b++)
 		TAILQ_FOREACH(f, &r->buckets[b], bucket)
 	for (size_t i = 0; i < n; i++)
-		if (runs(f, h) && f->ep == rivals[i] && better_piece(f, pieces[i]))
+		if (runs(f, h) && f->ep == rivals[i] && better_piece(f, pieces[i], now))
 			pieces[i] = f;
 	for (size_t i = 0; i < n; i++) {
 		loads[i].load = lcm_peer_load(rivals[i]->peer, now);

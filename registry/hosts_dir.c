@@ -252,6 +252,22 @@ static int scan_name(void *arg, int dirfd, const char *name)
 	return r < 0 ? r : add_joined(&s->e->clients, s->dir, name, len - 5, ".key");
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The first is offered: which that is must not be the file system's choice. */
+static void sort_pairs(char **clients)
+{
+	size_t n = 0;
+
+	while (clients && clients[n])
+		n++;
+	if (n)
+		qsort(clients, n / 2, 2 * sizeof(*clients), by_name);
+}
+
 /* As docker has it: half a pair is a mistake that is told. */
 static int scan_certificates(const char *dir, struct lcm_hosts_entry *e, struct lcm_err *err)
 {
@@ -261,6 +277,8 @@ static int scan_certificates(const char *dir, struct lcm_hosts_entry *e, struct 
 
 	if (r < 0)
 		r = read_error(err, dir, r);
+	else
+		sort_pairs(e->clients);
 	for (char **k = s.keys; k && *k && r == 0; k++)
 		if (access(*k, R_OK) < 0)
 			r = lcm_err_set(err, -EINVAL, "%s is not there, but its .key is", *k);

@@ -92,7 +92,7 @@ size_t lcm_score_pick(const struct lcm_load *l, size_t n, uint64_t bytes)
 			lowest = i;
 			lowest_score = s;
 		}
-		if (lcm_score(&l[i], 0) >= LCM_SCORE_OVERLOAD)
+		if (s >= LCM_SCORE_OVERLOAD)
 			continue;
 		if (best == n || over_threshold(best_score, s)) {
 			best = i;

@@ -87,7 +87,7 @@ struct lcm_decision lcm_balance(const struct lcm_balance_host *h, size_t n, uint
  * lcm_score_pick - who gets a transfer of @bytes
  * @l: @n loads, most wanted first
  *
- * The first that is not overloaded, unless the score of a later one is lower by more than
+ * The first that is not overloaded with it, unless the score of a later one is lower by more than
  * LCM_SCORE_SPREAD. With all overloaded, the lowest. Return: its index; @n with none.
  */
 size_t lcm_score_pick(const struct lcm_load *l, size_t n, uint64_t bytes);

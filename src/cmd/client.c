@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "src/base/buf.h"
 #include "src/base/limits.h"
@@ -270,6 +271,36 @@ void client_print_json(const json_t *j)
 {
 	(void)json_dumpf(j, stdout, JSON_INDENT(2));
 	(void)printf("\n");
+}
+
+int client_list(int argc, char **argv, const char *usage, const char *verb,
+		void (*print)(const json_t *item))
+{
+	bool json = false;
+	const struct cmd_option options[] = { { "json", .flag = &json }, { 0 } };
+	struct lcm_err err = { 0 };
+	json_t *reply = NULL, *v;
+	char path[64];
+	int r = cmd_options(argc, argv, usage, options);
+	size_t i;
+
+	if (r >= 0)
+		return r;
+	if (argc != optind)
+		return cmd_usage(verb, "\"%s\" is not expected", argv[optind]);
+	(void)snprintf(path, sizeof(path), "/v1/%s", verb);
+	r = client_call("GET", path, NULL, true, &reply, &err);
+	if (r < 0)
+		return cmd_error(verb, &err, r);
+	if (json) {
+		client_print_json(json_object_get(reply, verb));
+	} else {
+		client_plain(reply);
+		json_array_foreach (json_object_get(reply, verb), i, v)
+			print(v);
+	}
+	json_decref(reply);
+	return 0;
 }
 
 static int phase_error(json_t *st, struct lcm_err *err)

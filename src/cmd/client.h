@@ -48,6 +48,11 @@ void client_plain(json_t *v);
 /** client_print_json - as every verb's --json has it. */
 void client_print_json(const json_t *j);
 
+/** client_list - a verb without arguments that shows what the daemon lists as /v1/VERB: each by
+ * @print, or with --json all. Return: an exit status. */
+int client_list(int argc, char **argv, const char *usage, const char *verb,
+		void (*print)(const json_t *item));
+
 /**
  * client_session - POST /v1/mounts with @body and follow it until ready (or, for pulls, native),
  * with progress on a terminal

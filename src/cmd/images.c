@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <unistd.h>
-
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
@@ -23,25 +21,5 @@ static void print(const json_t *image)
 
 int cmd_images_main(int argc, char **argv)
 {
-	bool json = false;
-	const struct cmd_option options[] = { { "json", .flag = &json }, { 0 } };
-	struct lcm_err err = { 0 };
-	json_t *reply = NULL, *v;
-	int r = cmd_options(argc, argv, usage, options);
-	size_t i;
-
-	if (r >= 0)
-		return r;
-	if (argc != optind)
-		return cmd_usage("images", "\"%s\" is not expected", argv[optind]);
-	r = client_call("GET", "/v1/images", NULL, true, &reply, &err);
-	if (r < 0)
-		return cmd_error("images", &err, r);
-	if (json)
-		client_print_json(json_object_get(reply, "images"));
-	else
-		json_array_foreach (json_object_get(reply, "images"), i, v)
-			print(v);
-	json_decref(reply);
-	return 0;
+	return client_list(argc, argv, usage, "images", print);
 }

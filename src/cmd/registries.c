@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-#include <unistd.h>
-
 #include "src/cmd/client.h"
 #include "src/cmd/cmd.h"
 
@@ -49,27 +46,5 @@ static void print(const json_t *r)
 
 int cmd_registries_main(int argc, char **argv)
 {
-	bool json = false;
-	const struct cmd_option options[] = { { "json", .flag = &json }, { 0 } };
-	struct lcm_err err = { 0 };
-	json_t *reply = NULL, *v;
-	int r = cmd_options(argc, argv, usage, options);
-	size_t i;
-
-	if (r >= 0)
-		return r;
-	if (argc != optind)
-		return cmd_usage("registries", "\"%s\" is not expected", argv[optind]);
-	r = client_call("GET", "/v1/registries", NULL, true, &reply, &err);
-	if (r < 0)
-		return cmd_error("registries", &err, r);
-	if (json) {
-		client_print_json(json_object_get(reply, "registries"));
-	} else {
-		client_plain(reply);
-		json_array_foreach (json_object_get(reply, "registries"), i, v)
-			print(v);
-	}
-	json_decref(reply);
-	return 0;
+	return client_list(argc, argv, usage, "registries", print);
 }

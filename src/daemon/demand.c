@@ -69,6 +69,9 @@ static void want_add_lif(struct lcm_engine *e, struct lcm_want *w, struct lcm_li
 
 static void want_end(struct lcm_layer *l, struct lcm_want *w, int status)
 {
+	/* The pull has brought it, and somebody may wait since all who did were answered. */
+	if (status == -ECANCELED && w->fd < 0 && lcm_layer_is_local(l, w->entry))
+		status = 0;
 	if (w->fd >= 0) {
 		lcm_bigfile_chunks_done(l, w->entry, w->first, w->n, status);
 	} else {
@@ -215,7 +218,25 @@ void lcm_demand_drop(struct lcm_layer *l, uint32_t entry)
 	}
 }
 
-void lcm_demand_cancel_all(struct lcm_layer *l, int status)
+/* A slow host would keep the layer, and the link from others, for as long as it likes. */
+static void cancel_spans(struct lcm_layer *l)
+{
+	for (struct span *s = l->spans; s; s = s->next)
+		for (uint32_t i = 0; i < s->n_runs; i++)
+			if (s->runs[i].fetch)
+				lcm_fetch_cancel(l->e->reg, s->runs[i].fetch);
+}
+
+static void unlist(struct span *s)
+{
+	struct span **p = &s->layer->spans;
+
+	while (*p != s)
+		p = &(*p)->next;
+	*p = s->next;
+}
+
+static void end_queue(struct lcm_layer *l, int status)
 {
 	struct lcm_want *w = l->queue;
 
@@ -227,6 +248,12 @@ void lcm_demand_cancel_all(struct lcm_layer *l, int status)
 		want_end(l, w, status);
 		w = next;
 	}
+}
+
+void lcm_demand_cancel_all(struct lcm_layer *l, int status)
+{
+	cancel_spans(l);
+	end_queue(l, status);
 }
 
 /* ---- the loop's half ---- */
@@ -242,6 +269,8 @@ static void note_want(struct span *s, struct lcm_want *w)
 			l->demand_files++;
 		return;
 	}
+	if (w->status == -ECANCELED)
+		return;
 	if (lcm_toc_path(l->toc, w->entry, path, sizeof(path)) < 0)
 		path[0] = '\0';
 	if (s->err.code)
@@ -262,6 +291,12 @@ static void note_want(struct span *s, struct lcm_want *w)
 static bool still_wanted(const struct lcm_layer *l, const struct lcm_want *w)
 {
 	return w->fd >= 0 || (atomic_load(&l->entries[w->entry]) & LCM_ENTRY_WANTED);
+}
+
+/* Somebody came after its transfers were cancelled because nobody waited. */
+static bool came_back(const struct lcm_layer *l, const struct lcm_want *w)
+{
+	return w->status == -ECANCELED && l->watches;
 }
 
 /* A mirror's bytes are wrong: the same from somebody else. */
@@ -324,6 +359,27 @@ static void charge(struct span *s)
 			  s->fetch_ns / LCM_MAX(s->layer->e->spans, 1U));
 }
 
+/* It ends, or is asked for anew. Return: did it meet trouble that may pass? */
+static bool settle_want(struct span *s, struct lcm_want *w, bool elsewhere)
+{
+	struct lcm_layer *l = s->layer;
+	bool lie = elsewhere && lcm_wrong_bytes(w->status);
+	bool again = (lie || came_back(l, w) || transient(w->status)) && still_wanted(l, w) &&
+		     l->phase == LCM_LAYER_READY && !l->e->closing;
+
+	if (again && lie)
+		lcm_blob_forget(l->blob, w->off, w->end - w->off);
+	else
+		note_want(s, w);
+	if (!again) {
+		want_end(l, w, w->status);
+		return false;
+	}
+	w->queued_ns = lcm_now_ns();
+	enqueue(l, w);
+	return transient(w->status);
+}
+
 void demand_span_done(void *arg)
 {
 	struct span *s = arg;
@@ -335,30 +391,15 @@ void demand_span_done(void *arg)
 	charge(s);
 	if (!elsewhere)
 		broken_function(s);
+	unlist(s);
 	while (s->wants) {
 		struct lcm_want *w = s->wants;
 
 		s->wants = w->next;
-		if (w->status == -ESPIPE) {
+		if (w->status == -ESPIPE)
 			want_later(l, w);
-			continue;
-		}
-		if (elsewhere && lcm_wrong_bytes(w->status) && still_wanted(l, w) &&
-		    l->phase == LCM_LAYER_READY) {
-			lcm_blob_forget(l->blob, w->off, w->end - w->off);
-			w->queued_ns = lcm_now_ns();
-			enqueue(l, w);
-			continue;
-		}
-		note_want(s, w);
-		if (transient(w->status) && still_wanted(l, w) && l->phase == LCM_LAYER_READY &&
-		    !e->closing) {
-			w->queued_ns = lcm_now_ns();
-			enqueue(l, w);
-			held = true;
-			continue;
-		}
-		want_end(l, w, w->status);
+		else
+			held |= settle_want(s, w, elsewhere);
 	}
 	if (s->status == -ESPIPE) {
 		l->no_ranges = true;
@@ -413,6 +454,7 @@ static void on_fetched(void *arg, const struct lcm_fetch_result *res)
 	l->e->demand_bytes += res->bytes;
 	r->span->fetched_bytes += res->bytes;
 	r->span->mirrored |= res->mirrored;
+	r->fetch = 0;
 	run_end(r->span, res->status, &res->err);
 }
 
@@ -536,7 +578,7 @@ static void start_one(struct lcm_layer *l, const struct lcm_want *head, struct l
 	uint64_t off, end;
 
 	if (!s) {
-		lcm_demand_cancel_all(l, -ENOMEM);
+		end_queue(l, -ENOMEM);
 		return;
 	}
 	s->lif = lif ? lcm_lif_ref(lif) : NULL;
@@ -544,6 +586,8 @@ static void start_one(struct lcm_layer *l, const struct lcm_want *head, struct l
 	end = read_ahead(l, off, end);
 	s->layer = l;
 	l->refs++;
+	s->next = l->spans;
+	l->spans = s;
 	s->off = off;
 	s->len = end - off;
 	s->started_ns = lcm_now_ns();

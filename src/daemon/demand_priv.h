@@ -23,12 +23,13 @@ struct lcm_want {
 struct run {
 	uint64_t off, len;
 	bool present;      /* in the blob file already */
-	uint64_t fetch;    /* id while in flight */
+	uint64_t fetch;    /* id while in flight; 0: it is not */
 	uint64_t asked_ns; /* 0: its first byte has come */
 	struct span *span;
 };
 
 struct span {
+	struct span *next;       /* in layer->spans */
 	struct lcm_layer *layer; /* referenced */
 	struct lcm_want *wants;  /* owned */
 	uint64_t off, len;

@@ -279,7 +279,9 @@ void lcm_layer_doom(struct lcm_layer *l, bool toc)
 {
 	l->doomed = true;
 	l->doomed_toc = toc;
+	lcm_layer_prepare_cancel(l);
 	lcm_pull_cancel(l);
+	lcm_demand_cancel_all(l, -ECANCELED);
 }
 
 /* ---- watching ---- */

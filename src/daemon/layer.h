@@ -46,6 +46,7 @@ struct lcm_layer_watch {
 };
 
 struct lcm_want;
+struct span;
 struct lcm_pull;
 struct lcm_bigfile;
 
@@ -77,6 +78,7 @@ struct lcm_layer {
 	uint64_t files_total, bytes_total;         /* regular files with content */
 	struct lcm_layer_watch *watches;
 	struct lcm_want *queue, **queue_tail; /* wants without a span */
+	struct span *spans;     /* of the others, under way; each references the layer */
 	bool no_ranges;         /* the registry serves none: everything comes with the pull */
 	uint64_t hold_until_ns; /* demand waits after a transient failure; 0: it does not */
 	struct lcm_bigfile *bigfiles;
@@ -117,8 +119,8 @@ LCM_MUST_USE int lcm_layer_adopt(struct lcm_engine *e, const struct lcm_referenc
 /** lcm_layer_put - drop a reference. A pull that was begun holds one of its own and goes on to its
  * end. */
 void lcm_layer_put(struct lcm_layer *l);
-/** lcm_layer_doom - remove a layer that nobody watches any more from the store, stopping its pull.
- */
+/** lcm_layer_doom - remove a layer that nobody watches any more from the store; what is transferred
+ * for it is cancelled. */
 void lcm_layer_doom(struct lcm_layer *l, bool toc);
 
 void lcm_layer_watch(struct lcm_layer *l,
@@ -127,6 +129,9 @@ void lcm_layer_unwatch(struct lcm_layer *l, struct lcm_layer_watch *w);
 
 /** lcm_layer_prepare - find or fetch the TOC; ->changed when READY, LOCAL or FAILED. */
 void lcm_layer_prepare(struct lcm_layer *l);
+/** lcm_layer_prepare_cancel - nobody wants it any more: a fetch for it ends soon; then it is NEW.
+ */
+void lcm_layer_prepare_cancel(struct lcm_layer *l);
 /** lcm_layer_is_known - can it be prepared, and mounted, without asking the registry: it is whole,
  * or its table of contents is here, or somebody else is getting that? */
 bool lcm_layer_is_known(struct lcm_layer *l);
@@ -220,8 +225,8 @@ bool lcm_demand_is_here(struct lcm_layer *l, uint32_t entry);
  * those who were there when it began. */
 void lcm_demand_join(struct lcm_layer *l, struct lcm_lif *lif, uint32_t entry, uint32_t chunk);
 void lcm_demand_drop(struct lcm_layer *l, uint32_t entry); /* a queued file want nobody waits for */
-void lcm_demand_cancel_all(struct lcm_layer *l,
-			   int status); /* queued wants; spans end by themselves */
+/** lcm_demand_cancel_all - nobody waits any more: queued wants end with @status now, spans soon. */
+void lcm_demand_cancel_all(struct lcm_layer *l, int status);
 void lcm_demand_pump(struct lcm_engine *e);
 
 /* bigfile.c */

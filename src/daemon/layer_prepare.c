@@ -14,6 +14,7 @@ struct prepare {
 	struct lcm_layer *layer; /* referenced until on_prepared() */
 	struct lcm_fn_mem *mem;  /* owned; a range of the blob, at last the TOC */
 	uint64_t off, len;       /* the range */
+	uint64_t fetch;          /* id while in flight; 0: it is not */
 	struct lcm_task task;
 	int status;
 	struct lcm_err err;
@@ -127,13 +128,27 @@ static void prepare_free(struct prepare *p)
 	free(p);
 }
 
+/* Cancelled for nobody's sake: as if it had not begun, but for those who came since. */
+static bool given_up(struct prepare *p)
+{
+	struct lcm_layer *l = p->layer;
+
+	if (p->status != -ECANCELED)
+		return false;
+	l->prepare = NULL;
+	l->phase = LCM_LAYER_NEW;
+	if (l->watches)
+		lcm_layer_prepare(l);
+	return true;
+}
+
 static void on_prepared(void *arg)
 {
 	struct prepare *p = arg;
 	struct lcm_layer *l = p->layer;
 	bool kept = l->row.has_toc;
 
-	if (again_elsewhere(p)) {
+	if (given_up(p) || again_elsewhere(p)) {
 		prepare_free(p);
 		lcm_layer_put(l);
 		return;
@@ -293,7 +308,6 @@ static int fetch_range(struct prepare *p, const struct lcm_layer_toc *beside, ui
 		.done = done,
 		.arg = p,
 	};
-	uint64_t id;
 	int r;
 
 	lcm_fn_mem_free(p->mem);
@@ -301,7 +315,7 @@ static int fetch_range(struct prepare *p, const struct lcm_layer_toc *beside, ui
 	p->off = off;
 	p->len = len;
 	r = lcm_fn_mem_new(len, LCM_FN_TOC_OUT, &p->mem);
-	return r < 0 ? r : lcm_fetch_start(l->e->reg, &req, &id);
+	return r < 0 ? r : lcm_fetch_start(l->e->reg, &req, &p->fetch);
 }
 
 static void prepare_failed(struct prepare *p, int status, const struct lcm_err *err)
@@ -316,6 +330,7 @@ static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
 {
 	struct prepare *p = arg;
 
+	p->fetch = 0;
 	p->task = (struct lcm_task){ .fn = prepare_job, .arg = p };
 	if (res->status < 0) {
 		prepare_failed(p, res->status, &res->err);
@@ -344,6 +359,7 @@ static void on_toc_image(void *arg, const struct lcm_fetch_result *res)
 	struct lcm_layer_toc toc;
 	int r = res->status;
 
+	p->fetch = 0;
 	p->err = res->err;
 	if (r == 0)
 		r = lcm_manifest_parse(res->text, strlen(res->text), res->content_type, &m,
@@ -371,13 +387,12 @@ static int fetch_toc_image(struct prepare *p)
 					   .done = on_toc_image,
 					   .arg = p };
 	size_t len = strlen(ref.tag);
-	uint64_t id;
 
 	ref.has_digest = false;
 	if (!len || len + sizeof(LCM_ESTARGZ_TOC_SUFFIX) > sizeof(ref.tag))
 		return no_toc_image(p);
 	memcpy(ref.tag + len, LCM_ESTARGZ_TOC_SUFFIX, sizeof(LCM_ESTARGZ_TOC_SUFFIX));
-	return lcm_fetch_start(p->layer->e->reg, &req, &id);
+	return lcm_fetch_start(p->layer->e->reg, &req, &p->fetch);
 }
 
 /* The footer says where the TOC is: often in the bytes that came with it. */
@@ -387,6 +402,7 @@ static void on_tail_fetched(void *arg, const struct lcm_fetch_result *res)
 	struct lcm_layer *l = p->layer;
 	int r = res->status;
 
+	p->fetch = 0;
 	p->err = res->err;
 	if (r == 0)
 		r = lcm_estargz_footer(lcm_fn_mem_in(p->mem), p->len, l->row.blob_size, &l->estargz,
@@ -479,6 +495,14 @@ void lcm_layer_prepare(struct lcm_layer *l)
 		lcm_layer_ready(l, 0, NULL);
 	if (r < 0)
 		lcm_layer_ready(l, r, NULL);
+}
+
+void lcm_layer_prepare_cancel(struct lcm_layer *l)
+{
+	const struct prepare *p = l->prepare;
+
+	if (p && p->fetch)
+		lcm_fetch_cancel(l->e->reg, p->fetch);
 }
 
 int lcm_layer_load_toc(struct lcm_layer *l)

@@ -102,12 +102,7 @@ again()
 # The registry is back, and nothing is here: what was under way for those that are gone may have come.
 afresh()
 {
-	again && tap_until 10 nothing_here
-}
-
-nothing_here()
-{
-	"$LOCUM" drop-cache && ! ls "$LOCUM_ROOT"/real/*
+	again && tap_until 10 daemon_nothing_here
 }
 
 tap_ok 'a small image' small_image "$IMG"

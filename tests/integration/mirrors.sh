@@ -45,7 +45,7 @@ for x in s: x.bind(("0.0.0.0", 0))
 print(*[x.getsockname()[1] for x in s])' "$1"
 }
 
-# All but UP are mirrors. The log has the port that was asked.
+# All but UP are mirrors. The log has the port that was asked, and for which registry: as host there, as ns at a mirror.
 mirrors()
 {
 	# shellcheck disable=SC2046
@@ -56,7 +56,7 @@ mirrors()
 	cat >"$TAP_DIR/nginx.conf" <<-END
 		daemon off; user root; pid $TAP_DIR/nginx.pid; error_log $TAP_DIR/nginx.log;
 		events {}
-		http { log_format l '\$server_port \$status \$request \$ssl_client_s_dn \$http_x_sesame'; access_log $LOG l;
+		http { log_format l '\$server_port \$status \$http_host \$request \$ssl_client_s_dn \$http_x_sesame'; access_log $LOG l;
 		client_body_temp_path $TAP_DIR/t1; proxy_temp_path $TAP_DIR/t2; fastcgi_temp_path $TAP_DIR/t3;
 		uwsgi_temp_path $TAP_DIR/t4; scgi_temp_path $TAP_DIR/t5;
 		server { listen 0.0.0.0:$UP; location / { $to } }
@@ -84,23 +84,40 @@ hosts()
 	mkdir -p "$D/127.0.0.$1:$UP" && printf '%b' "$2" >"$D/127.0.0.$1:$UP/hosts.toml"
 }
 
-# PORT: lines of the log for blobs and manifests; nginx writes one when an answer has been sent
+# PORT N: lines of the log for blobs and manifests of registry N
 asked()
 {
-	grep -c "^$1 [0-9]* [A-Z]* /v2/a/" "$LOG"
+	grep -Ec "^$1 [0-9]+ (127\.0\.0\.$2:$UP [A-Z]+ /v2/a/|[^ ]+ [A-Z]+ /v2/a/[^ ]*ns=127\.0\.0\.$2:$UP )" "$LOG"
 }
 
-# N [IMAGE]: all of it comes. What an earlier mount's pull still brings may come from its own mirrors, so who served what is
-# held by test_registry_hosts.
+# PORT N COUNT
+asked_is()
+{
+	[ "$(asked "$1" "$2")" = "$3" ]
+}
+
+# ERE: in the log; nginx writes a line when an answer has been sent
+logged()
+{
+	tap_until 5 grep -Eq "$1" "$LOG"
+}
+
+# All cases have the same layers: what an earlier one still brings, from its own mirrors, is over first.
+afresh()
+{
+	tap_until 20 daemon_nothing_here --all && : >"$LOG"
+}
+
+# N [IMAGE]: nothing is here, and all of it comes
 pulled()
 {
-	"$LOCUM" drop-cache --all >/dev/null && : >"$LOG" && tap_limit 40 "$LOCUM" pull "127.0.0.$1:$UP/a/${2:-zc}:t"
+	afresh && tap_limit 40 "$LOCUM" pull "127.0.0.$1:$UP/a/${2:-zc}:t"
 }
 
 # ID N: mounted lazily, with nothing here, and all files read while it is lazy
 mounted()
 {
-	"$LOCUM" drop-cache --all >/dev/null && : >"$LOG" && tap_limit 30 "$LOCUM" mount --id "$1" "127.0.0.$2:$UP/a/zc:t" "$MNT" &&
+	afresh && tap_limit 30 "$LOCUM" mount --id "$1" "127.0.0.$2:$UP/a/zc:t" "$MNT" &&
 		tap_limit 60 "$TREECMP" "$MNT" "$IMG/rootfs" --ignore-dir-times && "$LOCUM" umount --remove "$1"
 }
 
@@ -138,38 +155,45 @@ mkdir "$D/127.0.0.1:$PRIVATE" && cp "$TLS/a.ca" "$D/127.0.0.1:$PRIVATE/private.c
 tap_ok 'daemon with --hosts-dir' daemon_start --hosts-dir "$TAP_DIR/no-such-dir" --hosts-dir "$D"
 
 tap_ok 'a mirror with a private CA' pulled 2
-tap_is 'nobody else was asked' "$(asked "$UP")" 0
-tap_is 'it was told for whom' "$(grep -vc "ns=127.0.0.2:$UP " "$LOG")" 0
+tap_ok 'it was told for whom' logged "^$PRIVATE .*/blobs/.*ns=127.0.0.2:$UP "
+tap_is 'each time' "$(grep -vc "ns=127.0.0.2:$UP " "$LOG")" 0
+tap_is 'nobody else was asked' "$(asked "$UP" 2)" 0
 says 'another CA: said so' 1 'TLS certificate not trusted' "$LOCUM" pull "127.0.0.3:$UP/a/zc:t"
 tap_ok 'skip_verify' pulled 4
 tap_ok "certificates alone, docker's way" tap_limit 30 "$LOCUM" pull "127.0.0.1:$PRIVATE/a/gzip:t"
 tap_ok 'mutual TLS' pulled 5
-tap_is 'nobody else was asked' "$(asked "$UP")" 0
+tap_ok 'the mirror was asked' logged "^$MUTUAL .*/blobs/.*ns=127.0.0.5:$UP "
+tap_is 'nobody else was asked' "$(asked "$UP" 5)" 0
 says 'mutual TLS without a certificate: refused' 1 "127.0.0.1:$MUTUAL.*client certificate" "$LOCUM" pull "127.0.0.6:$UP/a/zc:t"
 tap_ok 'a host that redirects' pulled 18
-tap_is 'gets the client certificate' "$(grep "^$AWAY " "$LOG" | grep -vc 'CN=client')" 0
-tap_is 'where it redirects to does not' "$(grep "^$PRIVATE " "$LOG" | grep -c 'CN=client') $(grep -c "^$PRIVATE " "$LOG" | sed 's/[1-9].*/some/')" '0 some'
-"$LOCUM" drop-cache --all >"$TAP_DIR/out"
+tap_ok 'gets the client certificate' logged "^$AWAY .*/blobs/.*CN=client"
+tap_is 'each time' "$(grep "^$AWAY " "$LOG" | grep -vc 'CN=client')" 0
+tap_ok 'where it redirects to is asked' logged "^$PRIVATE .*/blobs/"
+tap_is 'and does not get it' "$(grep "^$PRIVATE " "$LOG" | grep -c 'CN=client')" 0
+tap_ok 'nothing is here' afresh
 says 'nor is anything believed there' 1 "127.0.0.1:$PRIVATE.*not trusted" "$LOCUM" pull "127.0.0.19:$UP/a/zc:t"
 tap_ok 'a header that a mirror wants' pulled 7
-tap_is 'nobody else was asked' "$(asked "$UP")" 0
+tap_ok 'the mirror was asked' logged "^$HEADER .*/blobs/.*ns=127.0.0.7:$UP .* open$"
+tap_is 'nobody else was asked' "$(asked "$UP" 7)" 0
 says 'a damaged hosts.toml' 1 "127.0.0.13:$UP/hosts.toml: line 2: host.*capabilities" "$LOCUM" pull "127.0.0.13:$UP/a/zc:t"
 
 tap_ok 'mirrors that are down, empty and broken' pulled 8
-tap_is 'one of them was told its header' "$(grep -q "^$BROKEN .* open$" "$LOG" && echo yes)" yes
-tap_is 'and nobody else' "$(grep -v "^$BROKEN " "$LOG" | grep -c ' open$')" 0
+tap_ok 'one of them was told its header' logged "^$BROKEN .* open$"
+tap_ok 'others were asked' logged "^$UP .*/blobs/"
+tap_is 'and not told it' "$(grep -v "^$BROKEN " "$LOG" | grep -c ' open$')" 0
 tap_ok 'and in a lazy mount' mounted down 8
 tap_ok 'a mirror that sends something else' mounted garbage 9
 tap_ok 'a mirror that crawls' mounted slow 10
+tap_is 'was asked, and left' "$(registry 10 '.hosts | map(.bytes > 0) | tostring')" '[true,true]'
 
 tap_ok 'a mirror that does not resolve' pulled 11
+tap_ok 'is asked for what has a digest' logged "^$ONE .*/blobs/.*ns=127.0.0.11:$UP "
 tap_is 'the tag was asked elsewhere' "$(grep "^$ONE " "$LOG" | grep -c 'manifests/t')" 0
-tap_is 'only the tag' "$(asked "$UP")" 1
-tap_is 'the rest there' "$([ "$(asked "$ONE")" -gt 1 ] && echo yes)" yes
+tap_ok 'only the tag' tap_until 5 asked_is "$UP" 11 1
 
 share()
 {
-	"$LOCUM" drop-cache --all >/dev/null && : >"$LOG"
+	afresh || return 1
 	for image in zc gzip zstd; do
 		"$LOCUM" pull "127.0.0.12:$UP/a/$image:t" &
 		pids="${pids-} $!"
@@ -180,19 +204,23 @@ share()
 	done
 }
 tap_ok 'three pulls by two mirrors' share
-tap_is 'both served blobs' "$(grep -l "^$ONE .*blobs" "$LOG" | wc -l) $(grep -l "^$TWO .*blobs" "$LOG" | wc -l)" '1 1'
-tap_is 'the registry did not' "$(asked "$UP")" 0
+tap_ok 'one served blobs' logged "^$ONE .*/blobs/.*ns=127.0.0.12:$UP "
+tap_ok 'so did the other' logged "^$TWO .*/blobs/.*ns=127.0.0.12:$UP "
+tap_is 'the registry did not' "$(asked "$UP" 12)" 0
 
 tap_ok 'a mirror that dies in the middle' bad_start "$IMG/zc" --truncate "$base:100000"
 hosts 14 "[host.\"http://$BAD_HOST\"]\n"
 tap_ok 'the pull goes on' pulled 14
 tap_ok 'and a lazy mount' mounted dies 14
+tap_is 'both were asked' "$(registry 14 '(.hosts[0].failed > 0) and (.hosts[1].bytes > 0)')" true
 bad_stop
 tap_ok 'a mirror that lies' bad_start "$IMG/zc" --flip "$base:200000" --flip "$base:3000000"
 hosts 15 "[host.\"http://$BAD_HOST\"]\n"
 tap_ok 'the pull is right' pulled 15
+tap_like 'and says who lied' "$(registry 15 '.hosts[0].last_error')" 'another digest'
 hosts 16 "[host.\"http://$BAD_HOST\"]\n"
 tap_ok 'a lazy mount is right' mounted lies 16
+tap_like 'and says who lied' "$(registry 16 '.hosts[0].last_error')" 'another digest'
 bad_stop
 
 flipped=$(skopeo inspect --raw "oci:$IMG/gzip:t" | jq -r '.layers[0].digest')

@@ -104,6 +104,17 @@ rm "$STALL"
 tap_ok 'a later open tries again and works' same many/30
 tap_ok 'the big file too' same data/big
 tap_ok 'umount' "$LOCUM" umount --remove st
+
+# ---- nobody waits any more ----
+tap_ok 'nothing is here' tap_until 5 daemon_nothing_here --all
+tap_ok 'mounted' tap_limit 30 "$LOCUM" mount --id st --deadline 60 "$BAD_HOST/small:t" "$MNT"
+touch "$STALL"
+tap_ok 'a reader waits' reader many/20 1
+kill -KILL "$READER"
+wait "$READER" 2>/dev/null
+tap_ok 'umount' "$LOCUM" umount --remove st
+tap_ok 'what it waited for keeps no layer' tap_until 5 daemon_nothing_here --all
+rm "$STALL"
 tap_ok 'daemon ends' daemon_stop
 
 # ---- with the background pull on ----
@@ -122,6 +133,23 @@ rm "$STALL"
 tap_ok 'the stall is over: native' tap_limit 40 "$LOCUM" wait --timeout 35 bg
 tap_ok 'the tree is the reference' "$TREECMP" "$MNT" "$IMG/rootfs" --ignore-dir-times
 tap_ok 'umount' "$LOCUM" umount --remove bg
+
+# ---- not even a table of contents ----
+tap_ok 'nothing is here' tap_until 5 daemon_nothing_here --all
+bad_stop
+bad_start "$IMG/zc" --stall "$STALL" --stall-only "$1:$((1 << 40))"
+touch "$STALL"
+"$LOCUM" mount --id toc "$BAD_HOST/small:t" "$MNT" >"$TAP_DIR/toc.out" 2>&1 &
+mount=$!
+tap_ok 'a mount waits for one' tap_until 10 daemon_is toc phase preparing
+tap_ok 'umount' "$LOCUM" umount --remove toc
+wait "$mount"
+tap_is 'the mount failed' $? 1
+tap_ok 'its fetch keeps no layer' tap_until 5 daemon_nothing_here --all
+rm "$STALL"
+tap_ok 'and it can be had again' tap_limit 30 "$LOCUM" mount --id toc "$BAD_HOST/small:t" "$MNT"
+tap_ok 'a file' same many/40
+tap_ok 'umount' "$LOCUM" umount --remove toc
 tap_ok 'nothing is left' daemon_clean
 tap_ok 'daemon ends' daemon_stop
 tap_end

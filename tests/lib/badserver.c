@@ -111,18 +111,32 @@ bool bad_range(const struct bad_request *req, uint64_t *first, uint64_t *last)
 	       sscanf(v, "bytes=%" SCNu64 "-%" SCNu64, first, last) == 2;
 }
 
-void bad_blob(struct bad_conn *c, const struct bad_request *req, const void *blob, size_t size)
+bool bad_reply(struct bad_conn *c, const char *status)
 {
-	uint64_t first = 0, last = size - 1;
+	bad_printf(c, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", status);
+	return true;
+}
 
-	if (bad_range(req, &first, &last))
+void bad_head(struct bad_conn *c, const struct bad_request *req, uint64_t size, uint64_t *ret_first,
+	      uint64_t *ret_last)
+{
+	*ret_first = 0;
+	*ret_last = size - 1;
+	if (bad_range(req, ret_first, ret_last))
 		bad_printf(c,
 			   "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %" PRIu64
-			   "-%" PRIu64 "/%zu\r\n",
-			   first, last, size);
+			   "-%" PRIu64 "/%" PRIu64 "\r\n",
+			   *ret_first, *ret_last, size);
 	else
 		bad_printf(c, "HTTP/1.1 200 OK\r\n");
-	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", last - first + 1);
+	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", *ret_last - *ret_first + 1);
+}
+
+void bad_blob(struct bad_conn *c, const struct bad_request *req, const void *blob, size_t size)
+{
+	uint64_t first, last;
+
+	bad_head(c, req, size, &first, &last);
 	bad_send(c, (const char *)blob + first, (size_t)(last - first + 1));
 }
 

@@ -46,7 +46,13 @@ bool bad_range(const struct bad_request *req, uint64_t *first, uint64_t *last);
 
 void bad_printf(struct bad_conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void bad_send(struct bad_conn *c, const void *p, size_t len);
-/* Answer as a good registry would: 206 with the range asked for, else 200. */
+/* A status, perhaps fields after it ("401 x\r\nName: value"), and no body. Return: true. */
+bool bad_reply(struct bad_conn *c, const char *status);
+/* The head of a good registry's answer: 206 with the range asked for, else 200. The body is to be
+ * *ret_first to *ret_last of @size. */
+void bad_head(struct bad_conn *c, const struct bad_request *req, uint64_t size, uint64_t *ret_first,
+	      uint64_t *ret_last);
+/* The whole of that answer. */
 void bad_blob(struct bad_conn *c, const struct bad_request *req, const void *blob, size_t size);
 /* Wait until the client goes away, the server stops, or @ms went by. */
 void bad_wait(struct bad_conn *c, int ms);

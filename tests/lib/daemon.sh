@@ -8,6 +8,8 @@
 #   daemon_kill                     SIGKILL, waits
 #   daemon_holder                   prints the pid of the holder of its gates, if there is one
 #   daemon_clean                    no mount, container, temporary file, half layer or mount point is left; says what is
+#   daemon_nothing_here [OPTION...] drop-cache; status 0 when it leaves no layer. One that an earlier mount's transfers and jobs
+#                                   still have goes with the last of them: for tap_until
 #   daemon_swept                    what was removed is gone from the disk too; it may wait for a sync(2) of the disk
 #   daemon_field ID KEY[.KEY]...    a field of `locum status --json ID`, named by its path; empty if there is none
 #   daemon_is ID KEY VALUE          status 0 when that field has this value
@@ -145,6 +147,11 @@ daemon_clean()
 	done
 	printf '%s\n' "$daemon_left" >&2
 	return 1
+}
+
+daemon_nothing_here()
+{
+	[ "$("$LOCUM" drop-cache --json "$@" | grep -Ec '"layers_(dropped|in_use)": 0,?$')" = 2 ]
 }
 
 daemon_swept()

@@ -3,12 +3,10 @@
 #include "registry/creds.h"
 
 #include "src/base/sys.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dir_fixture.h"
 
 /* "user:secret" */
 #define USER_ENTRY "\"auth\":\"dXNlcjpzZWNyZXQ=\""
-
-static char *dir;
 
 static void put(const char *name, const char *text)
 {
@@ -116,20 +114,6 @@ static void test_creds_order(void **state)
 	lcm_buf_fini(&where);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	dir = test_mkdir();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	test_rmdir(dir);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,5 +122,5 @@ int main(void)
 		cmocka_unit_test(test_creds_order),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, dir_setup, dir_teardown);
 }

@@ -9,7 +9,7 @@
 
 #include "registry/creds.h"
 #include "src/base/buf.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dir_fixture.h"
 
 struct asked {
 	struct lcm_loop *loop;
@@ -31,8 +31,6 @@ static void on_answer(void *arg, int r, struct lcm_credentials *c, const struct 
 	lcm_helper_free(lcm_steal(&a->h));
 	lcm_loop_stop(a->loop);
 }
-
-static char *dir;
 
 static void script(const char *name, const char *text)
 {
@@ -176,19 +174,12 @@ static int setup(void **state)
 	return setenv("PATH", path, 1);
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	test_rmdir(dir);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(answers, setup, NULL),
 		cmocka_unit_test(given_up),
-		cmocka_unit_test_setup_teardown(not_there, NULL, teardown),
+		cmocka_unit_test_setup_teardown(not_there, NULL, dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,11 +6,9 @@
 #include "registry/toml.h"
 #include "src/base/buf.h"
 #include "src/base/sys.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dir_fixture.h"
 
 #define PEM "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
-
-static char *dir;
 
 static void put(const char *name, const char *text)
 {
@@ -232,7 +230,9 @@ static void test_which_directory(void **state)
 
 static void test_certificates_alone(void **state)
 {
+	const char *const more[] = { "you", "b", "a", "zz", "c", "n", NULL };
 	struct lcm_hosts *h;
+	char name[64];
 
 	(void)state;
 	put("one/r.example/ca.crt", PEM);
@@ -247,6 +247,18 @@ static void test_certificates_alone(void **state)
 	assert_int_equal(h->e[0].tls.ca_len, 2 * (sizeof(PEM)));
 	assert_non_null(strstr(h->e[0].tls.cert, "/one/r.example/me.cert"));
 	assert_non_null(strstr(h->e[0].tls.key, "/one/r.example/me.key"));
+	lcm_hosts_free(h);
+	/* Of several the first by name. */
+	for (const char *const *k = more; *k; k++) {
+		(void)snprintf(name, sizeof(name), "one/r.example/%s.cert", *k);
+		put(name, PEM);
+		(void)snprintf(name, sizeof(name), "one/r.example/%s.key", *k);
+		put(name, "key");
+	}
+	h = load("r.example");
+	assert_non_null(h);
+	assert_non_null(strstr(h->e[0].tls.cert, "/one/r.example/a.cert"));
+	assert_non_null(strstr(h->e[0].tls.key, "/one/r.example/a.key"));
 	lcm_hosts_free(h);
 	put("one/r.example/lone.key", "key");
 	assert_null(load("r.example"));
@@ -333,20 +345,6 @@ static void test_toml(void **state)
 	lcm_toml_free(t);
 }
 
-static int set_up(void **state)
-{
-	(void)state;
-	dir = test_mkdir();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	test_rmdir(dir);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,10 +353,11 @@ int main(void)
 		cmocka_unit_test(test_nothing_in_it),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_limits),
-		cmocka_unit_test_setup_teardown(test_which_directory, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_certificates_alone, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_changes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_damaged_file_is_named, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_which_directory, dir_setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_certificates_alone, dir_setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_changes, dir_setup, dir_teardown),
+		cmocka_unit_test_setup_teardown(test_damaged_file_is_named, dir_setup,
+						dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

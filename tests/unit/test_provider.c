@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "src/base/sys.h"
-#include "tests/unit/test.h"
+#include "tests/unit/dir_fixture.h"
 
 /* As keyring_test.go has it, and what the documentation says. */
 static void matching(void **state)
@@ -253,8 +253,6 @@ static void refused_answers(void **state)
 
 /* ---- programs ---- */
 
-static char *dir;
-
 static const char *in_dir(const char *name)
 {
 	static char path[300];
@@ -449,20 +447,6 @@ static void not_loaded(void **state)
 	assert_null(p);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	dir = test_mkdir();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	test_rmdir(dir);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,5 +460,5 @@ int main(void)
 		cmocka_unit_test(not_loaded),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, dir_setup, dir_teardown);
 }

@@ -3,80 +3,25 @@
  * there. */
 #include <inttypes.h>
 
-#include "tests/lib/badserver.h"
+#include "tests/lib/regblob.h"
 #include "tests/lib/regtest.h"
-
-#define BLOB_SIZE (5U << 20)
-#define MIB (1U << 20)
-
-static uint8_t blob[BLOB_SIZE];
-static struct lcm_digest blob_digest;
-
-static int setup(void **state)
-{
-	(void)state;
-	regtest_fill(blob, sizeof(blob), 7);
-	return lcm_digest_of(blob, sizeof(blob), &blob_digest);
-}
-
-static bool reply(struct bad_conn *c, const char *head)
-{
-	bad_printf(c, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", head);
-	return true;
-}
-
-static bool h_good(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	(void)arg;
-	bad_blob(c, req, blob, sizeof(blob));
-	return true;
-}
-
-static bool h_no_ranges(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	(void)arg, (void)req;
-	bad_printf(c, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", BLOB_SIZE);
-	bad_send(c, blob, sizeof(blob));
-	return true;
-}
-
-/* Every answer ends after 1 MiB, cleanly (chunked) or by a reset. */
-static bool short_body(struct bad_conn *c, const struct bad_request *req, bool chunked)
-{
-	uint64_t a = 0, b = BLOB_SIZE - 1, n;
-	bool ranged = bad_range(req, &a, &b);
-
-	n = LCM_MIN(b - a + 1, (uint64_t)MIB);
-	bad_printf(c, "HTTP/1.1 %s\r\n", ranged ? "206 Partial Content" : "200 OK");
-	if (ranged)
-		bad_printf(c, "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n", a, b,
-			   BLOB_SIZE);
-	if (chunked)
-		bad_printf(c, "Transfer-Encoding: chunked\r\n\r\n%" PRIx64 "\r\n", n);
-	else
-		bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", b - a + 1);
-	bad_send(c, blob + a, n);
-	if (chunked)
-		bad_printf(c, "\r\n0\r\n\r\n");
-	return chunked;
-}
 
 static bool h_short(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)arg;
-	return short_body(c, req, true);
+	return blob_short(c, req, true);
 }
 
 static bool h_500(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)req, (void)arg;
-	return reply(c, "500 x");
+	return bad_reply(c, "500 x");
 }
 
 static bool h_429(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)arg;
-	return req->nth ? h_good(c, req, arg) : reply(c, "429 slow\r\nRetry-After: 1");
+	return req->nth ? h_good(c, req, arg) : bad_reply(c, "429 slow\r\nRetry-After: 1");
 }
 
 static bool h_stall_once(struct bad_conn *c, const struct bad_request *req, void *arg)
@@ -97,16 +42,6 @@ static bool h_stall(struct bad_conn *c, const struct bad_request *req, void *arg
 	(void)req, (void)arg;
 	bad_wait(c, 20000);
 	return false;
-}
-
-static struct lcm_fetch_req blob_req(const struct lcm_reference *ref, uint64_t off, uint64_t len)
-{
-	return (struct lcm_fetch_req){ .kind = LCM_FETCH_BLOB,
-				       .ref = ref,
-				       .digest = blob_digest,
-				       .size = BLOB_SIZE,
-				       .off = off,
-				       .len = len };
 }
 
 static int pause_then_take(struct regfetch *f, uint64_t off, size_t len)
@@ -448,5 +383,5 @@ int main(void)
 		cmocka_unit_test(test_bad_config),
 	};
 
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, blob_setup, NULL);
 }

@@ -1,64 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several hosts of one registry: who is asked, who takes over, what is told to whom. */
 #include <inttypes.h>
-#include <stdatomic.h>
 
-#include "registry/hosts.h"
-#include "tests/lib/badserver.h"
-#include "tests/lib/regtest.h"
-
-#define BLOB_SIZE (6U << 20)
-#define MIB (1U << 20)
-#define UP 2 /* index of the registry itself; 0 and 1 are its mirrors */
-
-static uint8_t blob[BLOB_SIZE];
-static struct lcm_digest blob_digest, manifest_digest;
-static const char manifest[] = "{\"schemaVersion\":2}";
-
-/* Three servers and the file that makes mirrors of two of them. */
-struct world {
-	char *dir;
-	struct badserver *s[3];
-	struct regtest t;
-	struct lcm_reference ref;
-};
-
-static bool reply(struct bad_conn *c, const char *head)
-{
-	bad_printf(c, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", head);
-	return true;
-}
-
-static bool h_good(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	(void)arg;
-	if (!strstr(req->target, "/manifests/")) {
-		bad_blob(c, req, blob, sizeof(blob));
-		return true;
-	}
-	bad_printf(c,
-		   "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n"
-		   "Content-Length: %zu\r\n\r\n%s",
-		   strlen(manifest), manifest);
-	return true;
-}
+#include "tests/lib/regworld.h"
 
 static bool h_404(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)req, (void)arg;
-	return reply(c, "404 Not Found");
-}
-
-static bool h_500(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	(void)req, (void)arg;
-	return reply(c, "500 x");
+	return bad_reply(c, "404 Not Found");
 }
 
 static bool h_403(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)req, (void)arg;
-	return reply(c, "403 x");
+	return bad_reply(c, "403 x");
 }
 
 static bool h_garbage(struct bad_conn *c, const struct bad_request *req, void *arg)
@@ -76,13 +31,6 @@ static bool h_other_range(struct bad_conn *c, const struct bad_request *req, voi
 		   "0123456789",
 		   BLOB_SIZE);
 	return true;
-}
-
-static bool h_no_ranges(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	(void)req, (void)arg;
-	bad_printf(c, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", BLOB_SIZE);
-	return false;
 }
 
 static bool h_closed(struct bad_conn *c, const struct bad_request *req, void *arg)
@@ -106,162 +54,10 @@ static bool h_other_manifest(struct bad_conn *c, const struct bad_request *req, 
 	return true;
 }
 
-/* A good head, a megabyte of the body, and the end of the connection. */
 static bool h_dies(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
-	uint64_t a = 0, b = BLOB_SIZE - 1;
-
 	(void)arg;
-	if (!bad_range(req, &a, &b))
-		bad_printf(c, "HTTP/1.1 200 OK\r\n");
-	else
-		bad_printf(c,
-			   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n",
-			   a, b, BLOB_SIZE);
-	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", b - a + 1);
-	bad_send(c, blob + a, LCM_MIN(b - a + 1, (uint64_t)MIB));
-	return false;
-}
-
-/* 64 KiB at a time, as long as it is wanted. */
-static bool h_trickle(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	uint64_t a = 0, b = BLOB_SIZE - 1;
-
-	(void)arg;
-	if (!bad_range(req, &a, &b))
-		bad_printf(c, "HTTP/1.1 200 OK\r\n");
-	else
-		bad_printf(c,
-			   "HTTP/1.1 206 P\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%u\r\n",
-			   a, b, BLOB_SIZE);
-	bad_printf(c, "Content-Length: %" PRIu64 "\r\n\r\n", b - a + 1);
-	for (; a <= b; a += 64 << 10) {
-		bad_send(c, blob + a, LCM_MIN(b - a + 1, (uint64_t)64 << 10));
-		bad_wait(c, 500);
-	}
-	return false;
-}
-
-/* The answer comes when the test says so. */
-static atomic_bool gate_open;
-
-static bool h_gated(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	while (!atomic_load(&gate_open))
-		bad_wait(c, 1);
-	return h_good(c, req, arg);
-}
-
-/* ---- the world ---- */
-
-static void write_hosts(const struct world *w, const char *text)
-{
-	char path[400], reg[64];
-
-	(void)snprintf(reg, sizeof(reg), "127.0.0.1:%u", badserver_port(w->s[UP]));
-	(void)snprintf(path, sizeof(path), "%s/%s", w->dir, reg);
-	assert_int_equal(lcm_mkdir_p(path, 0755), 0);
-	(void)snprintf(path, sizeof(path), "%s/%s/hosts.toml", w->dir, reg);
-	assert_int_equal(lcm_write_file_at(AT_FDCWD, path, text, strlen(text), 0600), 0);
-}
-
-/* @first and @second: what the file says of the mirrors; NULL: there is no such mirror. */
-static void world_files(const struct world *w, const char *first, const char *second)
-{
-	char text[2000], one[900] = "", two[900] = "";
-
-	if (first)
-		(void)snprintf(one, sizeof(one), "[host.\"http://127.0.0.1:%u\"]\n%s\n",
-			       badserver_port(w->s[0]), first);
-	if (second)
-		(void)snprintf(two, sizeof(two), "[host.\"http://127.0.0.1:%u\"]\n%s\n",
-			       badserver_port(w->s[1]), second);
-	(void)snprintf(text, sizeof(text), "%s%s", one, two);
-	write_hosts(w, text);
-}
-
-static void world_init(struct world *w, bad_handler_fn one, bad_handler_fn two, bad_handler_fn up,
-		       const struct lcm_registry_config *cfg)
-{
-	struct lcm_registry_config c = cfg ? *cfg : (struct lcm_registry_config){ 0 };
-	const char *dirs[2] = { NULL };
-
-	w->dir = test_mkdir();
-	dirs[0] = w->dir;
-	c.hosts_dirs = dirs;
-	if (!c.retries)
-		c.retries = 1;
-	w->s[0] = badserver_start(one, w);
-	w->s[1] = badserver_start(two, w);
-	w->s[UP] = badserver_start(up, w);
-	w->ref = regtest_ref(badserver_port(w->s[UP]), "r/x:latest");
-	regtest_init(&w->t, &c);
-}
-
-static void world_fini(struct world *w)
-{
-	regtest_fini(&w->t);
-	for (int i = 0; i < 3; i++)
-		badserver_stop(w->s[i]);
-	test_rmdir(w->dir);
-}
-
-static struct lcm_fetch_req blob_req(const struct world *w, uint64_t off, uint64_t len)
-{
-	return (struct lcm_fetch_req){ .kind = LCM_FETCH_BLOB,
-				       .ref = &w->ref,
-				       .digest = blob_digest,
-				       .size = BLOB_SIZE,
-				       .off = off,
-				       .len = len };
-}
-
-/* A part of the blob, and that it is right. */
-static int fetch_blob(struct world *w, uint64_t off, uint64_t len, struct lcm_fetch_result *ret)
-{
-	struct lcm_fetch_req req = blob_req(w, off, len);
-	struct regfetch f = { 0 };
-	int r = regtest_fetch(&w->t, &f, &req);
-
-	if (r == 0) {
-		assert_int_equal(f.got.len, len);
-		assert_memory_equal(f.got.data, blob + off, len);
-	}
-	if (ret)
-		*ret = f.res;
-	regfetch_fini(&f);
-	return r;
-}
-
-static int fetch_manifest(struct world *w, bool by_digest, struct lcm_fetch_result *ret)
-{
-	struct lcm_fetch_req req = { .kind = LCM_FETCH_MANIFEST, .ref = &w->ref };
-	struct regfetch f = { 0 };
-	int r;
-
-	if (by_digest)
-		req.digest = manifest_digest;
-	r = regtest_fetch(&w->t, &f, &req);
-	if (r == 0)
-		assert_string_equal(lcm_buf_str(&f.body), manifest);
-	if (ret)
-		*ret = f.res;
-	regfetch_fini(&f);
-	return r;
-}
-
-static void assert_counts(const struct world *w, unsigned int one, unsigned int two,
-			  unsigned int up)
-{
-	assert_int_equal(badserver_count(w->s[0]), one);
-	assert_int_equal(badserver_count(w->s[1]), two);
-	assert_int_equal(badserver_count(w->s[UP]), up);
-}
-
-static const struct bad_request *last_of(const struct world *w, int i)
-{
-	return badserver_request(w->s[i], badserver_count(w->s[i]) - 1);
+	return blob_short(c, req, false);
 }
 
 /* ---- the order ---- */
@@ -274,7 +70,7 @@ static void test_mirror_first(void **state)
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
-		world_init(&w, h_good, h_good, h_good, NULL);
+		world_init(&w, h_all, h_all, h_all, NULL);
 		world_files(&w, "", "");
 		if (i)
 			assert_int_equal(fetch_manifest(&w, false, &res), 0);
@@ -295,7 +91,7 @@ static void test_no_file_no_mirror(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	assert_int_equal(fetch_blob(&w, 0, 1000, &res), 0);
 	assert_false(res.mirrored);
 	assert_counts(&w, 0, 0, 1);
@@ -309,7 +105,7 @@ static void test_capabilities(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	world_files(&w, "capabilities = [\"pull\"]", "capabilities = [\"push\"]");
 	assert_int_equal(fetch_manifest(&w, false, NULL), 0);
 	assert_counts(&w, 0, 0, 1);
@@ -317,7 +113,7 @@ static void test_capabilities(void **state)
 	assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
 	assert_counts(&w, 2, 0, 1);
 	world_fini(&w);
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	write_hosts(&w, "capabilities = [\"push\"]\n[host.\"http://127.0.0.1:1\"]\n"
 			"capabilities = [\"pull\"]\n");
 	assert_int_equal(fetch_manifest(&w, false, &res), -EINVAL);
@@ -332,7 +128,7 @@ static void test_paths(void **state)
 	char text[300];
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	(void)snprintf(text, sizeof(text),
 		       "[host.\"http://127.0.0.1:%u/proxy/\"]\noverride_path = true\n",
 		       badserver_port(w.s[0]));
@@ -340,7 +136,7 @@ static void test_paths(void **state)
 	assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
 	assert_int_equal(strncmp(last_of(&w, 0)->target, "/proxy/r/x/blobs/sha256:", 24), 0);
 	world_fini(&w);
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	(void)snprintf(text, sizeof(text), "[host.\"http://127.0.0.1:%u/proxy\"]\n",
 		       badserver_port(w.s[0]));
 	write_hosts(&w, text);
@@ -378,7 +174,7 @@ static void test_fallback(void **state)
 		struct world w;
 
 		print_message("# %s\n", rows[i].name);
-		world_init(&w, rows[i].fn, h_good, h_good, NULL);
+		world_init(&w, rows[i].fn, h_all, h_all, NULL);
 		world_files(&w, "", "");
 		assert_int_equal(fetch_blob(&w, off, 3 * MIB, &res), 0);
 		assert_counts(&w, rows[i].asked, 1, 0);
@@ -393,7 +189,7 @@ static void test_mirror_is_down(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	write_hosts(&w, "[host.\"http://127.0.0.1:1\"]\n[host.\"https://no-such-host.invalid\"]\n");
 	assert_int_equal(fetch_manifest(&w, false, NULL), 0);
 	assert_int_equal(fetch_blob(&w, 0, BLOB_SIZE, NULL), 0);
@@ -406,7 +202,7 @@ static void test_manifest_that_lies(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_other_manifest, h_good, h_good, NULL);
+	world_init(&w, h_other_manifest, h_all, h_all, NULL);
 	world_files(&w, "", NULL);
 	assert_int_equal(fetch_manifest(&w, true, NULL), 0);
 	assert_counts(&w, 1, 0, 1);
@@ -420,7 +216,7 @@ static void test_last_word(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_500, h_good, h_404, &(struct lcm_registry_config){ .retries = 3 });
+	world_init(&w, h_500, h_all, h_404, &(struct lcm_registry_config){ .retries = 3 });
 	world_files(&w, "", NULL);
 	assert_int_equal(fetch_blob(&w, 0, 10, &res), -ENOENT);
 	assert_counts(&w, 1, 0, 1);
@@ -428,7 +224,7 @@ static void test_last_word(void **state)
 	assert_non_null(strstr(res.err.msg, "before that 127.0.0.1"));
 	world_fini(&w);
 	/* Trouble that may pass is tried again, everywhere. */
-	world_init(&w, h_404, h_good, h_500, &(struct lcm_registry_config){ .retries = 3 });
+	world_init(&w, h_404, h_all, h_500, &(struct lcm_registry_config){ .retries = 3 });
 	world_files(&w, "", NULL);
 	assert_int_equal(fetch_blob(&w, 0, 10, &res), -EHOSTUNREACH);
 	assert_int_equal(badserver_count(w.s[UP]), 4);
@@ -445,7 +241,7 @@ static void test_absent_is_remembered(void **state)
 	for (size_t k = 0; k < LCM_ARRAY_SIZE(rows); k++) {
 		struct world w;
 
-		world_init(&w, rows[k], h_good, h_good, NULL);
+		world_init(&w, rows[k], h_all, h_all, NULL);
 		world_files(&w, "", NULL);
 		for (unsigned int i = 1; i < 5; i++) {
 			assert_int_equal(fetch_blob(&w, 2 * MIB + i, 10, NULL), 0);
@@ -461,7 +257,7 @@ static void test_blame(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	world_files(&w, "", NULL);
 	assert_false(lcm_registry_blame(w.t.reg, &w.ref, &blob_digest));
 	assert_int_equal(fetch_blob(&w, 0, 10, &res), 0);
@@ -478,92 +274,6 @@ static void test_blame(void **state)
 	world_fini(&w);
 }
 
-/* ---- left alone ---- */
-
-struct host_state {
-	char state[3][16];
-	char last[3][600];
-	char error[600];
-	uint64_t moves;
-	size_t n;
-};
-
-static void on_host(void *arg, const struct lcm_registry_host *h)
-{
-	struct host_state *s = arg;
-
-	(void)snprintf(s->error, sizeof(s->error), "%s", h->error ? h->error : "");
-	s->moves = h->moves;
-	if (!h->host)
-		return;
-	(void)snprintf(s->state[s->n], sizeof(s->state[0]), "%s", h->state);
-	(void)snprintf(s->last[s->n++], sizeof(s->last[0]), "%s", h->last ? h->last : "");
-}
-
-static struct host_state look(struct world *w)
-{
-	struct host_state s = { .n = 0 };
-
-	lcm_registry_hosts(w->t.reg, on_host, &s);
-	return s;
-}
-
-static atomic_bool well;
-
-static bool h_when_well(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	if (!atomic_load(&well))
-		return reply(c, "503 x");
-	return strcmp(req->target, "/v2/") == 0 ? reply(c, "401 x") : h_good(c, req, arg);
-}
-
-static void test_breaker(void **state)
-{
-	unsigned int asked;
-	struct world w;
-
-	(void)state;
-	atomic_store(&well, false);
-	world_init(&w, h_when_well, h_good, h_good, NULL);
-	world_files(&w, "", NULL);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
-	assert_counts(&w, 3, 0, 3);
-	assert_string_equal(look(&w).state[0], "open");
-	assert_non_null(strstr(look(&w).last[0], "503"));
-	assert_string_equal(look(&w).state[1], "closed");
-	/* Nobody asks it meanwhile but one probe per pause, for which nobody waits. */
-	while (badserver_count(w.s[0]) == 3)
-		assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
-	assert_string_equal(last_of(&w, 0)->target, "/v2/");
-	while (strcmp(look(&w).state[0], "open") != 0)
-		assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
-	assert_int_equal(badserver_count(w.s[0]), 4);
-	/* It is back: it serves again. */
-	atomic_store(&well, true);
-	asked = badserver_count(w.s[UP]);
-	while (!strstr(last_of(&w, 0)->target, "blobs") || badserver_count(w.s[0]) < 6)
-		assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
-	assert_string_equal(look(&w).state[0], "closed");
-	assert_true(badserver_count(w.s[UP]) > asked);
-	world_fini(&w);
-}
-
-/* The only one is asked although it fails, as often as a fetch is worth it. */
-static void test_breaker_of_the_only_one(void **state)
-{
-	struct world w;
-
-	(void)state;
-	world_init(&w, h_good, h_good, h_500, &(struct lcm_registry_config){ .retries = 4 });
-	for (unsigned int i = 1; i < 4; i++) {
-		assert_int_equal(fetch_blob(&w, 0, 10, NULL), -EHOSTUNREACH);
-		assert_int_equal(badserver_count(w.s[UP]), 5 * i);
-	}
-	assert_string_equal(look(&w).state[0], "open");
-	world_fini(&w);
-}
-
 /* ---- the file ---- */
 
 static void test_damaged_file(void **state)
@@ -573,7 +283,7 @@ static void test_damaged_file(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	write_hosts(&w, "server = 5\n");
 	assert_int_equal(fetch_blob(&w, 0, 10, &res), -EINVAL);
 	assert_non_null(strstr(res.err.msg, "hosts.toml: line 1: server"));
@@ -604,7 +314,7 @@ static void test_changed_file(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_good, h_good, h_good, NULL);
+	world_init(&w, h_all, h_all, h_all, NULL);
 	world_files(&w, "", NULL);
 	assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
 	world_files(&w, NULL, "");
@@ -621,14 +331,14 @@ static bool h_basic(struct bad_conn *c, const struct bad_request *req, void *arg
 	char auth[200];
 
 	if (!bad_field(req, "Authorization", auth, sizeof(auth)))
-		return reply(c, "401 x\r\nWWW-Authenticate: Basic realm=\"x\"");
-	return h_good(c, req, arg);
+		return bad_reply(c, "401 x\r\nWWW-Authenticate: Basic realm=\"x\"");
+	return h_all(c, req, arg);
 }
 
 static bool h_refuses_all(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
 	(void)req, (void)arg;
-	return reply(c, "401 x\r\nWWW-Authenticate: Basic realm=\"x\"");
+	return bad_reply(c, "401 x\r\nWWW-Authenticate: Basic realm=\"x\"");
 }
 
 static bool h_redirects(struct bad_conn *c, const struct bad_request *req, void *arg)
@@ -686,7 +396,7 @@ static void test_secrets_stay_on_redirects(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, h_redirects, h_good, h_good, NULL);
+	world_init(&w, h_redirects, h_all, h_all, NULL);
 	world_files(&w, "header = {x-secret = \"first\", authorization = \"Bearer x\"}", NULL);
 	assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
 	assert_counts(&w, 1, 1, 0);
@@ -696,100 +406,6 @@ static void test_secrets_stay_on_redirects(void **state)
 	assert_null(bad_field(last_of(&w, 1), "x-secret", got, sizeof(got)));
 	assert_null(bad_field(last_of(&w, 1), "authorization", got, sizeof(got)));
 	world_fini(&w);
-}
-
-/* ---- load ---- */
-
-/* The second takes what is too much for the first, the registry itself nothing. */
-static void test_mirrors_share(void **state)
-{
-	struct lcm_fetch_req req;
-	struct regfetch f[8] = { 0 };
-	unsigned int total = 0;
-	struct world w;
-
-	(void)state;
-	atomic_store(&gate_open, false);
-	world_init(&w, h_gated, h_gated, h_good, NULL);
-	world_files(&w, "", "");
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(f); i++) {
-		req = blob_req(&w, i * 1000, 4 * MIB);
-		req.prio = LCM_PRIO_DEMAND;
-		regtest_start(&w.t, &f[i], &req);
-	}
-	lcm_loop_drain(w.t.loop);
-	atomic_store(&gate_open, true);
-	regtest_run(&w.t);
-	for (size_t i = 0; i < LCM_ARRAY_SIZE(f); i++) {
-		assert_int_equal(f[i].res.status, 0);
-		assert_memory_equal(f[i].got.data, blob + i * 1000, 4 * MIB);
-		regfetch_fini(&f[i]);
-	}
-	total = badserver_count(w.s[0]) + badserver_count(w.s[1]);
-	print_message("# %u and %u\n", badserver_count(w.s[0]), badserver_count(w.s[1]));
-	assert_int_equal(total, 8);
-	assert_true(badserver_count(w.s[0]) >= 3 && badserver_count(w.s[1]) >= 3);
-	assert_int_equal(badserver_count(w.s[UP]), 0);
-	world_fini(&w);
-}
-
-/* A transfer that crawls goes on elsewhere, at the byte it has come to. The sink checks that no
- * byte comes twice. */
-static void test_move(void **state)
-{
-	uint64_t first = 0, last = 0;
-	struct lcm_fetch_result res;
-	struct world w;
-
-	(void)state;
-	world_init(&w, h_trickle, h_good, h_good, NULL);
-	world_files(&w, "", "");
-	assert_int_equal(fetch_blob(&w, 0, BLOB_SIZE, &res), 0);
-	assert_counts(&w, 1, 1, 0);
-	assert_true(bad_range(last_of(&w, 1), &first, &last));
-	assert_true(first > 0 && first < BLOB_SIZE && last == BLOB_SIZE - 1);
-	assert_int_equal(look(&w).moves, 1);
-	assert_true(res.bytes == BLOB_SIZE);
-	world_fini(&w);
-	/* The only mirror is overloaded: the registry helps out. */
-	world_init(&w, h_trickle, h_good, h_good, NULL);
-	world_files(&w, "", NULL);
-	assert_int_equal(fetch_blob(&w, 0, BLOB_SIZE, &res), 0);
-	assert_counts(&w, 1, 0, 1);
-	assert_int_equal(look(&w).moves, 1);
-	world_fini(&w);
-}
-
-static bool h_silent(struct bad_conn *c, const struct bad_request *req, void *arg)
-{
-	(void)req, (void)arg;
-	bad_wait(c, 60000);
-	return false;
-}
-
-/* A host that says nothing is left for another long before the stall timeout; the last one is not.
- */
-static void test_silent(void **state)
-{
-	struct world w;
-	struct lcm_fetch_result res;
-
-	(void)state;
-	world_init(&w, h_silent, h_good, h_good,
-		   &(struct lcm_registry_config){ .stall_timeout_ms = 60000 });
-	world_files(&w, "", NULL);
-	assert_int_equal(fetch_blob(&w, 0, 10, &res), 0);
-	assert_counts(&w, 1, 0, 1);
-	assert_non_null(strstr(look(&w).last[0], "no byte for"));
-	world_fini(&w);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	regtest_fill(blob, sizeof(blob), 7);
-	assert_int_equal(lcm_digest_of(manifest, strlen(manifest), &manifest_digest), 0);
-	return lcm_digest_of(blob, sizeof(blob), &blob_digest);
 }
 
 int main(void)
@@ -805,16 +421,11 @@ int main(void)
 		cmocka_unit_test(test_last_word),
 		cmocka_unit_test(test_absent_is_remembered),
 		cmocka_unit_test(test_blame),
-		cmocka_unit_test(test_breaker),
-		cmocka_unit_test(test_breaker_of_the_only_one),
 		cmocka_unit_test(test_damaged_file),
 		cmocka_unit_test(test_changed_file),
 		cmocka_unit_test(test_secrets_stay),
 		cmocka_unit_test(test_secrets_stay_on_redirects),
-		cmocka_unit_test(test_mirrors_share),
-		cmocka_unit_test(test_move),
-		cmocka_unit_test(test_silent),
 	};
 
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, blob_setup, NULL);
 }

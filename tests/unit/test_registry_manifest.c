@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Manifests from a server that misbehaves. */
 #include "src/base/limits.h"
-#include "tests/lib/badserver.h"
+#include "tests/lib/regblob.h"
 #include "tests/lib/regtest.h"
-
-#define BLOB_SIZE (5U << 20)
-
-static uint8_t blob[BLOB_SIZE];
-static struct lcm_digest blob_digest;
-
-static int setup(void **state)
-{
-	(void)state;
-	regtest_fill(blob, sizeof(blob), 7);
-	return lcm_digest_of(blob, sizeof(blob), &blob_digest);
-}
 
 static bool h_404(struct bad_conn *c, const struct bad_request *req, void *arg)
 {
@@ -150,5 +138,5 @@ int main(void)
 		cmocka_unit_test(test_manifest_missing),
 	};
 
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, blob_setup, NULL);
 }
