@@ -264,14 +264,24 @@ static bool still_wanted(const struct lcm_layer *l, const struct lcm_want *w)
 	return w->fd >= 0 || (atomic_load(&l->entries[w->entry]) & LCM_ENTRY_WANTED);
 }
 
-/* A mirror's bytes are wrong: the same from somebody else. */
-static bool wrong_bytes(struct span *s)
+/* Wrong, or forgotten by the blob file since the span counted on it. */
+static bool is_unusable(int status)
 {
+	return lcm_wrong_bytes(status) || status == -ENODATA;
+}
+
+/* Bytes of a mirror, or of whoever sent what the blob file had, are wrong: the same from somebody
+ * else. */
+static bool elsewhere_of(struct span *s)
+{
+	const struct lcm_layer *l = s->layer;
 	bool wrong = false;
 
+	if (s->status == -ENODATA && s->disk)
+		return l->watches && !l->e->closing;
 	for (const struct lcm_want *w = s->wants; w; w = w->next)
 		wrong |= lcm_wrong_bytes(w->status);
-	return wrong && lcm_layer_elsewhere(s->layer, &s->layer->row.key.blob, s->mirrored);
+	return wrong && lcm_layer_elsewhere(s->layer, &l->row.key.blob, s->mirrored || s->disk);
 }
 
 /* What the layer's bytes do to one decoder they do to the next. */
@@ -330,7 +340,7 @@ void demand_span_done(void *arg)
 	struct lcm_layer *l = s->layer;
 	struct lcm_engine *e = l->e;
 	uint64_t bytes = s->len;
-	bool held = false, elsewhere = wrong_bytes(s);
+	bool held = false, elsewhere = elsewhere_of(s);
 
 	charge(s);
 	if (!elsewhere)
@@ -343,9 +353,10 @@ void demand_span_done(void *arg)
 			want_later(l, w);
 			continue;
 		}
-		if (elsewhere && lcm_wrong_bytes(w->status) && still_wanted(l, w) &&
+		if (elsewhere && is_unusable(w->status) && still_wanted(l, w) &&
 		    l->phase == LCM_LAYER_READY) {
 			lcm_blob_forget(l->blob, w->off, w->end - w->off);
+			w->fresh = true;
 			w->queued_ns = lcm_now_ns();
 			enqueue(l, w);
 			continue;
@@ -416,19 +427,30 @@ static void on_fetched(void *arg, const struct lcm_fetch_result *res)
 	run_end(r->span, res->status, &res->err);
 }
 
+static bool is_fresh(const struct span *s)
+{
+	const struct lcm_want *w = s->wants;
+
+	while (w && !w->fresh)
+		w = w->next;
+	return w != NULL;
+}
+
 static void find_runs(struct span *s)
 {
 	uint64_t at = s->off, end = s->off + s->len;
+	bool fresh = is_fresh(s);
 
 	while (at < end) {
 		struct run *r = &s->runs[s->n_runs++];
 		uint64_t len;
 		bool present = lcm_blob_next(s->layer->blob, at, &len);
 
-		if (s->n_runs == RUNS_MAX) {
+		if (s->n_runs == RUNS_MAX || fresh) {
 			present = false;
 			len = end - at;
 		}
+		s->disk |= present;
 		*r = (struct run){
 			.off = at, .len = LCM_MIN(len, end - at), .present = present, .span = s
 		};

@@ -398,7 +398,7 @@ bool lcm_wrong_bytes(int status)
 	       status == -ENAMETOOLONG || status == -ENOTRECOVERABLE;
 }
 
-bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool mirrored)
+bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool unsure)
 {
 	bool news;
 
@@ -408,7 +408,7 @@ bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, boo
 	news = lcm_registry_blame(l->e->reg, &l->ref, blob);
 	if (news && l->blob)
 		lcm_blob_forget(l->blob, 0, l->row.blob_size);
-	return (news || mirrored) && l->watches;
+	return (news || unsure) && l->watches;
 }
 
 /* ---- demand and pull ---- */

@@ -36,6 +36,7 @@ struct lcm_pull {
 	bool paused;             /* that GET is paused for demand */
 	bool over;               /* the stream has ended */
 	bool mirrored;           /* bytes came from a mirror */
+	bool disk;               /* bytes are, or were to be, of the blob file */
 	struct lcm_timer *retry; /* owned; after a failed GET */
 	uint32_t failures;
 	struct lcm_task job, refill, ended;
@@ -257,6 +258,7 @@ static void plan_disk_runs(struct lcm_pull *p)
 			stop_stream(p, -ENOMEM, NULL);
 			return;
 		}
+		p->disk = true;
 		p->next_off += len;
 	}
 }
@@ -275,6 +277,8 @@ static uint64_t missing_run(struct lcm_layer *l, uint64_t off, uint64_t max)
 {
 	uint64_t len, present, end;
 
+	if (l->no_disk)
+		return LCM_MIN(l->row.blob_size - off, max);
 	(void)lcm_blob_next(l->blob, off, &len);
 	for (end = off + len; end < l->row.blob_size && end - off < max; end += present + len) {
 		if (!lcm_blob_next(l->blob, end, &present) || present >= OVERLAP_MAX ||
@@ -304,7 +308,7 @@ static void kick(struct lcm_pull *p)
 
 	if (p->over || p->fetch || lcm_pull_ring_stopped(&p->ring) || lcm_timer_armed(p->retry))
 		return;
-	if (!l->no_ranges)
+	if (!l->no_ranges && !l->no_disk)
 		plan_disk_runs(p);
 	if (p->next_off >= l->row.blob_size || !lcm_pull_ring_has_room(&p->ring))
 		return;
@@ -358,6 +362,25 @@ static struct lcm_err name_damage(const struct lcm_pull *p, int status)
 	return err;
 }
 
+/* Is another try worth it? What demand left on the disk was checked as far as somebody asked for
+ * it, and who sent the rest is not known: it is believed once only. It may also have been forgotten
+ * (-ENODATA) since this pull counted on it. */
+static bool once_more(const struct lcm_pull *p, int status)
+{
+	struct lcm_layer *l = p->layer;
+	bool wrong = lcm_wrong_bytes(status);
+
+	if (!wrong && !(status == -ENODATA && p->disk))
+		return false;
+	if (p->disk && !l->e->closing) {
+		l->no_disk = true;
+		lcm_blob_forget(l->blob, 0, l->row.blob_size);
+	}
+	if (!wrong)
+		return l->watches;
+	return lcm_layer_elsewhere(l, &l->row.key.blob, p->mirrored || p->disk);
+}
+
 /* The stream is over; a last refill or window may still be on its way to the loop. */
 static void on_ended(void *arg)
 {
@@ -384,7 +407,7 @@ static void on_ended(void *arg)
 		l->row.has_toc = true;
 	if (status == 0)
 		lcm_layer_pulled(l, p->result.bytes);
-	else if (lcm_wrong_bytes(status) && lcm_layer_elsewhere(l, &l->row.key.blob, p->mirrored))
+	else if (once_more(p, status))
 		again = true;
 	else if (lcm_wrong_bytes(status))
 		lcm_layer_condemn(l, &err);

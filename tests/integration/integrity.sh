@@ -197,6 +197,39 @@ for kind in 'toc-digest many/7' 'toc-mode many/7' 'toc-swap many/7 many/8' 'toc-
 	bad_stop
 	rm -rf "$TAP_DIR/bad"
 done
+# ---- what an earlier daemon left in the blob file has rotted: whoever has it right is asked again ----
+rot()
+{
+	python - "$LOCUM_ROOT/blobs" <<-'END'
+		import os, sys
+		n = 0
+		for name in os.listdir(sys.argv[1]):
+		    path = sys.argv[1] + "/" + name
+		    if name.isdigit():
+		        with open(path, "r+b") as f:
+		            f.write(os.urandom(os.path.getsize(path)))
+		        n += 1
+		assert n
+	END
+}
+tap_ok 'daemon ends' daemon_stop
+rm -rf --one-file-system "$LOCUM_ROOT"
+bad_start "$IMG/zc"
+daemon_start --no-background
+tap_ok 'mounted' tap_limit 30 "$LOCUM" mount --id rot "$BAD_HOST/small:t" "$MNT"
+tap_ok 'a file, and what came along' same many/7
+tap_ok 'daemon ends' daemon_stop
+tap_ok 'the blob files rot' rot
+daemon_start --no-background
+tap_ok 'a file that came along is right' same many/8
+tap_ok 'the daemon ends, they rot again' eval 'daemon_stop && rot'
+daemon_start --no-background
+tap_ok 'the pull is right' tap_limit 30 "$LOCUM" pull "$BAD_HOST/small:t"
+tap_ok 'native' tap_limit 30 "$LOCUM" wait --for native --timeout 25 rot
+tap_ok 'the tree is the reference' "$TREECMP" "$MNT" "$IMG/rootfs" --ignore-dir-times
+tap_ok 'umount' "$LOCUM" umount --remove rot
+bad_stop
+
 tap_ok 'what was removed is gone' daemon_swept
 tap_ok 'the daemon ends well' daemon_stop
 tap_end
