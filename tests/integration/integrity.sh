@@ -230,6 +230,21 @@ tap_ok 'the tree is the reference' "$TREECMP" "$MNT" "$IMG/rootfs" --ignore-dir-
 tap_ok 'umount' "$LOCUM" umount --remove rot
 bad_stop
 
+# ---- an image that is wrong under a right digest is no mirror's lie ----
+badimage damage diffid "$IMG/gzip" "$TAP_DIR/bad"
+set -- $(badimage layer "$TAP_DIR/bad" -1)
+bad_start "$TAP_DIR/bad" --log "$TAP_DIR/asked"
+mkdir -p "$TAP_DIR/certs.d/127.0.0.2:$BAD_PORT"
+printf 'server = "http://%s"\n[host."http://localhost:%s"]\n' "$BAD_HOST" "$BAD_PORT" >"$TAP_DIR/certs.d/127.0.0.2:$BAD_PORT/hosts.toml"
+tap_ok 'the daemon ends' daemon_stop
+tap_ok 'and begins with a mirror' daemon_start --hosts-dir "$TAP_DIR/certs.d"
+says 'wrong diffID by a mirror: pull fails' 1 'diffID mismatch' "$LOCUM" pull "127.0.0.2:$BAD_PORT/small:t"
+tap_is 'the layer came once' "$(grep -c "^GET .*/blobs/$1 " "$TAP_DIR/asked")" 1
+tap_is 'the mirror has served it, and has not failed' \
+	"$("$LOCUM" registries --json | jq -r '.[].hosts[] | select(.upstream | not) | "\(.bytes > 0) \(.failed)"')" 'true 0'
+tap_ok 'drop' fresh
+bad_stop
+
 tap_ok 'what was removed is gone' daemon_swept
 tap_ok 'the daemon ends well' daemon_stop
 tap_end
