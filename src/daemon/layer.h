@@ -181,7 +181,8 @@ void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why);
  */
 bool lcm_wrong_bytes(int status);
 /**
- * lcm_layer_elsewhere - bytes of @blob (the layer's, or a table's beside it) are wrong
+ * lcm_layer_elsewhere - bytes of @blob (the layer's, or a table's that is a blob of its own) are
+ * wrong
  * @unsure: some of them came from a mirror, as the result of the fetch said, or from the blob file
  *
  * Mirrors that served it are not asked for it again, and what the blob file has of it is forgotten.
