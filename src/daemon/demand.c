@@ -275,13 +275,14 @@ static bool is_unusable(int status)
 static bool elsewhere_of(struct span *s)
 {
 	const struct lcm_layer *l = s->layer;
-	bool wrong = false;
+	int why = 0;
 
 	if (s->status == -ENODATA && s->disk)
 		return l->watches && !l->e->closing;
 	for (const struct lcm_want *w = s->wants; w; w = w->next)
-		wrong |= lcm_wrong_bytes(w->status);
-	return wrong && lcm_layer_elsewhere(s->layer, &l->row.key.blob, s->mirrored || s->disk);
+		if (lcm_wrong_bytes(w->status) && (!why || why == -ENOTRECOVERABLE))
+			why = w->status;
+	return why && lcm_layer_elsewhere(s->layer, &l->row.key.blob, why, s->mirrored || s->disk);
 }
 
 /* What the layer's bytes do to one decoder they do to the next. */

@@ -183,12 +183,14 @@ bool lcm_wrong_bytes(int status);
 /**
  * lcm_layer_elsewhere - bytes of @blob (the layer's, or a table's that is a blob of its own) are
  * wrong
+ * @status: what they led to; a decoder that broke (-ENOTRECOVERABLE) may have done so by itself
  * @unsure: some of them came from a mirror, as the result of the fetch said, or from the blob file
  *
  * Mirrors that served it are not asked for it again, and what the blob file has of it is forgotten.
  * Return: whether another try is worth it.
  */
-bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool unsure);
+bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, int status,
+			 bool unsure);
 void lcm_layer_note(struct lcm_layer *l,
 		    const struct lcm_err *why); /* transient trouble, shown in status */
 void lcm_layer_changed(struct lcm_layer *l);

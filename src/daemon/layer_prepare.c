@@ -132,7 +132,8 @@ static bool again_elsewhere(struct prepare *p)
 	struct lcm_layer *l = p->layer;
 
 	return lcm_wrong_bytes(p->status) && !p->proven && p->tries < TOC_TRIES_MAX &&
-	       lcm_layer_elsewhere(l, &p->blob, p->mirrored) && fetch_toc(l, p->tries + 1) == 0;
+	       lcm_layer_elsewhere(l, &p->blob, p->status, p->mirrored) &&
+	       fetch_toc(l, p->tries + 1) == 0;
 }
 
 static void prepare_free(struct prepare *p)

@@ -383,7 +383,7 @@ static bool once_more(const struct lcm_pull *p, int status)
 	}
 	if (!wrong)
 		return l->watches;
-	return lcm_layer_elsewhere(l, &l->row.key.blob, p->mirrored || p->disk);
+	return lcm_layer_elsewhere(l, &l->row.key.blob, status, p->mirrored || p->disk);
 }
 
 /* The stream is over; a last refill or window may still be on its way to the loop. */
