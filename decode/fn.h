@@ -143,7 +143,8 @@ uint64_t lcm_fn_mem_ring(const struct lcm_fn_mem *m);
 LCM_MUST_USE int lcm_fn_stream(struct lcm_fn *fn, struct lcm_fn_mem *m,
 			       const struct lcm_fn_stream_opt *opt, struct lcm_tar **ret,
 			       struct lcm_err *err);
-/** lcm_fn_stream_blob_digest - after lcm_tar_finish(). */
+/** lcm_fn_stream_blob_digest - after lcm_tar_finish(); before that, or when it failed, *ret is all
+ * zeros. */
 void lcm_fn_stream_blob_digest(struct lcm_tar *t, struct lcm_digest *ret, uint64_t *ret_len);
 /** lcm_fn_stream_indexed - after lcm_tar_finish(): has opt->index got all spans? */
 bool lcm_fn_stream_indexed(struct lcm_tar *t);

@@ -71,7 +71,7 @@ void lcm_endpoint_served(struct lcm_endpoint *ep, const struct lcm_digest *blob)
 	note_get(ep, blob)->served = true;
 }
 
-bool lcm_endpoints_blame(struct lcm_endpoints *l, const struct lcm_digest *blob)
+bool lcm_endpoints_blame(struct lcm_endpoints *l, const struct lcm_digest *blob, bool sure)
 {
 	uint64_t now = lcm_now_ns();
 	bool found = false;
@@ -85,10 +85,13 @@ bool lcm_endpoints_blame(struct lcm_endpoints *l, const struct lcm_digest *blob)
 			continue;
 		n->lied_ns = now + LIED_NS;
 		found = true;
-		lcm_err_set(&err, -EBADMSG, "it sent bytes of a blob with another digest");
+		lcm_err_set(&err, -EBADMSG, "%s",
+			    sure ? "it sent bytes of a blob with another digest"
+				 : "it sent bytes of a blob on which a decoder broke");
 		lcm_log(LCM_LOG_WARNING, "registry=%s mirror=%s %s; it is not asked for that again",
 			l->registry, ep->name, err.msg);
-		lcm_peer_failed(ep->peer, &err, now);
+		if (sure)
+			lcm_peer_failed(ep->peer, &err, now);
 	}
 	return found;
 }

@@ -107,9 +107,10 @@ void lcm_endpoint_absent(struct lcm_endpoint *ep, const struct lcm_digest *blob)
 bool lcm_endpoint_shuns(struct lcm_endpoint *ep, const struct lcm_digest *blob);
 /** lcm_endpoint_served - bytes of the blob came from it. */
 void lcm_endpoint_served(struct lcm_endpoint *ep, const struct lcm_digest *blob);
-/** lcm_endpoints_blame - bytes of the blob were wrong: mirrors that served it lied. Return: whether
- * one did of which that was not known. */
-bool lcm_endpoints_blame(struct lcm_endpoints *l, const struct lcm_digest *blob);
+/** lcm_endpoints_blame - bytes of the blob were wrong: mirrors that served it lied, or (not @sure)
+ * may have: then that is no failure of theirs. Return: whether one did of which that was not known.
+ */
+bool lcm_endpoints_blame(struct lcm_endpoints *l, const struct lcm_digest *blob, bool sure);
 
 /** lcm_endpoint_tls - for a request to it, or (@away) for one to where it redirected to: client
  * certificates and skip_verify are for itself alone. Borrowed pointers. */

@@ -174,6 +174,10 @@ LCM_MUST_USE int lcm_push_start(struct lcm_registry *r, const struct lcm_push_re
  */
 bool lcm_registry_blame(struct lcm_registry *r, const struct lcm_reference *ref,
 			const struct lcm_digest *blob) LCM_ON(loop);
+/** lcm_registry_doubt - as lcm_registry_blame() when it is not known whether the bytes are wrong:
+ * no failure of the host's is counted. */
+bool lcm_registry_doubt(struct lcm_registry *r, const struct lcm_reference *ref,
+			const struct lcm_digest *blob) LCM_ON(loop);
 
 /* One host of one registry, as it is now. Strings are borrowed during the callback. */
 struct lcm_registry_host {

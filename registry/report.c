@@ -63,5 +63,13 @@ bool lcm_registry_blame(struct lcm_registry *r, const struct lcm_reference *ref,
 {
 	struct lcm_host *h;
 
-	return lcm_host_get(r, ref, &h) == 0 && lcm_endpoints_blame(&h->list, blob);
+	return lcm_host_get(r, ref, &h) == 0 && lcm_endpoints_blame(&h->list, blob, true);
+}
+
+bool lcm_registry_doubt(struct lcm_registry *r, const struct lcm_reference *ref,
+			const struct lcm_digest *blob)
+{
+	struct lcm_host *h;
+
+	return lcm_host_get(r, ref, &h) == 0 && lcm_endpoints_blame(&h->list, blob, false);
 }

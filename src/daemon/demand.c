@@ -299,14 +299,25 @@ static bool came_back(const struct lcm_layer *l, const struct lcm_want *w)
 	return w->status == -ECANCELED && l->watches;
 }
 
-/* A mirror's bytes are wrong: the same from somebody else. */
-static bool wrong_bytes(struct span *s)
+/* Wrong, or forgotten by the blob file since the span counted on it. */
+static bool is_unusable(int status)
 {
-	bool wrong = false;
+	return lcm_wrong_bytes(status) || status == -ENODATA;
+}
 
+/* Bytes of a mirror, or of whoever sent what the blob file had, are wrong: the same from somebody
+ * else. */
+static bool elsewhere_of(struct span *s)
+{
+	const struct lcm_layer *l = s->layer;
+	int why = 0;
+
+	if (s->status == -ENODATA && s->disk)
+		return l->watches && !l->e->closing;
 	for (const struct lcm_want *w = s->wants; w; w = w->next)
-		wrong |= lcm_wrong_bytes(w->status);
-	return wrong && lcm_layer_elsewhere(s->layer, &s->layer->row.key.blob, s->mirrored);
+		if (lcm_wrong_bytes(w->status) && (!why || why == -ENOTRECOVERABLE))
+			why = w->status;
+	return why && lcm_layer_elsewhere(s->layer, &l->row.key.blob, why, s->mirrored || s->disk);
 }
 
 /* What the layer's bytes do to one decoder they do to the next. */
@@ -363,14 +374,16 @@ static void charge(struct span *s)
 static bool settle_want(struct span *s, struct lcm_want *w, bool elsewhere)
 {
 	struct lcm_layer *l = s->layer;
-	bool lie = elsewhere && lcm_wrong_bytes(w->status);
+	bool lie = elsewhere && is_unusable(w->status);
 	bool again = (lie || came_back(l, w) || transient(w->status)) && still_wanted(l, w) &&
 		     l->phase == LCM_LAYER_READY && !l->e->closing;
 
-	if (again && lie)
+	if (again && lie) {
 		lcm_blob_forget(l->blob, w->off, w->end - w->off);
-	else
+		w->fresh = true;
+	} else {
 		note_want(s, w);
+	}
 	if (!again) {
 		want_end(l, w, w->status);
 		return false;
@@ -386,7 +399,7 @@ void demand_span_done(void *arg)
 	struct lcm_layer *l = s->layer;
 	struct lcm_engine *e = l->e;
 	uint64_t bytes = s->len;
-	bool held = false, elsewhere = wrong_bytes(s);
+	bool held = false, elsewhere = elsewhere_of(s);
 
 	charge(s);
 	if (!elsewhere)
@@ -458,19 +471,30 @@ static void on_fetched(void *arg, const struct lcm_fetch_result *res)
 	run_end(r->span, res->status, &res->err);
 }
 
+static bool is_fresh(const struct span *s)
+{
+	const struct lcm_want *w = s->wants;
+
+	while (w && !w->fresh)
+		w = w->next;
+	return w != NULL;
+}
+
 static void find_runs(struct span *s)
 {
 	uint64_t at = s->off, end = s->off + s->len;
+	bool fresh = is_fresh(s);
 
 	while (at < end) {
 		struct run *r = &s->runs[s->n_runs++];
 		uint64_t len;
 		bool present = lcm_blob_next(s->layer->blob, at, &len);
 
-		if (s->n_runs == RUNS_MAX) {
+		if (s->n_runs == RUNS_MAX || fresh) {
 			present = false;
 			len = end - at;
 		}
+		s->disk |= present;
 		*r = (struct run){
 			.off = at, .len = LCM_MIN(len, end - at), .present = present, .span = s
 		};

@@ -11,8 +11,9 @@
 struct lcm_want {
 	struct lcm_want *next;
 	uint32_t entry, first, n; /* chunks */
-	int fd;                /* partial file of a big file, borrowed; -1: place the whole file */
-	uint64_t off, end;     /* range of the blob; off == end: only holes */
+	int fd;            /* partial file of a big file, borrowed; -1: place the whole file */
+	uint64_t off, end; /* range of the blob; off == end: only holes */
+	bool fresh;        /* it has had wrong bytes: nothing of it is taken from the blob file */
 	struct lcm_lif **lifs; /* owned, n_lifs references: who waits for it */
 	size_t n_lifs;
 	uint64_t queued_ns;       /* CLOCK_MONOTONIC */
@@ -42,6 +43,7 @@ struct span {
 	uint64_t estimate;   /* of lcm_lif_start() */
 	uint64_t started_ns, fetched_bytes, fetch_ns;
 	bool mirrored; /* bytes came from a mirror */
+	bool disk;     /* bytes came from the blob file; no want is fresh then */
 	int status;
 	struct lcm_err err;
 	struct lcm_task task;

@@ -400,17 +400,19 @@ bool lcm_wrong_bytes(int status)
 	       status == -ENAMETOOLONG || status == -ENOTRECOVERABLE;
 }
 
-bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool mirrored)
+bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, int status,
+			 bool unsure)
 {
 	bool news;
 
 	/* The registry may be gone already when the last jobs come back. */
 	if (l->e->closing)
 		return false;
-	news = lcm_registry_blame(l->e->reg, &l->ref, blob);
+	news = status == -ENOTRECOVERABLE ? lcm_registry_doubt(l->e->reg, &l->ref, blob)
+					  : lcm_registry_blame(l->e->reg, &l->ref, blob);
 	if (news && l->blob)
 		lcm_blob_forget(l->blob, 0, l->row.blob_size);
-	return (news || mirrored) && l->watches;
+	return (news || unsure) && l->watches;
 }
 
 /* ---- demand and pull ---- */

@@ -79,7 +79,8 @@ struct lcm_layer {
 	struct lcm_layer_watch *watches;
 	struct lcm_want *queue, **queue_tail; /* wants without a span */
 	struct span *spans;     /* of the others, under way; each references the layer */
-	bool no_ranges;         /* the registry serves none: everything comes with the pull */
+	bool no_ranges; /* the registry serves none: everything comes with the pull */
+	bool no_disk;   /* wrong bytes came from the blob file: the pull takes none from there */
 	uint64_t hold_until_ns; /* demand waits after a transient failure; 0: it does not */
 	struct lcm_bigfile *bigfiles;
 	struct lcm_pull *pull; /* owned; the background stream while it runs */
@@ -185,13 +186,16 @@ void lcm_layer_condemn(struct lcm_layer *l, const struct lcm_err *why);
  */
 bool lcm_wrong_bytes(int status);
 /**
- * lcm_layer_elsewhere - bytes of @blob (the layer's, or a table's beside it) are wrong
- * @mirrored: some of them came from a mirror, as the result of the fetch said
+ * lcm_layer_elsewhere - bytes of @blob (the layer's, or a table's that is a blob of its own) are
+ * wrong
+ * @status: what they led to; a decoder that broke (-ENOTRECOVERABLE) may have done so by itself
+ * @unsure: some of them came from a mirror, as the result of the fetch said, or from the blob file
  *
  * Mirrors that served it are not asked for it again, and what the blob file has of it is forgotten.
  * Return: whether another try is worth it.
  */
-bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, bool mirrored);
+bool lcm_layer_elsewhere(struct lcm_layer *l, const struct lcm_digest *blob, int status,
+			 bool unsure);
 void lcm_layer_note(struct lcm_layer *l,
 		    const struct lcm_err *why); /* transient trouble, shown in status */
 void lcm_layer_changed(struct lcm_layer *l);

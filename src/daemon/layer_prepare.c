@@ -10,11 +10,20 @@
 /* With the footer the TOC of most layers comes along. */
 #define ESTARGZ_TAIL (256ULL << 10)
 
+/* As many hosts as there may be; where a table is, too, may be a lie that is new each time. */
+#define TOC_TRIES_MAX 16
+
 struct prepare {
 	struct lcm_layer *layer; /* referenced until on_prepared() */
 	struct lcm_fn_mem *mem;  /* owned; a range of the blob, at last the TOC */
 	uint64_t off, len;       /* the range */
 	uint64_t fetch;          /* id while in flight; 0: it is not */
+	struct lcm_digest blob;  /* what it is a range of */
+	bool whole;              /* it is all of that: the table is a blob of its own */
+	bool mirrored;           /* it came from a mirror */
+	bool proven;             /* its bytes are those that the digest says */
+	bool external;           /* the table is in another image, which only a tag names */
+	uint32_t tries;          /* before this one */
 	struct lcm_task task;
 	int status;
 	struct lcm_err err;
@@ -102,24 +111,30 @@ static bool is_beside(const struct lcm_layer *l)
 	return l->lazy == LCM_FN_TOC_ZTOC || l->lazy == LCM_FN_TOC_FILE;
 }
 
-/* An index beside the layer is an offer: when it is gone, or cannot be read, the layer is pulled
- * whole. One that is not what its digest says is somebody's doing. */
-static bool can_do_without(const struct lcm_layer *l, int status)
+/* A table beside the layer is an offer: when it is gone, or cannot be read, the layer is pulled
+ * whole. One that is not what an index says is somebody's doing; nothing binds which one the other
+ * image of eStargz has. */
+static bool can_do_without(const struct prepare *p)
 {
-	return is_beside(l) && (status == -ENOENT || status == -ENOTSUP || status == -EUCLEAN ||
-				status == -EFBIG || status == -EPROTONOSUPPORT);
+	int status = p->status;
+
+	if (p->external && lcm_wrong_bytes(status))
+		return true;
+	return (is_beside(p->layer) || p->external) &&
+	       (status == -ENOENT || status == -ENOTSUP || status == -EUCLEAN || status == -EFBIG ||
+		status == -EPROTONOSUPPORT);
 }
 
-static int fetch_toc(struct lcm_layer *l);
+static int fetch_toc(struct lcm_layer *l, uint32_t tries);
 
-/* A mirror lied: the same from somebody else. */
+/* A mirror lied: the same from somebody else. What its digest proves nobody has otherwise. */
 static bool again_elsewhere(struct prepare *p)
 {
 	struct lcm_layer *l = p->layer;
 
-	return lcm_wrong_bytes(p->status) &&
-	       lcm_layer_elsewhere(l, is_beside(l) ? &l->beside.toc : &l->row.key.blob, false) &&
-	       fetch_toc(l) == 0;
+	return lcm_wrong_bytes(p->status) && !p->proven && p->tries < TOC_TRIES_MAX &&
+	       lcm_layer_elsewhere(l, &p->blob, p->status, p->mirrored) &&
+	       fetch_toc(l, p->tries + 1) == 0;
 }
 
 static void prepare_free(struct prepare *p)
@@ -157,8 +172,7 @@ static void on_prepared(void *arg)
 	l->prepare = NULL;
 	l->toc = p->toc;
 	l->no_ranges = p->status == -ESPIPE;
-	if (p->status == -EILSEQ || l->no_ranges ||
-	    (p->status < 0 && can_do_without(l, p->status))) {
+	if (p->status == -EILSEQ || l->no_ranges || (p->status < 0 && can_do_without(p))) {
 		/* This TOC cannot be used, the layer can: it is pulled whole. */
 		lcm_log(LCM_LOG_NOTICE, "layer=%s %s", l->name, p->err.msg);
 		p->status = 0;
@@ -184,12 +198,13 @@ static int check_digest(struct prepare *p)
 
 	if (l->lazy == LCM_FN_TOC_CHUNKED && !l->chunked.digest_of_plain)
 		d = &l->chunked.digest;
-	else if (is_beside(l))
-		d = &l->beside.toc;
+	else if (p->whole)
+		d = &p->blob;
 	if (!d)
 		return 0;
 	r = lcm_digest_of(lcm_fn_mem_in(p->mem), p->len, &is);
-	if (r < 0 || lcm_digest_equal(&is, d))
+	p->proven = r == 0 && lcm_digest_equal(&is, d);
+	if (r < 0 || p->proven)
 		return r;
 	return lcm_err_set(&p->err, -EBADMSG, "digest is %s, the manifest says %s",
 			   lcm_digest_str(&is, got), lcm_digest_str(d, want));
@@ -314,6 +329,9 @@ static int fetch_range(struct prepare *p, const struct lcm_layer_toc *beside, ui
 	p->mem = NULL;
 	p->off = off;
 	p->len = len;
+	p->blob = req.digest;
+	p->whole = beside != NULL;
+	p->mirrored = false;
 	r = lcm_fn_mem_new(len, LCM_FN_TOC_OUT, &p->mem);
 	return r < 0 ? r : lcm_fetch_start(l->e->reg, &req, &p->fetch);
 }
@@ -331,6 +349,7 @@ static void on_toc_fetched(void *arg, const struct lcm_fetch_result *res)
 	struct prepare *p = arg;
 
 	p->fetch = 0;
+	p->mirrored = res->mirrored;
 	p->task = (struct lcm_task){ .fn = prepare_job, .arg = p };
 	if (res->status < 0) {
 		prepare_failed(p, res->status, &res->err);
@@ -361,12 +380,10 @@ static void on_toc_image(void *arg, const struct lcm_fetch_result *res)
 
 	p->fetch = 0;
 	p->err = res->err;
-	if (r == 0)
-		r = lcm_manifest_parse(res->text, strlen(res->text), res->content_type, &m,
-				       &p->err);
-	if (r == 0)
+	if (r == 0 &&
+	    lcm_manifest_parse(res->text, strlen(res->text), res->content_type, &m, NULL) == 0)
 		d = lcm_estargz_external(m, &l->row.key.blob);
-	if (r == -ENOENT || (r == 0 && (!d || d->size > LCM_TOC_JSON_MAX)))
+	if (r == -ENOENT || lcm_wrong_bytes(r) || (r == 0 && (!d || d->size > LCM_TOC_JSON_MAX)))
 		r = no_toc_image(p);
 	if (r == 0) {
 		toc = (struct lcm_layer_toc){ .toc = d->digest, .size = d->size };
@@ -388,6 +405,7 @@ static int fetch_toc_image(struct prepare *p)
 					   .arg = p };
 	size_t len = strlen(ref.tag);
 
+	p->external = true;
 	ref.has_digest = false;
 	if (!len || len + sizeof(LCM_ESTARGZ_TOC_SUFFIX) > sizeof(ref.tag))
 		return no_toc_image(p);
@@ -404,6 +422,7 @@ static void on_tail_fetched(void *arg, const struct lcm_fetch_result *res)
 
 	p->fetch = 0;
 	p->err = res->err;
+	p->mirrored = res->mirrored;
 	if (r == 0)
 		r = lcm_estargz_footer(lcm_fn_mem_in(p->mem), p->len, l->row.blob_size, &l->estargz,
 				       &p->err);
@@ -426,7 +445,7 @@ static void on_tail_fetched(void *arg, const struct lcm_fetch_result *res)
 		prepare_failed(p, r, NULL);
 }
 
-static int fetch_toc(struct lcm_layer *l)
+static int fetch_toc(struct lcm_layer *l, uint32_t tries)
 {
 	struct prepare *p = calloc(1, sizeof(*p));
 	uint64_t tail = LCM_MIN(l->row.blob_size, ESTARGZ_TAIL);
@@ -435,6 +454,7 @@ static int fetch_toc(struct lcm_layer *l)
 	if (!p)
 		return -ENOMEM;
 	p->layer = l;
+	p->tries = tries;
 	if (l->lazy == LCM_FN_TOC_ESTARGZ)
 		r = fetch_range(p, NULL, l->row.blob_size - tail, tail, on_tail_fetched);
 	else if (is_beside(l))
@@ -490,7 +510,7 @@ void lcm_layer_prepare(struct lcm_layer *l)
 	if (l->toc && l->row.unsynced)
 		r = lcm_layer_recheck(l);
 	else if (!l->toc && l->lazy)
-		r = fetch_toc(l);
+		r = fetch_toc(l, 0);
 	else
 		lcm_layer_ready(l, 0, NULL);
 	if (r < 0)

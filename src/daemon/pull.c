@@ -36,12 +36,14 @@ struct lcm_pull {
 	bool paused;             /* that GET is paused for demand */
 	bool over;               /* the stream has ended */
 	bool mirrored;           /* bytes came from a mirror */
+	bool disk;               /* bytes are, or were to be, of the blob file */
 	struct lcm_timer *retry; /* owned; after a failed GET */
 	uint32_t failures;
 	struct lcm_task job, refill, ended;
 	int status; /* of the unpack; ended */
 	bool has_index;
-	bool patient; /* nobody waited for it when it was submitted */
+	bool blob_proven; /* its bytes are those of the manifest, whatever is wrong with them */
+	bool patient;     /* nobody waited for it when it was submitted */
 	struct lcm_background_task background;
 	struct lcm_err err;
 	struct lcm_unpack_result result;
@@ -88,20 +90,16 @@ static bool pause_here(void *arg)
 	return lcm_background_point(&p->background);
 }
 
-static int check_digests(struct lcm_pull *p, struct lcm_tar *tar)
+static int check_digests(struct lcm_pull *p, const struct lcm_digest *blob)
 {
 	const struct lcm_layer_row *row = &p->layer->row;
 	char want[LCM_DIGEST_STR], got[LCM_DIGEST_STR];
-	struct lcm_digest blob;
-	uint64_t len;
 
-	lcm_fn_stream_blob_digest(tar, &blob, &len);
-	if (len != row->blob_size || !lcm_digest_equal(&blob, &row->key.blob))
+	if (!p->blob_proven)
 		return lcm_err_set(&p->err, -EBADMSG,
 				   "layer blob digest mismatch: the manifest says %s, the registry "
 				   "sent %s",
-				   lcm_digest_str(&row->key.blob, want),
-				   lcm_digest_str(&blob, got));
+				   lcm_digest_str(&row->key.blob, want), lcm_digest_str(blob, got));
 	if (!lcm_digest_equal(&p->result.diffid, &row->key.diffid))
 		return lcm_err_set(&p->err, -EBADMSG,
 				   "layer diffID mismatch: the config says %s, the unpacked tar is "
@@ -152,12 +150,17 @@ static int unpack(struct lcm_pull *p, struct lcm_fn *fn, struct lcm_toc_builder 
 		.wake_fd = p->ring.wake,
 	};
 	lcm_auto(lcm_tar) tar = NULL;
+	struct lcm_digest blob;
+	uint64_t len;
 	int r = lcm_fn_stream(fn, p->mem, &opt, &tar, &p->err);
 
+	if (r < 0)
+		return r;
+	r = lcm_unpack(l->dir, tar, l->toc, &ops, &p->result, &p->err);
+	lcm_fn_stream_blob_digest(tar, &blob, &len);
+	p->blob_proven = len == l->row.blob_size && lcm_digest_equal(&blob, &l->row.key.blob);
 	if (r == 0)
-		r = lcm_unpack(l->dir, tar, l->toc, &ops, &p->result, &p->err);
-	if (r == 0)
-		r = check_digests(p, tar);
+		r = check_digests(p, &blob);
 	if (r == 0 && index && p->result.indexed && lcm_fn_stream_indexed(tar))
 		keep_index(p, index);
 	return r;
@@ -257,6 +260,7 @@ static void plan_disk_runs(struct lcm_pull *p)
 			stop_stream(p, -ENOMEM, NULL);
 			return;
 		}
+		p->disk = true;
 		p->next_off += len;
 	}
 }
@@ -275,6 +279,8 @@ static uint64_t missing_run(struct lcm_layer *l, uint64_t off, uint64_t max)
 {
 	uint64_t len, present, end;
 
+	if (l->no_disk)
+		return LCM_MIN(l->row.blob_size - off, max);
 	(void)lcm_blob_next(l->blob, off, &len);
 	for (end = off + len; end < l->row.blob_size && end - off < max; end += present + len) {
 		if (!lcm_blob_next(l->blob, end, &present) || present >= OVERLAP_MAX ||
@@ -304,7 +310,7 @@ static void kick(struct lcm_pull *p)
 
 	if (p->over || p->fetch || lcm_pull_ring_stopped(&p->ring) || lcm_timer_armed(p->retry))
 		return;
-	if (!l->no_ranges)
+	if (!l->no_ranges && !l->no_disk)
 		plan_disk_runs(p);
 	if (p->next_off >= l->row.blob_size || !lcm_pull_ring_has_room(&p->ring))
 		return;
@@ -358,6 +364,28 @@ static struct lcm_err name_damage(const struct lcm_pull *p, int status)
 	return err;
 }
 
+/* Is another try worth it? Of a blob that is what the manifest says everybody has the same. What
+ * demand left on the disk was checked as far as somebody asked for it, and who sent the rest is not
+ * known: it is believed once only. It may also have been forgotten
+ * (-ENODATA) since this pull counted on it. */
+static bool once_more(const struct lcm_pull *p, int status)
+{
+	struct lcm_layer *l = p->layer;
+	bool wrong = lcm_wrong_bytes(status);
+
+	if (p->blob_proven)
+		return false;
+	if (!wrong && !(status == -ENODATA && p->disk))
+		return false;
+	if (p->disk && !l->e->closing) {
+		l->no_disk = true;
+		lcm_blob_forget(l->blob, 0, l->row.blob_size);
+	}
+	if (!wrong)
+		return l->watches;
+	return lcm_layer_elsewhere(l, &l->row.key.blob, status, p->mirrored || p->disk);
+}
+
 /* The stream is over; a last refill or window may still be on its way to the loop. */
 static void on_ended(void *arg)
 {
@@ -384,7 +412,7 @@ static void on_ended(void *arg)
 		l->row.has_toc = true;
 	if (status == 0)
 		lcm_layer_pulled(l, p->result.bytes);
-	else if (lcm_wrong_bytes(status) && lcm_layer_elsewhere(l, &l->row.key.blob, p->mirrored))
+	else if (once_more(p, status))
 		again = true;
 	else if (lcm_wrong_bytes(status))
 		lcm_layer_condemn(l, &err);

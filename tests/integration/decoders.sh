@@ -112,5 +112,26 @@ bad_start "$TAP_DIR/images/oci" --stall "$TAP_DIR/stall" $(sed 's/.*/--stall-onl
 one SEGV 'its decoder (died of signal 11|ended)' segv
 one corrupted 'its decoder returned malformed results' corrupt
 one STOP 'its decoder hung' stop
+
+# ---- with a mirror: elsewhere the bytes may do no harm, and it may not have been the bytes ----
+one_bound()
+{
+	[ "$(bound | wc -l)" -ge 1 ]
+}
+mkdir -p "$TAP_DIR/certs.d/127.0.0.2:$BAD_PORT"
+printf 'server = "http://%s"\n[host."http://localhost:%s"]\n' "$BAD_HOST" "$BAD_PORT" >"$TAP_DIR/certs.d/127.0.0.2:$BAD_PORT/hosts.toml"
+daemon_start --hosts-dir "$TAP_DIR/certs.d" || exit 1
+: >"$TAP_DIR/stall"
+"$LOCUM" mount --id mirror "127.0.0.2:$BAD_PORT/x:i0" "$M/0" >"$TAP_DIR/mount.0" 2>&1 &
+pid=$!
+tap_ok 'a mirror: a decoder is at work' tap_until 30 one_bound
+kill -SEGV "$(bound | sed -n 1p)"
+rm "$TAP_DIR/stall"
+tap_ok 'a mirror: the image is mounted' wait "$pid"
+tap_ok 'a mirror: and is right' "$TREECMP" "$TAP_DIR/images/trees/0" "$M/0"
+tap_like 'a mirror: it is not asked for that again' "$(cat "$TAP_DIR/daemon.log")" "mirror=localhost:$BAD_PORT it sent bytes of a blob on which a decoder broke"
+tap_is 'a mirror: it has not failed' "$("$LOCUM" registries --json | jq -r '.[].hosts[] | select(.upstream | not) | .failed')" 0
+tap_ok 'a mirror: umount' "$LOCUM" umount mirror
+tap_ok 'a mirror: the daemon ends in order' daemon_stop
 bad_stop
 tap_end

@@ -85,6 +85,35 @@ for kind in external-lost external-other; do
 	tap_ok "$kind: umount" "$LOCUM" umount "$M"
 	end
 done
+
+# ---- the same with tables that are not what their digests say ----
+convert external
+flips=$(skopeo inspect --raw "oci:$IT_OCI:t-esgztoc" | jq -r '.layers[] | "--flip \(.digest):100"')
+# shellcheck disable=SC2086
+"$BADREGISTRY" "$IT_OCI" $flips >"$TAP_DIR/liar.out" 2>&1 </dev/null &
+liar=$!
+tap_cleanup "tap_kill $liar"
+tap_ok 'a mirror that lies about tables' tap_until 10 grep -q '^serving' "$TAP_DIR/liar.out"
+it_serve
+IT_REF=127.0.0.2:$BAD_PORT/x:t
+mkdir -p "$TAP_DIR/certs.d/${IT_REF%%/*}"
+printf 'server = "http://%s"\n[host."%s"]\n' "$BAD_HOST" "$(sed -n 's|^serving .* on http|http|p' "$TAP_DIR/liar.out")" \
+	>"$TAP_DIR/certs.d/${IT_REF%%/*}/hosts.toml"
+daemon_start --no-background --hosts-dir "$TAP_DIR/certs.d" || exit 1
+tap_ok 'mount' "$LOCUM" mount --deadline 300 "$IT_REF" "$M"
+tap_is 'lazy' "$(daemon_field "$M" phase)" lazy
+tap_like 'the mirror is blamed' "$("$LOCUM" registries --json | jq -r '.[].hosts[0].last_error')" 'another digest'
+same 'right'
+tap_ok 'umount' "$LOCUM" umount "$M"
+end
+# shellcheck disable=SC2086
+it_serve $flips && daemon_start --no-background || exit 1
+tap_ok 'nobody has them right: mount, as any gzip layer' tap_limit 100 "$LOCUM" mount "$IT_REF" "$M"
+tap_is 'native at once' "$(daemon_field "$M" phase)" native
+tap_like 'the log says why' "$(cat "$TAP_DIR/daemon.log")" 'table of contents of layer .*: digest is sha256:[0-9a-f]*, the manifest says'
+same 'right'
+tap_ok 'umount' "$LOCUM" umount "$M"
+end
 convert mixed
 lazy 'the last layer has a table of contents'
 

@@ -197,6 +197,54 @@ for kind in 'toc-digest many/7' 'toc-mode many/7' 'toc-swap many/7 many/8' 'toc-
 	bad_stop
 	rm -rf "$TAP_DIR/bad"
 done
+# ---- what an earlier daemon left in the blob file has rotted: whoever has it right is asked again ----
+rot()
+{
+	python - "$LOCUM_ROOT/blobs" <<-'END'
+		import os, sys
+		n = 0
+		for name in os.listdir(sys.argv[1]):
+		    path = sys.argv[1] + "/" + name
+		    if name.isdigit():
+		        with open(path, "r+b") as f:
+		            f.write(os.urandom(os.path.getsize(path)))
+		        n += 1
+		assert n
+	END
+}
+tap_ok 'daemon ends' daemon_stop
+rm -rf --one-file-system "$LOCUM_ROOT"
+bad_start "$IMG/zc"
+daemon_start --no-background
+tap_ok 'mounted' tap_limit 30 "$LOCUM" mount --id rot "$BAD_HOST/small:t" "$MNT"
+tap_ok 'a file, and what came along' same many/7
+tap_ok 'daemon ends' daemon_stop
+tap_ok 'the blob files rot' rot
+daemon_start --no-background
+tap_ok 'a file that came along is right' same many/8
+tap_ok 'the daemon ends, they rot again' eval 'daemon_stop && rot'
+daemon_start --no-background
+tap_ok 'the pull is right' tap_limit 30 "$LOCUM" pull "$BAD_HOST/small:t"
+tap_ok 'native' tap_limit 30 "$LOCUM" wait --for native --timeout 25 rot
+tap_ok 'the tree is the reference' "$TREECMP" "$MNT" "$IMG/rootfs" --ignore-dir-times
+tap_ok 'umount' "$LOCUM" umount --remove rot
+bad_stop
+
+# ---- an image that is wrong under a right digest is no mirror's lie ----
+badimage damage diffid "$IMG/gzip" "$TAP_DIR/bad"
+set -- $(badimage layer "$TAP_DIR/bad" -1)
+bad_start "$TAP_DIR/bad" --log "$TAP_DIR/asked"
+mkdir -p "$TAP_DIR/certs.d/127.0.0.2:$BAD_PORT"
+printf 'server = "http://%s"\n[host."http://localhost:%s"]\n' "$BAD_HOST" "$BAD_PORT" >"$TAP_DIR/certs.d/127.0.0.2:$BAD_PORT/hosts.toml"
+tap_ok 'the daemon ends' daemon_stop
+tap_ok 'and begins with a mirror' daemon_start --hosts-dir "$TAP_DIR/certs.d"
+says 'wrong diffID by a mirror: pull fails' 1 'diffID mismatch' "$LOCUM" pull "127.0.0.2:$BAD_PORT/small:t"
+tap_is 'the layer came once' "$(grep -c "^GET .*/blobs/$1 " "$TAP_DIR/asked")" 1
+tap_is 'the mirror has served it, and has not failed' \
+	"$("$LOCUM" registries --json | jq -r '.[].hosts[] | select(.upstream | not) | "\(.bytes > 0) \(.failed)"')" 'true 0'
+tap_ok 'drop' fresh
+bad_stop
+
 tap_ok 'what was removed is gone' daemon_swept
 tap_ok 'the daemon ends well' daemon_stop
 tap_end

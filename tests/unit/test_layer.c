@@ -34,8 +34,8 @@ static void blames_nobody(void **state)
 	struct fixture *f = *state;
 	const struct lcm_digest blob = { { 1 } };
 
-	assert_false(lcm_layer_elsewhere(&f->l, &blob, false));
-	assert_false(lcm_layer_elsewhere(&f->l, &blob, true));
+	assert_false(lcm_layer_elsewhere(&f->l, &blob, -EBADMSG, false));
+	assert_false(lcm_layer_elsewhere(&f->l, &blob, -EBADMSG, true));
 }
 
 /* A span of a registry without ranges; a layer that has become READY and is wanted. */
