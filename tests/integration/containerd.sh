@@ -246,7 +246,7 @@ units()
 	tap_is "$V: unit: is made" "$("$LOCUM" unit list --json | jq -r '.[0].size')" 67108864
 	unit_removed_twice
 	name=$("$LOCUM" unit list --json | jq -r '.[0].name')
-	name=snap-$((${name#snap-} + 2))
+	name=snap-$((${name#snap-} + 3))
 	"$LOCUM" unit create --pool x --name "$name" --size 64M >/dev/null
 	unit_refused 'a new one is not one that was there' "$name" 'locum.unit=new locum.unit.size=64M locum.unit.pool=x'
 	tap_ok "$V: unit: which stays as it was" "$LOCUM" unit delete "$name"
