@@ -72,6 +72,8 @@ static void on_synced(void *arg)
 		r = lcm_store_layer_complete(s, j->id, j->bytes);
 	if (r == 0 && l)
 		l->row.state = LCM_LAYER_COMPLETE;
+	if (r == 0)
+		lcm_engine_sweep(j->e); /* its blob file is of no use any more */
 	if (r == -ENOENT) /* dropped meanwhile */
 		lcm_ignore(lcm_sys_unlinkat(lcm_store_seals_fd(s), j->name, 0));
 	lcm_background_fini(&j->background);
