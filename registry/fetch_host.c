@@ -78,7 +78,7 @@ static int settle(struct lcm_fetch *f, struct lcm_endpoint *ep)
 	lcm_fetch_leave(f);
 	lcm_endpoint_free(f->ep);
 	f->ep = ep;
-	f->auth = lcm_auth_at(f->reg, ep, f->ref.repo, false);
+	f->auth = lcm_auth_at(f->reg, f->host, ep, f->ref.repo, false);
 	f->tries++;
 	f->challenges = f->backs = 0;
 	f->flipped = false;

@@ -59,6 +59,7 @@ struct lcm_host {
 	struct lcm_endpoints list;                 /* where it is */
 	struct lcm_fetch_list queue[LCM_PRIO_MAX]; /* by fetch->todo */
 	uint32_t active[LCM_PRIO_MAX], limit[LCM_PRIO_MAX];
+	struct lcm_auth_slot *auths; /* owned list */
 };
 
 struct lcm_auth_slot {
@@ -77,7 +78,6 @@ struct lcm_registry {
 	char *ca_file, *proxy;                             /* owned */
 	uint32_t retries, backoff_ms, connections;
 	struct lcm_host *hosts;                           /* owned list */
-	struct lcm_auth_slot *auths;                      /* owned list */
 	struct lcm_peer *peers;                           /* owned list */
 	struct lcm_fetch_list buckets[LCM_FETCH_BUCKETS]; /* all fetches, by fetch->bucket */
 	struct lcm_fetch_list todo;                       /* by fetch->todo */
@@ -171,8 +171,10 @@ void lcm_fetch_unlink(struct lcm_fetch *f);
 /** lcm_host_get - the one object for the registry of a reference, new or known; borrowed. */
 LCM_MUST_USE int lcm_host_get(struct lcm_registry *r, const struct lcm_reference *ref,
 			      struct lcm_host **ret);
-/** lcm_auth_at - how to authenticate there; borrowed; NULL: out of memory. */
-struct lcm_auth *lcm_auth_at(struct lcm_registry *r, const struct lcm_endpoint *ep,
+/** lcm_auth_at - how to authenticate at a host of the registry @h: what its file says of the host
+ * is not another registry's that has the same mirror. Borrowed; NULL: out of memory. */
+struct lcm_auth *lcm_auth_at(struct lcm_registry *r, struct lcm_host *h,
+			     const struct lcm_endpoint *ep,
 			     const char *repo, bool push);
 /** lcm_random - enough to spread retries. */
 uint64_t lcm_random(struct lcm_registry *r);

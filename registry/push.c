@@ -190,7 +190,7 @@ static int choose_host(struct lcm_push *p)
 				   "no host of %s may be pushed to: its hosts.toml gives that "
 				   "capability to none",
 				   l->registry);
-	p->auth = lcm_auth_at(p->reg, p->ep, p->ref.repo, true);
+	p->auth = lcm_auth_at(p->reg, p->host, p->ep, p->ref.repo, true);
 	return p->auth ? 0 : lcm_err_set(&p->res.err, -ENOMEM, "out of memory");
 }
 

@@ -166,12 +166,12 @@ int lcm_host_get(struct lcm_registry *r, const struct lcm_reference *ref, struct
 	return 0;
 }
 
-static struct lcm_auth *auth_get(struct lcm_registry *r, const char *host, const char *repo,
-				 bool push)
+static struct lcm_auth *auth_get(struct lcm_registry *r, struct lcm_host *h, const char *host,
+				 const char *repo, bool push)
 {
 	struct lcm_auth_slot *s;
 
-	for (s = r->auths; s; s = s->next)
+	for (s = h->auths; s; s = s->next)
 		if (lcm_auth_is(s->auth, host, repo, push))
 			return s->auth;
 	s = calloc(1, sizeof(*s));
@@ -182,15 +182,15 @@ static struct lcm_auth *auth_get(struct lcm_registry *r, const char *host, const
 		free(s);
 		return NULL;
 	}
-	s->next = r->auths;
-	r->auths = s;
+	s->next = h->auths;
+	h->auths = s;
 	return s->auth;
 }
 
-struct lcm_auth *lcm_auth_at(struct lcm_registry *r, const struct lcm_endpoint *ep,
-			     const char *repo, bool push)
+struct lcm_auth *lcm_auth_at(struct lcm_registry *r, struct lcm_host *h,
+			     const struct lcm_endpoint *ep, const char *repo, bool push)
 {
-	struct lcm_auth *a = auth_get(r, ep->creds, repo, push);
+	struct lcm_auth *a = auth_get(r, h, ep->creds, repo, push);
 	struct lcm_origin o = ep->origin;
 
 	o.tls = ep->tls;
@@ -374,21 +374,26 @@ int lcm_registry_new(struct lcm_loop *loop, const struct lcm_registry_config *cf
 	return 0;
 }
 
+static void host_free(struct lcm_host *h)
+{
+	while (h->auths) {
+		struct lcm_auth_slot *s = h->auths;
+
+		h->auths = s->next;
+		lcm_auth_free(s->auth);
+		free(s);
+	}
+	lcm_endpoints_fini(&h->list);
+	free(h);
+}
+
 static void hosts_free(struct lcm_registry *r)
 {
 	while (r->hosts) {
 		struct lcm_host *h = r->hosts;
 
 		r->hosts = h->next;
-		lcm_endpoints_fini(&h->list);
-		free(h);
-	}
-	while (r->auths) {
-		struct lcm_auth_slot *s = r->auths;
-
-		r->auths = s->next;
-		lcm_auth_free(s->auth);
-		free(s);
+		host_free(h);
 	}
 	while (r->peers) {
 		struct lcm_peer *p = r->peers;

@@ -2,6 +2,7 @@
 /* Several hosts of one registry: who is asked, who takes over, what is told to whom. */
 #include <inttypes.h>
 
+#include "registry/internal.h"
 #include "tests/lib/regworld.h"
 
 static bool h_404(struct bad_conn *c, const struct bad_request *req, void *arg)
@@ -408,6 +409,29 @@ static void test_secrets_stay_on_redirects(void **state)
 	world_fini(&w);
 }
 
+/* Two registries may have the same mirror, and one of them skips checking it. */
+static void test_auth_is_the_registrys(void **state)
+{
+	struct lcm_host *one, *two;
+	struct lcm_reference other;
+	struct lcm_auth *auth;
+	struct world w;
+
+	(void)state;
+	world_init(&w, h_all, h_404, h_404, NULL);
+	world_files(&w, "", NULL);
+	assert_int_equal(fetch_blob(&w, 0, 10, NULL), 0);
+	other = w.ref;
+	(void)snprintf(other.host, sizeof(other.host), "other.test:1");
+	assert_int_equal(lcm_host_get(w.t.reg, &w.ref, &one), 0);
+	assert_int_equal(lcm_host_get(w.t.reg, &other, &two), 0);
+	auth = lcm_auth_at(w.t.reg, one, one->list.e[0], "r", false);
+	assert_non_null(auth);
+	assert_ptr_equal(lcm_auth_at(w.t.reg, one, one->list.e[0], "r", false), auth);
+	assert_ptr_not_equal(lcm_auth_at(w.t.reg, two, one->list.e[0], "r", false), auth);
+	world_fini(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -425,6 +449,7 @@ int main(void)
 		cmocka_unit_test(test_changed_file),
 		cmocka_unit_test(test_secrets_stay),
 		cmocka_unit_test(test_secrets_stay_on_redirects),
+		cmocka_unit_test(test_auth_is_the_registrys),
 	};
 
 	return cmocka_run_group_tests(tests, blob_setup, NULL);
