@@ -174,8 +174,7 @@ LCM_MUST_USE int lcm_host_get(struct lcm_registry *r, const struct lcm_reference
 /** lcm_auth_at - how to authenticate at a host of the registry @h: what its file says of the host
  * is not another registry's that has the same mirror. Borrowed; NULL: out of memory. */
 struct lcm_auth *lcm_auth_at(struct lcm_registry *r, struct lcm_host *h,
-			     const struct lcm_endpoint *ep,
-			     const char *repo, bool push);
+			     const struct lcm_endpoint *ep, const char *repo, bool push);
 /** lcm_random - enough to spread retries. */
 uint64_t lcm_random(struct lcm_registry *r);
 

@@ -78,9 +78,9 @@ struct lcm_layer {
 	uint64_t files_total, bytes_total;         /* regular files with content */
 	struct lcm_layer_watch *watches;
 	struct lcm_want *queue, **queue_tail; /* wants without a span */
-	struct span *spans;     /* of the others, under way; each references the layer */
-	bool no_ranges; /* the registry serves none: everything comes with the pull */
-	bool no_disk;   /* wrong bytes came from the blob file: the pull takes none from there */
+	struct span *spans; /* of the others, under way; each references the layer */
+	bool no_ranges;     /* the registry serves none: everything comes with the pull */
+	bool no_disk; /* wrong bytes came from the blob file: the pull takes none from there */
 	uint64_t hold_until_ns; /* demand waits after a transient failure; 0: it does not */
 	struct lcm_bigfile *bigfiles;
 	struct lcm_pull *pull; /* owned; the background stream while it runs */

@@ -74,7 +74,7 @@ static void on_synced(void *arg)
 		l->row.state = LCM_LAYER_COMPLETE;
 	if (r == 0)
 		lcm_engine_sweep(j->e); /* its blob file is of no use any more */
-	if (r == -ENOENT) /* dropped meanwhile */
+	if (r == -ENOENT)               /* dropped meanwhile */
 		lcm_ignore(lcm_sys_unlinkat(lcm_store_seals_fd(s), j->name, 0));
 	lcm_background_fini(&j->background);
 	free(j);

@@ -83,8 +83,8 @@ LCM_MUST_USE int snapshot_unit_get(const json_t *labels, struct snapshot_unit *r
  * it.
  * @ret: a new object; NULL: nothing. Return: 0; -EINVAL (text). */
 LCM_MUST_USE int snapshot_meter(const json_t *labels, json_t **ret, struct lcm_err *err);
-/** snapshot_deadline - what labels say of readers for whom nothing comes; what they do not say stays
- * as it is. Return: 0; -EINVAL (text). */
+/** snapshot_deadline - what labels say of readers for whom nothing comes; what they do not say
+ * stays as it is. Return: 0; -EINVAL (text). */
 LCM_MUST_USE int snapshot_deadline(const json_t *labels, uint64_t *deadline_ns, bool *freeze,
 				   struct lcm_err *err);
 /** snapshot_unit_check - may a new snapshot have these labels? @layer: an image's. Return: 0,
