@@ -54,7 +54,7 @@ struct lcm_engine {
 	struct lcm_pool *streams; /* borrowed; one thread per layer that is unpacked for somebody */
 	struct lcm_pool *patient; /* borrowed; the same for nobody: background, all of it */
 	struct lcm_pool *idle;    /* borrowed; two threads, for other background, which may take
-				     minutes; what reads whole layers as LCM_POOL_SLOW */
+				     minutes, in the order of asking */
 	struct lcm_background *background; /* borrowed; when that runs */
 	struct lcm_fn_pool *fns;           /* borrowed; who decodes and parses for them */
 	struct lcm_store *store;           /* borrowed */

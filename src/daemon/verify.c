@@ -248,7 +248,8 @@ void lcm_verify_next(struct lcm_api_call *c, const char *image, int64_t after, b
 	if (now)
 		lcm_background_hurry(&j->background);
 	c->verify = j;
-	lcm_pool_submit(c->host->e->idle, LCM_POOL_SLOW, &j->task);
+	/* In turn with the seals of layers that were pulled, which come all the time. */
+	lcm_pool_submit(c->host->e->idle, now ? LCM_POOL_DEMAND : LCM_POOL_BACKGROUND, &j->task);
 }
 
 void lcm_verify_forget(struct lcm_verify_job *j)

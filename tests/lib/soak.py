@@ -23,6 +23,7 @@ WORKERS = 6
 DEADLINE = 4  # seconds that a reader waits for a registry
 SETTLE = DEADLINE + 6  # seconds after trouble in which it still tells: retries have pauses
 PHASE = 30  # seconds with all kinds of trouble, then as many in which registries are well
+STEADY_MIN = 300  # of so long a run the last third has one daemon, so that its memory can be seen to grow
 
 locum, seconds, seed, top = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 hosts = {h.partition("=")[0]: json.loads(h.partition("=")[2]) for h in sys.argv[5:]}
@@ -194,7 +195,7 @@ def registries_stall(rnd):
 
 
 def tidy(rnd):
-    what = rnd.choice([["gc", "--to", "0"], ["drop-cache"], ["drop-cache", "--all"], ["verify"], ["images"], ["pull", rnd.choice(list(hosts)) + "/x:t"]])
+    what = rnd.choice([["gc", "--to", "0"], ["drop-cache"], ["drop-cache", "--all"], ["verify", "--now"], ["images"], ["pull", rnd.choice(list(hosts)) + "/x:t"]])
     verb(*what)
 
 
@@ -207,22 +208,28 @@ def serve(host):
         fail(f"{host} does not come back")
 
 
+def memory(of):
+    with open(f"/proc/{of}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+samples = []
+
+
 def trouble():
     rnd = random.Random(f"{seed}/trouble")
     begin = time.monotonic()
     try:
         while time.monotonic() < begin + seconds and not over.is_set():
             well = (time.monotonic() - begin) % (2 * PHASE) > PHASE
-            rnd.choice([kill_daemon, tidy, tidy] + ([] if well else [registry_goes, registries_stall]))(rnd)
+            steady = seconds >= STEADY_MIN and time.monotonic() > begin + seconds * 2 / 3
+            if steady and time.monotonic() > begin + seconds * (2 / 3 + len(samples) / 30):
+                samples.append(memory(pid()))
+            rnd.choice([tidy, tidy] + ([] if steady else [kill_daemon]) + ([] if well else [registry_goes, registries_stall]))(rnd)
             over.wait(rnd.uniform(0.1, 3))
     except Exception as e:
         fail(f"trouble: {e!r}")
     over.set()
-
-
-def memory(of):
-    with open(f"/proc/{of}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
 
 
 def main():
@@ -238,6 +245,8 @@ def main():
     for text in failures:
         print(text, file=sys.stderr)
     last = pid()
+    if samples:
+        print("# the last third with one daemon, kB resident at equal times: " + ", ".join(map(str, samples)))
     print(f"# the last daemon has {memory(last)} kB and {len(os.listdir(f'/proc/{last}/fd'))} descriptors")
     for s in servers.values():
         s.kill()
