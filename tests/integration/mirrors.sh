@@ -131,6 +131,7 @@ tap_ok 'a small image' small_image "$IMG"
 tap_ok 'a CA' certificates a
 tap_ok 'and another' certificates b
 tap_ok 'docker-registry' registry_start "$TAP_DIR/reg"
+tap_cleanup registry_stop
 for image in zc gzip zstd; do
 	tap_ok "push $image" images_skopeo copy -q --dest-tls-verify=false "oci:$IMG/$image:t" "docker://$REGISTRY_HOST/a/$image:t"
 done
