@@ -266,48 +266,57 @@ static bool plain_http(const struct bench *b, const char *host)
 	return false;
 }
 
-static int containerd_pull(struct bench *b, struct lcm_err *err)
-{
-	char name[LCM_REFERENCE_STR_MAX], at[340];
-	struct words w = { .n = 0 };
+struct ctr_call {
+	struct words w;
 	struct lcm_reference ref;
-	int r = lcm_reference_parse(b->image, &ref, err);
+	char name[LCM_REFERENCE_STR_MAX], at[340];
+};
+
+static int ctr_begin(const struct bench *b, struct ctr_call *c, struct lcm_err *err)
+{
+	int r = lcm_reference_parse(b->image, &c->ref, err);
 
 	if (r < 0)
 		return r;
-	address(b, at);
-	say(&w, ctr());
-	say(&w, "--address");
-	say(&w, at);
-	say(&w, "images");
-	say(&w, "pull");
-	if (plain_http(b, ref.host))
-		say(&w, "--plain-http");
-	say(&w, lcm_reference_str(&ref, name, sizeof(name)));
-	return bench_run(b, w.v, err);
+	(void)lcm_reference_str(&c->ref, c->name, sizeof(c->name));
+	address(b, c->at);
+	c->w.n = 0;
+	say(&c->w, ctr());
+	say(&c->w, "--address");
+	say(&c->w, c->at);
+	return 0;
+}
+
+static int containerd_pull(struct bench *b, struct lcm_err *err)
+{
+	struct ctr_call c;
+	int r = ctr_begin(b, &c, err);
+
+	if (r < 0)
+		return r;
+	say(&c.w, "images");
+	say(&c.w, "pull");
+	if (plain_http(b, c.ref.host))
+		say(&c.w, "--plain-http");
+	say(&c.w, c.name);
+	return bench_run(b, c.w.v, err);
 }
 
 static int containerd_run(struct bench *b, void (*first)(void *arg), void *arg, uint64_t *ret_ns,
 			  struct lcm_err *err)
 {
-	char name[LCM_REFERENCE_STR_MAX], at[340];
-	struct words w = { .n = 0 };
-	struct lcm_reference ref;
-	int r = lcm_reference_parse(b->image, &ref, err);
+	struct ctr_call c;
+	int r = ctr_begin(b, &c, err);
 
 	if (r < 0)
 		return r;
-	address(b, at);
-	say(&w, ctr());
-	say(&w, "--address");
-	say(&w, at);
-	say(&w, "run");
-	say(&w, "--rm");
-	say(&w, "--net-host");
-	say(&w, lcm_reference_str(&ref, name, sizeof(name)));
-	say(&w, "bench");
-	say_command(&w, b);
-	return bench_run_output(b, w.v, first, arg, ret_ns, err);
+	say(&c.w, "run");
+	say(&c.w, "--rm");
+	say(&c.w, "--net-host");
+	say(&c.w, c.name);
+	say(&c.w, "bench");
+	say_command(&c.w, b);
+	return bench_run_output(b, c.w.v, first, arg, ret_ns, err);
 }
 
 /* ---- both ---- */
