@@ -85,7 +85,6 @@ static void tidy(struct lcm_host *h)
 		*p = c->next;
 		lcm_timer_free(c->readmit);
 		free(c);
-		h->n_classes--;
 	}
 }
 
@@ -112,6 +111,15 @@ static struct lcm_meter_class *find(const struct lcm_host *h, const char *name)
 	return c;
 }
 
+static uint32_t count(const struct lcm_host *h)
+{
+	uint32_t n = 0;
+
+	for (const struct lcm_meter_class *c = h->classes; c; c = c->next)
+		n++;
+	return n;
+}
+
 int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_class **ret,
 			struct lcm_err *err)
 {
@@ -122,7 +130,7 @@ int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_c
 		*ret = c;
 		return 0;
 	}
-	if (h->n_classes >= CLASSES_MAX)
+	if (count(h) >= CLASSES_MAX)
 		return lcm_err_set(err, -ENOSPC, "class %s: there are %u already", name,
 				   CLASSES_MAX);
 	c = calloc(1, sizeof(*c));
@@ -138,7 +146,6 @@ int lcm_meter_class_get(struct lcm_host *h, const char *name, struct lcm_meter_c
 	}
 	c->next = h->classes;
 	h->classes = c;
-	h->n_classes++;
 	*ret = c;
 	return 0;
 }
@@ -189,16 +196,12 @@ json_t *lcm_meter_classes_json(const struct lcm_host *h)
 	json_t *list = json_array();
 
 	for (const struct lcm_meter_class *c = h->classes; c; c = c->next) {
-		json_int_t mounts = 0;
-		json_t *o;
-
-		for (const struct lcm_session *s = h->sessions; s; s = s->next)
-			mounts += s->class == c;
-		o = json_pack("{s:s s:I s:s s:I s:I s:I s:I}", "class", c->name, "weight",
-			      (json_int_t)c->weight, "state", lcm_meter_state_name(c->admission),
-			      "mounts", mounts, "requests", (json_int_t)c->requests, "times_held",
-			      (json_int_t)c->limits.times_held, "times_rejected",
-			      (json_int_t)c->limits.times_rejected);
+		json_t *o = json_pack("{s:s s:I s:s s:I s:I s:I s:I}", "class", c->name, "weight",
+				      (json_int_t)c->weight, "state",
+				      lcm_meter_state_name(c->admission), "mounts",
+				      (json_int_t)c->users, "requests", (json_int_t)c->requests,
+				      "times_held", (json_int_t)c->limits.times_held,
+				      "times_rejected", (json_int_t)c->limits.times_rejected);
 		lcm_meter_limits_put(o, &c->limits, c->reject);
 		(void)json_array_append_new(list, o);
 	}

@@ -60,8 +60,7 @@ struct lcm_host {                       /* what all sessions share */
 	    *watches; /* told of every session's changes, and of new and gone ones */
 	struct lcm_container *containers; /* list, of container.c */
 	struct lcm_meter_class *classes;  /* list, of meter_policy.c */
-	uint32_t n_classes;
-	const char *meter_file; /* borrowed */
+	const char *meter_file;           /* borrowed */
 	uint64_t last_serial;
 	struct lcm_snapshot_pull *pulls; /* list, of snapshot_remote.c */
 	struct lcm_timer *cleanup;       /* owned; of snapshot.c: images that could not go yet */
